@@ -1,1 +1,95 @@
-"""Placeholder until the public names are in place."""
+"""Sensorium: one-line inference for vision, audio and multimodal models.
+
+The names below are the whole public interface. Importing the package loads none of torch, timm and transformers;
+they come with the first name that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sensorium.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    DownloadError,
+    InputError,
+    LimitError,
+    MissingWeightsError,
+    OptionError,
+    SensoriumError,
+    TaskMismatchError,
+    UnknownNameError,
+    UnsafeCheckpointError,
+)
+
+if TYPE_CHECKING:
+    from sensorium.backbones import AutoBackbone, Backbone
+    from sensorium.pipelines.factory import pipeline
+    from sensorium.pipelines.pipeline import Pipeline
+    from sensorium.processors.image import ImageProcessor
+    from sensorium.processors.media import MediaLimits
+    from sensorium.results import Embedding, Labels, similarity
+    from sensorium.tasks.base import Options, Task, Unit, register_task
+    from sensorium.tasks.heads import Composite, build_head
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AutoBackbone",
+    "Backbone",
+    "CheckpointError",
+    "CheckpointNotFoundError",
+    "Composite",
+    "DownloadError",
+    "Embedding",
+    "ImageProcessor",
+    "InputError",
+    "Labels",
+    "LimitError",
+    "MediaLimits",
+    "MissingWeightsError",
+    "OptionError",
+    "Options",
+    "Pipeline",
+    "SensoriumError",
+    "Task",
+    "TaskMismatchError",
+    "Unit",
+    "UnknownNameError",
+    "UnsafeCheckpointError",
+    "build_head",
+    "pipeline",
+    "register_task",
+    "similarity",
+]
+
+_HOMES = {
+    "AutoBackbone": "backbones",
+    "Backbone": "backbones",
+    "Composite": "tasks.heads",
+    "Embedding": "results",
+    "ImageProcessor": "processors.image",
+    "Labels": "results",
+    "MediaLimits": "processors.media",
+    "Options": "tasks.base",
+    "Pipeline": "pipelines.pipeline",
+    "Task": "tasks.base",
+    "Unit": "tasks.base",
+    "build_head": "tasks.heads",
+    "pipeline": "pipelines.factory",
+    "register_task": "tasks.base",
+    "similarity": "results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sensorium' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"sensorium.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,118 @@
+"""How many units go into a batch, and which."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable
+from statistics import median
+from typing import Generic, Literal, TypeVar
+
+import torch
+
+from sensorium.errors import OptionError
+
+T = TypeVar("T")
+
+
+class BatchSizer:
+    """Finds the batch size: a fixed one, or the fastest that fits.
+
+    "auto" starts small, and doubles for as long as a unit gets cheaper by 3 % or more. Out of memory halves the
+    size for good. Safe to use from several threads.
+    """
+
+    def __init__(self, setting: int | Literal["auto"], device: torch.device) -> None:
+        if setting != "auto" and (not isinstance(setting, int) or isinstance(setting, bool) or setting < 1):
+            raise OptionError(f'batch_size is "auto" or a whole number from 1, got {setting!r}')
+        self._lock = threading.Lock()
+        self._growing = setting == "auto"
+        start, self._most = (16, 256) if device.type == "cuda" else (4, 32)
+        self._size = start if setting == "auto" else int(setting)
+        self._costs: dict[int, list[float]] = defaultdict(list)  # seconds a unit, by batch size
+        self._best: tuple[float, int] = (float("inf"), self._size)
+
+    @property
+    def size(self) -> int:
+        """How many units to put into the next batch at the most."""
+        return self._size
+
+    @property
+    def settled(self) -> bool:
+        """Whether the size will only change when memory runs out."""
+        return not self._growing
+
+    def record(self, rows: int, seconds: float) -> None:
+        """Takes note of what a batch cost; decides whether to grow."""
+        with self._lock:
+            if not self._growing or rows != self._size:
+                return
+            self._costs[rows].append(seconds / rows)
+            if len(self._costs[rows]) < 3:  # the first batch of a size also pays for its buffers and kernels
+                return
+            cost = median(self._costs[rows][1:])
+            grow = cost < self._best[0] * 0.97 and rows * 2 <= self._most
+            if cost < self._best[0] * 0.97:
+                self._best = (cost, rows)
+            self._growing = grow
+            self._size = rows * 2 if grow else self._best[1]
+
+    def shrink(self, rows: int) -> int:
+        """Takes note that `rows` did not fit in memory.
+
+        Returns:
+            The new size: half of `rows`, at least 1.
+        """
+        with self._lock:
+            self._size = self._most = max(1, min(self._size, rows // 2))
+            self._best = (0.0, self._size)
+            self._growing = False
+            return self._size
+
+
+class Buckets(Generic[T]):
+    """Entries that wait for a batch, grouped so that each group can share one; oldest group first."""
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[Hashable, list[T]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, key: Hashable, entry: T) -> None:
+        """Puts an entry into the group of its key."""
+        self._groups.setdefault(key, []).append(entry)
+        self._count += 1
+
+    def take_full(self, size: int) -> list[T] | None:
+        """Takes `size` entries of a group that has as many, or None."""
+        for key, group in self._groups.items():
+            if len(group) >= size:
+                return self._take(key, size)
+        return None
+
+    def take_oldest(self, size: int) -> list[T]:
+        """Takes up to `size` entries of the group that has waited longest."""
+        return self._take(next(iter(self._groups)), size)
+
+    def _take(self, key: Hashable, size: int) -> list[T]:
+        group = self._groups.pop(key)
+        taken, left = group[:size], group[size:]
+        if left:
+            self._groups[key] = left
+        self._count -= len(taken)
+        return taken
+
+
+def padded_rows(rows: int, size: int) -> int:
+    """The batch size that a compiled graph is run with for `rows` units: a power of two, at most `size`."""
+    return min(max(size, rows), 1 << (rows - 1).bit_length())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the device's memory did not suffice."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    signs = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)

@@ -1,0 +1,136 @@
+"""When and how a task's tensor functions are compiled, and proof that they are not compiled again."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any, Literal
+
+import torch
+from torch.utils import _pytree as pytree
+
+from sensorium.errors import OptionError
+from sensorium.pipelines.graphs import GraphPool
+from sensorium.pipelines.statistics import Statistics
+
+MOST_SHAPES = 16
+"""How many static shapes of one function are compiled; a further one runs eagerly, and is counted."""
+
+PAYBACK_S = {"cpu": 60.0, "cuda": 60.0}
+"""Seconds of eager forward work, spent or foreseen, from which compiling wins its own cost back."""
+
+
+class Compiler:
+    """Runs tensor functions eagerly or through `torch.compile`, one static graph for each shape.
+
+    On the CPU the weights are frozen into the graph and packed for the matrix kernels (inductor's freezing); on CUDA
+    small static batches are replayed as CUDA graphs.
+    """
+
+    def __init__(self, setting: bool | Literal["auto"], device: torch.device, statistics: Statistics) -> None:
+        if setting not in (True, False, "auto"):
+            raise OptionError(f'compile is "auto", True or False, got {setting!r}')
+        self.setting, self.device, self._statistics = setting, device, statistics
+        self._compiled: dict[Hashable, Callable[..., Any]] = {}
+        self._shapes: dict[Hashable, set[Hashable]] = {}
+        self._lock = threading.RLock()
+        self._graphs = GraphPool(device)
+        self._broken: str | None = None
+
+    def pays(self, spent_s: float, foreseen_s: float | None) -> bool:
+        """Whether a run should be compiled from here on.
+
+        Args:
+            spent_s: seconds that its forward passes have taken so far.
+            foreseen_s: seconds that the rest will take, or None where the number of inputs is not known.
+        """
+        if self.setting != "auto":
+            return bool(self.setting)
+        payback = PAYBACK_S.get(self.device.type)
+        if payback is None or self._broken is not None or not can_compile(self.device):
+            return False
+        return (spent_s if foreseen_s is None else foreseen_s) >= payback
+
+    def eager(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Calls the function as it is."""
+        return function(*args)
+
+    def compiled(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Calls the function compiled for the shapes of `args`."""
+        shape = _signature(args)
+        with self._lock:
+            shapes = self._shapes.setdefault(function, set())
+            known = shape in shapes
+            if self._broken is not None or (not known and len(shapes) >= MOST_SHAPES):
+                self._statistics.count("eager_batches")
+                return function(*args)
+            if not known:
+                shapes.add(shape)
+                return self._first_call(function, shape, args)
+            before = _graph_count()
+            result = self._graphs.replay((function, shape), args)
+            if result is None:
+                result = self._compiled[function, shape](*args)
+            if _graph_count() > before:
+                self._statistics.count("recompiles")
+            return result
+
+    def _first_call(self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]) -> Any:
+        options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
+        fast = torch.compile(function, dynamic=False, options=options)
+        began = time.perf_counter()
+        try:
+            with torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
+                result = fast(*args)
+        except Exception as error:  # inductor raises many kinds; "auto" goes on eagerly and says so, once
+            if self.setting is True:
+                error.add_note("compile=True was asked for; compile=False runs the model without torch.compile.")
+                raise
+            self._broken = f"{type(error).__name__}: {error}"
+            warnings.warn(f"torch.compile failed, going on without it: {self._broken}", RuntimeWarning, stacklevel=2)
+            return function(*args)
+        self._compiled[function, shape] = fast
+        self._statistics.count("compiles")
+        self._statistics.add("compile", seconds=time.perf_counter() - began)
+        self._graphs.capture((function, shape), fast, args)
+        return result
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether `torch.compile` has what it needs: a C++ compiler for the CPU, Triton for CUDA."""
+    if device.type == "cpu":
+        return any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl"))
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        return bool(has_triton())
+    return False
+
+
+def _signature(args: Any) -> Hashable:
+    leaves, structure = pytree.tree_flatten(args)
+    facts = [(x.shape, x.stride(), x.dtype) if isinstance(x, torch.Tensor) else x for x in leaves]
+    return (str(structure), *facts)
+
+
+def _graph_count() -> int:
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+class _quiet:  # noqa: N801 - a context manager that reads as a word
+    """Keeps warnings of inductor's own about its inner workings from the user while it compiles."""
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        self._level = logging.getLogger("torch._inductor").level
+        logging.getLogger("torch._inductor").setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("torch._inductor").setLevel(self._level)
+        self._warnings.__exit__(None, None, None)

@@ -1,0 +1,186 @@
+"""Batches through the model: upload, forward, decode, and what to do when one of these fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from sensorium.errors import InputError
+from sensorium.pipelines.batching import BatchSizer, is_out_of_memory, padded_rows
+from sensorium.pipelines.compiling import Compiler
+from sensorium.pipelines.items import Entry
+from sensorium.pipelines.statistics import Statistics
+from sensorium.pipelines.transfer import Uploader
+from sensorium.tasks.base import Task
+
+
+class Forwarder:
+    """Runs batches on the device, one at a time, whichever thread they come from."""
+
+    def __init__(
+        self, task: Task, device: torch.device, sizer: BatchSizer, compiler: Compiler, statistics: Statistics
+    ) -> None:
+        self.task, self.device, self.sizer, self.compiler = task, device, sizer, compiler
+        self.statistics = statistics
+        self.upload = Uploader(device)
+        self.lock = threading.RLock()
+        self.decode_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def session(self, options: Any, total: int | None) -> Session:
+        """The batches of one call."""
+        return Session(self, options, total)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A batch whose outputs may still be on their way."""
+
+    entries: list[Entry]
+    outputs: Any
+    seconds: float
+    began: torch.cuda.Event | None = None
+    ended: torch.cuda.Event | None = None
+
+
+class Session:
+    """Launches the batches of one call, and lands them: their parts go to the items that they belong to."""
+
+    def __init__(self, forwarder: Forwarder, options: Any, total: int | None) -> None:
+        self._forwarder, self._options, self._total = forwarder, options, total
+        self._flights: deque[_Flight] = deque()
+        self._depth = 1 if forwarder.decode_stream is not None else 0
+        self._spent_s, self._done = 0.0, 0
+        self._compiled = False
+
+    def launch(self, entries: list[Entry]) -> None:
+        """Runs a batch; on CUDA its outputs are decoded while the next one runs."""
+        pending = [entries] if entries else []
+        while pending:
+            chunk = pending.pop(0)
+            try:
+                self._flights.append(self._forward(chunk))
+                failure = None
+            except Exception as error:  # handled below, outside of the except: the traceback holds device memory
+                failure = error.with_traceback(None)
+            if failure is not None:
+                pending = self._after(failure, chunk, pending)
+            while len(self._flights) > self._depth:
+                pending = self._land_oldest() + pending
+
+    def land(self) -> bool:
+        """Decodes the oldest batch that is under way; False if there is none."""
+        if not self._flights:
+            return False
+        for chunk in self._land_oldest():
+            self.launch(chunk)
+        return True
+
+    def _forward(self, entries: list[Entry]) -> _Flight:
+        forwarder = self._forwarder
+        self._choose_mode()
+        began = time.perf_counter()
+        with forwarder.lock, torch.inference_mode():
+            units = [entry.unit for entry in entries]
+            rows = padded_rows(len(units), forwarder.sizer.size) if self._compiled else len(units)
+            forwarder.statistics.count("padded_rows", rows - len(units))
+            call = forwarder.compiler.compiled if self._compiled else forwarder.compiler.eager
+            batch = forwarder.upload(forwarder.task, units + units[-1:] * (rows - len(units)))
+            start = _record(forwarder.device)
+            outputs = forwarder.task.forward(batch, self._options, call)
+            if rows > len(units):
+                outputs = pytree.tree_map_only(torch.Tensor, lambda t: t[: len(units)], outputs)
+            end = _record(forwarder.device)
+        seconds = time.perf_counter() - began
+        forwarder.statistics.count("batches")
+        forwarder.statistics.add("forward", items=len(entries), seconds=seconds, waited=seconds)
+        return _Flight(entries, outputs, seconds, start, end)
+
+    def _land_oldest(self) -> list[list[Entry]]:
+        """Decodes a batch; returns what has to be run again."""
+        flight = self._flights.popleft()
+        began = time.perf_counter()
+        try:
+            parts = self._decode(flight)
+            failure = None
+        except Exception as error:  # as in launch
+            failure = error.with_traceback(None)
+        seconds = time.perf_counter() - began
+        self._forwarder.statistics.add("decode", items=len(flight.entries), seconds=seconds, waited=seconds)
+        if failure is not None:
+            entries, flight = flight.entries, None  # type: ignore[assignment]  # lets the outputs' memory go
+            return self._after(failure, entries, [])
+        for entry, part in zip(flight.entries, parts, strict=True):
+            entry.item.parts[entry.position] = part
+        self._note(flight)
+        return []
+
+    def _decode(self, flight: _Flight) -> Sequence[Any]:
+        stream = self._forwarder.decode_stream
+        with torch.inference_mode(), nullcontext() if stream is None else torch.cuda.stream(stream):
+            if stream is not None and flight.ended is not None:
+                stream.wait_event(flight.ended)
+                pytree.tree_map_only(torch.Tensor, lambda t: t.record_stream(stream) or t, flight.outputs)
+            metas = [entry.unit.meta for entry in flight.entries]
+            return self._forwarder.task.decode(flight.outputs, metas, self._options)
+
+    def _after(self, failure: Exception, chunk: list[Entry], rest: list[list[Entry]]) -> list[list[Entry]]:
+        """What to run next when a batch has failed: smaller batches, until the culprit stands alone."""
+        memory = is_out_of_memory(failure)
+        size = max(1, len(chunk) // 2)
+        if memory:
+            self._forwarder.statistics.count("out_of_memory")
+            size = self._forwarder.sizer.shrink(len(chunk))
+            if self._forwarder.device.type == "cuda":
+                torch.cuda.empty_cache()
+        if len(chunk) == 1:
+            chunk[0].item.error = _culprit(failure, chunk[0], memory=memory)
+            return rest
+        waiting = [entry for batch in ([chunk, *rest] if memory else [chunk]) for entry in batch]
+        smaller = [waiting[i : i + size] for i in range(0, len(waiting), size)]
+        return smaller if memory else smaller + rest
+
+    def _choose_mode(self) -> None:
+        compiler, sizer = self._forwarder.compiler, self._forwarder.sizer
+        if self._compiled or (compiler.setting == "auto" and not sizer.settled):
+            return
+        foreseen = None
+        if self._total is not None:
+            foreseen = (self._total - self._done) * self._spent_s / self._done if self._done else 0.0
+        self._compiled = compiler.pays(self._spent_s, foreseen)
+
+    def _note(self, flight: _Flight) -> None:
+        """Learns from a batch that has landed what one costs."""
+        seconds = flight.seconds
+        if flight.began is not None and flight.ended is not None:
+            seconds = flight.began.elapsed_time(flight.ended) / 1000
+        self._spent_s += seconds
+        self._done += len(flight.entries)
+        self._forwarder.sizer.record(len(flight.entries), seconds)
+
+
+def _record(device: torch.device) -> torch.cuda.Event | None:
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def _culprit(failure: Exception, entry: Entry, *, memory: bool) -> InputError:
+    if memory:
+        shapes = {name: tuple(tensor.shape) for name, tensor in entry.unit.inputs.items()}
+        message = f"does not fit in the device's memory even alone (tensors {shapes}); use a smaller input or model"
+        error = InputError(message, code="out-of-memory", index=entry.item.index)
+    else:
+        message = f"the model failed on this input: {type(failure).__name__}: {failure}"
+        error = InputError(message, code="model-failed", index=entry.item.index)
+    error.__cause__ = failure
+    return error

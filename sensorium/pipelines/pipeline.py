@@ -1,0 +1,228 @@
+"""Pipeline: a task with its model and processor, ready to be called."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+
+from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.pipelines.engine import Engine
+from sensorium.pipelines.placement import Placement
+from sensorium.processors.media import is_batch, split_batch
+from sensorium.tasks.base import Options, Task
+
+OnError = Literal["raise", "skip", "return"]
+_UNSET: Any = object()
+
+
+class Pipeline:
+    """Runs one task with one model; built by `sensorium.pipeline()`.
+
+    One input gives one result; a list, tuple or 4-D array gives a list; any other iterable gives a lazy stream.
+    May be called from several threads at once. As a context manager it ends its threads on leaving.
+
+    Attributes:
+        task: the Task with its model and processor.
+        placement: the device and dtype that the model runs in.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        placement: Placement,
+        *,
+        batch_size: int | Literal["auto"] = "auto",
+        compile: bool | Literal["auto"] = "auto",
+        num_workers: int | Literal["auto"] = "auto",
+    ) -> None:
+        self.task, self.placement = task, placement
+        self._engine = Engine(
+            task, placement.device, batch_size=batch_size, compile=compile, workers=num_workers
+        )
+
+    @property
+    def model(self) -> nn.Module:
+        """The module that runs, on its device."""
+        return self.task.model
+
+    @property
+    def processor(self) -> Any:
+        """The Processor that turns raw media into the model's tensors."""
+        return self.task.processor
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        return self.placement.device
+
+    def __call__(
+        self, inputs: Any = _UNSET, /, *, on_error: OnError = "raise", progress: bool = False, **options: Any
+    ) -> Any:
+        """Runs the task.
+
+        Args:
+            inputs: one raw input, a list or tuple of them, a 4-D array or tensor, or any other iterable. May be given by
+                name instead (`image=…, question=…`).
+            on_error: "raise" ends the call at the first input that cannot be processed; "skip" leaves it out;
+                "return" puts its `InputError` in its place.
+            progress: shows a progress bar on standard error.
+            **options: the task's options; an unknown one fails before any work.
+
+        Returns:
+            A result for one input, a list for several, a lazy stream for any other iterable.
+
+        Raises:
+            UnknownNameError: no such option; names the nearest one.
+            OptionError: an option with a value that it cannot have.
+            InputError: an input that cannot be processed, under `on_error="raise"`.
+        """
+        named = {name: options.pop(name) for name in self.task.inputs if name in options}
+        if named and inputs is not _UNSET:
+            raise OptionError(f"inputs came both by position and by name ({', '.join(named)}); give them one way")
+        if inputs is _UNSET:
+            inputs = self.task.combine(named)
+        parsed = self._parse(options, on_error)
+        if is_batch(inputs):
+            inputs = split_batch(inputs)
+        if isinstance(inputs, (list, tuple)):
+            return list(self._outcomes(inputs, parsed, on_error, progress, len(inputs)))
+        if _is_lazy(inputs):
+            return self._outcomes(inputs, parsed, on_error, progress, _length(inputs))
+        outcomes = list(self._outcomes([inputs], parsed, on_error, progress, 1))
+        return outcomes[0] if outcomes else None
+
+    def stream(
+        self,
+        inputs: Iterable[Any],
+        /,
+        *,
+        on_error: OnError = "raise",
+        progress: bool = False,
+        total: int | None = None,
+        **options: Any,
+    ) -> Generator[Any, None, None]:
+        """Runs the task over an iterable, lazily, in order, holding a few batches at a time.
+
+        Args:
+            inputs: any iterable of raw inputs; it is read on the caller's thread, a few batches ahead.
+            on_error: as in a call.
+            progress: shows a progress bar on standard error.
+            total: the number of inputs where `inputs` does not tell its length; for the progress bar, and for
+                deciding whether compiling pays.
+            **options: the task's options.
+
+        Yields:
+            A result for each input; each knows its `index`.
+
+        Raises:
+            OptionError, UnknownNameError, InputError: as in a call.
+        """
+        if isinstance(inputs, (str, bytes)):
+            raise OptionError("stream takes an iterable of inputs, got one input; call the pipeline with it instead")
+        parsed = self._parse(options, on_error)
+        return self._outcomes(inputs, parsed, on_error, progress, _length(inputs) if total is None else total)
+
+    def warmup(self, *, batch_sizes: Iterable[int] | None = None, **options: Any) -> Self:
+        """Runs an example through the model, so that the first real call costs what the later ones do.
+
+        Args:
+            batch_sizes: the sizes of the batches to run; 1 unless given, or with `compile=True` every power of two up to
+                the pipeline's batch size.
+            **options: the task's options.
+        """
+        parsed = self._parse(options, "raise")
+        if batch_sizes is None:
+            most = self._engine.sizer.size
+            powers = [1 << i for i in range(most.bit_length()) if 1 << i < most]
+            batch_sizes = [*powers, most] if self._engine.compiler.setting is True else [1]
+        for size in batch_sizes:
+            for _ in self._outcomes([self.task.example()] * size, parsed, "raise", False, size):
+                pass
+        return self
+
+    def stats(self) -> dict[str, Any]:
+        """What has been done since the pipeline was built, or since `reset_stats()`.
+
+        Returns:
+            `stages`: for each of source, split, forward, decode and merge, the items, the seconds of work and
+            `bottleneck`, the share of the time for which the run waited for it; and counts of inputs, failures, batches,
+            padded_rows, eager_batches (run without compiling for want of room for their shape), out_of_memory,
+            compiles, recompiles; `batch_size`, the size in use.
+        """
+        return {**self._engine.statistics.snapshot(), "batch_size": self._engine.sizer.size}
+
+    def reset_stats(self) -> None:
+        """Starts counting anew."""
+        self._engine.statistics.reset()
+
+    def close(self) -> None:
+        """Ends the pipeline's threads; a later call starts new ones."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        model = type(self.task.model).__name__
+        return f"Pipeline({self.task.name!r}, {model}, device={str(self.device)!r}, dtype={self.placement.dtype})"
+
+    def _parse(self, options: Mapping[str, Any], on_error: str) -> Options:
+        if on_error not in ("raise", "skip", "return"):
+            raise OptionError(f'on_error is "raise", "skip" or "return", got {on_error!r}')
+        try:
+            parsed = self.task.options.parse(options)
+        except UnknownNameError as error:
+            ours = [*error.known, *self.task.inputs, "on_error", "progress"]
+            raise UnknownNameError(f"option of {self.task.name}", error.name, ours) from None
+        self.task.check(parsed)
+        return parsed
+
+    def _outcomes(
+        self, inputs: Iterable[Any], options: Options, on_error: OnError, progress: bool, total: int | None
+    ) -> Generator[Any, None, None]:
+        run = self._engine.run(inputs, options, total=total)
+        try:
+            for _, outcome in _with_progress(run, self.task.name, total) if progress else run:
+                if not isinstance(outcome, InputError):
+                    yield outcome
+                elif on_error == "raise":
+                    raise outcome
+                elif on_error == "return":
+                    yield outcome
+        finally:
+            run.close()
+
+
+def _with_progress(run: Iterator[tuple[int, Any]], name: str, total: int | None) -> Iterator[tuple[int, Any]]:
+    from tqdm.auto import tqdm
+
+    failed = 0
+    with tqdm(total=total, desc=name, unit="input") as bar:
+        for index, outcome in run:
+            bar.update()
+            if isinstance(outcome, InputError):
+                failed += 1
+                bar.set_postfix(failed=failed)
+            yield index, outcome
+
+
+def _is_lazy(inputs: Any) -> bool:
+    """Whether this is a stream of inputs (a generator, a data set), and not one input or a mapping of named ones."""
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, Mapping)) or hasattr(inputs, "__fspath__"):
+        return False
+    if hasattr(inputs, "read") or hasattr(inputs, "__array__") or hasattr(inputs, "__array_interface__"):
+        return False
+    return hasattr(inputs, "__iter__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
+
+
+def _length(inputs: Any) -> int | None:
+    try:
+        return len(inputs)
+    except TypeError:
+        return None

@@ -1,0 +1,118 @@
+"""Where a model runs, and in which dtype."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sensorium.errors import OptionError
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A device and a dtype.
+
+    Attributes:
+        device: where batches go and the model lies.
+        dtype: of the weights and of the model's arithmetic; None keeps the one of a loaded model.
+    """
+
+    device: torch.device
+    dtype: torch.dtype | None
+
+
+def resolve_device(device: str | int | torch.device | None = None) -> torch.device:
+    """CUDA, then MPS, then the CPU, unless `device` says otherwise.
+
+    Args:
+        device: `"cuda"`, `"cuda:1"`, `"mps"`, `"cpu"`, a CUDA ordinal, or None or `"auto"` to choose.
+
+    Raises:
+        OptionError: no such device here.
+    """
+    if device is None or device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device("cuda", device) if isinstance(device, int) and device >= 0 else torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise OptionError(f'device is "auto", "cpu", "cuda", "cuda:N", "mps" or an ordinal, got {device!r}') from error
+    if found.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (found.index or 0) >= count:
+            raise OptionError(f'device {device!r} was asked for, but this machine has {count} CUDA devices; try "cpu"')
+        return torch.device("cuda", found.index if found.index is not None else torch.cuda.current_device())
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise OptionError('device "mps" was asked for, but this machine has none; try "cpu"')
+    return found
+
+
+def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32, unless `dtype` says otherwise.
+
+    Raises:
+        OptionError: no such dtype.
+    """
+    if isinstance(dtype, torch.dtype):
+        if not dtype.is_floating_point:
+            raise OptionError(f"dtype must be a floating-point type, got {dtype}")
+        return dtype
+    if dtype is None or dtype == "auto":
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    if dtype not in DTYPES:
+        raise OptionError(f'dtype is "auto", a torch.dtype or one of {", ".join(DTYPES)}, got {dtype!r}')
+    return DTYPES[dtype]
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions that multiply bfloat16 matrices (Ampere or later, AMX, AVX512-BF16)."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return bool(cpu_features() & {"amx_bf16", "avx512_bf16"})
+    return False
+
+
+def cpu_features() -> frozenset[str]:
+    """The instruction sets of this CPU that decide how fast it multiplies: avx2, avx512f, avx512_bf16, amx_bf16, …."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():  # neither macOS nor Windows tells; torch's own word is the least that can be said
+        return frozenset({"avx512f"} if torch.backends.cpu.get_cpu_capability() == "AVX512" else ())
+    wanted = {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "bf16"}
+    for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(("flags", "Features")):
+            return frozenset(wanted & set(line.split(":", 1)[1].split()))
+    return frozenset()
+
+
+def place(model: nn.Module, placement: Placement, *, spread: bool = False) -> nn.Module:
+    """Moves a model to its device and dtype, in evaluation mode, and lays convolutional nets out channels-last.
+
+    Args:
+        model: the module; it is changed in place, as `Module.to` does.
+        placement: where to.
+        spread: the model was spread over devices by `device_map` or quantized, and must not be moved.
+    """
+    if not spread:
+        model = model.to(device=placement.device, dtype=placement.dtype)
+        if is_convolutional(model):
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
+
+
+def is_convolutional(model: nn.Module) -> bool:
+    """Whether convolutions other than a patch embedding make up a good part of the model."""
+    return sum(isinstance(m, nn.Conv2d) and m.groups == 1 for m in model.modules()) > 4

@@ -1,0 +1,65 @@
+"""What a pipeline has done, and where its time went."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import Any
+
+STAGES = ("source", "split", "forward", "decode", "merge")
+
+
+class Statistics:
+    """Counts items and seconds by stage; safe to write from several threads.
+
+    `seconds` is the work done in a stage, on all threads. `waited` is the time for which the run's own thread stood in a
+    stage: its share says which stage was the bottleneck.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all that was counted."""
+        with self._lock:
+            self._items: dict[str, int] = defaultdict(int)
+            self._seconds: dict[str, float] = defaultdict(float)
+            self._waited: dict[str, float] = defaultdict(float)
+            self._counts: dict[str, int] = defaultdict(int)
+
+    def add(self, stage: str, *, items: int = 0, seconds: float = 0.0, waited: float = 0.0) -> None:
+        """Adds work done in a stage."""
+        with self._lock:
+            self._items[stage] += items
+            self._seconds[stage] += seconds
+            self._waited[stage] += waited
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Counts an event: inputs, failures, batches, compiles, recompiles, out_of_memory."""
+        with self._lock:
+            self._counts[name] += by
+
+    def snapshot(self) -> dict[str, Any]:
+        """All counts, as plain dicts and numbers."""
+        with self._lock:
+            total = sum(self._waited.values()) or 1.0
+            stages = {
+                stage: {
+                    "items": self._items[stage],
+                    "seconds": round(self._seconds[stage], 6),
+                    "bottleneck": round(self._waited[stage] / total, 4),
+                }
+                for stage in STAGES
+            }
+            names = (
+                "inputs",
+                "failures",
+                "batches",
+                "padded_rows",
+                "eager_batches",
+                "out_of_memory",
+                "compiles",
+                "recompiles",
+            )
+            return {"stages": stages, **{name: self._counts[name] for name in names}}

@@ -1,0 +1,265 @@
+"""What a person gets: reads like Transformers' lists of dicts, computes like NumPy arrays.
+
+Every result lives on the CPU, can be pickled, and knows the `index` of its input in the call that made it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What every task's result can do.
+
+    Attributes:
+        index: the position of its input among the call's inputs, from 0.
+    """
+
+    index: int
+
+    def to_dict(self) -> Any:
+        """The result in the schema of Transformers' pipeline for the task: dicts, lists, str and float only."""
+        ...
+
+
+class Labels:
+    """Class names with their scores, best first.
+
+    Attributes:
+        labels: `(K,)` str, class names.
+        scores: `(K,)` float32; probabilities in [0, 1] unless `function_to_apply="none"` asked for logits.
+        ids: `(K,)` int64, the classes' positions in the checkpoint's `id2label`.
+        index: the position of the input among the call's inputs.
+    """
+
+    __slots__ = ("ids", "index", "labels", "scores")
+
+    def __init__(self, labels: Sequence[str], scores: Any, ids: Any = None, *, index: int = 0) -> None:
+        """Checks that the three agree in length.
+
+        Raises:
+            ValueError: the lengths of `labels`, `scores` and `ids` differ.
+        """
+        self.labels: NDArray[np.str_] = np.asarray(labels, dtype=np.str_)
+        self.scores: NDArray[np.float32] = np.asarray(scores, dtype=np.float32)
+        self.ids: NDArray[np.int64] = np.asarray(range(len(labels)) if ids is None else ids, dtype=np.int64)
+        self.index = index
+        if not self.labels.shape == self.scores.shape == self.ids.shape or self.labels.ndim != 1:
+            shapes = f"{self.labels.shape}, {self.scores.shape} and {self.ids.shape}"
+            raise ValueError(f"labels, scores and ids must be of one length, got the shapes {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any]) -> Labels: ...
+    def __getitem__(self, key: Any) -> Any:
+        """A dict for an integer; the `Labels` left by a slice, a boolean mask or an index array."""
+        if isinstance(key, (int, np.integer)):
+            return {"label": str(self.labels[key]), "score": float(self.scores[key])}
+        return Labels(self.labels[key].tolist(), self.scores[key], self.ids[key], index=self.index)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.to_dict())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (Labels, list)):
+            return self.to_dict() == (other.to_dict() if isinstance(other, Labels) else other)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def __repr__(self) -> str:
+        rows = ", ".join(
+            f"{label!r}: {score:.4g}" for label, score in zip(self.labels.tolist(), self.scores.tolist(), strict=True)
+        )
+        return f"Labels({{{rows}}}, index={self.index})"
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """`[{"label": str, "score": float}, …]`, best first."""
+        pairs = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
+        return [{"label": label, "score": score} for label, score in pairs]
+
+    def plot(self, image: Any, *, most: int = 5) -> Image.Image:
+        """Draws the best labels and their scores as bars under the picture.
+
+        Args:
+            image: a PIL image, or an `(H, W, 3)` uint8 array.
+            most: how many labels to draw at the most.
+
+        Returns:
+            An RGB picture at least 240 px wide, taller than `image` by one row a label.
+        """
+        return _draw_bars(image, self.labels.tolist()[:most], self.scores.tolist()[:most])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_dict()` as JSON, UTF-8."""
+        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+class Embedding:
+    """A vector for an input, or one vector for each of its tokens.
+
+    Attributes:
+        vector: float32, `(D,)` pooled, `(N, D)` tokens, or `(C, H, W)` for a network whose last state is a map;
+            a NumPy array, or a torch tensor where `output="torch"` asked for one.
+        feature_maps: float32 maps, `(C, H, W)` each, in the order of `out_features`; empty unless asked for.
+        out_features: the names of the stages of `feature_maps`.
+        index: the position of the input among the call's inputs.
+    """
+
+    __slots__ = ("feature_maps", "index", "out_features", "vector")
+
+    def __init__(
+        self, vector: Any, feature_maps: Sequence[Any] = (), out_features: Sequence[str] = (), *, index: int = 0
+    ) -> None:
+        self.vector = vector
+        self.feature_maps, self.out_features = tuple(feature_maps), tuple(out_features)
+        self.index = index
+        if len(self.feature_maps) != len(self.out_features):
+            raise ValueError(f"{len(self.feature_maps)} feature maps came with {len(self.out_features)} names")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of `vector`."""
+        return tuple(self.vector.shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.vector, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return int(self.vector.shape[0])
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.vector[key]
+
+    def __repr__(self) -> str:
+        maps = f", feature_maps={[tuple(m.shape) for m in self.feature_maps]}" if self.feature_maps else ""
+        return f"Embedding(shape={self.shape}{maps}, index={self.index})"
+
+    def numpy(self) -> NDArray[np.float32]:
+        """`vector` as a NumPy array."""
+        return np.asarray(self.vector)
+
+    def torch(self) -> torch.Tensor:
+        """`vector` as a torch tensor that shares its memory."""
+        import torch
+
+        return torch.as_tensor(self.vector)
+
+    def to_dict(self) -> list[Any]:
+        """Nested lists with a leading axis of one, as Transformers' `image-feature-extraction` gives them."""
+        return [self.numpy().tolist()]
+
+    def plot(self, image: Any) -> Image.Image:
+        """Draws the picture beside each feature map's energy (the norm over channels), or beside the tokens'.
+
+        Raises:
+            ValueError: the embedding is one pooled vector, of which nothing can be drawn on a picture.
+        """
+        maps = list(self.feature_maps) or ([self.vector] if self.vector.ndim == 3 else [])
+        if not maps:
+            raise ValueError('one pooled vector cannot be drawn; ask for maps with feature_maps=[…] or pool="none"')
+        return _draw_maps(image, [np.asarray(m, dtype=np.float32) for m in maps])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `vector` (and the maps, by name) as an uncompressed `.npz`, or `vector` alone as `.npy`.
+
+        Raises:
+            ValueError: the path ends in neither `.npz` nor `.npy`, or maps were to be saved as `.npy`.
+        """
+        suffix = Path(path).suffix
+        if suffix == ".npz":
+            maps = {name: np.asarray(m) for name, m in zip(self.out_features, self.feature_maps, strict=True)}
+            np.savez(path, allow_pickle=False, vector=self.numpy(), **maps)
+        elif suffix == ".npy" and not self.feature_maps:
+            np.save(path, self.numpy())
+        else:
+            raise ValueError(f"an embedding is saved as .npz (or .npy without maps), got {Path(path).name!r}")
+
+
+@overload
+def similarity(a: Embedding, b: Embedding) -> float: ...
+@overload
+def similarity(
+    a: Embedding | Sequence[Embedding], b: Embedding | Sequence[Embedding]
+) -> float | NDArray[np.float32]: ...
+def similarity(a: Any, b: Any) -> Any:
+    """The cosine of the angle between pooled embeddings, in [-1, 1].
+
+    Args:
+        a: an embedding with a `(D,)` vector, or a sequence of M of them.
+        b: the same, of N.
+
+    Returns:
+        A float for two embeddings; `(N,)`, `(M,)` or `(M, N)` float32 where one or both are sequences.
+
+    Raises:
+        ValueError: an embedding is not pooled, or their widths differ.
+    """
+    left, right = _unit_rows(a), _unit_rows(b)
+    if left.shape[-1] != right.shape[-1]:
+        raise ValueError(f"embeddings of one width are expected, got {left.shape[-1]} and {right.shape[-1]}")
+    cosine = np.clip(left @ right.T, -1.0, 1.0)
+    return float(cosine) if cosine.ndim == 0 else cosine
+
+
+def _unit_rows(embeddings: Any) -> NDArray[np.float32]:
+    single = isinstance(embeddings, Embedding) or hasattr(embeddings, "ndim")
+    rows = np.asarray(embeddings if single else [np.asarray(e) for e in embeddings], dtype=np.float32)
+    if rows.ndim != (1 if isinstance(embeddings, Embedding) else max(1, min(rows.ndim, 2))):
+        raise ValueError(f'pooled vectors are expected, got the shape {rows.shape}; pass pool="mean" or "cls"')
+    norm = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.maximum(norm, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _as_picture(image: Any) -> Image.Image:
+    from PIL import Image
+
+    return (image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))).convert("RGB")
+
+
+def _draw_bars(image: Any, labels: Sequence[str], scores: Sequence[float]) -> Image.Image:
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = _as_picture(image)
+    width, row = max(picture.width, 240), max(18, picture.width // 28)
+    canvas = Image.new("RGB", (width, picture.height + row * len(labels) + 8), "white")
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(row * 0.62)
+    longest = max((abs(s) for s in scores), default=1.0)
+    scale = max(longest, 1.0)  # probabilities fill their share of the width, logits that of the largest
+    for i, (label, score) in enumerate(zip(labels, scores, strict=True)):
+        top = picture.height + 4 + i * row
+        length = round((width - 12) * max(0.0, score) / scale)
+        draw.rectangle((6, top + 2, 6 + length, top + row - 2), fill=(196, 222, 247))
+        draw.text((10, top + row / 2), f"{label}  {score:.3f}", fill=(20, 30, 45), font=font, anchor="lm")
+    return canvas
+
+
+def _draw_maps(image: Any, maps: Sequence[NDArray[np.float32]]) -> Image.Image:
+    from PIL import Image
+
+    picture = _as_picture(image)
+    canvas = Image.new("RGB", (picture.width * (1 + len(maps)), picture.height), "white")
+    canvas.paste(picture, (0, 0))
+    for i, feature_map in enumerate(maps):
+        energy = np.linalg.norm(feature_map, axis=0)
+        span = float(np.ptp(energy)) or 1.0
+        grey = Image.fromarray(np.uint8(255 * (energy - energy.min()) / span))
+        canvas.paste(grey.resize(picture.size, Image.Resampling.BICUBIC), (picture.width * (1 + i), 0))
+    return canvas

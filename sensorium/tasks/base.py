@@ -1,0 +1,258 @@
+"""Task: what a pipeline does between raw inputs and results, and the registry that finds tasks by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import OptionError, UnknownNameError
+from sensorium.processors.media import MediaLimits
+
+Batch = dict[str, Tensor]
+Fit = Literal["native", "possible"] | None
+
+
+@dataclass(slots=True)
+class Unit:
+    """One model-sized piece of an input.
+
+    Attributes:
+        inputs: tensors without a batch axis, on the CPU.
+        meta: what `decode` needs to know of this piece (a size, an offset); never moved to the device.
+    """
+
+    inputs: Batch
+    meta: Any = None
+
+
+class Call(Protocol):
+    """Runs a pure tensor function eagerly or compiled, as the pipeline's policy has it."""
+
+    def __call__(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Returns `function(*args)`."""
+        ...
+
+
+class Empty(Protocol):
+    """Makes an uninitialised CPU tensor."""
+
+    def __call__(self, size: Sequence[int], /, *, dtype: torch.dtype) -> Tensor:
+        """Returns a tensor of this size and dtype."""
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """A task's options for one call; each task that has any subclasses it, with their defaults."""
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Self:
+        """Builds the options from a call's keywords.
+
+        Raises:
+            UnknownNameError: a keyword is no option of the task; names the nearest one.
+            OptionError: a value that the option cannot have.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in given:
+            if name not in known:
+                raise UnknownNameError("option", name, known)
+        return cls(**given)
+
+
+class Task(ABC):
+    """Names the inputs and options of a task and turns raw inputs into results.
+
+    The engine calls `split`, `collate`, `forward`, `decode` and `merge`, in this order; a task overrides those in which
+    it differs. `split` runs on several threads at once; the rest runs on one thread at a time.
+
+    Attributes:
+        name: the task's name in kebab-case.
+        summary: one line for lists of tasks.
+        inputs: the names of its inputs; with more than one, a raw input is a mapping with these keys.
+        options: the class of its options.
+        default: the checkpoint that serves it where none is named, pinned to a revision; None if there is none.
+        limits: what its inputs may cost; set by the pipeline.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    options: ClassVar[type[Options]] = Options
+    default: ClassVar[str | None] = None
+
+    def __init__(self, model: nn.Module, processor: Any) -> None:
+        self.model, self.processor = model, processor
+        self.limits = MediaLimits()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the model's arithmetic: that of its first floating-point weight."""
+        found = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return next(found, torch.float32)
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """Says from a checkpoint's configuration alone whether it suits the task.
+
+        Returns:
+            "native" where the checkpoint was saved for this task, "possible" where it can serve it, else None.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads the checkpoint's model (and its processor, unless one is given) for the task.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used; the message says why and what to do.
+        """
+
+    @classmethod
+    @abstractmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a model that the caller has loaded himself.
+
+        Raises:
+            TaskMismatchError: the model's output is not one of this task's.
+        """
+
+    def check(self, options: Any) -> None:  # noqa: B027 - most tasks take what their options allow
+        """Refuses options that the loaded model cannot serve, before any work.
+
+        Raises:
+            OptionError: such an option; the message says what the model can do.
+        """
+
+    def combine(self, named: Mapping[str, Any]) -> Any:
+        """Turns inputs given by name into what a call takes: one raw input, or a list of them.
+
+        Lists of one length go side by side; a single value goes with each of them.
+        """
+        missing = [name for name in self.inputs if name not in named]
+        if missing:
+            raise OptionError(f"{self.name} needs the inputs {', '.join(self.inputs)}; {', '.join(missing)} missing")
+        if len(self.inputs) == 1:
+            return named[self.inputs[0]]
+        lengths = {len(v) for v in named.values() if isinstance(v, (list, tuple))}
+        if not lengths:
+            return dict(named)
+        if len(lengths) > 1:
+            raise OptionError(f"{self.name} takes lists of one length side by side, got the lengths {sorted(lengths)}")
+        rows = range(lengths.pop())
+        return [{k: v[i] if isinstance(v, (list, tuple)) else v for k, v in named.items()} for i in rows]
+
+    @abstractmethod
+    def split(self, raw: Any, options: Any) -> Iterable[Unit]:
+        """Turns one raw input into its units, lazily where they are many.
+
+        Raises:
+            InputError: the input cannot be processed.
+        """
+
+    def bucket(self, unit: Unit) -> Hashable:
+        """Units of one bucket may share a batch; the default is that their tensors agree in shape and dtype."""
+        return tuple((name, tensor.shape, tensor.dtype) for name, tensor in unit.inputs.items())
+
+    def collate(self, units: Sequence[Unit], empty: Empty = torch.empty) -> Batch:
+        """Joins the units of one bucket into a batch.
+
+        Args:
+            units: at least one.
+            empty: makes a tensor of a shape and dtype to write into; on CUDA it lies in pinned memory.
+        """
+        names = units[0].inputs
+        return {name: _stack([unit.inputs[name] for unit in units], empty) for name in names}
+
+    @abstractmethod
+    def forward(self, batch: Batch, options: Any, call: Call) -> Any:
+        """Runs the model on a batch that lies on the device.
+
+        Args:
+            batch: tensors with a batch axis; it may hold rows of padding after the last unit.
+            options: the call's options.
+            call: runs the parts that are worth compiling.
+
+        Returns:
+            Tensors (in any nest of dicts, lists, tuples) whose first axis is the batch's.
+        """
+
+    @abstractmethod
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
+        """Turns a batch of outputs into one part a unit, on the device, and brings them to the CPU once."""
+
+    @abstractmethod
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Any:
+        """Joins the parts of one input, in the order of its units, into its result."""
+
+    @abstractmethod
+    def example(self) -> Any:
+        """A raw input of the usual size, with which a pipeline is warmed up."""
+
+
+def task_names() -> list[str]:
+    """The names of all tasks, in kebab-case, without importing any of them."""
+    import sensorium.tasks
+
+    modules = pkgutil.iter_modules(sensorium.tasks.__path__)
+    return sorted(m.name.replace("_", "-") for m in modules if m.name not in _NOT_TASKS)
+
+
+def get_task(name: str) -> type[Task]:
+    """Imports the task of this name.
+
+    Raises:
+        UnknownNameError: there is no such task; names the nearest one.
+    """
+    found = _REGISTERED.get(name)
+    if found is not None:
+        return found
+    if name not in task_names():
+        raise UnknownNameError("task", name, [*task_names(), *_REGISTERED])
+    module = importlib.import_module(f"sensorium.tasks.{name.replace('-', '_')}")
+    task: type[Task] = getattr(module, "".join(word.capitalize() for word in name.split("-")))
+    return task
+
+
+def register_task(task: type[Task]) -> type[Task]:
+    """Makes a task of your own known to `pipeline()` under its `name`; may be used as a decorator.
+
+    Raises:
+        OptionError: the name is taken.
+    """
+    if task.name in task_names() or _REGISTERED.get(task.name, task) is not task:
+        raise OptionError(f"the task name {task.name!r} is taken; give your task another name")
+    _REGISTERED[task.name] = task
+    return task
+
+
+def all_tasks() -> dict[str, type[Task]]:
+    """Every task by name, imported."""
+    return {name: get_task(name) for name in [*task_names(), *_REGISTERED]}
+
+
+def _stack(tensors: Sequence[Tensor], empty: Empty) -> Tensor:
+    """Stacks along a new first axis; pictures that lie channels-last in memory stay so, row by row a plain copy."""
+    first = tensors[0]
+    if first.ndim == 3 and first.stride(0) == 1 and first.shape[0] > 1:
+        channels, height, width = first.shape
+        batch = empty((len(tensors), height, width, channels), dtype=first.dtype).permute(0, 3, 1, 2)
+    else:
+        batch = empty((len(tensors), *first.shape), dtype=first.dtype)
+    for row, tensor in zip(batch, tensors, strict=True):
+        row.copy_(tensor)
+    return batch
+
+
+_NOT_TASKS = {"base", "heads", "images", "loading"}
+_REGISTERED: dict[str, type[Task]] = {}
