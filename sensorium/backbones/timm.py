@@ -1,0 +1,235 @@
+"""Backbones from timm: one forward gives the maps, the tokens and what timm's own classifier is fed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from sensorium.backbones.base import Backbone, BackboneOutput, OutIndices, select_stages
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
+
+PREFIX = "timm/"
+_WRAPPER_PREFIXES = ("timm_model.", "_backbone.")  # of TimmWrapper's and TimmBackbone's weights
+
+
+class TimmBackbone(Backbone):
+    """A timm model without its classifier.
+
+    The maps are those of timm's `features_only=True`, the pooled features those of `forward_head(…, pre_logits=True)`.
+    """
+
+    def __init__(self, model: nn.Module, *, out_indices: Sequence[int], spec: dict[str, Any]) -> None:
+        super().__init__(stage_names=_stage_names(model), out_indices=out_indices, spec=spec)
+        self.model = model
+        self.channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        input_size = _input_size(model)
+        self.measure(input_size[1:], channels=input_size[0])
+        reductions = [int(_infos(model)[index]["reduction"]) for index in self.out_indices]
+        self.geometry = replace(self.geometry, strides=reductions)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        *,
+        feature_maps: bool = True,
+        pooled: bool | None = None,
+        tokens: bool | None = None,
+    ) -> BackboneOutput:
+        """As `Backbone.forward`; whatever is asked for comes from one pass through the model."""
+        model: Any = self.model
+        pooled, tokens = pooled is not False, tokens is not False
+        maps: list[Tensor] = []
+        if not (pooled or tokens):
+            maps = model.forward_intermediates(
+                pixel_values, indices=list(self.out_indices), stop_early=True, intermediates_only=True
+            )
+            return BackboneOutput(feature_maps=tuple(maps))
+        if feature_maps:
+            last, maps = model.forward_intermediates(pixel_values, indices=list(self.out_indices))
+        else:
+            last = model.forward_features(pixel_values)
+        sequence, prefix_tokens = self._tokens(last) if tokens else (None, 0)
+        return BackboneOutput(
+            feature_maps=tuple(maps),
+            pooled=model.forward_head(last, pre_logits=True).flatten(1) if pooled else None,
+            tokens=sequence,
+            prefix_tokens=prefix_tokens,
+        )
+
+    def _tokens(self, last: Any) -> tuple[Tensor | None, int]:
+        """The last state as `(B, N, D)`, and how many prefix tokens it holds; None where it is not one tensor."""
+        if not isinstance(last, Tensor):
+            return None, 0
+        if last.ndim == 4:
+            return (last.flatten(1, 2) if self.channels_last else last.flatten(2).transpose(1, 2)), 0
+        if last.ndim == 3:
+            return last, int(getattr(self.model, "num_prefix_tokens", 0) or 0)
+        return None, 0
+
+
+def load(checkpoint: Checkpoint, *, out_indices: OutIndices, out_features: Sequence[str] | None) -> TimmBackbone:
+    """Build the architecture that a checkpoint names, with its weights, as a backbone.
+
+    Raises:
+        CheckpointError: as `load_model`, or the architecture gives no maps.
+    """
+    model = load_model(checkpoint)
+    name, model_args = _architecture_of(checkpoint.config), dict(checkpoint.config.get("model_args") or {})
+    model_args.pop("num_classes", None)
+    return _finish(model, name, model_args, out_indices, out_features, dtype=checkpoint.options.dtype)
+
+
+def load_model(checkpoint: Checkpoint) -> nn.Module:
+    """Build the architecture that a checkpoint names, classifier and all, with its weights, in evaluation mode.
+
+    Raises:
+        UnknownNameError: this timm has no such architecture.
+        MissingWeightsError: the weights lack something that the architecture needs.
+        CheckpointError: the weights do not fit the architecture.
+        OptionError: an option that is for Transformers checkpoints.
+    """
+    options, config = checkpoint.options, checkpoint.config
+    for option in ("attn_implementation", "device_map", "quantization_config"):
+        if getattr(options, option) is not None:
+            raise OptionError(f"{option} is for Transformers checkpoints; {checkpoint.name!r} is timm's.")
+    name = _architecture_of(config)
+    pretrained_cfg = {**(config.get("pretrained_cfg") or {}), "architecture": name}
+    num_classes = _num_classes(config, pretrained_cfg)
+    pretrained_cfg.update(num_classes=num_classes, state_dict=_read_weights(checkpoint.weights()), source=None)
+    for source in ("url", "file", "hf_hub_id", "custom_load"):
+        pretrained_cfg.pop(source, None)
+    arguments = {**(config.get("model_args") or {}), "num_classes": num_classes}
+    model = _create(name, arguments, pretrained=True, pretrained_cfg=pretrained_cfg, of=repr(checkpoint.name))
+    if isinstance(getattr(model, "pretrained_cfg", None), dict):
+        model.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
+    return model.eval() if options.dtype is None else model.to(options.dtype).eval()
+
+
+def build(
+    name: str,
+    *,
+    model_args: Mapping[str, Any] | None,
+    out_indices: OutIndices,
+    out_features: Sequence[str] | None,
+) -> TimmBackbone:
+    """Build an architecture with random weights.
+
+    Args:
+        name: timm's name, with or without `timm/` before it.
+        model_args: arguments of `timm.create_model`, such as `img_size`.
+        out_indices: positions of maps, negative ones from the end.
+        out_features: names of maps.
+
+    Raises:
+        UnknownNameError: this timm has no such architecture.
+        OptionError: an argument that it does not take.
+    """
+    name, args = name.removeprefix(PREFIX), dict(model_args or {})
+    model = _create(name, {**args, "num_classes": 0}, pretrained=False, pretrained_cfg=None, of=f"timm/{name}")
+    return _finish(model, name, args, out_indices, out_features, dtype=None)
+
+
+def _architecture_of(config: Mapping[str, Any]) -> str:
+    name = config.get("architecture") or config.get("backbone")
+    if not isinstance(name, str):
+        raise CheckpointError(
+            "config.json of a timm checkpoint should name its architecture, as timm's save_for_hf writes it; "
+            f"got the keys {sorted(config)}."
+        )
+    return name.removeprefix(PREFIX)
+
+
+def _num_classes(config: Mapping[str, Any], pretrained_cfg: Mapping[str, Any]) -> int:
+    for place in (config, pretrained_cfg):
+        if isinstance(place.get("num_classes"), int):
+            return int(place["num_classes"])
+    return 1000  # timm's own default
+
+
+def _read_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for path in paths:
+        if path.suffix == ".safetensors":
+            state.update(load_file(path))
+        else:
+            state.update(torch.load(path, map_location="cpu", weights_only=True))
+    for prefix in _WRAPPER_PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
+
+
+def _create(
+    name: str, arguments: Mapping[str, Any], *, pretrained: bool, pretrained_cfg: dict[str, Any] | None, of: str
+) -> nn.Module:
+    """`timm.create_model`, with its ways to fail told apart."""
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        raise UnknownNameError("timm architecture", architecture, timm.list_models(), f"Asked for by {of}.")
+    try:
+        model = timm.create_model(
+            architecture if pretrained_cfg else name, pretrained=pretrained, pretrained_cfg=pretrained_cfg, **arguments
+        )
+    except TypeError as error:
+        raise OptionError(f"{of}: timm's {name} does not take these arguments: {error}.") from error
+    except RuntimeError as error:
+        if "Missing key(s)" in str(error):
+            raise MissingWeightsError(
+                f"{of}: the weights lack what timm's {name} needs. {error} Use weights of this architecture, or "
+                f"AutoBackbone.from_config for random ones."
+            ) from error
+        if pretrained:
+            raise CheckpointError(f"{of}: the weights do not fit timm's {name}. {error}") from error
+        raise OptionError(f"{of}: {error}") from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _finish(
+    model: Any,
+    name: str,
+    model_args: dict[str, Any],
+    out_indices: OutIndices,
+    out_features: Sequence[str] | None,
+    *,
+    dtype: torch.dtype | None,
+) -> TimmBackbone:
+    if not hasattr(model, "forward_intermediates") or not getattr(model, "feature_info", None):
+        raise CheckpointError(f"timm's {name} has no forward_intermediates, so its maps cannot be had.")
+    """Take the classifier and the second copy of the weights off, and select the maps."""
+    if model.num_classes:
+        model.reset_classifier(0)
+    if isinstance(model.pretrained_cfg, dict):
+        model.pretrained_cfg.pop("state_dict", None)
+    chosen = select_stages(_stage_names(model), out_indices, out_features)
+    spec = {"library": "timm", "architecture": name, "model_args": model_args, "out_indices": list(chosen)}
+    if dtype is not None:
+        model.to(dtype)
+    return TimmBackbone(model, out_indices=chosen, spec=spec).eval()
+
+
+def _stage_names(model: Any) -> list[str]:
+    return [str(info["module"]) for info in _infos(model)]
+
+
+def _infos(model: Any) -> list[dict[str, Any]]:
+    """What timm tells of each map: its module, channels and reduction."""
+    return list(getattr(model.feature_info, "info", model.feature_info))
+
+
+def _input_size(model: Any) -> tuple[int, int, int]:
+    """The channels, height and width that a model accepts, its own `img_size` before the published one."""
+    channels, height, width = model.pretrained_cfg.get("input_size") or (3, 224, 224)
+    first = getattr(model, "patch_embed", None)
+    size = getattr(first, "img_size", None)
+    if size is not None:
+        height, width = size
+    return int(getattr(model, "in_chans", channels)), int(height), int(width)

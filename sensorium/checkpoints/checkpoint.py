@@ -1,0 +1,99 @@
+"""A checkpoint that was found, and the options that it is opened with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sensorium.checkpoints.config import Kind
+from sensorium.checkpoints.weights import find_weights
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a checkpoint is found and opened; handed down to everything that loads a part of it.
+
+    Attributes:
+        revision: a branch, a tag or a commit of the Hub; a 40-hex commit never changes and works offline once cached.
+        token: a Hub token, True for the one that `hf auth login` stored, False for none, None for whichever there is.
+        cache_dir: where Hub files are kept, instead of the folder that HF_HOME or HF_HUB_CACHE name.
+        local_files_only: use what is cached and make no request.
+        trust_remote_code: let the checkpoint's own Python files be fetched, and run by Transformers.
+        use_safetensors: only safetensors weights; False also allows a pickled `pytorch_model.bin`.
+        attn_implementation: passed to Transformers.
+        device_map: passed to Transformers.
+        quantization_config: passed to Transformers.
+        dtype: a torch.dtype for the weights, or None for the checkpoint's own.
+    """
+
+    revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    trust_remote_code: bool = False
+    use_safetensors: bool = True
+    attn_implementation: str | None = None
+    device_map: Any = None
+    quantization_config: Any = None
+    dtype: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A checkpoint that was found, with its config; its weights may still have to be downloaded.
+
+    Attributes:
+        name: the name as the user wrote it.
+        folder: a local folder (a Hub snapshot included) that holds the configuration files.
+        kind: which library's checkpoint it is; a composite is one of ours, a backbone with a head.
+        config: the parsed `config.json`.
+        options: how it was opened; `options.revision` holds the revision that `name` named.
+        revision: the 40-hex commit if it came from the Hub, else None.
+        repo_id: the Hub repository if it came from the Hub, else None.
+    """
+
+    name: str
+    folder: Path
+    kind: Kind
+    config: dict[str, Any]
+    options: LoadOptions
+    revision: str | None = None
+    repo_id: str | None = None
+
+    @property
+    def architectures(self) -> list[str]:
+        """The class names in the config, often one, or none."""
+        return list(self.config.get("architectures") or [])
+
+    @property
+    def model_type(self) -> str | None:
+        """Transformers' name of the architecture, such as `"vit"`, or None."""
+        return self.config.get("model_type")
+
+    @property
+    def needs_remote_code(self) -> bool:
+        """Whether the model class is only in the checkpoint's own Python files.
+
+        True where the config has an `auto_map` and this Transformers does not know its `model_type`. Asking
+        imports Transformers' list of names, and only if there is an `auto_map`.
+        """
+        if not self.config.get("auto_map"):
+            return False
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+        return self.model_type not in CONFIG_MAPPING_NAMES
+
+    def weights(self) -> list[Path]:
+        """Make sure that the weight files are on this machine, downloading what is missing.
+
+        Returns:
+            One path, or those of all shards in the order of their names; all lie in `folder`.
+
+        Raises:
+            MissingWeightsError: there are none, or a shard is not there, or a file is a Git LFS pointer.
+            UnsafeCheckpointError: there are only pickled ones and `use_safetensors` is True.
+            CheckpointError: the index of the shards is broken or names files outside of the folder.
+            DownloadError: they could not be downloaded.
+        """
+        return find_weights(self)

@@ -1,0 +1,34 @@
+"""Raw media → tensors, by each checkpoint's own recipe.
+
+Names are imported when they are used: `from sensorium.processors import ImageProcessor`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sensorium.processors.image import ImageProcessor
+    from sensorium.processors.media import MediaLimits, load_image, load_pil
+    from sensorium.processors.recipe import Recipe
+
+__all__ = ["ImageProcessor", "MediaLimits", "Recipe", "load_image", "load_pil"]
+
+_MODULES = {
+    "ImageProcessor": "image",
+    "MediaLimits": "media",
+    "Recipe": "recipe",
+    "load_image": "media",
+    "load_pil": "media",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,128 @@
+"""Paths, file objects and `data:` URIs → encoded bytes, their size checked before they are read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import io
+import os
+import re
+import stat
+from contextlib import AbstractContextManager, nullcontext
+from typing import IO, Any
+from urllib.parse import unquote_to_bytes
+
+from sensorium.errors import InputError
+from sensorium.processors.limits import MediaLimits
+
+READ_AT_ONCE = 8 * 2**20  # bytes; a larger file's header is checked before the rest is read
+_CHUNK = 2**20
+_NO_SUCH_NAME = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_SPACE = re.compile(rb"[ \t\r\n\f]+")
+
+
+def open_path(path: str | os.PathLike[Any], *, name: str, limits: MediaLimits) -> AbstractContextManager[IO[bytes]]:
+    """Open a regular file of at most `max_bytes`, in memory if it is small.
+
+    Raises:
+        InputError: `missing-file`, `is-a-directory`, `unreadable-file` (no permission, a pipe or device),
+            `empty-file`.
+        LimitError: `too-many-bytes`.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path object costs more than the call
+    except ValueError as error:  # a NUL character
+        raise _missing(path, name) from error
+    except OSError as error:
+        raise _missing(path, name) if error.errno in _NO_SUCH_NAME else _unreadable(name, error) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(
+            f"{name}: expected a picture file, got a directory. Pass the files in it.",
+            code="is-a-directory",
+            source=name,
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise _unreadable(name, "a pipe, socket or device")
+    limits.check_bytes(status.st_size, name=name)
+    try:
+        if status.st_size > READ_AT_ONCE:
+            return open(path, "rb")  # noqa: PTH123 - the caller's with closes it
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return nullcontext(io.BytesIO(file.read()))
+    except OSError as error:
+        raise _unreadable(name, error) from error
+
+
+def read_file_object(file: Any, *, name: str, limits: MediaLimits) -> bytes:
+    """Read a binary file object from its start, or from where it stands if it cannot seek.
+
+    Raises:
+        InputError: `unsupported-type` (opened as text), `unreadable-file` (it fails to read), `empty-file`.
+        LimitError: `too-many-bytes`, at the first chunk beyond the limit.
+    """
+    body = bytearray()
+    try:
+        if getattr(file, "seekable", bool)():
+            file.seek(0)
+        while chunk := file.read(_CHUNK):
+            if not isinstance(chunk, bytes | bytearray | memoryview):
+                raise InputError(
+                    f"{name}: expected a file opened in binary mode, got one that gives {type(chunk).__name__}. "
+                    f"Open it with mode 'rb'.",
+                    code="unsupported-type",
+                    source=name,
+                )
+            body += chunk
+            limits.check_bytes(len(body), name=name)
+    except InputError:  # a ValueError, as a read from a closed file is
+        raise
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    limits.check_bytes(len(body), name=name)
+    return bytes(body)
+
+
+def decode_data_uri(uri: str, *, name: str, limits: MediaLimits) -> bytes:
+    """Decode `data:[<media type>][;base64],<data>`; what it holds is judged by content, not by media type.
+
+    Raises:
+        InputError: `bad-data-uri`, `empty-file`.
+        LimitError: `too-many-bytes`, before anything is decoded.
+    """
+    head, comma, payload = uri.partition(",")
+    coded = head.lower().endswith(";base64")
+    limits.check_bytes(len(payload) * 3 // 4 if coded else len(payload) // 3 or len(payload), name=name)
+    try:
+        if not comma:
+            raise ValueError("it has no comma")
+        data = unquote_to_bytes(payload)
+        if coded:
+            data = base64.b64decode(_SPACE.sub(b"", data), validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise InputError(
+            f"{name}: expected data:image/…;base64,… with valid base64, got {error}. Encode it again.",
+            code="bad-data-uri",
+            source=name,
+        ) from error
+    limits.check_bytes(len(data), name=name)
+    return data
+
+
+def _missing(path: str | os.PathLike[Any], name: str) -> InputError:
+    text = os.fsdecode(path)
+    tried = os.path.abspath(text) if len(text) < 1000 else f"a name of {len(text):,} characters"  # noqa: PTH100
+    return InputError(
+        f"{name}: expected a picture file, found none at {tried!r}. Check the path; base64 text has to start with "
+        f"'data:image/png;base64,'.",
+        code="missing-file",
+        source=name,
+    )
+
+
+def _unreadable(name: str, why: object) -> InputError:
+    return InputError(
+        f"{name}: expected a file that can be read, got {why}. Check its permissions, or pass its bytes.",
+        code="unreadable-file",
+        source=name,
+    )

@@ -1,0 +1,154 @@
+"""The steps of a recipe's geometry: each a small value that says what it does, and does it to one picture.
+
+All take and give `(3, H, W)` tensors on the CPU, uint8, or float32 in [0, 255].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sensorium.errors import CheckpointError, InputError
+from sensorium.processors.resampling import Resample, SizeRule, pad_centred, resample, resized_size
+
+_SIDE_LIMIT = 2**16  # a recipe comes from a file that may be broken: no model sees 65,536 pixels on a side
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resample a picture, antialiased wherever the mode has it.
+
+    Attributes:
+        rule: how the new size follows from the old one; see `geometry.resized_size`.
+        size: (height, width) in px, or (edge, edge) or (edge, cap) as the rule reads it.
+        multiple: both sides are rounded up to a multiple of this many px.
+        mode: the kernel.
+        pillow: resample with Pillow, for recipes whose reference does.
+    """
+
+    kind: ClassVar[str] = "resize"
+    rule: SizeRule
+    size: tuple[int, int]
+    mode: Resample = "bilinear"
+    multiple: int = 1
+    pillow: bool = False
+
+    def __post_init__(self) -> None:
+        _check_sides(self, (*self.size, self.multiple))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Resample `(3, H, W)`, uint8 or float32; the dtype stays."""
+        height, width = image.shape[1:]
+        target = resized_size(height, width, rule=self.rule, size=self.size, multiple=self.multiple)
+        return image if target == (height, width) else resample(image, target, mode=self.mode, pillow=self.pillow)
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The size after this step where it is the same for all pictures, given the size before, or None."""
+        if self.rule == "exact":
+            return resized_size(1, 1, rule="exact", size=self.size, multiple=self.multiple)
+        return None if size is None else resized_size(*size, rule=self.rule, size=self.size, multiple=self.multiple)
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """Cut the middle out of a picture, padded first along a side that is too short.
+
+    Attributes:
+        size: (height, width) in px of what is cut out.
+        fill: the value of the padding in [0, 255] for each of R, G, B.
+        half_even: where the margin is odd, round half of it to the even px as timm does, not down as Transformers does.
+    """
+
+    kind: ClassVar[str] = "center_crop"
+    size: tuple[int, int]
+    fill: tuple[int, int, int] = (0, 0, 0)
+    half_even: bool = False
+
+    def __post_init__(self) -> None:
+        _check_sides(self, self.size)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Cut `(3, height, width)` out of `(3, H, W)`, as a view where nothing was padded."""
+        height, width = self.size
+        image = pad_centred(image, self.size, fill=self.fill)
+        top, left = self._margin(image.shape[1] - height), self._margin(image.shape[2] - width)
+        return image[:, top : top + height, left : left + width]
+
+    def _margin(self, spare: int) -> int:
+        return round(spare / 2) if self.half_even else spare // 2
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """The size after this step, which is always the same."""
+        return self.size
+
+
+@dataclass(frozen=True)
+class CropToRatio:
+    """Cut the middle out of a picture, as large as a share of its shorter side.
+
+    Attributes:
+        ratio: the height and the width of the cut, as shares of the shorter side.
+    """
+
+    kind: ClassVar[str] = "crop_to_ratio"
+    ratio: tuple[float, float]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Cut the middle out of `(3, H, W)`."""
+        shorter = min(image.shape[1:])
+        height, width = (int(share * shorter) for share in self.ratio)
+        if not (height and width):
+            raise InputError(
+                f"a picture of {image.shape[2]}x{image.shape[1]} px is too small for this checkpoint, which cuts out "
+                f"{self.ratio[1]:.3g} x {self.ratio[0]:.3g} of the shorter side. Give a larger picture.",
+                code="too-narrow",
+            )
+        return CenterCrop((height, width))(image)
+
+    def output_size(self, size: tuple[int, int] | None) -> None:
+        """None: it depends on the picture."""
+
+
+@dataclass(frozen=True)
+class FlipChannels:
+    """Turn RGB into BGR."""
+
+    kind: ClassVar[str] = "flip_channels"
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Reverse the first axis of `(3, H, W)`."""
+        return image.flip(0)
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The size stays."""
+        return size
+
+
+@dataclass(frozen=True)
+class ToFloat:
+    """Leave bytes for float32 in [0, 255], for recipes that resize without rounding to grey levels."""
+
+    kind: ClassVar[str] = "to_float"
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Cast `(3, H, W)` to float32."""
+        return image.to(torch.float32)
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The size stays."""
+        return size
+
+
+Step = Resize | CenterCrop | CropToRatio | FlipChannels | ToFloat
+STEPS: dict[str, type[Step]] = {step.kind: step for step in (Resize, CenterCrop, CropToRatio, FlipChannels, ToFloat)}
+
+
+def _check_sides(step: Step, sides: tuple[int, ...]) -> None:
+    if not all(isinstance(side, int) and 1 <= side < _SIDE_LIMIT for side in sides):
+        raise CheckpointError(
+            f"expected whole sizes from 1 to {_SIDE_LIMIT - 1} px, got {step}. Correct the checkpoint's "
+            f"preprocessor_config.json, or pass processor=."
+        )

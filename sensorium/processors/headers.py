@@ -1,0 +1,174 @@
+"""Looks into GIF, WebP and AVIF containers before any decoder sees them.
+
+Pillow reads these formats' headers at a cost that an attacker chooses: it walks a GIF's blocks one by one in
+Python, and the WebP decoder allocates two canvases when it is created. So size and frames are read here first,
+in bounded time and without an allocation that depends on what the file claims. All other formats declare their
+size in a header that Pillow reads without decoding.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import IO
+
+from PIL import Image
+
+from sensorium.errors import InputError, LimitError
+from sensorium.processors.limits import MediaLimits
+
+# Quantisation, Huffman and restart tables, comments, and application data other than APP1 (EXIF, XMP).
+_PLAIN_JPEG = frozenset([0xDB, 0xC4, 0xDD, 0xFE, 0xE0, *range(0xE2, 0xF0)])
+MAX_BLOCKS = 1_000_000  # of one file, all kinds: 256 MiB of a GIF's full-length data blocks
+
+
+def check_container(kind: str, stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
+    """Refuse an animation whose canvas or number of frames is above the limits.
+
+    Args:
+        kind: Pillow's name of the format. Anything but GIF, WEBP and AVIF passes.
+        stream: a seekable binary stream; it is read from its start, and left anywhere.
+        name: what to call the input in an error.
+        limits: the bounds to keep.
+
+    Raises:
+        InputError: `zero-sized`, or `truncated` where a WebP is shorter than it says.
+        LimitError: `too-many-pixels` or `too-many-frames`.
+    """
+    stream.seek(0)
+    if kind == "GIF":
+        _check_gif(stream, name=name, limits=limits)
+    elif kind == "WEBP":
+        _check_webp(stream, name=name, limits=limits)
+    elif kind == "AVIF":
+        _check_avif(stream, name=name, limits=limits)
+
+
+def plain_jpeg_size(head: bytes | memoryview) -> tuple[int, int] | None:
+    """Read the size of a JPEG that needs nothing of Pillow's reader: 8-bit, grey or three channels, no metadata.
+
+    Args:
+        head: its first bytes, up to the first scan.
+
+    Returns:
+        `(width, height)`; None where there is EXIF, XMP or a second picture, or anything out of the ordinary.
+    """
+    size, position = None, 2
+    for _ in range(64):  # segments; a plain file has about ten
+        segment = head[position : position + 10]
+        if len(segment) < 10 or segment[0] != 0xFF:
+            return None
+        marker = segment[1]
+        if marker == 0xDA:  # the pixels start
+            return size
+        if marker in (0xC0, 0xC1, 0xC2) and size is None:  # baseline, extended, progressive
+            if segment[4] != 8 or segment[9] not in (1, 3):
+                return None
+            size = segment[7] << 8 | segment[8], segment[5] << 8 | segment[6]
+        elif marker not in _PLAIN_JPEG or (marker == 0xE2 and segment[4:8] == b"MPF\0"):
+            return None
+        position += 2 + (segment[2] << 8 | segment[3])
+    return None
+
+
+def _check_gif(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
+    head = stream.read(13)
+    width, height = _int(head[6:8]), _int(head[8:10])
+    _skip_palette(stream, head[10] if len(head) > 10 else 0)
+    frames = blocks = 0
+    while (kind := stream.read(1)) and kind != b";":
+        if kind == b",":
+            frames += 1
+            limits.check_frames(frames, name=name)
+            box = stream.read(9)
+            if frames == 1:  # Pillow grows the canvas to hold the first frame
+                width = max(width, _int(box[0:2]) + _int(box[4:6]))
+                height = max(height, _int(box[2:4]) + _int(box[6:8]))
+                _check_gif_size(width, height, name=name, limits=limits)
+            _skip_palette(stream, box[8] if len(box) > 8 else 0)
+            stream.seek(1, 1)  # the size of an LZW code
+        elif kind == b"!":
+            stream.seek(1, 1)  # the extension's label
+        while (size := stream.read(1)) and size[0] and kind in b",!":
+            stream.seek(size[0], 1)
+            blocks += 1
+            _check_blocks(blocks, name=name)
+
+
+def _check_gif_size(width: int, height: int, *, name: str, limits: MediaLimits) -> None:
+    limits.check_size(width, height, name=name)
+    # Pillow applies its own bound to a GIF's frames while it decodes, and its bound is global: we leave it alone.
+    bound = Image.MAX_IMAGE_PIXELS
+    if bound is not None and width * height > bound:
+        raise LimitError(
+            f"{name}: expected a GIF of at most {bound:,} pixels (Pillow's bound for GIF, whatever MediaLimits says), "
+            f"got {width}x{height}. Convert it to another format.",
+            code="too-many-pixels",
+            source=name,
+        )
+
+
+def _skip_palette(stream: IO[bytes], flags: int) -> None:
+    if flags & 128:
+        stream.seek(3 << ((flags & 7) + 1), 1)
+
+
+def _check_webp(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
+    head = stream.read(30)
+    end = stream.seek(0, 2)
+    if _int(head[4:8]) + 8 > end:
+        raise InputError(
+            f"{name}: expected a WebP of {_int(head[4:8]) + 8:,} bytes as its header says, got {end:,}: "
+            f"the file is cut off. Fetch or write it again.",
+            code="truncated",
+            source=name,
+        )
+    if canvas := _webp_size(head):
+        limits.check_size(*canvas, name=name)
+    if head[12:16] != b"VP8X":
+        return  # one frame
+    frames = blocks = 0
+    stream.seek(12)
+    while len(chunk := stream.read(8)) == 8:
+        blocks += 1
+        _check_blocks(blocks, name=name)
+        if chunk[:4] == b"ANMF":
+            frames += 1
+            limits.check_frames(frames, name=name)
+        size = _int(chunk[4:8])
+        stream.seek(size + (size & 1), 1)
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    kind = head[12:16]
+    if len(head) < 30:
+        return None  # too short for any WebP: the decoder will say so
+    if kind == b"VP8X":
+        return _int(head[24:27]) + 1, _int(head[27:30]) + 1
+    if kind == b"VP8L":
+        return (_int(head[21:25]) & 0x3FFF) + 1, (_int(head[21:25]) >> 14 & 0x3FFF) + 1
+    return _int(head[26:28]) & 0x3FFF, _int(head[28:30]) & 0x3FFF
+
+
+def _check_avif(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
+    # libavif's parser allocates nothing by size but has a limit of its own, which it reports as a damaged file.
+    # Each picture in the file has an "ispe" box: 4 bytes of version and flags, then width and height.
+    # A sequence's "stsz" box counts its frames: version and flags, their common size or 0, their number.
+    head = stream.read(65536)
+    for box in re.finditer(rb"ispe\0\0\0\0(.{4})(.{4})", head, re.DOTALL):
+        limits.check_size(int.from_bytes(box[1], "big"), int.from_bytes(box[2], "big"), name=name)
+    for box in re.finditer(rb"stsz\0\0\0\0.{4}(.{4})", head, re.DOTALL):
+        limits.check_frames(int.from_bytes(box[1], "big"), name=name)
+
+
+def _check_blocks(blocks: int, *, name: str) -> None:
+    if blocks > MAX_BLOCKS:
+        raise LimitError(
+            f"{name}: expected at most {MAX_BLOCKS:,} data blocks, got more: its frames cannot be counted in "
+            f"bounded time. Convert the file.",
+            code="too-many-frames",
+            source=name,
+        )
+
+
+def _int(little_endian: bytes) -> int:
+    return int.from_bytes(little_endian, "little")

@@ -1,0 +1,104 @@
+"""Finds the recipe of a checkpoint: in our own files, in timm's, or through Transformers' AutoImageProcessor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.errors import CheckpointError, UnsafeCheckpointError
+from sensorium.processors.recipe import Recipe
+
+if TYPE_CHECKING:
+    from sensorium.processors.image import ImageProcessor
+
+_FILE_NAME, _NESTED_FILE_NAME = "preprocessor_config.json", "processor_config.json"
+
+
+def load(
+    cls: type[ImageProcessor], place: str | PathLike[str] | Checkpoint, options: LoadOptions | None
+) -> ImageProcessor:
+    """See `ImageProcessor.from_pretrained`."""
+    name, folder, options = _locate(place, options)
+    own = _read_json(folder / _FILE_NAME, of=name)
+    config = _read_json(folder / "config.json", of=name)
+    if "sensorium_recipe" in own or "pretrained_cfg" in own:
+        return _load_own(cls, own)
+    # Transformers reads timm's entries first too, and timm's first configs had them at the top level.
+    if "pretrained_cfg" in config or ("architecture" in config and not config.get("model_type") and not own):
+        return cls.from_timm(config.get("pretrained_cfg") or config)
+    nested = _read_json(folder / _NESTED_FILE_NAME, of=name).get("image_processor")
+    if not own and not nested:
+        raise CheckpointError(
+            f"{name!r} has no {_FILE_NAME} in {folder}, so how to prepare pictures is not known, and a guess would "
+            f"give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained alike."
+        )
+    return cls.from_transformers(_load_auto(folder, nested or own, options, of=name))
+
+
+def load_dict(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProcessor:
+    """See `ImageProcessor.from_dict`."""
+    if "sensorium_recipe" in data or "pretrained_cfg" in data:
+        return _load_own(cls, data)
+    with TemporaryDirectory() as folder:
+        Path(folder, _FILE_NAME).write_text(json.dumps(dict(data)), encoding="utf-8")
+        return cls.from_transformers(_load_auto(Path(folder), data, LoadOptions(), of="the given recipe"))
+
+
+def _locate(place: str | PathLike[str] | Checkpoint, options: LoadOptions | None) -> tuple[str, Path, LoadOptions]:
+    if isinstance(place, Checkpoint):
+        return place.name, place.folder, options or place.options
+    options = options or LoadOptions()
+    folder = Path(place).expanduser()
+    if (folder / _FILE_NAME).is_file() and not (folder / "config.json").exists():
+        return str(place), folder, options  # a processor that was saved without a model
+    checkpoint = resolve(place, options)
+    return checkpoint.name, checkpoint.folder, checkpoint.options
+
+
+def _load_own(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProcessor:
+    part = "sensorium_recipe" if "sensorium_recipe" in data else "pretrained_cfg"
+    if not isinstance(data[part], Mapping):
+        raise CheckpointError(f"expected {part} to be a JSON object, got {data[part]!r:.200}. Save the recipe again.")
+    return cls(Recipe.from_dict(data[part])) if part == "sensorium_recipe" else cls.from_timm(data[part])
+
+
+def _load_auto(folder: Path, data: Mapping[str, Any], options: LoadOptions, *, of: str) -> Any:
+    """The Transformers image processor of a local folder; `auto_map` runs code only if the options say so."""
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(
+            folder,
+            local_files_only=options.local_files_only or not options.trust_remote_code,
+            token=options.token,
+            cache_dir=options.cache_dir,
+            trust_remote_code=options.trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        if data.get("auto_map") and not options.trust_remote_code:
+            raise UnsafeCheckpointError(
+                f"{of!r} prepares pictures with code of its own ({data['auto_map']}), which is not run unless asked "
+                f"for. Read it, and pass trust_remote_code=True if you trust it, or pass another processor=."
+            ) from error
+        raise CheckpointError(
+            f"{of!r}: Transformers cannot read the image processor in {folder} ({type(error).__name__}: {error}). "
+            f"Correct its {_FILE_NAME}, or pass processor=."
+        ) from error
+
+
+def _read_json(path: Path, *, of: str) -> dict[str, Any]:
+    """A JSON object, or an empty one where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{of!r}: {path.name} is not JSON ({error}). Repair it, or fetch it again.") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{of!r}: {path.name} should hold a JSON object, got a {type(value).__name__}.")
+    return value

@@ -1,0 +1,108 @@
+"""What an input may cost before it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sensorium.errors import InputError, LimitError, OptionError
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """The bounds that every picture has to keep, and where pictures may come from.
+
+    Attributes:
+        max_pixels: width x height of one picture, or of an animation's canvas.
+        max_frames: frames of one animation (GIF, APNG, WebP, AVIF). Only the first is used.
+        max_bytes: bytes of one encoded file, URL body (after decompression) or data URI.
+        timeout_s: wall clock for one URL in seconds: name look-up, redirects and body together.
+        allow_urls: whether http and https URLs are fetched at all.
+        allow_private_addresses: whether a URL may lead to a loopback, private or link-local address.
+        formats: the file formats that are opened, by Pillow's names (in any case). JPEG includes MPO (JPEGs that carry
+            a second picture). Formats outside the default are decoded by whatever Pillow brings for them.
+
+    Raises:
+        OptionError: a bound that is not positive, or no format at all.
+    """
+
+    max_pixels: int = 100_000_000
+    max_frames: int = 10_000
+    max_bytes: int = 256 * 2**20
+    timeout_s: float = 20.0
+    allow_urls: bool = True
+    allow_private_addresses: bool = False
+    formats: tuple[str, ...] = FORMATS
+
+    def __post_init__(self) -> None:
+        for field in ("max_pixels", "max_frames", "max_bytes", "timeout_s"):
+            value = getattr(self, field)
+            if not value > 0:
+                raise OptionError(f"MediaLimits.{field} has to be above 0, got {value!r}.")
+        formats: Any = self.formats  # a bare string is a tuple of letters to Python
+        if isinstance(formats, str) or not formats:
+            raise OptionError(
+                f"MediaLimits.formats has to be a tuple of format names such as ('JPEG', 'PNG'), got {formats!r}."
+            )
+        object.__setattr__(self, "formats", tuple(name.upper() for name in formats))
+
+    def check_size(self, width: int, height: int, *, name: str) -> None:
+        """Refuse a picture of no pixels, or of more than `max_pixels`.
+
+        Raises:
+            InputError: `zero-sized`.
+            LimitError: `too-many-pixels`.
+        """
+        if width <= 0 or height <= 0:
+            raise InputError(
+                f"{name}: expected a picture of at least 1x1 px, got {width}x{height}.",
+                code="zero-sized",
+                source=name,
+            )
+        if width * height > self.max_pixels:
+            raise LimitError(
+                f"{name}: expected at most {self.max_pixels:,} pixels, got {width}x{height} = "
+                f"{width * height:,}. Scale it down, or raise MediaLimits.max_pixels if you trust it.",
+                code="too-many-pixels",
+                source=name,
+            )
+
+    def check_frames(self, frames: int, *, name: str) -> None:
+        """Refuse an animation of more than `max_frames`.
+
+        Raises:
+            LimitError: `too-many-frames`.
+        """
+        if frames > self.max_frames:
+            raise LimitError(
+                f"{name}: expected an animation of at most {self.max_frames:,} frames, got {frames:,} or more. "
+                f"Extract the frame you want, or raise MediaLimits.max_frames.",
+                code="too-many-frames",
+                source=name,
+            )
+
+    def check_bytes(self, size: int, *, name: str) -> None:
+        """Refuse an encoded picture of no bytes, or of more than `max_bytes`.
+
+        Raises:
+            InputError: `empty-file`.
+            LimitError: `too-many-bytes`.
+        """
+        if size == 0:
+            raise InputError(
+                f"{name}: expected an encoded picture, got 0 bytes. Check how it was written or downloaded.",
+                code="empty-file",
+                source=name,
+            )
+        if size > self.max_bytes:
+            raise LimitError(
+                f"{name}: expected at most {self.max_bytes:,} bytes, got {size:,} or more. "
+                f"Pass a smaller file, or raise MediaLimits.max_bytes.",
+                code="too-many-bytes",
+                source=name,
+            )
+
+
+DEFAULT_LIMITS = MediaLimits()

@@ -1,0 +1,182 @@
+"""What a checkpoint does to a picture before its model sees it, written down as data and run as tensor operations.
+
+A `Recipe` has two halves. `fit` is the geometry (resize, crop, channel order), on one picture, on the CPU, in bytes
+where the reference works in bytes. `finish` is the arithmetic (rescale, normalise, pad), on a batch, on any device, in
+float32. `recipe_transformers.py` and `recipe_timm.py` read recipes; nothing here knows a model's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sensorium.errors import CheckpointError, InputError
+from sensorium.processors.geometry import STEPS, Step
+
+_OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "multiply": (Tensor.mul, Tensor.mul_),
+    "subtract": (Tensor.sub, Tensor.sub_),
+    "divide": (Tensor.div, Tensor.div_),
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One arithmetic operation on every pixel, in float32.
+
+    Attributes:
+        operator: what is done.
+        values: one value for all channels, or one for each of the three.
+    """
+
+    operator: Literal["multiply", "subtract", "divide"]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.operator not in _OPERATORS or len(self.values) not in (1, 3):
+            raise CheckpointError(
+                f"expected one of {', '.join(_OPERATORS)} with 1 or 3 values, got {self.operator!r} with "
+                f"{len(self.values)}. Fetch the checkpoint's recipe again."
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one picture becomes the `pixel_values` of a model.
+
+    Attributes:
+        geometry: steps on one picture, in order.
+        arithmetic: operations on the batch, in order; rescale and normalise are one where the reference fuses them.
+        pad_to: (height, width) in px that `finish` pads to, right and below, with zeros **after** the arithmetic.
+        pad_batch: as `pad_to`, to the largest height and width in the batch; `finish` gets equal sizes and leaves it
+            to who makes the batch.
+    """
+
+    geometry: tuple[Step, ...] = ()
+    arithmetic: tuple[Operation, ...] = ()
+    pad_to: tuple[int, int] | None = None
+    pad_batch: bool = False
+    _constants: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without the tensors kept for this process's devices
+        return Recipe, (self.geometry, self.arithmetic, self.pad_to, self.pad_batch)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) in px of every output, or None where it depends on the picture."""
+        size: tuple[int, int] | None = None
+        for step in self.geometry:
+            size = step.output_size(size)
+        return self.pad_to or size
+
+    def fit(self, image: Tensor) -> Tensor:
+        """Run the geometry on one picture.
+
+        Args:
+            image: `(3, H, W)` RGB on the CPU, uint8, or float32 in [0, 255]. Channels-last strides are fastest.
+
+        Returns:
+            `(3, h, w)` of the same dtype (float32 where the recipe resizes in floats), in the strides of `image`
+            mostly; it may be a view of `image`.
+
+        Raises:
+            InputError: the picture is too narrow or too elongated for this recipe.
+        """
+        for step in self.geometry:
+            image = step(image)
+        if self.pad_to is not None and (image.shape[1] > self.pad_to[0] or image.shape[2] > self.pad_to[1]):
+            raise InputError(
+                f"after resizing the picture is {image.shape[2]}x{image.shape[1]} px, and this checkpoint pads to "
+                f"{self.pad_to[1]}x{self.pad_to[0]}. Give a smaller picture, or a processor that resizes to fit.",
+                code="larger-than-padding",
+            )
+        return image
+
+    def finish(self, pixels: Tensor) -> Tensor:
+        """Run the arithmetic on a batch; `pixels` itself stays as it is.
+
+        Args:
+            pixels: `(B, 3, h, w)` as `fit` gave them, on any device, contiguous or channels-last.
+
+        Returns:
+            `(B, 3, h, w)` float32 in the same memory format.
+        """
+        wide = _is_channels_last(pixels) and not torch.compiler.is_compiling()
+        # (B, h, w·3) keeps the inner loop long: five times as fast as broadcasting over three channels on the CPU.
+        view = pixels.permute(0, 2, 3, 1).flatten(2) if wide else pixels
+        owned = view.dtype != torch.float32
+        view = view.to(torch.float32)
+        for operation in self.arithmetic:
+            value = self._constant(operation.values, pixels.device, repeats=pixels.shape[3] if wide else 0)
+            view = _OPERATORS[operation.operator][owned](view, value)
+            owned = True
+        if wide:
+            view = view.view(*view.shape[:2], -1, 3).permute(0, 3, 1, 2)
+        if self.pad_to is None:
+            return view
+        return F.pad(view, (0, self.pad_to[1] - view.shape[3], 0, self.pad_to[0] - view.shape[2]))
+
+    def _constant(self, values: tuple[float, ...], device: torch.device, *, repeats: int) -> Tensor | float:
+        """Per-channel values on the device: kept between calls in eager mode, in the graph when compiled."""
+        if len(values) == 1:
+            return values[0]
+        if torch.compiler.is_compiling():  # fills, not a copy from the host: no sync, and CUDA graphs can hold them
+            filled = [torch.full((), value, dtype=torch.float32, device=device) for value in values]
+            return torch.stack(filled).view(-1, 1, 1)
+        constant = self._constants.get((values, device))
+        if constant is None:
+            with torch.inference_mode(False):
+                constant = torch.tensor(values, dtype=torch.float32, device=device)
+            self._constants[values, device] = constant
+        return constant.repeat(repeats) if repeats else constant.view(-1, 1, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON holds it."""
+        return {
+            "version": 1,
+            "geometry": [{"step": step.kind, **asdict(step)} for step in self.geometry],
+            "arithmetic": [asdict(operation) for operation in self.arithmetic],
+            "pad_to": self.pad_to,
+            "pad_batch": self.pad_batch,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """Read what `to_dict` wrote, also after a round through JSON.
+
+        Raises:
+            CheckpointError: a version, step or value that this release does not know.
+        """
+        try:
+            if data["version"] != 1:
+                raise ValueError(f"version {data['version']!r}")
+            pad_to = data["pad_to"]
+            return cls(
+                geometry=tuple(_step_from_dict(step) for step in data["geometry"]),
+                arithmetic=tuple(Operation(**_tuples(operation)) for operation in data["arithmetic"]),
+                pad_to=None if pad_to is None else (int(pad_to[0]), int(pad_to[1])),
+                pad_batch=bool(data["pad_batch"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"expected a recipe as Recipe.to_dict writes it (version 1), got one that cannot be read "
+                f"({type(error).__name__}: {error}). Save it again, or update Sensorium."
+            ) from error
+
+
+def _step_from_dict(data: Mapping[str, Any]) -> Step:
+    fields = _tuples(data)
+    return STEPS[fields.pop("step")](**fields)
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+def _is_channels_last(pixels: Tensor) -> bool:
+    return pixels.is_contiguous(memory_format=torch.channels_last) and not pixels.is_contiguous()

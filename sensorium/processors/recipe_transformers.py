@@ -1,0 +1,273 @@
+"""Reads a recipe out of a Transformers image processor.
+
+A class that inherits all of TorchvisionBackend's own steps is read generically. A class that overrides some is read
+only if it stands in `_OVERRIDES`, with exactly the methods that it is known to override. Anything else is not read at
+all: `Unread` is raised, and the processor itself runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+
+from sensorium.errors import CheckpointError
+from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, Resize, Step, ToFloat
+from sensorium.processors.recipe import Operation, Recipe
+from sensorium.processors.resampling import Resample, SizeRule, torch_resamples
+
+# What the values of a TorchvisionBackend's `pixel_values` depend on, besides its attributes.
+_STEPS = (
+    "__call__",
+    "_fuse_mean_std_and_rescale_factor",
+    "_prepare_image_like_inputs",
+    "_prepare_images_structure",
+    "_preprocess",
+    "_preprocess_image_like_inputs",
+    "_standardize_kwargs",
+    "_validate_preprocess_kwargs",
+    "center_crop",
+    "convert_to_rgb",
+    "fetch_images",
+    "normalize",
+    "pad",
+    "preprocess",
+    "process_image",
+    "rescale",
+    "rescale_and_normalize",
+    "resize",
+)
+# These three sort segmentation maps from pictures, and leave the pictures as they are.
+_MAPS = {"preprocess", "_preprocess_image_like_inputs", "_preprocess"}
+
+_RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
+
+
+class Unread(Exception):  # noqa: N818 - it never leaves the package
+    """A processor whose recipe is not known for certain; the message says why."""
+
+
+def read_transformers(processor: Any) -> Recipe:
+    """Read the recipe of a loaded Transformers image processor.
+
+    Args:
+        processor: an image processor object.
+
+    Raises:
+        Unread: its class, or one of its settings, is not one that is known to be read exactly.
+    """
+    from transformers.image_processing_backends import TorchvisionBackend
+
+    if not isinstance(processor, TorchvisionBackend):
+        raise Unread("it is not a torchvision-backed image processor")
+    cls = type(processor)
+    changed = {name for name in _STEPS if getattr(cls, name) is not getattr(TorchvisionBackend, name)}
+    changed |= {name for name in _STEPS if name in vars(processor)}
+    read = _reader_of(cls, changed) if changed else _read_base
+    try:
+        return read(processor)
+    except (CheckpointError, AttributeError, TypeError, ValueError) as error:
+        raise Unread(f"a setting is not as expected: {error}") from error
+
+
+def _reader_of(cls: type, changed: set[str]) -> Callable[[Any], Recipe]:
+    """The reader of a class of Transformers that overrides exactly these steps."""
+    if not cls.__module__.startswith("transformers.models."):
+        raise Unread(f"it is not Transformers' own class, and has its own {', '.join(sorted(changed))}")
+    read, known = _OVERRIDES.get(cls.__name__, (None, set()))
+    if read is None or changed != known:
+        raise Unread(f"it has its own {', '.join(sorted(changed))}")
+    return read
+
+
+def _read_base(processor: Any) -> Recipe:
+    return _padded(processor, Recipe((*_resize(processor), *_crop(processor)), _arithmetic(processor)))
+
+
+def _read_unpadded(processor: Any) -> Recipe:
+    return Recipe((*_resize(processor), *_crop(processor)), _arithmetic(processor))
+
+
+def _read_segformer(processor: Any) -> Recipe:
+    return Recipe(_resize(processor), _arithmetic(processor))
+
+
+def _read_convnext(processor: Any) -> Recipe:
+    edge = processor.size.shortest_edge
+    resize: tuple[Step, ...] = ()
+    if processor.do_resize and edge < 384:
+        resize = (_to(processor, "shortest", int(edge / processor.crop_pct)), CenterCrop((edge, edge)))
+    elif processor.do_resize:
+        resize = (_to(processor, "exact", edge),)
+    return Recipe((*resize, *_crop(processor)), _arithmetic(processor))
+
+
+def _read_levit(processor: Any) -> Recipe:
+    edge = processor.size.shortest_edge
+    if not processor.do_resize:
+        return _read_base(processor)
+    if edge:
+        resize = _to(processor, "shortest", int((256 / 224) * edge))
+    else:
+        resize = _to(processor, "exact", processor.size.height, processor.size.width)
+    return _padded(processor, Recipe((resize, *_crop(processor)), _arithmetic(processor)))
+
+
+def _read_poolformer(processor: Any) -> Recipe:
+    size, pct = processor.size, processor.crop_pct
+    if not processor.do_resize or pct is None:
+        return _read_base(processor)
+    if size.shortest_edge or size.height == size.width:
+        resize = _to(processor, "shortest", int((size.shortest_edge or size.height) / pct))
+    else:
+        resize = _to(processor, "exact", int(size.height / pct), int(size.width / pct))
+    return _padded(processor, Recipe((resize, *_crop(processor)), _arithmetic(processor)))
+
+
+def _read_textnet(processor: Any) -> Recipe:
+    resize: tuple[Step, ...] = ()
+    if processor.do_resize:
+        edge, multiple = processor.size.shortest_edge, processor.size_divisor
+        resize = (_to(processor, "shortest", edge, multiple=multiple),)
+    return Recipe((*resize, *_crop(processor)), _arithmetic(processor))
+
+
+def _read_pplcnet(processor: Any) -> Recipe:
+    resize = _resize(processor)
+    if processor.do_resize and processor.resize_short is not None:
+        multiple = processor.size_divisor or 1
+        resize = (_to(processor, "shortest-rounded", processor.resize_short, multiple=multiple),)
+    # The reference normalises RGB and turns it to BGR after that; here the channels turn first, and so do their means.
+    arithmetic = tuple(Operation(one.operator, one.values[::-1]) for one in _arithmetic(processor))
+    return Recipe((*resize, *_crop(processor), FlipChannels()), arithmetic)
+
+
+def _read_perceiver(processor: Any) -> Recipe:
+    crop: tuple[Step, ...] = ()
+    if processor.do_center_crop:
+        size, of = processor.size, processor.crop_size
+        crop = (CropToRatio((size.height / of.height, size.width / of.width)),)
+    return Recipe((*crop, *_resize(processor)), _arithmetic(processor))
+
+
+def _read_mobilevit(processor: Any) -> Recipe:
+    flip = (FlipChannels(),) if processor.do_flip_channel_order else ()
+    arithmetic = (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
+    return Recipe((*_resize(processor), *_crop(processor), *flip), arithmetic)
+
+
+def _read_efficientnet(processor: Any) -> Recipe:
+    arithmetic = _arithmetic(processor)
+    if processor.do_rescale and processor.rescale_offset:
+        rescale = (_operation("multiply", processor.rescale_factor), _operation("subtract", 1.0))
+        arithmetic = (*rescale, *(_normalize(processor) if processor.do_normalize else ()))
+    if processor.include_top:
+        if not (processor.do_rescale or processor.do_normalize):
+            raise Unread("include_top without rescale or normalize")
+        arithmetic = (*arithmetic, _operation("divide", processor.image_std))
+    return Recipe((*_resize(processor), *_crop(processor)), arithmetic)
+
+
+def _read_dinov3(processor: Any) -> Recipe:
+    # It rescales before it resizes, so nothing is rounded to grey levels; the factor itself can wait for the batch.
+    if processor.do_normalize and not processor.do_rescale:
+        raise Unread("normalize without rescale")
+    rescale = (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
+    normalize = _normalize(processor) if processor.do_normalize else ()
+    in_floats = (ToFloat(),) if processor.do_rescale else ()
+    return Recipe((*in_floats, *_resize(processor), *_crop(processor)), (*rescale, *normalize))
+
+
+def _read_sapiens2(processor: Any) -> Recipe:
+    if not (processor.do_resize and processor.do_pad):
+        return _read_unpadded(processor)
+    height, width = processor.size.height, processor.size.width
+    fitted = (_to(processor, "within", height, width), CenterCrop((height, width)))
+    return Recipe((*fitted, *_crop(processor)), _arithmetic(processor))
+
+
+_OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
+    "BeitImageProcessor": (_read_unpadded, _MAPS),
+    "ConvNextImageProcessor": (_read_convnext, {"_preprocess", "resize"}),
+    "DINOv3ViTImageProcessor": (_read_dinov3, {"_preprocess"}),
+    "EfficientNetImageProcessor": (
+        _read_efficientnet,
+        {"_fuse_mean_std_and_rescale_factor", "_preprocess", "rescale"},
+    ),
+    "LevitImageProcessor": (_read_levit, {"resize"}),
+    "MobileNetV2ImageProcessor": (_read_unpadded, _MAPS),
+    "MobileViTImageProcessor": (_read_mobilevit, _MAPS),
+    "PPLCNetImageProcessor": (_read_pplcnet, {"_preprocess"}),
+    "PerceiverImageProcessor": (_read_perceiver, {"_preprocess", "center_crop"}),
+    "PoolFormerImageProcessor": (_read_poolformer, {"_preprocess", "resize"}),
+    "Sapiens2ImageProcessor": (_read_sapiens2, _MAPS),
+    "SegformerImageProcessor": (_read_segformer, _MAPS),
+    "TextNetImageProcessor": (_read_textnet, {"_preprocess", "preprocess", "resize"}),
+}
+
+
+def _resize(processor: Any) -> tuple[Step, ...]:
+    """TorchvisionBackend.resize."""
+    if not processor.do_resize:
+        return ()
+    size = processor.size
+    if size.shortest_edge and size.longest_edge:
+        return (_to(processor, "shortest-capped", size.shortest_edge, size.longest_edge),)
+    if size.shortest_edge:
+        return (_to(processor, "shortest", size.shortest_edge),)
+    if size.max_height and size.max_width:
+        return (_to(processor, "within", size.max_height, size.max_width),)
+    if size.height and size.width:
+        return (_to(processor, "exact", size.height, size.width),)
+    raise Unread(f"size={dict(size)}")
+
+
+def _to(processor: Any, rule: SizeRule, height: int, width: int | None = None, *, multiple: int = 1) -> Resize:
+    return Resize(rule, (height, height if width is None else width), _mode(processor.resample), multiple)
+
+
+def _mode(resample: Any) -> Resample:
+    mode = "bilinear" if resample is None else getattr(resample, "value", resample)
+    mode = _RESAMPLE[mode] if isinstance(mode, int) else str(mode).removesuffix("-exact")
+    # torchvision's plain nearest picks other pixels than Pillow's, and the reference keeps the two apart.
+    if str(getattr(resample, "value", "")) == "nearest" or not torch_resamples(mode):
+        raise Unread(f"resample={resample!r}, which this torchvision cannot do exactly")
+    return cast("Resample", mode)
+
+
+def _crop(processor: Any) -> tuple[Step, ...]:
+    """TorchvisionBackend.center_crop."""
+    if not processor.do_center_crop:
+        return ()
+    return (CenterCrop((processor.crop_size.height, processor.crop_size.width)),)
+
+
+def _arithmetic(processor: Any) -> tuple[Operation, ...]:
+    """TorchvisionBackend.rescale_and_normalize."""
+    if processor.do_normalize:
+        return _normalize(processor, unscale=1.0 / processor.rescale_factor if processor.do_rescale else None)
+    return (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
+
+
+def _normalize(processor: Any, *, unscale: float | None = None) -> tuple[Operation, ...]:
+    mean, std = processor.image_mean, processor.image_std
+    if unscale is not None:  # as the reference fuses them: float32 tensors times a number
+        mean, std = ((torch.tensor(values) * unscale).tolist() for values in (mean, std))
+    return _operation("subtract", mean), _operation("divide", std)
+
+
+def _operation(operator: Any, values: float | Sequence[float]) -> Operation:
+    listed = (float(values),) if isinstance(values, (int, float)) else tuple(float(value) for value in values)
+    if operator == "divide" and 0 in listed:
+        raise Unread("a standard deviation of 0")
+    return Operation(operator, listed[:1] if len(set(listed)) == 1 else listed)
+
+
+def _padded(processor: Any, recipe: Recipe) -> Recipe:
+    """TorchvisionBackend.pad, which comes after the arithmetic."""
+    if not processor.do_pad:
+        return recipe
+    size = processor.pad_size
+    pad_to = None if size is None else (int(size.height), int(size.width))
+    return Recipe(recipe.geometry, recipe.arithmetic, pad_to=pad_to, pad_batch=pad_to is None)

@@ -1,0 +1,158 @@
+"""image-classification: which of its labels a picture shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import OptionError, TaskMismatchError
+from sensorium.results import Labels
+from sensorium.tasks.base import Batch, Fit, Options
+from sensorium.tasks.heads import Composite
+from sensorium.tasks.images import ImageTask
+from sensorium.tasks.loading import describe_module, load_processor, load_transformers, processor_of
+
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+@dataclass(frozen=True)
+class ImageClassificationOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        top_k: how many labels to give, best first; None for all. More than there are gives all.
+        function_to_apply: what turns logits into scores; None for what the checkpoint's config asks for: "sigmoid" for
+            several labels at once or a single one, "none" for regression, else "softmax".
+    """
+
+    top_k: int | None = 5
+    function_to_apply: Activation | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and (not isinstance(self.top_k, int) or self.top_k < 1):
+            raise OptionError(f"top_k is a whole number from 1, or None for all labels, got {self.top_k!r}")
+        name = self.function_to_apply
+        object.__setattr__(self, "function_to_apply", name.lower() if isinstance(name, str) else name)
+        if self.function_to_apply not in (None, "softmax", "sigmoid", "none"):
+            raise OptionError(f'function_to_apply is "softmax", "sigmoid" or "none", got {name!r}')
+
+
+class ImageClassification(ImageTask):
+    """Labels with scores, as Transformers' pipeline of the same name gives them."""
+
+    name = "image-classification"
+    summary = "which of its labels a picture shows"
+    options = ImageClassificationOptions
+    default = "google/vit-base-patch16-224@3f49326"
+
+    def __init__(self, model: nn.Module, processor: Any, *, labels: Sequence[str] | None = None) -> None:
+        super().__init__(model, processor)
+        config = getattr(model, "config", None) or {}
+        read = config.get if isinstance(config, dict) else lambda name: getattr(config, name, None)
+        self._takes_names = not isinstance(model, Composite) and hasattr(config, "to_dict")
+        self._labels = list(labels) if labels else _label_names(read("id2label"), model)
+        self._activation = _default_activation(read("problem_type"), len(self._labels), read("function_to_apply"))
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """Checkpoints saved with a classifier of pictures."""
+        if checkpoint.kind == "composite":
+            return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
+        if checkpoint.kind == "timm":
+            return "native" if _num_classes(checkpoint.config) else None
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
+
+        classes = {name for names in NAMES.values() for name in ([names] if isinstance(names, str) else names)}
+        if classes.intersection(checkpoint.architectures):
+            return "native"
+        if "AutoModelForImageClassification" in (checkpoint.config.get("auto_map") or {}):
+            return "native"
+        return "possible" if not checkpoint.architectures and checkpoint.model_type in NAMES else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a Transformers or timm classifier, or a composite."""
+        if checkpoint.kind == "composite":
+            return cls(Composite.from_pretrained(checkpoint), load_processor(processor, checkpoint))
+        found = load_processor(processor, checkpoint)
+        if checkpoint.kind == "timm":
+            from sensorium.backbones.timm import load_model
+
+            return cls(load_model(checkpoint), found, labels=checkpoint.config.get("label_names"))
+        from transformers import AutoModelForImageClassification
+
+        return cls(load_transformers(AutoModelForImageClassification, checkpoint), found)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded Transformers, timm or composite classifier."""
+        if cls.fits(describe_module(model)) is None:
+            raise TaskMismatchError(f"{type(model).__name__} is no classifier of pictures")
+        return cls(model, processor_of(model, processor))
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """`{"logits": (B, number of labels)}` in the model's dtype."""
+        inputs = self.processor.finish(batch, dtype=self.dtype)
+        output = self.model(**inputs) if self._takes_names else self.model(inputs["pixel_values"])
+        return {"logits": output if isinstance(output, Tensor) else output.logits}
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:  # noqa: ARG002
+        """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays a picture."""
+        logits = outputs["logits"].float()
+        activation = options.function_to_apply or self._activation
+        if activation == "softmax":
+            logits = logits.softmax(-1)
+        elif activation == "sigmoid":
+            logits = logits.sigmoid()
+        scores, ids = logits.sort(dim=-1, descending=True, stable=True)
+        most = options.top_k or logits.shape[-1]
+        return list(zip(scores[:, :most].cpu().numpy(), ids[:, :most].cpu().numpy(), strict=True))
+
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Labels:  # noqa: ARG002
+        """The one picture's labels."""
+        scores, ids = parts[0]
+        known = len(self._labels)
+        return Labels([self._labels[i] if i < known else f"LABEL_{i}" for i in ids], scores, ids, index=index)
+
+
+def _label_names(id2label: Any, model: nn.Module) -> list[str]:
+    """The labels in the order of the logits; `LABEL_<i>` where the checkpoint names none, as Transformers has it."""
+    if id2label is None:
+        count = int(getattr(model, "num_classes", 0))
+        return _timm_labels(model, count) or [f"LABEL_{i}" for i in range(count)]
+    names = {int(key): str(value) for key, value in dict(id2label).items()}
+    return [names.get(i, f"LABEL_{i}") for i in range(max(names, default=-1) + 1)]
+
+
+def _timm_labels(model: nn.Module, count: int) -> list[str]:
+    """The names of ImageNet's classes (or a subset's), where a loaded timm model was trained on them."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    config = dict(getattr(model, "pretrained_cfg", {}), num_classes=count)
+    if config.get("label_names"):
+        return list(config["label_names"])
+    subset = infer_imagenet_subset(config)
+    if not subset:
+        return []
+    info = ImageNetInfo(subset)
+    descriptions = info.label_descriptions(as_dict=True)
+    return [descriptions[name] for name in info.label_names()]
+
+
+def _default_activation(problem_type: str | None, labels: int, configured: str | None) -> Activation:
+    if problem_type == "regression":
+        return "none"
+    if problem_type == "multi_label_classification" or labels == 1:
+        return "sigmoid"
+    if problem_type == "single_label_classification" or labels > 1:
+        return "softmax"
+    return configured or "none"  # type: ignore[return-value]  # a config's own word, checked when it is used
+
+
+def _num_classes(config: dict[str, Any]) -> int:
+    inner = config.get("pretrained_cfg") or {}
+    return int(config.get("num_classes", inner.get("num_classes", 0)) or 0)

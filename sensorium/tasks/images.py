@@ -1,0 +1,41 @@
+"""What the tasks share whose input is one picture."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sensorium.processors.media import load_image
+from sensorium.tasks.base import Batch, Call, Task, Unit
+
+
+class ImageTask(Task):
+    """One picture, one unit: decoded and fitted on a thread, rescaled and normalised with the model's own pass."""
+
+    def split(self, raw: Any, options: Any) -> Iterable[Unit]:  # noqa: ARG002
+        """Decodes the picture and brings it to the size that the model takes."""
+        fitted = self.processor.fit(load_image(raw, limits=self.limits))
+        return [Unit({name: _channels_last(tensor) for name, tensor in fitted.items()})]
+
+    def forward(self, batch: Batch, options: Any, call: Call) -> Any:  # noqa: ARG002
+        """Runs `compute` in one call."""
+        return call(self.compute, batch)
+
+    @abstractmethod
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """From fitted pixels to outputs; tensors only, so that it can be compiled."""
+
+    def example(self) -> Tensor:
+        """A grey gradient of 375 by 500 px, `(3, 375, 500)` uint8."""
+        return torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    """The same picture, laid out in memory as decoders give it: one layout, so one compiled graph."""
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        return tensor
+    return tensor.permute(1, 2, 0).contiguous().permute(2, 0, 1)

@@ -1,0 +1,121 @@
+"""Loading a task's model from a checkpoint: Transformers' Auto classes, held to what Sensorium promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sensorium.checkpoints import Checkpoint, LoadOptions
+from sensorium.errors import CheckpointError, MissingWeightsError, TaskMismatchError, UnsafeCheckpointError
+from sensorium.processors.image import ImageProcessor
+from sensorium.tasks.heads import Composite
+
+
+def load_transformers(auto_class: Any, checkpoint: Checkpoint) -> nn.Module:
+    """Loads a Transformers model with all of its weights.
+
+    Args:
+        auto_class: one of Transformers' `AutoModelFor…` classes.
+        checkpoint: a resolved checkpoint; its weights are downloaded now if they are not there.
+
+    Raises:
+        MissingWeightsError: the checkpoint lacks weights of the model; they would have been random.
+        UnsafeCheckpointError: the model needs code of its own, and nobody allowed it.
+        CheckpointError: Transformers cannot load it.
+    """
+    options = checkpoint.options
+    if checkpoint.needs_remote_code and not options.trust_remote_code:
+        raise UnsafeCheckpointError(
+            f"{checkpoint.name!r} needs Python code of its own. Read it, and pass trust_remote_code=True if you trust it."
+        )
+    checkpoint.weights()
+    given = {
+        "dtype": options.dtype,
+        "attn_implementation": options.attn_implementation,
+        "device_map": options.device_map,
+        "quantization_config": options.quantization_config,
+    }
+    try:
+        model, report = auto_class.from_pretrained(
+            checkpoint.folder,
+            local_files_only=True,
+            trust_remote_code=options.trust_remote_code,
+            use_safetensors=options.use_safetensors,
+            output_loading_info=True,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint.name!r} could not be loaded: {type(error).__name__}: {error}") from error
+    missing = sorted(report.get("missing_keys") or ())
+    if missing:
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise MissingWeightsError(
+            f"{checkpoint.name!r} holds no weights for {shown} of {type(model).__name__}; they would be random. "
+            "Use a checkpoint that was trained for this task, or a task that this one fits."
+        )
+    loaded: nn.Module = model
+    return loaded
+
+
+def load_processor(processor: Any, checkpoint: Checkpoint | None) -> ImageProcessor:
+    """The processor that the caller gave (a name, a folder, a loaded one), or else the checkpoint's own."""
+    if processor is None and checkpoint is not None:
+        return ImageProcessor.from_pretrained(checkpoint)
+    if isinstance(processor, ImageProcessor):
+        return processor
+    if isinstance(processor, (str, Path)):
+        access = LoadOptions() if checkpoint is None else _same_access(checkpoint.options)
+        return ImageProcessor.from_pretrained(processor, options=access)
+    if isinstance(processor, Mapping):
+        return ImageProcessor.from_timm(processor)
+    return ImageProcessor.from_transformers(getattr(processor, "image_processor", processor))
+
+
+def describe_module(model: nn.Module) -> Checkpoint:
+    """What a loaded model tells about itself, in the form in which a checkpoint on disk would.
+
+    Raises:
+        TaskMismatchError: it is neither a Transformers nor a timm model nor one of ours.
+    """
+    name = f"<loaded {type(model).__name__}>"
+    if isinstance(model, Composite):
+        return Checkpoint(name, Path(), "composite", dict(model.config), LoadOptions())
+    config = getattr(model, "config", None)
+    if hasattr(config, "to_dict"):
+        known = {**config.to_dict(), "architectures": [type(model).__name__]}
+        return Checkpoint(name, Path(), "transformers", known, LoadOptions())
+    if isinstance(getattr(model, "pretrained_cfg", None), Mapping):
+        known = {"num_classes": getattr(model, "num_classes", 0), "pretrained_cfg": dict(model.pretrained_cfg)}
+        return Checkpoint(name, Path(), "timm", known, LoadOptions())
+    raise TaskMismatchError(
+        f"model is a name, a folder, or a loaded Transformers, timm or Sensorium module, got {type(model).__name__}; "
+        "put a backbone and a head together with sensorium.build_head()"
+    )
+
+
+def processor_of(model: nn.Module, processor: Any) -> ImageProcessor:
+    """The processor for a model that the caller has loaded himself.
+
+    Raises:
+        CheckpointError: none was given, and the model does not bring its own.
+    """
+    checkpoint = describe_module(model)
+    if processor is None:
+        if checkpoint.kind == "timm":
+            return ImageProcessor.from_timm(checkpoint.config["pretrained_cfg"])
+        raise CheckpointError(
+            f"{checkpoint.name} came without its processor; pass processor=… (a name, a folder or a loaded one)"
+        )
+    return load_processor(processor, checkpoint)
+
+
+def _same_access(options: LoadOptions) -> LoadOptions:
+    return LoadOptions(
+        token=options.token,
+        cache_dir=options.cache_dir,
+        local_files_only=options.local_files_only,
+        trust_remote_code=options.trust_remote_code,
+    )

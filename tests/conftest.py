@@ -1,0 +1,52 @@
+"""What every test runs under: no network but a Hub of our own on the loopback, and an empty Hub cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .hub_server import HubServer
+
+_SERVER = pytest.StashKey[HubServer]()
+_HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Point huggingface_hub, which reads its environment when it is imported, to our server and a folder of its own."""
+    if "huggingface_hub" in sys.modules:
+        raise pytest.UsageError("huggingface_hub was imported before tests/conftest.py could set HF_ENDPOINT")
+    config.stash[_SERVER] = HubServer()
+    config.stash[_HOME] = tempfile.TemporaryDirectory(prefix="hub-home-")
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
+        os.environ.pop(name, None)
+    os.environ |= {
+        "HF_ENDPOINT": config.stash[_SERVER].url,
+        "HF_HOME": config.stash[_HOME].name,
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _SERVER in config.stash:
+        config.stash[_SERVER].close()
+        config.stash[_HOME].cleanup()
+
+
+@pytest.fixture
+def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """The Hub that names resolve to: empty, and with an empty cache. `hub.add("org/name", folder)` fills it."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    server = request.config.stash[_SERVER]
+    server.reset()
+    yield server
+    server.reset()
