@@ -36,9 +36,12 @@ class Layout:
             return state
         if self.kind == "channels-last":
             return state.permute(0, 3, 1, 2).contiguous()
-        height, width = (math.ceil(length / step) for length, step in zip(size, self.stride, strict=True))
         positions = state[:, self.prefix :].transpose(1, 2)
-        return positions.reshape(state.shape[0], state.shape[2], height, width)
+        for rounded in (math.ceil, math.floor):  # convolutions of stages round up, those of patches down
+            height, width = (rounded(length / step) for length, step in zip(size, self.stride, strict=True))
+            if height * width == positions.shape[2]:
+                return positions.reshape(state.shape[0], state.shape[2], height, width)
+        raise CheckpointError(f"{positions.shape[2]} positions are no map of a picture of {size} px at {self.stride}.")
 
     def to_tokens(self, state: Tensor) -> Tensor:
         """`(B, N, C)` from a hidden state, positions row by row after the prefix tokens."""

@@ -119,7 +119,7 @@ def share_weights(target: nn.Module, source: nn.Module) -> list[str]:
                 mine: Tensor | None = store[name]
                 full = f"{path}.{name}" if path else name
                 other = theirs.get(full)
-                if mine is None or other is None or other.shape != mine.shape or other is mine:
+                if mine is None or other is None or other.shape != mine.shape or other.dtype != mine.dtype:
                     continue
                 if mine.device.type != "meta" and not bool((mine == other).all() | mine.isnan().any()):
                     different.append(full)

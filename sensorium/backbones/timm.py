@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,9 +85,7 @@ def load(checkpoint: Checkpoint, *, out_indices: OutIndices, out_features: Seque
         CheckpointError: as `load_model`, or the architecture gives no maps.
     """
     model = load_model(checkpoint)
-    name, model_args = _architecture_of(checkpoint.config), dict(checkpoint.config.get("model_args") or {})
-    model_args.pop("num_classes", None)
-    return _finish(model, name, model_args, out_indices, out_features, dtype=checkpoint.options.dtype)
+    return _finish(model, _architecture_of(checkpoint.config), _arguments(checkpoint.config), out_indices, out_features)
 
 
 def load_model(checkpoint: Checkpoint) -> nn.Module:
@@ -106,11 +107,12 @@ def load_model(checkpoint: Checkpoint) -> nn.Module:
     pretrained_cfg.update(num_classes=num_classes, state_dict=_read_weights(checkpoint.weights()), source=None)
     for source in ("url", "file", "hf_hub_id", "custom_load"):
         pretrained_cfg.pop(source, None)
-    arguments = {**(config.get("model_args") or {}), "num_classes": num_classes}
-    model = _create(name, arguments, pretrained=True, pretrained_cfg=pretrained_cfg, of=repr(checkpoint.name))
+    arguments = {**_arguments(config), "num_classes": num_classes}
+    model: Any = _create(name, arguments, pretrained=True, pretrained_cfg=pretrained_cfg, of=repr(checkpoint.name))
     if isinstance(getattr(model, "pretrained_cfg", None), dict):
         model.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
-    return model.eval() if options.dtype is None else model.to(options.dtype).eval()
+    loaded: nn.Module = model.eval() if options.dtype is None else model.to(options.dtype).eval()
+    return loaded
 
 
 def build(
@@ -134,7 +136,7 @@ def build(
     """
     name, args = name.removeprefix(PREFIX), dict(model_args or {})
     model = _create(name, {**args, "num_classes": 0}, pretrained=False, pretrained_cfg=None, of=f"timm/{name}")
-    return _finish(model, name, args, out_indices, out_features, dtype=None)
+    return _finish(model, name, args, out_indices, out_features)
 
 
 def _architecture_of(config: Mapping[str, Any]) -> str:
@@ -145,6 +147,19 @@ def _architecture_of(config: Mapping[str, Any]) -> str:
             f"got the keys {sorted(config)}."
         )
     return name.removeprefix(PREFIX)
+
+
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `timm.create_model` needs to build this architecture again, also what it reads off the pretrained_cfg."""
+    pretrained_cfg = config.get("pretrained_cfg") or {}
+    arguments = {name: value for name, value in (config.get("model_args") or {}).items() if name != "num_classes"}
+    if pretrained_cfg.get("global_pool") is not None:
+        arguments.setdefault("global_pool", pretrained_cfg["global_pool"])
+    if pretrained_cfg.get("input_size") and pretrained_cfg.get("fixed_input_size"):
+        arguments.setdefault("img_size", list(pretrained_cfg["input_size"][-2:]))
+    if pretrained_cfg.get("input_size") and pretrained_cfg["input_size"][0] != 3:
+        arguments.setdefault("in_chans", pretrained_cfg["input_size"][0])
+    return arguments
 
 
 def _num_classes(config: Mapping[str, Any], pretrained_cfg: Mapping[str, Any]) -> int:
@@ -173,24 +188,63 @@ def _create(
     """`timm.create_model`, with its ways to fail told apart."""
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
-        raise UnknownNameError("timm architecture", architecture, timm.list_models(), f"Asked for by {of}.")
-    try:
-        model = timm.create_model(
-            architecture if pretrained_cfg else name, pretrained=pretrained, pretrained_cfg=pretrained_cfg, **arguments
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=8, cutoff=0.5)
+        raise UnknownNameError(
+            "timm architecture", architecture, near, f"Asked for by {of}; timm.list_models() has all."
         )
-    except TypeError as error:
-        raise OptionError(f"{of}: timm's {name} does not take these arguments: {error}.") from error
-    except RuntimeError as error:
+    try:
+        with _missing_keys() as missing:
+            model = timm.create_model(
+                architecture if pretrained_cfg else name,
+                pretrained=pretrained,
+                pretrained_cfg=pretrained_cfg,
+                **arguments,
+            )
+    except (TypeError, RuntimeError, ValueError, KeyError, AssertionError) as error:
         if "Missing key(s)" in str(error):
-            raise MissingWeightsError(
-                f"{of}: the weights lack what timm's {name} needs. {error} Use weights of this architecture, or "
-                f"AutoBackbone.from_config for random ones."
-            ) from error
+            raise _lacks(of, name, str(error)) from error
         if pretrained:
-            raise CheckpointError(f"{of}: the weights do not fit timm's {name}. {error}") from error
-        raise OptionError(f"{of}: {error}") from error
+            raise CheckpointError(f"{of}: its weights or config.json do not fit timm's {name}. {error}") from error
+        raise OptionError(f"{of}: timm's {name} cannot be built with {dict(arguments)}: {error}") from error
+    if missing:
+        raise _lacks(of, name, missing[0])
     assert isinstance(model, nn.Module)
     return model
+
+
+@contextmanager
+def _missing_keys() -> Iterator[list[str]]:
+    """Collect what timm tells of missing weights where it loads without being strict, as it does for some families."""
+    found: list[str] = []
+    logger = logging.getLogger("timm.models._builder")
+    listener = _Listener(found)
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield found
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+class _Listener(logging.Handler):
+    def __init__(self, found: list[str]) -> None:
+        super().__init__(logging.INFO)
+        self.found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("Missing keys ("):
+            self.found.append(record.getMessage())
+
+
+def _lacks(of: str, name: str, told: str) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"{of}: the weights lack what timm's {name} needs. {told} Use weights of this architecture, or "
+        "AutoBackbone.from_config for random ones."
+    )
 
 
 def _finish(
@@ -199,20 +253,14 @@ def _finish(
     model_args: dict[str, Any],
     out_indices: OutIndices,
     out_features: Sequence[str] | None,
-    *,
-    dtype: torch.dtype | None,
 ) -> TimmBackbone:
+    """Take the classifier off, and select the maps."""
     if not hasattr(model, "forward_intermediates") or not getattr(model, "feature_info", None):
         raise CheckpointError(f"timm's {name} has no forward_intermediates, so its maps cannot be had.")
-    """Take the classifier and the second copy of the weights off, and select the maps."""
     if model.num_classes:
         model.reset_classifier(0)
-    if isinstance(model.pretrained_cfg, dict):
-        model.pretrained_cfg.pop("state_dict", None)
     chosen = select_stages(_stage_names(model), out_indices, out_features)
     spec = {"library": "timm", "architecture": name, "model_args": model_args, "out_indices": list(chosen)}
-    if dtype is not None:
-        model.to(dtype)
     return TimmBackbone(model, out_indices=chosen, spec=spec).eval()
 
 

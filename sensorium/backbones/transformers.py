@@ -8,9 +8,7 @@ where there is no such class, the model's own `pooler_output`, and where there i
 from __future__ import annotations
 
 import copy
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,13 +21,13 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from sensorium.backbones.base import Backbone, BackboneOutput, OutIndices, select_stages
+from sensorium.backbones.loading import load_weights, missing_error, only_pools
 from sensorium.backbones.parts import Parts, Plan, join, look, make_neck, make_tail, name_some
 from sensorium.backbones.shells import State, take_off_classifier
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import CheckpointError, MissingWeightsError, UnsafeCheckpointError
+from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnsafeCheckpointError
 
 _FRESH = "hidden_states_norms."  # a backbone class's own norms: ones and zeros until trained, in Transformers too
-_LOGGERS = ("transformers.modeling_utils", "transformers.distributed.tensor_parallel")
 
 
 class TransformersBackbone(Backbone):
@@ -56,7 +54,7 @@ class TransformersBackbone(Backbone):
     ) -> BackboneOutput:
         """As `Backbone.forward`."""
         parts = self._parts
-        has_tokens = parts.base is not None or not parts.lacking
+        has_tokens = parts.model is not None or not parts.lacking
         if (pooled and parts.lacking) or (tokens and not has_tokens):
             raise MissingWeightsError(
                 f"this checkpoint lacks {name_some(parts.lacking)}, which pooled features"
@@ -109,16 +107,11 @@ def load(
         UnsafeCheckpointError: it needs code of its own.
         CheckpointError: Transformers has no model for it, or one whose hidden states are no maps.
     """
-    if checkpoint.needs_remote_code:
-        raise UnsafeCheckpointError(
-            f"{checkpoint.name!r} needs Python code of its own; a backbone is built from Transformers' own classes "
-            f"only. Use a checkpoint of an architecture that Transformers {transformers.__version__} has."
-        )
     checkpoint.weights()
-    config = _config_of(checkpoint.config, of=repr(checkpoint.name))
+    config = _remote_config(checkpoint) or _config_of(checkpoint.config, of=repr(checkpoint.name))
 
     def make(model_class: Any, config: Any) -> tuple[Any, list[str]]:
-        return _from_pretrained(model_class, config, checkpoint)
+        return load_weights(model_class, config, checkpoint)
 
     return _assemble(config, make, out_indices, out_features, of=repr(checkpoint.name), trained=True)
 
@@ -154,12 +147,13 @@ def _assemble(
     spec = {"library": "transformers", "config": config.to_dict()}
     config.return_dict = True
     stage_names = _backbone_stages(config)
-    chosen = select_stages(stage_names, out_indices, out_features) if stage_names else ()
+    chosen = _select(config, stage_names, out_indices, out_features) if stage_names else ()
     try:
         parts = _make_model(config, make, maps_only=bool(stage_names), of=of)
         if stage_names:
             _make_maps(parts, copy.deepcopy(config), chosen, make, of=of, trained=trained)
         parts.neck, parts.tail = make_neck(parts), make_tail(parts, config)
+        _install_hooks(parts)
         plan = look(parts, config, stage_names)
     except ImportError as error:
         raise CheckpointError(f"{of}: {error}") from error
@@ -167,6 +161,32 @@ def _assemble(
         chosen = select_stages(plan.stage_names, out_indices, out_features)
     spec["out_indices"] = list(chosen)
     return TransformersBackbone(parts, plan=plan, out_indices=chosen, spec=spec).eval()
+
+
+def _install_hooks(parts: Parts) -> None:
+    """Let Transformers hook in what captures hidden states now, not in the first call, which may be a compiled one."""
+    try:
+        from transformers.utils.output_capturing import maybe_install_capturing_hooks
+    except ImportError:  # a Transformers whose models return their hidden states themselves
+        return
+    for module in parts.base.modules() if parts.base is not None and parts.maps is None else ():
+        if isinstance(module, transformers.PreTrainedModel):
+            maybe_install_capturing_hooks(module)
+
+
+def _select(
+    config: Any, stage_names: list[str], out_indices: OutIndices, out_features: Sequence[str] | None
+) -> tuple[int, ...]:
+    """As `select_stages`, for MaskFormer's Swin without its stem, which its backbone class does not give."""
+    without_stem = config.model_type == "maskformer-swin"
+    if without_stem and out_indices == "all":
+        out_indices = range(1, len(stage_names))
+    if out_indices is None and out_features is None:
+        out_indices = config.out_indices  # the config's own choice, the last map if it has none
+    chosen = select_stages(stage_names, out_indices, out_features)
+    if without_stem and 0 in chosen:
+        raise OptionError(f"MaskFormer's Swin does not give its stem; choose among {stage_names[1:]}.")
+    return chosen
 
 
 def _make_model(config: Any, make: _Make, *, maps_only: bool, of: str) -> Parts:
@@ -186,9 +206,9 @@ def _make_model(config: Any, make: _Make, *, maps_only: bool, of: str) -> Parts:
     parts.base = _base_of(parts.model) if classifies else parts.model
     gone = tuple(f"{path}." for path in take_off_classifier(parts.model)) if classifies else ()
     parts.lacking = tuple(key for key in missing if not key.startswith(gone))
-    in_base = [key for key in parts.lacking if not _only_pools(key, parts)]
+    in_base = [key for key in parts.lacking if not only_pools(key, parts)]
     if in_base and not maps_only:
-        raise _missing(in_base, of=of)
+        raise missing_error(in_base, of=of)
     if in_base:
         parts.model = parts.base = None
     return parts
@@ -198,17 +218,30 @@ def _make_maps(parts: Parts, config: Any, chosen: Sequence[int], make: _Make, *,
     """Add the backbone class to the parts; its weights are the model's where both have them."""
     maps_class = MODEL_FOR_BACKBONE_MAPPING[type(config)]
     names = config.stage_names
-    alone = parts.model is None and not parts.lacking  # then its last map may have to stand for the last hidden state
+    brought = parts.model is None and not parts.lacking  # the model's part, if there is one, comes with this class
+    alone = parts.base is None and (brought or parts.model is not None)  # its last map is the last hidden state
     wanted = sorted({*chosen, len(names) - 1}) if alone else chosen
     config.set_output_features_output_indices([names[index] for index in wanted], None)
     parts.maps, missing = make(maps_class, config)
     needed = [key for key in missing if not key.startswith(_FRESH)]
     if needed:
-        raise _missing(needed, of=of)
+        raise missing_error(needed, of=of)
     model_class, _ = _model_class(config)
-    if alone and model_class is not None:
+    if brought and model_class is not None:
         parts.base = next(child for child in parts.maps.children() if isinstance(child, model_class))
     join(parts, compare=trained)
+
+
+def _remote_config(checkpoint: Checkpoint) -> Any:
+    """The config of an architecture that comes as the checkpoint's own Python code, if that was asked for."""
+    if not checkpoint.needs_remote_code:
+        return None
+    if not checkpoint.options.trust_remote_code:
+        raise UnsafeCheckpointError(
+            f"{checkpoint.name!r} needs Python code of its own, which nobody asked to run. If you trust it, pass "
+            "LoadOptions(trust_remote_code=True)."
+        )
+    return transformers.AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=True, local_files_only=True)
 
 
 def _config_of(values: Mapping[str, Any], *, of: str) -> Any:
@@ -231,6 +264,8 @@ def _backbone_stages(config: Any) -> list[str]:
 
 def _model_class(config: Any) -> tuple[Any, bool]:
     """The class that pools as the architecture's classifier does, and whether it is a classification class."""
+    if type(config).__module__.startswith("transformers_modules."):
+        return transformers.AutoModel, False  # it finds the class in the checkpoint's own code
     classes: Any = None
     if type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         classes = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
@@ -257,56 +292,3 @@ def _holds(maps_class: Any, model_class: Any, config: Any) -> bool:
     """Whether a backbone class has the whole bare model as a child."""
     with torch.device("meta"):
         return any(isinstance(child, model_class) for child in maps_class(copy.deepcopy(config)).children())
-
-
-def _only_pools(key: str, parts: Parts) -> bool:
-    """Whether a missing weight is one that only pooled features need."""
-    if parts.base is None or parts.base is parts.model:
-        return key.startswith(("pooler.", "head."))
-    inside = next(name for name, child in parts.model.named_children() if child is parts.base)
-    return not key.startswith(f"{inside}.") or key.startswith((f"{inside}.pooler.", f"{inside}.head."))
-
-
-def _from_pretrained(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple[Any, list[str]]:
-    """A class with the checkpoint's weights, and the keys that the checkpoint lacks."""
-    options = checkpoint.options
-    given = {
-        "attn_implementation": options.attn_implementation,
-        "device_map": options.device_map,
-        "quantization_config": options.quantization_config,
-        "dtype": options.dtype,
-    }
-    try:
-        with _quiet():
-            model, info = model_class.from_pretrained(
-                checkpoint.folder,
-                config=copy.deepcopy(config),
-                local_files_only=True,
-                use_safetensors=True if options.use_safetensors else None,
-                output_loading_info=True,
-                **{name: value for name, value in given.items() if value is not None},
-            )
-    except (RuntimeError, OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint.name!r} cannot be loaded as {model_class.__name__}: {error}") from error
-    return model, sorted(info["missing_keys"])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Transformers from reporting missing and unused weights, which are checked here."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _missing(keys: Sequence[str], *, of: str) -> MissingWeightsError:
-    return MissingWeightsError(
-        f"{of} lacks weights that its maps need: {name_some(keys)}. Use a checkpoint that holds the whole trunk, or "
-        "AutoBackbone.from_config for random weights."
-    )

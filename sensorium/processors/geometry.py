@@ -119,8 +119,9 @@ class FlipChannels:
     kind: ClassVar[str] = "flip_channels"
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Reverse the first axis of `(3, H, W)`."""
-        return image.flip(0)
+        """Reverse the first axis of `(3, H, W)`; the result is channels-last in memory."""
+        reverse = torch.tensor([2, 1, 0], device=image.device)  # a gather: flip takes three times as long
+        return image.permute(1, 2, 0).index_select(2, reverse).permute(2, 0, 1)
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
         """The size stays."""
@@ -134,8 +135,8 @@ class ToFloat:
     kind: ClassVar[str] = "to_float"
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Cast `(3, H, W)` to float32."""
-        return image.to(torch.float32)
+        """Cast `(3, H, W)` to float32, contiguous, as resampling floats is faster so."""
+        return image.contiguous().to(torch.float32)
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
         """The size stays."""

@@ -145,8 +145,10 @@ def pad_centred(image: Tensor, size: tuple[int, int], *, fill: tuple[int, int, i
     height, width = max(old_height, size[0]), max(old_width, size[1])
     if (height, width) == (old_height, old_width):
         return image
-    canvas = image.new_empty(height, width, 3).permute(2, 0, 1)
-    canvas.copy_(image.new_tensor(fill).view(3, 1, 1))
+    canvas = image.new_full((height, width, 3), fill[0]).permute(2, 0, 1)
+    for channel, value in enumerate(fill):
+        if value != fill[0]:
+            canvas[channel] = value
     top, left = (height - old_height) // 2, (width - old_width) // 2
     canvas[:, top : top + old_height, left : left + old_width] = image
     return canvas

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sensorium.backbones import AutoBackbone, Backbone
 from sensorium.backbones.base import unique_state
+from sensorium.backbones.parts import name_some
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError
 
@@ -226,15 +227,15 @@ def _load_strictly(composite: Composite, checkpoint: Checkpoint) -> None:
     state = unique_state(composite)
     missing, unexpected = sorted(state.keys() - stored.keys()), sorted(stored.keys() - state.keys())
     if missing:
-        raise MissingWeightsError(f"{checkpoint.name!r} lacks weights: {_some(missing)}. Save the composite again.")
+        raise MissingWeightsError(f"{checkpoint.name!r} lacks weights: {name_some(missing)}. Save the composite again.")
     if unexpected:
         raise CheckpointError(
-            f"{checkpoint.name!r} holds weights that its config.json has no place for: {_some(unexpected)}."
+            f"{checkpoint.name!r} holds weights that its config.json has no place for: {name_some(unexpected)}."
         )
     shapes = [name for name in state if state[name].shape != stored[name].shape]
     if shapes:
         told = [f"{name} {tuple(stored[name].shape)}, expected {tuple(state[name].shape)}" for name in shapes]
-        raise CheckpointError(f"{checkpoint.name!r} holds weights of other shapes: {_some(told)}.")
+        raise CheckpointError(f"{checkpoint.name!r} holds weights of other shapes: {name_some(told)}.")
     with torch.no_grad():
         for name, tensor in state.items():
             tensor.copy_(stored[name])
@@ -243,8 +244,3 @@ def _load_strictly(composite: Composite, checkpoint: Checkpoint) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -11,6 +11,7 @@ import transformers
 import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from tests import tiny
+from tests.contract import Contract
 from tests.media import jpeg, picture, pictures
 
 PARITY = 1e-5  # float32 rounding of sums of a few thousand products, on probabilities
@@ -218,3 +219,11 @@ def test_bad_inputs_among_good_ones(tmp_path):
     assert [r.index for r in skipped] == list(range(0, len(inputs), 2))
     for result in [*returned[::2], *skipped]:
         assert result == want
+
+
+CONTRACT = Contract(
+    build=lambda **settings: ours(tiny.folder("vit"), **settings),
+    inputs=pictures,
+    bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
+    options=[{"top_k": 2}, {"function_to_apply": "none", "top_k": None}],
+)

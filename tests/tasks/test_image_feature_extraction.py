@@ -11,6 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 import sensorium
 from sensorium.errors import OptionError, TaskMismatchError, UnknownNameError
 from tests import tiny
+from tests.contract import Contract
 from tests.media import picture, pictures
 
 PARITY = 1e-5
@@ -127,3 +128,11 @@ def test_a_loaded_backbone():
         np.testing.assert_allclose(result.vector, pipe(picture(), pool="pooled").vector, atol=1e-6)
     with pytest.raises(TaskMismatchError):
         sensorium.pipeline("image-feature-extraction", torch.nn.Linear(2, 2), processor=folder)
+
+
+CONTRACT = Contract(
+    build=lambda **settings: ours(tiny.folder("dinov2"), **settings),
+    inputs=pictures,
+    bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
+    options=[{"pool": "mean", "normalize": True}, {"pool": "cls"}, {"pool": "pooled", "feature_maps": (0,)}],
+)

@@ -1,0 +1,137 @@
+"""The command line: `sensorium run`, `sensorium tasks`, `sensorium doctor`.
+
+`--help` is to answer in well under half a second, so nothing here imports torch or transformers before a command
+needs it, tasks are described from their source (`catalogue`), and help is written without rich.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from typing import Annotated, Any
+
+import typer
+
+import sensorium
+from sensorium.cli.catalogue import known_tasks, task_card
+from sensorium.cli.commands import TaskCommands
+from sensorium.cli.telling import printable, told
+
+_HELP = "Runs vision models on files, folders and URLs: the same answers as Transformers and timm, faster."
+
+_RUN_HELP = """Runs a task on files, folders, globs and URLs.
+
+`sensorium run TASK --help` shows the options of a task. Prints a line an input (a table on a terminal). Exit code: 0; 1
+if an input failed or the run could not begin; 2 for wrong options; 130 after Ctrl-C, with what was done so far kept.
+"""
+
+
+def main() -> None:
+    """Runs the command line on this process's arguments; the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a label must not end a run on a terminal without its script
+    app(prog_name="sensorium")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sensorium {sensorium.__version__}")
+        raise typer.Exit
+
+
+def _show_help(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+
+
+# Groups have a help option of our own: to read the absence of typer's, typer imports pydantic, which would cost more
+# than all the rest of `sensorium run TASK --help`.
+Help = Annotated[bool, typer.Option("--help", help="Show this message and exit.", is_eager=True, callback=_show_help)]
+Version = Annotated[
+    bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+]
+
+app = typer.Typer(
+    help=_HELP,
+    add_completion=False,
+    add_help_option=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_runs = typer.Typer(
+    cls=TaskCommands,
+    help=_RUN_HELP,
+    add_help_option=False,
+    no_args_is_help=True,
+    options_metavar="",
+    subcommand_metavar="TASK INPUT... [OPTIONS]",
+)
+app.add_typer(_runs, name="run", short_help="Run a task on files, folders, globs and URLs.")
+
+
+@app.callback()
+def _top(version: Version = False, help: Help = False) -> None:
+    pass
+
+
+@_runs.callback()
+def _run(help: Help = False) -> None:
+    pass
+
+
+@app.command("tasks", short_help="List the tasks with their default models.")
+def tasks(json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+    """List the tasks, with the checkpoint that each runs by default."""
+    cards = [task_card(name) for name in known_tasks()]
+    rows = [{"name": c.name, "summary": c.summary, "default": c.default} for c in cards]
+    if json:
+        typer.echo(json_module.dumps(rows, ensure_ascii=False, indent=2))
+    elif sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        for row in rows:
+            typer.echo("\t".join(row[key] or "-" for key in row))
+
+
+@app.command("doctor", short_help='Show versions, the machine, and what "auto" would choose.')
+def doctor(
+    online: Annotated[bool, typer.Option("--online", help="Ask whether the Hub can be reached.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show versions, the machine, and what "auto" would choose; exit code 1 if something is wrong."""
+    from sensorium.cli.doctor import examine
+
+    with told(debug=False):
+        facts = examine(online=online)
+        if json:
+            typer.echo(json_module.dumps(facts, ensure_ascii=False, indent=2))
+        else:
+            for section, values in facts.items():
+                _print_section(section, values)
+        raise typer.Exit(1 if facts["problems"] else 0)
+
+
+def _print_section(section: str, values: Any) -> None:
+    if isinstance(values, list):
+        for line in values:
+            typer.echo(f"problem: {printable(line)}")
+        return
+    typer.echo(section)
+    for name, value in values.items():
+        shown = {None: "none", True: "yes", False: "no"}.get(value, value) if not isinstance(value, list) else value
+        text = (", ".join(map(str, shown)) or "none") if isinstance(shown, list) else str(shown)
+        typer.echo(f"  {name:<16} {printable(text)}")
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("task", "what it gives", "default model")
+    for row in rows:
+        table.add_row(Text(row["name"], style="bold"), row["summary"], row["default"] or "-")
+    Console().print(table)

@@ -1,0 +1,79 @@
+"""The options that `sensorium run` has for every task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sensorium.errors import OptionError
+
+Count = int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """Arguments of `sensorium.pipeline()`, by the same names.
+
+    Attributes:
+        model: a Hub id (org/name, optionally @revision), timm/…, a local folder or starter/…; the task's default unless
+            given.
+        processor: a name or folder to take the processor from instead of the checkpoint.
+        revision: a branch, tag or commit of the Hub repository.
+        device: where it runs: cuda, cuda:1, mps, cpu or a CUDA ordinal; the best there is unless given.
+        dtype: of weights and arithmetic: float32, bfloat16 or float16; auto is bfloat16 where the hardware multiplies
+            it natively.
+        compile: whether to use torch.compile; once a run is long enough to win it back, unless given.
+        batch_size: units a batch.
+        num_workers: threads that decode and prepare inputs; auto is one a core.
+        cache_dir: where Hub files are kept.
+        local_files_only: make no request to the Hub.
+        use_safetensors: with --no-use-safetensors pickled weights are read too, by torch's safe unpickler.
+        trust_remote_code: let the checkpoint's own Python code run.
+        attn_implementation: passed to Transformers (sdpa, eager, flash_attention_2, …).
+    """
+
+    model: str | None = None
+    processor: str | None = None
+    revision: str | None = None
+    device: int | str | None = None
+    dtype: str = "auto"
+    compile: bool | None = None
+    batch_size: Count = "auto"
+    num_workers: Count = "auto"
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    use_safetensors: bool = True
+    trust_remote_code: bool = False
+    attn_implementation: str | None = None
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """Where results go, and what becomes of failures.
+
+    Attributes:
+        json: print one JSON object a line to standard output (JSON Lines).
+        output: write to this file instead: results.jsonl, a JSON object a line as they come, or vectors.npz, embeddings
+            as one NumPy archive.
+        html: write a self-contained page with each picture and its result to this file as well.
+        on_error: what a failed input gives: return its error row, skip it without one, raise to end the run.
+        progress: show a progress bar on standard error; where that is a terminal, unless given.
+        debug: show the traceback of an error.
+    """
+
+    json: bool = False
+    output: str | None = None
+    html: str | None = None
+    on_error: Literal["return", "skip", "raise"] = "return"
+    progress: bool | None = None
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        if self.json and self.output:
+            raise OptionError("--json writes to standard output and --output to a file; pass one of them")
+        if self.output and Path(self.output).suffix not in (".jsonl", ".npz"):
+            raise OptionError(f"--output takes a file name ending in .jsonl or .npz, got {self.output!r}")
+        for option, name in (("output", self.output), ("html", self.html)):
+            if name and (Path(name).is_dir() or not Path(name).absolute().parent.is_dir()):
+                raise OptionError(f"--{option} takes a file in a folder that exists, got {name!r}")

@@ -1,0 +1,213 @@
+"""Where results go: lines or tables on standard output, JSON Lines, a NumPy archive, an HTML page."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sensorium.cli.telling import printable
+from sensorium.errors import InputError, OptionError
+
+
+class Sink(ABC):
+    """Takes outcomes in input order."""
+
+    @abstractmethod
+    def add(self, source: str, outcome: Any) -> None:
+        """Takes the result of the input `source`, or the `InputError` that it failed with."""
+
+    def begin(self) -> None:  # noqa: B027
+        """Called once everything stands that the run needs, before the first outcome."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Called after the last outcome, also when that is so because of an error or an interruption."""
+
+    def close(self) -> None:  # noqa: B027
+        """Lets go of files; called last, and also where the run never began."""
+
+
+class JsonLines(Sink):
+    """One JSON object a line.
+
+    A line is `{"index", "source", "result"}` with the result in Transformers' schema, or the error row
+    `{"index", "source", "error": {"code", "message"}}`. Each is written by one call, so that whatever ends the process
+    leaves whole lines only.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        """Opens the file, which keeps what it holds until the first line comes; None is standard output."""
+        self._file: BinaryIO | None = None
+        if path is not None:
+            try:
+                self._file = open(path, "ab", buffering=0)  # noqa: SIM115, PTH123 - closed by close()
+            except OSError as error:
+                raise OptionError(
+                    f"--output takes a file that can be written, got {path!r}: {error.strerror}"
+                ) from error
+
+    def begin(self) -> None:
+        """Empties the file."""
+        if self._file is not None:
+            self._file.truncate(0)
+
+    def add(self, source: str, outcome: Any) -> None:
+        """Writes the line."""
+        line = encode_row(outcome.index, source, outcome)
+        if self._file is None:
+            with _above_progress():
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
+            return
+        before = self._file.tell()
+        if self._file.write(line) != len(line):
+            self._file.truncate(before)
+            raise OSError(f"the disk took only a part of a line; {self._file.name} ends before input {outcome.index}")
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class Archive(Sink):
+    """Embeddings as one `.npz`, written at the end.
+
+    It holds `vectors` `(N, …)` float32, `index` `(N,)` int64, `sources` `(N,)` str, and each feature map by its name.
+    Failed inputs are left out; `index` tells which.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._vectors: list[Any] = []
+        self._maps: dict[str, list[Any]] = {}
+        self._sources: list[str] = []
+        self._indices: list[int] = []
+        self._shapes: list[tuple[int, ...]] = []
+        self._refused = False
+
+    def add(self, source: str, outcome: Any) -> None:
+        """Keeps the vector.
+
+        Raises:
+            OptionError: the result is no embedding, or not of the shape of the others.
+        """
+        if isinstance(outcome, InputError):
+            return
+        if not hasattr(outcome, "vector"):
+            self._refused = True
+            raise OptionError("--output x.npz is for embeddings; write this task's results to x.jsonl")
+        shapes = [tuple(array.shape) for array in (outcome.vector, *outcome.feature_maps)]
+        self._shapes = self._shapes or shapes
+        if shapes != self._shapes:
+            raise OptionError(
+                f"--output x.npz takes arrays of one shape, got {shapes} for {source!r} after {self._shapes}; "
+                f"pool them (--pool mean), or write x.jsonl"
+            )
+        self._vectors.append(outcome.numpy())
+        self._sources.append(source)
+        self._indices.append(outcome.index)
+        for name, feature_map in zip(outcome.out_features, outcome.feature_maps, strict=True):
+            self._maps.setdefault(name, []).append(feature_map)
+
+    def finish(self) -> None:
+        """Writes the archive, whole or not at all."""
+        if self._refused:
+            return
+        import numpy as np
+
+        arrays = {name: np.stack([np.asarray(m) for m in maps]) for name, maps in self._maps.items()}
+        arrays |= {
+            "vectors": np.stack(self._vectors or [np.empty(0, np.float32)]),
+            "index": np.array(self._indices, dtype=np.int64),
+        }
+        arrays["sources"] = np.array([printable(source) for source in self._sources], dtype=np.str_)
+        part = self._path.with_name(self._path.name + ".part")
+        with part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        part.replace(self._path)
+
+
+class Lines(Sink):
+    """One line an input on standard output, its parts separated by tabs; failures go to standard error elsewhere."""
+
+    def add(self, source: str, outcome: Any) -> None:
+        """Prints the line."""
+        from sensorium.report import result_text, score_bars
+
+        if isinstance(outcome, InputError):
+            return
+        parts = [f"{bar.label} {bar.score:.4f}" for bar in score_bars(outcome)] or [result_text(outcome)]
+        print("\t".join(printable(part) for part in [source, *parts]), flush=True)
+
+
+class Tables(Sink):
+    """A small table an input, for a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False)
+
+    def add(self, source: str, outcome: Any) -> None:
+        """Prints the table."""
+        from rich.table import Table
+        from rich.text import Text
+
+        from sensorium.report import result_text, score_bars
+
+        if isinstance(outcome, InputError):
+            return
+        bars = score_bars(outcome)
+        table = Table.grid(padding=(0, 2))
+        for bar in bars:
+            length = round(bar.percent / 4)
+            table.add_row("", Text(printable(bar.label)), f"{bar.score:.4f}", Text("█" * length, style="cyan"))
+        with _above_progress():
+            self._console.print(Text(printable(source), style="bold"))
+            self._console.print(table if bars else Text("  " + printable(result_text(outcome))))
+
+
+class Page(Sink):
+    """The HTML report, written at the end."""
+
+    def __init__(self, path: str, report: Any) -> None:
+        self._path, self._report = path, report
+
+    def add(self, source: str, outcome: Any) -> None:
+        """Adds the card."""
+        self._report.add(printable(source), outcome, picture=source)
+
+    def finish(self) -> None:
+        """Writes the page."""
+        self._report.save(self._path)
+
+
+def encode_row(index: int, source: str, outcome: Any) -> bytes:
+    """The line of JSON Lines for an outcome, UTF-8, its end of line included."""
+    row: dict[str, Any] = {"index": index, "source": source}
+    if isinstance(outcome, InputError):
+        row["error"] = outcome.to_dict()["error"]
+    else:
+        row["result"] = outcome.to_dict()
+    try:
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # a file name that is not UTF-8, whose bytes JSON keeps as escapes
+        return json.dumps(row, allow_nan=False).encode() + b"\n"
+    except ValueError:  # NaN and infinity are no JSON
+        message = "the result holds NaN or infinity; try --dtype float32"
+        return encode_row(index, source, InputError(message, code="not-finite", index=index))
+
+
+@contextlib.contextmanager
+def _above_progress() -> Iterator[None]:
+    """Keeps the progress bar below what is printed meanwhile, where both go to one terminal."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stdout):
+        yield

@@ -1,0 +1,79 @@
+"""torch.compile: the same answers, static shapes, and no recompiles after warm-up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sensorium
+from sensorium.pipelines.compiling import Compiler, can_compile
+from sensorium.pipelines.pipeline import Pipeline
+from sensorium.pipelines.placement import Placement
+from sensorium.pipelines.statistics import Statistics
+from tests import tiny
+from tests.media import pictures
+from tests.pipelines.made_up import WindowScoring, expected
+
+CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(not can_compile(CPU), reason="torch.compile needs a C++ compiler")
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_equals_eager_and_warmup_is_all_the_compiling():
+    folder, inputs = tiny.folder("vit"), pictures()
+    settings = {"device": "cpu", "dtype": "float32", "batch_size": 4}
+    with sensorium.pipeline(model=folder, compile=False, **settings) as eager:
+        want = eager(inputs, top_k=None)
+    with sensorium.pipeline(model=folder, compile=True, **settings) as pipe:
+        pipe.warmup()
+        assert pipe.stats()["compiles"] == 3  # batches of 1, 2 and 4
+        pipe.reset_stats()
+        got = [*pipe(inputs, top_k=None), pipe(inputs[0], top_k=None)]
+        stats = pipe.stats()
+    assert (stats["compiles"], stats["recompiles"], stats["eager_batches"]) == (0, 0, 0)
+    assert stats["padded_rows"] == 0  # six pictures are a batch of four and one of two
+    for a, b in zip(got, [*want, want[0]], strict=True):
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+        assert a.labels.tolist() == b.labels.tolist()
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore")
+def test_the_tail_is_padded_and_dropped_again():
+    raws = [{"series": list(range(4 * n)), "question": n % 8} for n in (1, 2, 4)]
+    with Pipeline(WindowScoring(), Placement(CPU, torch.float32), batch_size=4, compile=True) as pipe:
+        results = pipe(raws)
+        stats = pipe.stats()
+    assert stats["padded_rows"] == 1  # seven windows: four, and three padded to four
+    assert stats["compiles"] == 1
+    for raw, result in zip(raws, results, strict=True):
+        assert result.value == pytest.approx(expected(raw), rel=1e-4, abs=1e-4)
+
+
+def test_auto_compiles_only_what_pays():
+    compiler = Compiler("auto", CPU, Statistics())
+    assert not compiler.pays(spent_s=1.0, foreseen_s=5.0)
+    assert not compiler.pays(spent_s=30.0, foreseen_s=None)
+    assert compiler.pays(spent_s=1.0, foreseen_s=3600.0) == can_compile(CPU)
+    assert Compiler(True, CPU, Statistics()).pays(0.0, 0.0)
+    assert not Compiler(False, CPU, Statistics()).pays(1e9, 1e9)
+
+
+def test_a_function_that_cannot_be_compiled_is_said_once_and_runs(monkeypatch):
+    def broken(*_, **__):
+        def call(*_):
+            raise RuntimeError("no such instruction")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    compiler = Compiler("auto", CPU, Statistics())
+    with pytest.warns(RuntimeWarning, match="no such instruction"):
+        assert compiler.compiled(torch.add, torch.ones(1), 1).item() == 2
+    assert compiler.compiled(torch.add, torch.ones(1), 1).item() == 2
+    assert not compiler.pays(1e9, 1e9)
+    with pytest.raises(RuntimeError) as caught:
+        Compiler(True, CPU, Statistics()).compiled(torch.add, torch.ones(1), 1)
+    assert "compile=False" in caught.value.__notes__[0]

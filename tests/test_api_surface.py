@@ -1,0 +1,69 @@
+"""The public interface, name by name; a change here is deliberate and stands in the CHANGELOG."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import sensorium
+
+PUBLIC = {
+    "AutoBackbone", "Backbone", "CheckpointError", "CheckpointNotFoundError", "Composite", "DownloadError",
+    "Embedding", "ImageProcessor", "InputError", "Labels", "LimitError", "MediaLimits", "MissingWeightsError",
+    "OptionError", "Options", "Pipeline", "SensoriumError", "Task", "TaskMismatchError", "Unit",
+    "UnknownNameError", "UnsafeCheckpointError", "build_head", "pipeline", "register_task", "similarity",
+}
+
+PIPELINE_PARAMETERS = [
+    "task", "model", "processor", "device", "dtype", "compile", "batch_size", "num_workers", "limits", "revision",
+    "token", "cache_dir", "local_files_only", "use_safetensors", "trust_remote_code", "attn_implementation",
+    "device_map", "quantization_config",
+]
+
+
+def test_public_names():
+    assert set(sensorium.__all__) == PUBLIC
+    assert sensorium.__all__ == sorted(sensorium.__all__)
+    for name in sensorium.__all__:
+        assert getattr(sensorium, name) is not None
+        assert name in dir(sensorium)
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        sensorium.nothing_like_it
+
+
+def test_everything_public_is_documented():
+    for name in sensorium.__all__:
+        value = getattr(sensorium, name)
+        assert inspect.getdoc(value), name
+        if inspect.isclass(value):
+            for member, function in vars(value).items():
+                if not member.startswith("_") and (inspect.isfunction(function) or isinstance(function, property)):
+                    assert inspect.getdoc(getattr(value, member)), f"{name}.{member}"
+
+
+def test_the_factory():
+    parameters = inspect.signature(sensorium.pipeline).parameters
+    assert list(parameters) == PIPELINE_PARAMETERS
+    for name, parameter in list(parameters.items())[2:]:
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
+
+
+def test_the_pipeline():
+    members = {name for name in dir(sensorium.Pipeline) if not name.startswith("_")}
+    assert members == {"close", "device", "model", "processor", "reset_stats", "stats", "stream", "warmup"}
+
+
+def test_error_tree():
+    assert issubclass(sensorium.UnknownNameError, KeyError)
+    assert issubclass(sensorium.InputError, ValueError)
+    assert issubclass(sensorium.LimitError, sensorium.InputError)
+    assert issubclass(sensorium.CheckpointNotFoundError, FileNotFoundError)
+    assert issubclass(sensorium.DownloadError, OSError)
+    for name in sensorium.__all__:
+        if name.endswith("Error"):
+            assert issubclass(getattr(sensorium, name), sensorium.SensoriumError)
+    from sensorium import errors
+
+    for name in [n for n in vars(errors) if n.endswith("Error")]:
+        assert name in (errors.__doc__ or ""), f"{name} is missing from the tree in the docstring"

@@ -1,0 +1,199 @@
+"""The contract that every registered task keeps; a task is covered by existing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import math
+import pickle
+import re
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sensorium.errors import InputError, UnknownNameError
+from sensorium.results import Result
+from sensorium.tasks.base import Options, get_task, task_names
+
+ROOT = Path(__file__).parents[1]
+TASKS = task_names()
+
+
+def contract_of(name):
+    module = importlib.import_module(f"tests.tasks.test_{name.replace('-', '_')}")
+    assert hasattr(module, "CONTRACT"), f"{module.__name__} must define CONTRACT (see tests/contract.py)"
+    return module.CONTRACT
+
+
+@pytest.fixture(params=TASKS)
+def task(request):
+    return get_task(request.param)
+
+
+@pytest.fixture
+def contract(task):
+    return contract_of(task.name)
+
+
+@pytest.fixture
+def pipe(contract):
+    with contract.build(batch_size=3, compile=False) as pipe:
+        yield pipe
+
+
+def assert_close(a, b, tolerance):
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_close(a[key], b[key], tolerance)
+    elif isinstance(a, list):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_close(x, y, tolerance)
+    elif isinstance(a, float):
+        assert a == pytest.approx(b, abs=tolerance, rel=tolerance)
+    else:
+        assert a == b
+
+
+def test_there_are_tasks():
+    assert {"image-classification", "image-feature-extraction"} <= set(TASKS)
+
+
+def test_names_agree(task):
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", task.name)
+    assert task.__module__ == f"sensorium.tasks.{task.name.replace('-', '_')}"
+    assert task.__name__ == "".join(word.capitalize() for word in task.name.split("-"))
+    assert 10 < len(task.summary) < 100
+    assert task.summary in (ROOT / "README.md").read_text(encoding="utf-8"), "the README's table names every task"
+    assert (ROOT / "docs" / f"{task.name}.md").is_file(), "every task has its page"
+
+
+def test_options_are_frozen_with_defaults(task):
+    assert issubclass(task.options, Options)
+    assert task.options.__dataclass_params__.frozen
+    for field in dataclasses.fields(task.options):
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        assert has_default, f"{field.name} needs a default"
+        assert f"{field.name}:" in (task.options.__doc__ or ""), f"{field.name} needs a line in the docstring"
+
+
+def test_default_is_pinned(task):
+    if task.default is not None:
+        assert re.search(r"@[0-9a-f]{7,40}$", task.default)
+
+
+def test_one_list_and_stream_agree_for_all_options(pipe, contract):
+    inputs = list(contract.inputs())
+    assert len(inputs) >= 4
+    for options in ({}, *contract.options):
+        listed = pipe(inputs, **options)
+        streamed = list(pipe.stream(iter(inputs), **options))
+        assert [r.index for r in listed] == [r.index for r in streamed] == list(range(len(inputs)))
+        for raw, a, b in zip(inputs, listed, streamed, strict=True):
+            one = pipe(raw, **options)
+            assert one.index == 0
+            assert_close(a.to_dict(), b.to_dict(), contract.tolerance)
+            assert_close(a.to_dict(), one.to_dict(), contract.tolerance)
+
+
+def test_neighbours_do_not_matter(pipe, contract):
+    inputs = list(contract.inputs())
+    forwards, backwards = pipe(inputs), pipe(inputs[::-1])[::-1]
+    for a, b in zip(forwards, backwards, strict=True):
+        assert_close(a.to_dict(), b.to_dict(), contract.tolerance)
+
+
+def test_results_are_plain_picklable_and_finite(pipe, contract, tmp_path):
+    for options in ({}, *contract.options):
+        result = pipe(contract.inputs()[0], **options)
+        assert isinstance(result, Result)
+        again = pickle.loads(pickle.dumps(result))
+        assert_close(again.to_dict(), result.to_dict(), 0)
+        assert again.index == result.index
+        text = json.dumps(result.to_dict(), allow_nan=False)
+        assert all(math.isfinite(x) for x in _numbers(json.loads(text)))
+        assert len(repr(result)) < 2000
+        for slot in getattr(type(result), "__slots__", ()):
+            value = getattr(result, slot)
+            if isinstance(value, torch.Tensor):
+                assert value.device.type == "cpu"
+            if isinstance(value, np.ndarray):
+                assert value.base is None or value.base.nbytes <= 4 * value.nbytes, "a result holds no whole batch"
+
+
+def test_empty_list(pipe):
+    assert pipe([]) == []
+
+
+def test_bad_inputs_cost_no_good_one(pipe, contract):
+    good = list(contract.inputs())
+    mixed = [x for pair in zip(good, contract.bad * len(good), strict=False) for x in pair]
+    want = [pipe(x).to_dict() for x in good]
+    returned = pipe(mixed, on_error="return")
+    skipped = pipe(mixed, on_error="skip")
+    assert all(isinstance(r, InputError) for r in returned[1::2])
+    for r in returned[1::2]:
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", r.code)
+        assert r.code != "failed", f"a clear error is expected, got {r!r}"
+        assert str(r.index) in str(r)
+        assert pickle.loads(pickle.dumps(r)).to_dict() == r.to_dict()
+    assert [r.index for r in returned] == list(range(len(mixed)))
+    assert [r.index for r in skipped] == list(range(0, len(mixed), 2))
+    for a, b, expected in zip(returned[::2], skipped, want, strict=True):
+        assert_close(a.to_dict(), expected, contract.tolerance)
+        assert_close(b.to_dict(), expected, contract.tolerance)
+    with pytest.raises(InputError, match="input 1"):
+        pipe(mixed)
+
+
+def test_unknown_option_names_the_nearest_before_any_work(pipe, task):
+    option = dataclasses.fields(task.options)[0].name
+    pipe.reset_stats()
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{option}'"):
+        pipe(["nowhere"], **{option[:-1] + "_": 1})
+    assert pipe.stats()["inputs"] == 0
+
+
+def test_inputs_by_name(pipe, task, contract):
+    raw = contract.inputs()[0]
+    named = raw if isinstance(raw, dict) else {task.inputs[0]: raw}
+    assert_close(pipe(**named).to_dict(), pipe(raw).to_dict(), contract.tolerance)
+
+
+def test_threads_share_a_pipeline(pipe, contract):
+    inputs = list(contract.inputs())
+    want = [r.to_dict() for r in pipe(inputs)]
+    got: dict[int, list] = {}
+
+    def work(n):
+        got[n] = [r.to_dict() for r in pipe(inputs)]
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for results in got.values():
+        assert_close(results, want, contract.tolerance)
+
+
+def test_warmup_and_the_example(pipe):
+    assert pipe.warmup() is pipe
+    assert pipe.stats()["failures"] == 0
+    assert pipe.stats()["inputs"] >= 1
+
+
+def _numbers(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _numbers(each)
+    elif isinstance(value, float):
+        yield value

@@ -1,0 +1,93 @@
+"""Reads the imports and holds the layering of the design."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "sensorium"
+FILES = sorted(p for p in PACKAGE.rglob("*.py"))
+
+INSIDE = {  # layer: what it may import from the package
+    "errors": set(),
+    "results": {"errors"},
+    "checkpoints": {"errors"},
+    "processors": {"errors", "checkpoints"},
+    "backbones": {"errors", "checkpoints"},
+    "tasks": {"results", "errors", "checkpoints", "processors", "backbones"},
+    "pipelines": {"results", "errors", "checkpoints", "processors", "backbones", "tasks"},
+    "report": {"results", "errors", "processors"},
+    "cli": {"results", "errors", "checkpoints", "processors", "backbones", "tasks", "pipelines", "report"},
+}
+
+ONLY_IN = {  # third party: the files that may import it
+    "timm": {"backbones/timm.py", "processors/recipe_timm.py", "tasks/image_classification.py", "cli"},
+    "transformers": {"backbones", "tasks", "processors", "checkpoints/checkpoint.py", "cli"},
+    "huggingface_hub": {"checkpoints", "cli"},
+    "faiss": {"retrieval/index.py"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "jinja2": {"report"},
+    "tqdm": {"pipelines/pipeline.py", "cli"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module
+            if node.module == "sensorium":
+                yield from (f"sensorium.{alias.name}" for alias in node.names)
+
+
+def layer_of(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_keep_to_the_layers(path):
+    layer = layer_of(path)
+    if layer in ("__init__", "__main__"):
+        return
+    assert layer in INSIDE, f"{layer} is not in the design's table"
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "sensorium" and rest:
+            other = rest.split(".")[0]
+            known = other in INSIDE or other in ("__version__",)
+            if known and other != layer and other != "__version__":
+                assert other in INSIDE[layer], f"{path.name} ({layer}) may not import {name}"
+        elif top in ONLY_IN:
+            here = str(path.relative_to(PACKAGE))
+            allowed = any(here == a or here.startswith(f"{a}/") or here == f"{a}.py" for a in ONLY_IN[top])
+            assert allowed, f"{here} may not import {top}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_remains(path):
+    text = path.read_text(encoding="utf-8")
+    for word in ("TODO", "FIXME", "raise NotImplementedError", "import pickle"):
+        assert word not in text
+
+
+def test_importing_the_package_is_cheap_and_loads_no_framework():
+    code = (
+        "import sys, time; t = time.perf_counter(); import sensorium; s = time.perf_counter() - t; "
+        "heavy = [m for m in ('torch', 'transformers', 'timm', 'torchvision', 'numpy', 'PIL', 'huggingface_hub') "
+        "if m in sys.modules]; print(s, heavy)"
+    )
+    best = 9.0
+    for _ in range(3):
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        seconds, _, heavy = out.strip().partition(" ")
+        assert heavy == "[]"
+        best = min(best, float(seconds))
+    assert best < 0.3

@@ -1,0 +1,153 @@
+"""The HTML report: what it shows, and that nothing in it can act."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from sensorium.errors import InputError
+from sensorium.report import SIDE_PX, Report, result_text, score_bars
+from sensorium.results import Embedding, Labels
+
+EVIL = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "{{ 7 * 7 }}",
+    "</title><script>",
+    "&lt;b&gt;",
+    "javascript:alert(1)",
+]
+
+
+class Page(HTMLParser):
+    """The elements with their attributes, and the text, as a browser would have them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements, self.text = [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data.strip())
+
+    def pictures(self):
+        return [attrs["src"] for tag, attrs in self.elements if tag == "img"]
+
+
+def labels(*names):
+    return Labels(names, np.linspace(0.9, 0.1, len(names)))
+
+
+def check_inert(page: Page) -> None:
+    for tag, attrs in page.elements:
+        assert tag not in ("script", "iframe", "object", "embed", "link", "base", "form", "svg"), tag
+        assert not [name for name in attrs if name.startswith("on") or name == "href"], attrs
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.pictures())
+    policies = [a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_untrusted_text_is_shown_as_it_is_and_does_nothing(evil):
+    report = Report(evil, details={evil: evil})
+    report.add(evil, labels(evil, "cat"), picture=Image.new("RGB", (20, 10)))
+    report.add("bad", InputError(evil, code=evil))
+    page = Page(report.html())
+    check_inert(page)
+    places = ["title", "heading", "detail", "its name", "source", "label", "code", "message"]
+    assert page.text.count(evil) == len(places)
+
+
+@given(st.text(max_size=40))
+def test_no_text_breaks_out(text):
+    report = Report("run")
+    report.add(text, labels(text))
+    report.add(text, InputError(text))
+    check_inert(Page(report.html()))
+
+
+def test_pictures_are_embedded_small_and_in_colour():
+    report = Report("run")
+    report.add("wide.png", labels("cat"), picture=Image.new("RGB", (4000, 1000), (200, 30, 30)))
+    [source] = Page(report.html()).pictures()
+    data = base64.b64decode(source.partition(",")[2])
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "JPEG"
+        assert picture.size == (SIDE_PX, SIDE_PX // 4)
+        assert np.allclose(np.asarray(picture).mean((0, 1)), (200, 30, 30), atol=3)
+    assert len(data) < 4000
+
+
+def test_counts_and_cut_are_told():
+    report = Report("run", most=2)
+    for i in range(4):
+        report.add(f"{i}.jpg", labels("cat"))
+    report.add("4.jpg", InputError("truncated", code="truncated"))
+    page = Page(report.html())
+    text = " ".join(filter(None, page.text))
+    assert "inputs 5" in text
+    assert "failed 1" in text
+    assert "The first 2 of 5 inputs are shown." in text
+    assert "1.jpg" in text
+    assert "2.jpg" not in text
+
+
+def test_a_picture_that_has_gone_costs_only_itself(tmp_path):
+    report = Report("run")
+    report.add("gone.jpg", labels("cat"), picture=tmp_path / "gone.jpg")
+    page = Page(report.html())
+    assert page.pictures() == []
+    assert "cat" in page.text
+
+
+def test_bars_fill_their_share_of_one_or_of_the_largest_logit():
+    assert [bar.percent for bar in score_bars(Labels(["a", "b"], [0.75, 0.25]))] == [75, 25]
+    assert [bar.percent for bar in score_bars(Labels(["a", "b", "c"], [4.0, 1.0, -3.0]))] == [100, 25, 0]
+    assert [bar.percent for bar in score_bars(Labels(["a", "b"], [float("nan"), 0.5]))] == [0, 50]
+    assert score_bars(Embedding(np.ones(3))) == []
+
+
+def test_results_without_labels_are_told_in_words():
+    assert result_text(Embedding(np.array([3.0, 4.0], dtype=np.float32))) == "2 numbers, norm 5"
+    assert result_text(Embedding(np.zeros((7, 3), dtype=np.float32))) == "7 x 3 numbers, norm 0"
+
+    class Long:
+        def to_dict(self):
+            return {"text": "é" * 500}
+
+    assert result_text(Long(), most=50) == '{"text": "' + "é" * 39 + "…"
+
+
+def test_results_that_can_be_drawn_are_drawn():
+    """Feature maps stand beside the picture, so what is embedded is twice as wide; one vector leaves it alone."""
+    picture = Image.new("RGB", (100, 100))
+    report = Report("run")
+    report.add("maps", Embedding(np.ones(3), [np.random.default_rng(0).random((4, 5, 5))], ["stage1"]), picture=picture)
+    report.add("vector", Embedding(np.ones(3)), picture=picture)
+    sizes = []
+    for source in Page(report.html()).pictures():
+        with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as drawn:
+            sizes.append(drawn.size)
+    assert sizes == [(200, 100), (100, 100)]
+
+
+def test_saving_replaces_the_file_as_a_whole(tmp_path):
+    target = tmp_path / "report.html"
+    target.write_text("before")
+    report = Report("run")
+    report.add("name with a byte that is not UTF-8: \udcff", labels("cat"))
+    report.save(target)
+    assert "cat" in Page(target.read_text(encoding="utf-8")).text
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
