@@ -1,6 +1,6 @@
 """How far the faster modes drift from float32, run eagerly: the largest difference of a probability.
 
-    python -m benchmarks.drift
+python -m benchmarks.drift
 """
 
 from __future__ import annotations

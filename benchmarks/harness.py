@@ -29,7 +29,9 @@ class Measurement:
         return f"{self.name:<44} {self.median:9.2f} /s   ({min(self.rates):.2f} … {max(self.rates):.2f})"
 
 
-def in_turn(runs: dict[str, Callable[[], Any]], items: int, *, rounds: int = 5, warmup: int = 1) -> dict[str, Measurement]:
+def in_turn(
+    runs: dict[str, Callable[[], Any]], items: int, *, rounds: int = 5, warmup: int = 1
+) -> dict[str, Measurement]:
     """Runs each in turn, A B C A B C …, so that a change of the machine's speed meets all of them alike."""
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(warmup + rounds):

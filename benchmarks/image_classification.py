@@ -66,12 +66,12 @@ def peer(place: Path, device: str, dtype: str):
     import torch
     import transformers
 
-    return transformers.pipeline(
-        "image-classification", model=str(place), device=device, dtype=getattr(torch, dtype)
-    )
+    return transformers.pipeline("image-classification", model=str(place), device=device, dtype=getattr(torch, dtype))
 
 
-def best_of_peer(place: Path, device: str, images: list[str], grid: argparse.Namespace) -> tuple[dict, dict[str, float]]:
+def best_of_peer(
+    place: Path, device: str, images: list[str], grid: argparse.Namespace
+) -> tuple[dict, dict[str, float]]:
     """Tries the peer's settings on a few pictures and returns the fastest with all rates."""
     tried: dict[str, float] = {}
     best: tuple[float, dict] = (0.0, {})

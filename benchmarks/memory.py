@@ -36,7 +36,9 @@ def main() -> None:
             readings.append((result.index + 1, process.memory_info().rss / 2**20))
     first, last = readings[0][1], readings[-1][1]
     highest = max(mb for _, mb in readings)
-    print(f"{arguments.images} pictures: {first:.0f} MB after 1,000, {last:.0f} MB at the end, {highest:.0f} MB at most")
+    print(
+        f"{arguments.images} pictures: {first:.0f} MB after 1,000, {last:.0f} MB at the end, {highest:.0f} MB at most"
+    )
     print(f"growth {last - first:+.1f} MB, at most {highest - first:+.1f} MB")
     save("memory", {"images": arguments.images, "readings_mb": readings, "growth_mb": last - first})
 

@@ -39,9 +39,7 @@ class Nothing(nn.Module):
 def tiny_vit(folder: Path) -> Path:
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-    config = ViTConfig(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, patch_size=32
-    )
+    config = ViTConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, patch_size=32)
     ViTForImageClassification(config).save_pretrained(folder)
     ViTImageProcessor().save_pretrained(folder)
     return folder

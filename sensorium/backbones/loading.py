@@ -23,7 +23,7 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
         "device_map": options.device_map,
         "quantization_config": options.quantization_config,
         "dtype": options.dtype,
-        "trust_remote_code": options.trust_remote_code and checkpoint.needs_remote_code or None,
+        "trust_remote_code": (options.trust_remote_code and checkpoint.needs_remote_code) or None,
     }
     try:
         with _quiet():

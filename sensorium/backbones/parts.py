@@ -101,12 +101,24 @@ def look(parts: Parts, config: Any, stage_names: list[str]) -> Plan:
         output: Any = traced(parts.base, lambda base, pixels: base(pixels, **states), (1, colours, *size))
         last = read_layout(output.last_hidden_state.shape, size, prefix=prefix)
         layouts = [read_layout(state.shape, size, prefix=prefix) for state in _states(output)] if states else []
+        _check_patches(layouts, inner)
     except (CheckpointError, AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise CheckpointError(
             f"{type(parts.model).__name__} is no backbone: its hidden states cannot be read as maps ({error}). Use "
             "a model with a backbone class, or one whose hidden states are tokens or maps of the picture."
         ) from error
     return Plan(stage_names or _state_names(len(layouts), inner), size, colours, layouts, last)
+
+
+def _check_patches(layouts: Sequence[Layout], config: Any) -> None:
+    """Refuse tokens of one size that are not the config's patches: a model that leaves some out, as masked ones do."""
+    patch = getattr(config, "patch_size", None)
+    patch = (patch, patch) if isinstance(patch, int) else patch
+    strides = {layout.stride for layout in layouts if layout.kind == "tokens"}
+    if len(layouts) > 1 and len(strides) == 1 and isinstance(patch, tuple | list) and len(patch) == 2:
+        stride = strides.pop()
+        if layouts[0].kind == "tokens" and stride != tuple(patch):
+            raise CheckpointError(f"its tokens stand for {stride} px each, its patches are {tuple(patch)} px")
 
 
 def _states(output: Any) -> Sequence[Tensor]:

@@ -33,7 +33,7 @@ class TimmBackbone(Backbone):
         super().__init__(stage_names=_stage_names(model), out_indices=out_indices, spec=spec)
         self.model = model
         self.channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
-        input_size = _input_size(model)
+        input_size = _input_size(model, spec["model_args"])
         self.measure(input_size[1:], channels=input_size[0])
         reductions = [int(_infos(model)[index]["reduction"]) for index in self.out_indices]
         self.geometry = replace(self.geometry, strides=reductions)
@@ -273,11 +273,10 @@ def _infos(model: Any) -> list[dict[str, Any]]:
     return list(getattr(model.feature_info, "info", model.feature_info))
 
 
-def _input_size(model: Any) -> tuple[int, int, int]:
-    """The channels, height and width that a model accepts, its own `img_size` before the published one."""
+def _input_size(model: Any, model_args: Mapping[str, Any]) -> tuple[int, int, int]:
+    """The channels, height and width that a model accepts, the `img_size` that was asked for before the published one."""
     channels, height, width = model.pretrained_cfg.get("input_size") or (3, 224, 224)
-    first = getattr(model, "patch_embed", None)
-    size = getattr(first, "img_size", None)
+    size = model_args.get("img_size") or getattr(getattr(model, "patch_embed", None), "img_size", None)
     if size is not None:
-        height, width = size
+        height, width = (size, size) if isinstance(size, int) else size
     return int(getattr(model, "in_chans", channels)), int(height), int(width)

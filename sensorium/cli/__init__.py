@@ -133,5 +133,5 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
     table = Table("task", "what it gives", "default model")
     for row in rows:
-        table.add_row(Text(row["name"], style="bold"), row["summary"], row["default"] or "-")
+        table.add_row(Text(row["name"], style="bold"), Text(row["summary"]), Text(row["default"] or "-"))
     Console().print(table)

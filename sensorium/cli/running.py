@@ -46,9 +46,9 @@ class Run:
     settings: PipelineSettings
     output: OutputSettings
     limits: MediaLimits
-    _sources: deque[str] = field(default_factory=deque)
-    _failures: Counter[str] = field(default_factory=Counter)
-    _done: int = 0
+    _sources: deque[str] = field(default_factory=deque, init=False)
+    _failures: Counter[str] = field(default_factory=Counter, init=False)
+    _done: int = field(default=0, init=False)
 
     def run(self) -> int:
         """Does it all.

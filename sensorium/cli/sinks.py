@@ -206,7 +206,10 @@ def encode_row(index: int, source: str, outcome: Any) -> bytes:
 
 @contextlib.contextmanager
 def _above_progress() -> Iterator[None]:
-    """Keeps the progress bar below what is printed meanwhile, where both go to one terminal."""
+    """Keeps the progress bar below what is printed meanwhile, where both may go to one terminal."""
+    if not sys.stdout.isatty():
+        yield
+        return
     from tqdm import tqdm
 
     with tqdm.external_write_mode(file=sys.stdout):

@@ -18,17 +18,18 @@ T = TypeVar("T")
 class BatchSizer:
     """Finds the batch size: a fixed one, or the fastest that fits.
 
-    "auto" starts small, and doubles for as long as a unit gets cheaper by 3 % or more. Out of memory halves the
-    size for good. Safe to use from several threads.
+    "auto" starts small, and doubles for as long as a unit gets cheaper by 3 % or more; where every size would have to
+    be compiled it is one middling size instead. Out of memory halves the size for good. Safe to use from several
+    threads.
     """
 
-    def __init__(self, setting: int | Literal["auto"], device: torch.device) -> None:
+    def __init__(self, setting: int | Literal["auto"], device: torch.device, *, grows: bool = True) -> None:
         if setting != "auto" and (not isinstance(setting, int) or isinstance(setting, bool) or setting < 1):
             raise OptionError(f'batch_size is "auto" or a whole number from 1, got {setting!r}')
         self._lock = threading.Lock()
-        self._growing = setting == "auto"
-        start, self._most = (16, 256) if device.type == "cuda" else (4, 32)
-        self._size = start if setting == "auto" else int(setting)
+        self._growing = setting == "auto" and grows
+        start, middling, self._most = (16, 64, 256) if device.type == "cuda" else (4, 8, 32)
+        self._size = (start if grows else middling) if setting == "auto" else int(setting)
         self._costs: dict[int, list[float]] = defaultdict(list)  # seconds a unit, by batch size
         self._best: tuple[float, int] = (float("inf"), self._size)
 

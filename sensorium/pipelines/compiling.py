@@ -40,6 +40,7 @@ class Compiler:
         self._lock = threading.RLock()
         self._graphs = GraphPool(device)
         self._broken: str | None = None
+        self._slower = False
 
     def pays(self, spent_s: float, foreseen_s: float | None) -> bool:
         """Whether a run should be compiled from here on.
@@ -51,9 +52,13 @@ class Compiler:
         if self.setting != "auto":
             return bool(self.setting)
         payback = PAYBACK_S.get(self.device.type)
-        if payback is None or self._broken is not None or not can_compile(self.device):
+        if payback is None or self._slower or self._broken is not None or not can_compile(self.device):
             return False
         return (spent_s if foreseen_s is None else foreseen_s) >= payback
+
+    def disappointed(self) -> None:
+        """Takes note that the compiled model was measured and is slower; "auto" stays eager from here on."""
+        self._slower = True
 
     def eager(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Calls the function as it is."""

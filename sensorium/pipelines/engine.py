@@ -66,7 +66,7 @@ class Engine:
             raise OptionError(f'num_workers is "auto" or a whole number from 1, got {workers!r}')
         self.task, self.device = task, device
         self.statistics = Statistics()
-        self.sizer = BatchSizer(batch_size, device)
+        self.sizer = BatchSizer(batch_size, device, grows=compile is not True)
         self.compiler = Compiler(compile, device, self.statistics)
         self.forwarder = Forwarder(task, device, self.sizer, self.compiler, self.statistics)
         self.workers = min(16, _cores()) if workers == "auto" else int(workers)
@@ -160,7 +160,7 @@ class _Run:
             except StopIteration:
                 self._exhausted = True
                 return
-            except Exception as error:  # the caller's own iterator failed: what it gave before is still delivered
+            except Exception as error:  # noqa: BLE001 - the caller's own iterator failed: what it gave before is still delivered
                 self._source_error, self._exhausted = error, True
                 return
             finally:
@@ -211,7 +211,7 @@ class _Run:
         began = time.perf_counter()
         try:
             return self._task.merge([item.parts[i] for i in range(item.opened)], self._options, item.index)
-        except Exception as error:  # a task's own fault on one input must not cost the others
+        except Exception as error:  # noqa: BLE001 - a task's own fault on one input must not cost the others
             return _as_input_error(error, item.index, None)
         finally:
             spent = time.perf_counter() - began
@@ -240,7 +240,7 @@ def _advance(make: Callable[[], Iterator[Unit]], raw: Any, task: Task) -> _Chunk
             rest = make()
             for unit in islice(rest, CHUNK):
                 units.append((unit, task.bucket(unit), sum(t.nbytes for t in unit.inputs.values())))
-    except Exception as error:  # whatever is wrong with one input is that input's outcome
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one input is that input's outcome
         failure = error
     if len(units) < CHUNK or failure is not None:
         rest = None

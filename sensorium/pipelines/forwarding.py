@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from sensorium.pipelines.items import Entry
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.transfer import Uploader
 from sensorium.tasks.base import Task
+
+COMPARED = 6
+"""Compiled batches after which "auto" compares their cost with the eager ones'."""
 
 
 class Forwarder:
@@ -45,6 +49,7 @@ class _Flight:
 
     entries: list[Entry]
     outputs: Any
+    compiled: bool
     seconds: float
     began: torch.cuda.Event | None = None
     ended: torch.cuda.Event | None = None
@@ -59,6 +64,7 @@ class Session:
         self._depth = 1 if forwarder.decode_stream is not None else 0
         self._spent_s, self._done = 0.0, 0
         self._compiled = False
+        self._costs: dict[bool, deque[float]] = {False: deque(maxlen=16), True: deque(maxlen=16)}
 
     def launch(self, entries: list[Entry]) -> None:
         """Runs a batch; on CUDA its outputs are decoded while the next one runs."""
@@ -68,7 +74,7 @@ class Session:
             try:
                 self._flights.append(self._forward(chunk))
                 failure = None
-            except Exception as error:  # handled below, outside of the except: the traceback holds device memory
+            except Exception as error:  # noqa: BLE001 - handled below, outside of the except: the traceback holds device memory
                 failure = error.with_traceback(None)
             if failure is not None:
                 pending = self._after(failure, chunk, pending)
@@ -101,7 +107,7 @@ class Session:
         seconds = time.perf_counter() - began
         forwarder.statistics.count("batches")
         forwarder.statistics.add("forward", items=len(entries), seconds=seconds, waited=seconds)
-        return _Flight(entries, outputs, seconds, start, end)
+        return _Flight(entries, outputs, self._compiled, seconds, start, end)
 
     def _land_oldest(self) -> list[list[Entry]]:
         """Decodes a batch; returns what has to be run again."""
@@ -110,7 +116,7 @@ class Session:
         try:
             parts = self._decode(flight)
             failure = None
-        except Exception as error:  # as in launch
+        except Exception as error:  # noqa: BLE001 - as in launch
             failure = error.with_traceback(None)
         seconds = time.perf_counter() - began
         self._forwarder.statistics.add("decode", items=len(flight.entries), seconds=seconds, waited=seconds)
@@ -164,6 +170,14 @@ class Session:
         self._spent_s += seconds
         self._done += len(flight.entries)
         self._forwarder.sizer.record(len(flight.entries), seconds)
+        self._costs[flight.compiled].append(seconds / len(flight.entries))
+        eager, compiled = self._costs[False], self._costs[True]
+        auto = self._forwarder.compiler.setting == "auto"
+        if not (auto and flight.compiled and eager and len(compiled) == COMPARED):
+            return
+        if median(list(compiled)[1:]) > median(eager):  # the first one was spent compiling
+            self._forwarder.compiler.disappointed()
+            self._compiled = False
 
 
 def _record(device: torch.device) -> torch.cuda.Event | None:

@@ -39,9 +39,7 @@ class Pipeline:
         num_workers: int | Literal["auto"] = "auto",
     ) -> None:
         self.task, self.placement = task, placement
-        self._engine = Engine(
-            task, placement.device, batch_size=batch_size, compile=compile, workers=num_workers
-        )
+        self._engine = Engine(task, placement.device, batch_size=batch_size, compile=compile, workers=num_workers)
 
     @property
     def model(self) -> nn.Module:
@@ -72,7 +70,7 @@ class Pipeline:
             **options: the task's options; an unknown one fails before any work.
 
         Returns:
-            A result for one input, a list for several, a lazy stream for any other iterable.
+            A result for one input (None if it was skipped), a list for several, a lazy stream for any other iterable.
 
         Raises:
             UnknownNameError: no such option; names the nearest one.

@@ -51,8 +51,11 @@ class ImageClassification(ImageTask):
 
     def __init__(self, model: nn.Module, processor: Any, *, labels: Sequence[str] | None = None) -> None:
         super().__init__(model, processor)
-        config = getattr(model, "config", None) or {}
-        read = config.get if isinstance(config, dict) else lambda name: getattr(config, name, None)
+        config: Any = getattr(model, "config", None) or {}
+
+        def read(name: str) -> Any:
+            return config.get(name) if isinstance(config, dict) else getattr(config, name, None)
+
         self._takes_names = not isinstance(model, Composite) and hasattr(config, "to_dict")
         self._labels = list(labels) if labels else _label_names(read("id2label"), model)
         self._activation = _default_activation(read("problem_type"), len(self._labels), read("function_to_apply"))
@@ -100,7 +103,7 @@ class ImageClassification(ImageTask):
         output = self.model(**inputs) if self._takes_names else self.model(inputs["pixel_values"])
         return {"logits": output if isinstance(output, Tensor) else output.logits}
 
-    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:  # noqa: ARG002
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays a picture."""
         logits = outputs["logits"].float()
         activation = options.function_to_apply or self._activation
@@ -112,7 +115,7 @@ class ImageClassification(ImageTask):
         most = options.top_k or logits.shape[-1]
         return list(zip(scores[:, :most].cpu().numpy(), ids[:, :most].cpu().numpy(), strict=True))
 
-    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Labels:  # noqa: ARG002
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Labels:
         """The one picture's labels."""
         scores, ids = parts[0]
         known = len(self._labels)

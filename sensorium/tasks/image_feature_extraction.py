@@ -44,7 +44,7 @@ class ImageFeatureExtractionOptions(Options):
             raise OptionError(f"pool is one of {', '.join(pools)}, got {self.pool!r}")
         if self.output not in ("numpy", "torch"):
             raise OptionError(f'output is "numpy" or "torch", got {self.output!r}')
-        maps = self.feature_maps
+        maps: Any = self.feature_maps
         if isinstance(maps, (int, str)) or not all(isinstance(m, (int, str)) for m in maps):
             raise OptionError(f"feature_maps is a sequence of positions or names of maps, got {maps!r}")
         object.__setattr__(self, "feature_maps", tuple(maps))
@@ -94,7 +94,9 @@ class ImageFeatureExtraction(ImageTask):
                 f"{cls.name} takes a Backbone, got {type(model).__name__}; load it with AutoBackbone.from_pretrained()"
             )
         if processor is None:
-            raise CheckpointError("a loaded backbone needs its processor; pass processor=… (a name, a folder or a loaded one)")
+            raise CheckpointError(
+                "a loaded backbone needs its processor; pass processor=… (a name, a folder or a loaded one)"
+            )
         return cls(backbone, load_processor(processor, None))
 
     def check(self, options: ImageFeatureExtractionOptions) -> None:
@@ -104,7 +106,9 @@ class ImageFeatureExtraction(ImageTask):
             if isinstance(wanted, str) and wanted not in names:
                 raise UnknownNameError("feature map", wanted, names)
             if isinstance(wanted, int) and not -len(names) <= wanted < len(names):
-                raise OptionError(f"feature_maps lie in [{-len(names)}, {len(names) - 1}], got {wanted}; they are {names}")
+                raise OptionError(
+                    f"feature_maps lie in [{-len(names)}, {len(names) - 1}], got {wanted}; they are {names}"
+                )
         if options.pool == "cls" and not self.model.geometry.prefix_tokens:
             raise OptionError('this backbone has no class token; use pool="mean", "max" or "pooled"')
         if options.pool == "pooled" and not self.model.num_features:
@@ -134,7 +138,7 @@ class ImageFeatureExtraction(ImageTask):
         maps: tuple[Tensor, ...] = self.model(pixels, pooled=False, tokens=False).feature_maps
         return maps
 
-    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:  # noqa: ARG002
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """Pools and normalises in float32; one `(vector, maps)` pair of CPU tensors a picture."""
         vectors = outputs["pooled"].float() if "pooled" in outputs else _pool(outputs, options.pool)
         if options.normalize:

@@ -16,12 +16,12 @@ from sensorium.tasks.base import Batch, Call, Task, Unit
 class ImageTask(Task):
     """One picture, one unit: decoded and fitted on a thread, rescaled and normalised with the model's own pass."""
 
-    def split(self, raw: Any, options: Any) -> Iterable[Unit]:  # noqa: ARG002
+    def split(self, raw: Any, options: Any) -> Iterable[Unit]:
         """Decodes the picture and brings it to the size that the model takes."""
         fitted = self.processor.fit(load_image(raw, limits=self.limits))
         return [Unit({name: _channels_last(tensor) for name, tensor in fitted.items()})]
 
-    def forward(self, batch: Batch, options: Any, call: Call) -> Any:  # noqa: ARG002
+    def forward(self, batch: Batch, options: Any, call: Call) -> Any:
         """Runs `compute` in one call."""
         return call(self.compute, batch)
 

@@ -83,12 +83,13 @@ def describe_module(model: nn.Module) -> Checkpoint:
     name = f"<loaded {type(model).__name__}>"
     if isinstance(model, Composite):
         return Checkpoint(name, Path(), "composite", dict(model.config), LoadOptions())
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if hasattr(config, "to_dict"):
         known = {**config.to_dict(), "architectures": [type(model).__name__]}
         return Checkpoint(name, Path(), "transformers", known, LoadOptions())
-    if isinstance(getattr(model, "pretrained_cfg", None), Mapping):
-        known = {"num_classes": getattr(model, "num_classes", 0), "pretrained_cfg": dict(model.pretrained_cfg)}
+    pretrained_cfg: Any = getattr(model, "pretrained_cfg", None)
+    if isinstance(pretrained_cfg, Mapping):
+        known = {"num_classes": getattr(model, "num_classes", 0), "pretrained_cfg": dict(pretrained_cfg)}
         return Checkpoint(name, Path(), "timm", known, LoadOptions())
     raise TaskMismatchError(
         f"model is a name, a folder, or a loaded Transformers, timm or Sensorium module, got {type(model).__name__}; "

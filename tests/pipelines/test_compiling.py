@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -77,3 +79,29 @@ def test_a_function_that_cannot_be_compiled_is_said_once_and_runs(monkeypatch):
     with pytest.raises(RuntimeError) as caught:
         Compiler(True, CPU, Statistics()).compiled(torch.add, torch.ones(1), 1)
     assert "compile=False" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(("compiled_s", "stays"), [(0.002, True), (0.03, False)])
+def test_auto_goes_back_to_eager_where_compiling_did_not_help(monkeypatch, compiled_s, stays):
+    def model(window, question):
+        time.sleep(0.01)
+        return window.sum(-1)
+
+    def fake_compile(function, **_):
+        def call(window, question):
+            time.sleep(compiled_s)
+            return window.sum(-1)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fake_compile)
+    monkeypatch.setattr("sensorium.pipelines.compiling.PAYBACK_S", {"cpu": 0.05})
+    monkeypatch.setattr("sensorium.pipelines.compiling.can_compile", lambda device: True)
+    task = WindowScoring()
+    task.model.forward = model
+    raws = [{"series": [1.0, 2.0], "question": 0}] * 120
+    with Pipeline(task, Placement(CPU, torch.float32), batch_size=4, compile="auto") as pipe:
+        results = list(pipe.stream(raws))
+        assert pipe.stats()["compiles"] == 1
+        assert pipe._engine.compiler.pays(1e9, None) is stays
+    assert [r.value for r in results] == [3.0] * 120

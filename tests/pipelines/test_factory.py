@@ -132,16 +132,19 @@ def test_option_typo_of_the_factory_is_a_type_error():
         sensorium.pipeline("image-classification", tiny.folder("vit"), devise="cpu")
 
 
-@pytest.mark.parametrize(("settings", "match"), [
-    ({"device": "cuda:99"}, "CUDA devices"),
-    ({"device": "gpu"}, "device is"),
-    ({"dtype": "int7"}, "dtype is"),
-    ({"dtype": torch.int32}, "floating-point"),
-    ({"compile": "maybe"}, "compile is"),
-    ({"batch_size": 0}, "batch_size is"),
-    ({"num_workers": -1}, "num_workers is"),
-    ({"device": "cpu", "device_map": "auto"}, "both given"),
-])
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"device": "cuda:99"}, "CUDA devices"),
+        ({"device": "gpu"}, "device is"),
+        ({"dtype": "int7"}, "dtype is"),
+        ({"dtype": torch.int32}, "floating-point"),
+        ({"compile": "maybe"}, "compile is"),
+        ({"batch_size": 0}, "batch_size is"),
+        ({"num_workers": -1}, "num_workers is"),
+        ({"device": "cpu", "device_map": "auto"}, "both given"),
+    ],
+)
 def test_impossible_settings(settings, match):
     with pytest.raises(OptionError, match=match):
         sensorium.pipeline("image-classification", tiny.folder("vit"), **settings)

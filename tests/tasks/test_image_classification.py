@@ -51,8 +51,16 @@ def test_same_answers_as_transformers(architecture):
     assert_same(alone.to_dict(), reference[2])
 
 
-TIMM = ["resnet10t", "mobilenetv3_small_050", "convnext_atto", "levit_128s", "regnetx_002", "ghostnet_050",
-        "efficientvit_b0", "lcnet_050"]
+TIMM = [
+    "resnet10t",
+    "mobilenetv3_small_050",
+    "convnext_atto",
+    "levit_128s",
+    "regnetx_002",
+    "ghostnet_050",
+    "efficientvit_b0",
+    "lcnet_050",
+]
 
 
 @pytest.mark.parametrize("architecture", TIMM)
@@ -80,10 +88,19 @@ def test_same_answers_as_timm(architecture, tmp_path):
     assert set(results[0].labels) == {f"kind {i}" for i in range(11)}
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"top_k": 1}, {"top_k": 3}, {"top_k": 500}, {"function_to_apply": "sigmoid"}, {"function_to_apply": "none"},
-    {"function_to_apply": "softmax", "top_k": 2}, {"function_to_apply": "SOFTMAX"},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"top_k": 1},
+        {"top_k": 3},
+        {"top_k": 500},
+        {"function_to_apply": "sigmoid"},
+        {"function_to_apply": "none"},
+        {"function_to_apply": "softmax", "top_k": 2},
+        {"function_to_apply": "SOFTMAX"},
+    ],
+)
 @pytest.mark.parametrize("call", ["one", "list", "path", "bytes"])
 def test_drop_in(options, call, tmp_path):
     """The same call gives the same labels, scores and schema."""
@@ -103,9 +120,15 @@ def test_drop_in(options, call, tmp_path):
         assert got[0]["label"] == expected[0]["label"]
 
 
-@pytest.mark.parametrize(("problem_type", "num_labels"), [
-    ("multi_label_classification", 7), ("regression", 1), (None, 1), ("single_label_classification", 7),
-])
+@pytest.mark.parametrize(
+    ("problem_type", "num_labels"),
+    [
+        ("multi_label_classification", 7),
+        ("regression", 1),
+        (None, 1),
+        ("single_label_classification", 7),
+    ],
+)
 def test_the_config_chooses_the_function(problem_type, num_labels):
     folder = tiny.folder("vit", num_labels=num_labels, problem_type=problem_type)
     expected = theirs(folder)(picture())
@@ -134,8 +157,14 @@ def test_every_form_of_a_picture_gives_the_same(tmp_path):
     array = np.asarray(image)
     image.save(tmp_path / "x.png")
     forms = [
-        image, array, array.transpose(2, 0, 1).copy(), torch.from_numpy(array.copy()), tmp_path / "x.png",
-        str(tmp_path / "x.png"), (tmp_path / "x.png").read_bytes(), array.astype(np.float32) / 255,
+        image,
+        array,
+        array.transpose(2, 0, 1).copy(),
+        torch.from_numpy(array.copy()),
+        tmp_path / "x.png",
+        str(tmp_path / "x.png"),
+        (tmp_path / "x.png").read_bytes(),
+        array.astype(np.float32) / 255,
     ]
     with ours(tiny.folder("vit")) as pipe:
         results = pipe(forms)

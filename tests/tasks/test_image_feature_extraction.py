@@ -96,14 +96,17 @@ def test_similarity_of_embeddings():
         sensorium.similarity(tokens, tokens)
 
 
-@pytest.mark.parametrize(("options", "error", "match"), [
-    ({"pool": "median"}, OptionError, "pool is one of"),
-    ({"pool": True}, OptionError, "pool is one of"),
-    ({"feature_maps": 3}, OptionError, "sequence"),
-    ({"feature_maps": (99,)}, OptionError, "feature_maps lie in"),
-    ({"feature_maps": ("stage99",)}, UnknownNameError, "Did you mean"),
-    ({"output": "jax"}, OptionError, "output"),
-])
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"pool": "median"}, OptionError, "pool is one of"),
+        ({"pool": True}, OptionError, "pool is one of"),
+        ({"feature_maps": 3}, OptionError, "sequence"),
+        ({"feature_maps": (99,)}, OptionError, "feature_maps lie in"),
+        ({"feature_maps": ("stage99",)}, UnknownNameError, "Did you mean"),
+        ({"output": "jax"}, OptionError, "output"),
+    ],
+)
 def test_bad_options_fail_before_any_work(options, error, match):
     with ours(tiny.folder("vit")) as pipe, pytest.raises(error, match=match):
         pipe("nowhere.jpg", **options)

@@ -1,0 +1,125 @@
+"""On a CUDA device: the same answers as the CPU's, in order, through copies, graphs and compiled batches."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import sensorium
+from sensorium.pipelines.graphs import GraphPool
+from sensorium.pipelines.pipeline import Pipeline
+from sensorium.pipelines.placement import Placement
+from sensorium.pipelines.transfer import RING, Uploader
+from tests import tiny
+from tests.media import picture, pictures
+from tests.pipelines.made_up import WindowScoring, expected
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+def scores(result, labels=7):
+    row = np.zeros(labels)
+    row[result.ids] = result.scores
+    return row
+
+
+@pytest.mark.parametrize("architecture", ["vit", "resnet", "convnext", "swin", "dinov2"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_cuda_equals_the_cpu(architecture, compiled):
+    folder, inputs = tiny.folder(architecture), pictures() * 5
+    with sensorium.pipeline(model=folder, device="cpu", dtype="float32", compile=False) as cpu:
+        want = cpu(inputs, top_k=None)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    with sensorium.pipeline(model=folder, device="cuda", dtype="float32", compile=compiled, batch_size=4) as gpu:
+        for _ in range(2):  # the second time through the captured graphs
+            got = gpu(inputs, top_k=None)
+            assert [r.index for r in got] == list(range(len(inputs)))
+            for a, b in zip(got, want, strict=True):
+                np.testing.assert_allclose(scores(a), scores(b), atol=1e-4)
+        assert gpu.stats()["recompiles"] == 0
+
+
+def test_bfloat16_drift():
+    folder = tiny.folder("vit")
+    with sensorium.pipeline(model=folder, device="cpu", dtype="float32", compile=False) as cpu:
+        want = cpu(pictures(), top_k=None)
+    with sensorium.pipeline(model=folder, device="cuda", dtype="bfloat16", compile=False) as gpu:
+        for a, b in zip(gpu(pictures(), top_k=None), want, strict=True):
+            np.testing.assert_allclose(scores(a), scores(b), atol=2e-2)
+
+
+def test_many_batches_through_the_ring_of_pinned_buffers():
+    task = WindowScoring()
+    device = torch.device("cuda", 0)
+    task.model.to(device)
+    raws = [{"series": list(range(i % 37)), "question": i % 8} for i in range(500)]
+    with Pipeline(task, Placement(device, torch.float32), batch_size=8, compile=False) as pipe:
+        results = pipe(raws)
+    for raw, result in zip(raws, results, strict=True):
+        assert result.value == pytest.approx(expected(raw), rel=1e-4, abs=1e-3)
+
+
+def test_a_pinned_buffer_is_not_written_while_it_is_copied():
+    task, device = WindowScoring(), torch.device("cuda", 0)
+    upload = Uploader(device)
+    batches = []
+    for i in range(4 * RING):
+        units = list(task.split({"series": [float(i)] * 4 * 64, "question": 1}, task.options()))
+        batches.append(upload(task, units))
+    torch.cuda.synchronize()
+    for i, batch in enumerate(batches):
+        assert (batch["window"] == i).all()
+
+
+def test_a_graph_replays_with_new_inputs():
+    device = torch.device("cuda", 0)
+    weight = torch.randn(16, 16, device=device)
+
+    def function(x):
+        return {"y": x @ weight}
+
+    pool = GraphPool(device)
+    first, second = (torch.randn(4, 16, device=device) for _ in range(2))
+    pool.capture("key", function, (first,))
+    assert not pool.refused
+    got = [pool.replay("key", (x,))["y"] for x in (first, second)]
+    for x, y in zip((first, second), got, strict=True):
+        torch.testing.assert_close(y, x @ weight)
+    assert pool.replay("other", (first,)) is None
+
+
+def test_out_of_memory_goes_on_with_smaller_batches():
+    task = WindowScoring()
+    task.model.to("cuda")
+    task.model.fits_rows = 3
+    raws = [{"series": [1.0, 2.0, 3.0, i], "question": 1} for i in range(40)]
+    with Pipeline(task, Placement(torch.device("cuda", 0), torch.float32), batch_size=16, compile=False) as pipe:
+        results = pipe(raws)
+        assert pipe.stats()["batch_size"] <= 3
+    for raw, result in zip(raws, results, strict=True):
+        assert result.value == pytest.approx(expected(raw), rel=1e-4)
+
+
+def test_threads_share_a_compiled_pipeline():
+    with sensorium.pipeline(model=tiny.folder("vit"), device="cuda", compile=True, batch_size=4) as pipe:
+        want = pipe(picture())
+        got = {}
+
+        def work(n):
+            got[n] = pipe([picture()] * 9)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for results in got.values():
+        for result in results:
+            np.testing.assert_allclose(scores(result), scores(want), atol=1e-2)
