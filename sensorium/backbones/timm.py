@@ -274,7 +274,7 @@ def _infos(model: Any) -> list[dict[str, Any]]:
 
 
 def _input_size(model: Any, model_args: Mapping[str, Any]) -> tuple[int, int, int]:
-    """The channels, height and width that a model accepts, the `img_size` that was asked for before the published one."""
+    """The channels, height and width that a model accepts: the `img_size` that was asked for, else the published."""
     channels, height, width = model.pretrained_cfg.get("input_size") or (3, 224, 224)
     size = model_args.get("img_size") or getattr(getattr(model, "patch_embed", None), "img_size", None)
     if size is not None:

@@ -62,8 +62,8 @@ class Pipeline:
         """Runs the task.
 
         Args:
-            inputs: one raw input, a list or tuple of them, a 4-D array or tensor, or any other iterable. May be given by
-                name instead (`image=…, question=…`).
+            inputs: one raw input, a list or tuple of them, a 4-D array or tensor, or any other iterable. May be given
+                by name instead (`image=…, question=…`).
             on_error: "raise" ends the call at the first input that cannot be processed; "skip" leaves it out;
                 "return" puts its `InputError` in its place.
             progress: shows a progress bar on standard error.
@@ -127,8 +127,8 @@ class Pipeline:
         """Runs an example through the model, so that the first real call costs what the later ones do.
 
         Args:
-            batch_sizes: the sizes of the batches to run; 1 unless given, or with `compile=True` every power of two up to
-                the pipeline's batch size.
+            batch_sizes: the sizes of the batches to run; 1 unless given, or with `compile=True` every power of two
+                up to the pipeline's batch size.
             **options: the task's options.
         """
         parsed = self._parse(options, "raise")
@@ -146,9 +146,9 @@ class Pipeline:
 
         Returns:
             `stages`: for each of source, split, forward, decode and merge, the items, the seconds of work and
-            `bottleneck`, the share of the time for which the run waited for it; and counts of inputs, failures, batches,
-            padded_rows, eager_batches (run without compiling for want of room for their shape), out_of_memory,
-            compiles, recompiles; `batch_size`, the size in use.
+            `bottleneck`, the share of the time for which the run waited for it; and counts of inputs, failures,
+            batches, padded_rows, eager_batches (run without compiling for want of room for their shape),
+            out_of_memory, compiles, recompiles; `batch_size`, the size in use.
         """
         return {**self._engine.statistics.snapshot(), "batch_size": self._engine.sizer.size}
 

@@ -12,8 +12,8 @@ STAGES = ("source", "split", "forward", "decode", "merge")
 class Statistics:
     """Counts items and seconds by stage; safe to write from several threads.
 
-    `seconds` is the work done in a stage, on all threads. `waited` is the time for which the run's own thread stood in a
-    stage: its share says which stage was the bottleneck.
+    `seconds` is the work done in a stage, on all threads. `waited` is the time for which the run's own thread stood
+    in a stage: its share says which stage was the bottleneck.
     """
 
     def __init__(self) -> None:

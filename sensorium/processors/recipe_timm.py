@@ -42,7 +42,11 @@ def resolve_timm(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
         raise _bad(config, "input_size [3, height, width], and mean and std of three channels")
     if config["interpolation"] not in _MODES:
         raise _bad(config, f"an interpolation out of {', '.join(_MODES)}")
-    if not (_is_numbers([config["crop_pct"]], 1) and config["crop_pct"] > 0 and isinstance(config["crop_mode"], str)):
+    if not (
+        _is_numbers([config["crop_pct"]], 1)
+        and float(str(config["crop_pct"])) > 0
+        and isinstance(config["crop_mode"], str)
+    ):
         raise _bad(config, "a positive crop_pct and a crop_mode center, squash or border")
     return config
 

@@ -29,7 +29,7 @@ def load_transformers(auto_class: Any, checkpoint: Checkpoint) -> nn.Module:
     options = checkpoint.options
     if checkpoint.needs_remote_code and not options.trust_remote_code:
         raise UnsafeCheckpointError(
-            f"{checkpoint.name!r} needs Python code of its own. Read it, and pass trust_remote_code=True if you trust it."
+            f"{checkpoint.name!r} needs Python code of its own. Read it, and pass trust_remote_code=True to allow it."
         )
     checkpoint.weights()
     given = {
