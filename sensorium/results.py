@@ -116,7 +116,7 @@ class Embedding:
 
     Attributes:
         vector: float32, `(D,)` pooled, `(N, D)` tokens, or `(C, H, W)` for a network whose last state is a map;
-            a NumPy array, or a torch tensor where `output="torch"` asked for one.
+            a NumPy array, or a torch tensor where `return_tensors="pt"` asked for one.
         feature_maps: float32 maps, `(C, H, W)` each, in the order of `out_features`; empty unless asked for.
         out_features: the names of the stages of `feature_maps`.
         index: the position of the input among the call's inputs.

@@ -84,6 +84,7 @@ def _cuda() -> dict[str, Any]:
 def _choices() -> dict[str, Any]:
     """What `pipeline()` takes where it is told nothing."""
     from sensorium.pipelines.compiling import can_compile
+    from sensorium.pipelines.engine import automatic_workers
     from sensorium.pipelines.placement import cpu_features, resolve_device, resolve_dtype
 
     device = resolve_device()
@@ -95,11 +96,6 @@ def _choices() -> dict[str, Any]:
         "num_workers": automatic_workers(),
         "cpu features": sorted(cpu_features()),
     }
-
-
-def automatic_workers() -> int:
-    """The threads that the engine starts under `num_workers="auto"`: one a core, at most 16."""
-    return min(16, _cores())
 
 
 def _hub(online: bool, problems: list[str]) -> dict[str, Any]:

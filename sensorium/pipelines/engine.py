@@ -69,7 +69,7 @@ class Engine:
         self.sizer = BatchSizer(batch_size, device, grows=compile is not True)
         self.compiler = Compiler(compile, device, self.statistics)
         self.forwarder = Forwarder(task, device, self.sizer, self.compiler, self.statistics)
-        self.workers = min(16, _cores()) if workers == "auto" else int(workers)
+        self.workers = automatic_workers() if workers == "auto" else int(workers)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -256,6 +256,11 @@ def _as_input_error(error: Exception, index: int, raw: Any) -> InputError:
     if error.source is None and raw is not None:
         error.source = describe(raw)
     return error
+
+
+def automatic_workers() -> int:
+    """One thread for each core that this process may use, at most 16."""
+    return min(16, _cores())
 
 
 def _cores() -> int:

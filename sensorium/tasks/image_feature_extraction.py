@@ -30,20 +30,20 @@ class ImageFeatureExtractionOptions(Options):
             other tokens; "pooled" gives what the architecture's own classifier would see.
         normalize: divides each vector by its Euclidean norm.
         feature_maps: the maps to give beside the vector, by position or by name; () for none.
-        output: "numpy" or "torch".
+        return_tensors: "np" gives NumPy arrays, "pt" torch tensors; both on the CPU.
     """
 
     pool: Pool = "none"
     normalize: bool = False
     feature_maps: tuple[int | str, ...] = ()
-    output: Literal["numpy", "torch"] = "numpy"
+    return_tensors: Literal["np", "pt"] = "np"
 
     def __post_init__(self) -> None:
         pools = ("none", "cls", "mean", "max", "pooled")
         if self.pool not in pools:
             raise OptionError(f"pool is one of {', '.join(pools)}, got {self.pool!r}")
-        if self.output not in ("numpy", "torch"):
-            raise OptionError(f'output is "numpy" or "torch", got {self.output!r}')
+        if self.return_tensors not in ("np", "pt"):
+            raise OptionError(f'return_tensors is "np" or "pt", got {self.return_tensors!r}')
         maps: Any = self.feature_maps
         if isinstance(maps, (int, str)) or not all(isinstance(m, (int, str)) for m in maps):
             raise OptionError(f"feature_maps is a sequence of positions or names of maps, got {maps!r}")
@@ -151,7 +151,7 @@ class ImageFeatureExtraction(ImageTask):
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Embedding:
         """The one picture's embedding; its arrays own their memory, not a batch's."""
         vector, maps = parts[0]
-        arrays = [t.clone() if options.output == "torch" else t.numpy().copy() for t in (vector, *maps)]
+        arrays = [t.clone() if options.return_tensors == "pt" else t.numpy().copy() for t in (vector, *maps)]
         names = self.model.out_features
         chosen = [m if isinstance(m, str) else names[m] for m in options.feature_maps]
         return Embedding(arrays[0], arrays[1:], chosen, index=index)

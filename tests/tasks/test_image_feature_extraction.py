@@ -72,7 +72,7 @@ def test_pooling_is_what_it_says():
 
 def test_torch_output_is_a_cpu_tensor_of_the_same_values():
     with ours(tiny.folder("vit")) as pipe:
-        tensor = pipe(picture(), output="torch", pool="cls").vector
+        tensor = pipe(picture(), return_tensors="pt", pool="cls").vector
         array = pipe(picture(), pool="cls").vector
     assert isinstance(tensor, torch.Tensor)
     assert tensor.device.type == "cpu"
@@ -104,7 +104,7 @@ def test_similarity_of_embeddings():
         ({"feature_maps": 3}, OptionError, "sequence"),
         ({"feature_maps": (99,)}, OptionError, "feature_maps lie in"),
         ({"feature_maps": ("stage99",)}, UnknownNameError, "Did you mean"),
-        ({"output": "jax"}, OptionError, "output"),
+        ({"return_tensors": "jax"}, OptionError, "return_tensors"),
     ],
 )
 def test_bad_options_fail_before_any_work(options, error, match):
