@@ -179,8 +179,8 @@ def join(parts: Parts, *, compare: bool) -> None:
         return
     theirs = parts.model if parts.base is None else parts.base
     inner = next((child for child in parts.maps.children() if type(child) is type(theirs)), parts.maps)
-    different = share_weights(inner, theirs)
-    if different and compare:
+    different = share_weights(inner, theirs, compare=compare)
+    if different:
         raise CheckpointError(
             f"Transformers gave the backbone and the model of one checkpoint different weights "
             f"({name_some(different)}). Report this with the name of the checkpoint."

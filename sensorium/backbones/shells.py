@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 
@@ -105,11 +106,16 @@ def take_off_classifier(model: Any) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def share_weights(target: nn.Module, source: nn.Module) -> list[str]:
-    """Let `target` use the parameters and buffers of `source` that have the same names and shapes.
+def share_weights(target: nn.Module, source: nn.Module, *, compare: bool) -> list[str]:
+    """Let `target` use the parameters and buffers of `source` that have the same names, shapes and dtypes.
+
+    Args:
+        target: whose own tensors are dropped.
+        source: whose tensors are used by both.
+        compare: whether to look for differences first.
 
     Returns:
-        The names for which the two held different values before.
+        The names for which the two held different values, if they were compared.
     """
     theirs: dict[str, Any] = {**dict(source.named_parameters()), **dict(source.named_buffers())}
     different = []
@@ -121,7 +127,14 @@ def share_weights(target: nn.Module, source: nn.Module) -> list[str]:
                 other = theirs.get(full)
                 if mine is None or other is None or other.shape != mine.shape or other.dtype != mine.dtype:
                     continue
-                if mine.device.type != "meta" and not bool((mine == other).all() | mine.isnan().any()):
+                if compare and not _equal(mine, other):
                     different.append(full)
                 store[name] = other
     return different
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same values; taken as true where they lie apart or nowhere (offloaded weights)."""
+    if one.device != other.device or one.is_meta:
+        return True
+    return torch.equal(one, other) or torch.equal(one.nan_to_num(), other.nan_to_num())
