@@ -7,7 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
 from sensorium.backbones.base import Backbone, OutIndices
+from sensorium.backbones.loading import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, OptionError
 
@@ -49,10 +54,7 @@ class AutoBackbone:
         """
         checkpoint = name_or_folder if isinstance(name_or_folder, Checkpoint) else resolve(name_or_folder, options)
         if checkpoint.kind == "composite":
-            raise CheckpointError(
-                f"{checkpoint.name!r} is a backbone with a head. Load it by sensorium.tasks.heads.Composite."
-                "from_pretrained; its `.backbone` is the backbone."
-            )
+            return _of_composite(checkpoint, out_indices=out_indices, out_features=out_features)
         if checkpoint.kind == "timm" or checkpoint.model_type in _TIMM_MODEL_TYPES:
             from sensorium.backbones import timm
 
@@ -104,3 +106,18 @@ class AutoBackbone:
         from sensorium.backbones import transformers
 
         return transformers.build(config, out_indices=out_indices, out_features=out_features)
+
+
+def _of_composite(checkpoint: Checkpoint, *, out_indices: OutIndices, out_features: Sequence[str] | None) -> Backbone:
+    """The backbone of a checkpoint that `Composite.save_pretrained` wrote, without its head."""
+    ours = checkpoint.config["sensorium"]
+    spec = ours.get("backbone") if isinstance(ours, Mapping) else None
+    if not isinstance(spec, Mapping):
+        raise CheckpointError(f"{checkpoint.name!r}: config.json should hold a backbone's spec, got {spec!r:.80}.")
+    backbone = AutoBackbone.from_config(spec, out_indices=out_indices, out_features=out_features)
+    stored: dict[str, Tensor] = {}
+    for path in checkpoint.weights():
+        stored.update(load_file(path))
+    part = {name.removeprefix("backbone."): each for name, each in stored.items() if name.startswith("backbone.")}
+    copy_weights(backbone, part, of=repr(checkpoint.name), optional=("hidden_states_norms.",))
+    return backbone.to(checkpoint.options.dtype or torch.float32).eval()

@@ -1,13 +1,17 @@
-"""Weights of Transformers checkpoints: how they get into a class, and what is said of those that are missing."""
+"""Weights: how they get from a checkpoint into a module, and what is said of those that are missing."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from sensorium.backbones.base import unique_state
 from sensorium.backbones.parts import Parts, name_some
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError
@@ -16,14 +20,26 @@ _LOGGERS = ("transformers.modeling_utils", "transformers.distributed.tensor_para
 
 
 def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple[Any, list[str]]:
-    """A class with the checkpoint's weights, and the keys that the checkpoint lacks."""
+    """Load a Transformers class with the checkpoint's weights.
+
+    Args:
+        model_class: a model class of Transformers, or one of its `AutoModel…`.
+        config: its configuration, or None for the checkpoint's own.
+        checkpoint: its weights must be on this machine (`Checkpoint.weights`).
+
+    Returns:
+        The model, and the keys that the checkpoint lacks, which are random in it.
+
+    Raises:
+        CheckpointError: Transformers cannot load it.
+    """
     options = checkpoint.options
     given = {
         "attn_implementation": options.attn_implementation,
         "device_map": options.device_map,
         "quantization_config": options.quantization_config,
         "dtype": options.dtype,
-        "trust_remote_code": (options.trust_remote_code and checkpoint.needs_remote_code) or None,
+        "trust_remote_code": options.trust_remote_code and checkpoint.needs_remote_code,
     }
     try:
         with _quiet():
@@ -35,9 +51,42 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
                 output_loading_info=True,
                 **{name: value for name, value in given.items() if value is not None},
             )
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, ImportError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint.name!r} cannot be loaded as {model_class.__name__}: {error}") from error
     return model, sorted(info["missing_keys"])
+
+
+def copy_weights(module: nn.Module, stored: Mapping[str, Tensor], *, of: str, optional: tuple[str, ...] = ()) -> None:
+    """Copy stored tensors into a module; every one must be there, none too many, all of the right shape.
+
+    Args:
+        module: takes the weights, in place.
+        stored: tensors by the module's names for them.
+        of: the checkpoint's name, for the errors.
+        optional: what may stand in the name of a tensor that only one of the two has.
+
+    Raises:
+        MissingWeightsError: a tensor is missing.
+        CheckpointError: one is too many, or of another shape.
+    """
+    state = unique_state(module)
+
+    def told(names: Iterable[str]) -> list[str]:
+        return sorted(name for name in names if not any(part in name for part in optional))
+
+    missing, unexpected = told(state.keys() - stored.keys()), told(stored.keys() - state.keys())
+    if missing:
+        raise MissingWeightsError(f"{of} lacks weights: {name_some(missing)}. Save the checkpoint again.")
+    if unexpected:
+        raise CheckpointError(f"{of} holds weights that its config.json has no place for: {name_some(unexpected)}.")
+    shared = state.keys() & stored.keys()
+    shapes = sorted(name for name in shared if state[name].shape != stored[name].shape)
+    if shapes:
+        wrong = [f"{name} {tuple(stored[name].shape)}, expected {tuple(state[name].shape)}" for name in shapes]
+        raise CheckpointError(f"{of} holds weights of other shapes: {name_some(wrong)}.")
+    with torch.no_grad():
+        for name in shared:
+            state[name].copy_(stored[name])
 
 
 def only_pools(key: str, parts: Parts) -> bool:

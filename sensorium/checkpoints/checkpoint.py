@@ -46,7 +46,8 @@ class Checkpoint:
     Attributes:
         name: the name as the user wrote it.
         folder: a local folder (a Hub snapshot included) that holds the configuration files.
-        kind: which library's checkpoint it is; a composite is one of ours, a backbone with a head.
+        kind: which library's checkpoint it is; a composite is one of ours, a backbone with a head;
+            a backbone is one of ours alone, loaded by the caller.
         config: the parsed `config.json`.
         options: how it was opened; `options.revision` holds the revision that `name` named.
         revision: the 40-hex commit if it came from the Hub, else None.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sensorium.errors import CheckpointError
 
-Kind = Literal["transformers", "timm", "composite"]
+Kind = Literal["transformers", "timm", "composite", "backbone"]
 
 MAX_JSON_BYTES = 16 * 2**20  # ImageNet-22k's labels take 2 MB; a larger config is a mistake or an attack
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 import torch
+import torch._inductor.config
 from torch.utils import _pytree as pytree
 
 from sensorium.errors import OptionError
@@ -85,11 +86,12 @@ class Compiler:
             return result
 
     def _first_call(self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]) -> Any:
-        options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
-        fast = torch.compile(function, dynamic=False, options=options)
+        # freezing as an option of torch.compile is read too late to take effect (torch 2.13): it is set around the call
+        freezing = torch._inductor.config.patch(freezing=self.device.type == "cpu")
+        fast = torch.compile(function, dynamic=False)
         began = time.perf_counter()
         try:
-            with torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
+            with freezing, torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
                 result = fast(*args)
         except Exception as error:  # inductor raises many kinds; "auto" goes on eagerly and says so, once
             if self.setting is True:

@@ -126,7 +126,11 @@ def _wrap(task: type[Task] | None, model: nn.Module, processor: Any, options: Lo
     for field in dataclasses.fields(LoadOptions):
         if getattr(options, field.name) != field.default:
             raise OptionError(f"{field.name} has no meaning for a loaded {type(model).__name__}; leave it out")
-    return (task or _task_for(describe_module(model))).wrap(model, processor)
+    described = describe_module(model)
+    task = task or _task_for(described)
+    if task.fits(described) is None:
+        raise _mismatch(task.name, described)
+    return task.wrap(model, processor)
 
 
 def _task_for(checkpoint: Checkpoint) -> type[Task]:

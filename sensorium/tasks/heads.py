@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sensorium.backbones import AutoBackbone, Backbone
 from sensorium.backbones.base import unique_state
-from sensorium.backbones.parts import name_some
+from sensorium.backbones.loading import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError
 
@@ -113,13 +113,15 @@ class Composite(nn.Module):
         if dtype is not None:
             state = {name: each.to(dtype) if each.is_floating_point() else each for name, each in state.items()}
         stored = {str(each.dtype).removeprefix("torch.") for each in state.values() if each.is_floating_point()}
-        config = {**self.config, "dtype": stored.pop() if len(stored) == 1 else "float32"}
+        entries = getattr(processor, "config_entries", {})  # what Transformers looks for in config.json, not beside it
+        config = {**self.config, **entries, "dtype": stored.pop() if len(stored) == 1 else "float32"}
         with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as place:
             new = Path(place)
             save_file(state, new / "model.safetensors", metadata={"format": "pt"})
             if processor is not None:
                 processor.save_pretrained(new)
             (new / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (new / "model.safetensors").chmod((new / "config.json").stat().st_mode)  # safetensors lets nobody else read
             for path in sorted(new.iterdir(), key=lambda path: (path.name == "config.json", path.name)):
                 _sync(path)
                 path.replace(target / path.name)
@@ -145,7 +147,10 @@ class Composite(nn.Module):
         backbone = AutoBackbone.from_config(backbone_spec)
         head = LinearClassifier(backbone.num_features, len(config["id2label"]), dropout=head_spec.get("dropout", 0.0))
         composite = cls(backbone, head, config=config)
-        _load_strictly(composite, checkpoint)
+        stored: dict[str, Tensor] = {}
+        for path in checkpoint.weights():
+            stored.update(load_file(path))
+        copy_weights(composite, stored, of=repr(checkpoint.name))
         composite.to(checkpoint.options.dtype or torch.float32)
         return composite.eval()
 
@@ -217,28 +222,6 @@ def _check_config(config: Mapping[str, Any], *, of: str) -> tuple[dict[str, Any]
             f"{of!r}: problem_type should be one of {get_args(ProblemType)}; got {config.get('problem_type')!r}."
         )
     return ours["backbone"], head
-
-
-def _load_strictly(composite: Composite, checkpoint: Checkpoint) -> None:
-    """Copy the stored weights in; every tensor must be there, none too many, all of the right shape."""
-    stored: dict[str, Tensor] = {}
-    for path in checkpoint.weights():
-        stored.update(load_file(path))
-    state = unique_state(composite)
-    missing, unexpected = sorted(state.keys() - stored.keys()), sorted(stored.keys() - state.keys())
-    if missing:
-        raise MissingWeightsError(f"{checkpoint.name!r} lacks weights: {name_some(missing)}. Save the composite again.")
-    if unexpected:
-        raise CheckpointError(
-            f"{checkpoint.name!r} holds weights that its config.json has no place for: {name_some(unexpected)}."
-        )
-    shapes = [name for name in state if state[name].shape != stored[name].shape]
-    if shapes:
-        told = [f"{name} {tuple(stored[name].shape)}, expected {tuple(state[name].shape)}" for name in shapes]
-        raise CheckpointError(f"{checkpoint.name!r} holds weights of other shapes: {name_some(told)}.")
-    with torch.no_grad():
-        for name, tensor in state.items():
-            tensor.copy_(stored[name])
 
 
 def _sync(path: Path) -> None:

@@ -9,12 +9,12 @@ from typing import Any, Literal, Self
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import OptionError, TaskMismatchError
+from sensorium.errors import OptionError
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Fit, Options
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.images import ImageTask
-from sensorium.tasks.loading import describe_module, load_processor, load_transformers, processor_of
+from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
 Activation = Literal["softmax", "sigmoid", "none"]
 
@@ -65,6 +65,8 @@ class ImageClassification(ImageTask):
         """Checkpoints saved with a classifier of pictures."""
         if checkpoint.kind == "composite":
             return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
+        if checkpoint.kind == "backbone":
+            return None
         if checkpoint.kind == "timm":
             return "native" if _num_classes(checkpoint.config) else None
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
@@ -93,8 +95,6 @@ class ImageClassification(ImageTask):
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
         """Takes a loaded Transformers, timm or composite classifier."""
-        if cls.fits(describe_module(model)) is None:
-            raise TaskMismatchError(f"{type(model).__name__} is no classifier of pictures")
         return cls(model, processor_of(model, processor))
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:

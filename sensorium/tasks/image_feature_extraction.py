@@ -62,6 +62,8 @@ class ImageFeatureExtraction(ImageTask):
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
         """Anything that AutoBackbone can load; a checkpoint saved without a head is meant for this."""
+        if checkpoint.kind == "backbone":
+            return "native"
         if checkpoint.kind == "composite":
             return "possible"
         if checkpoint.kind == "timm":
@@ -81,8 +83,6 @@ class ImageFeatureExtraction(ImageTask):
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
         """Loads the checkpoint's backbone, without its head."""
         found = load_processor(processor, checkpoint)
-        if checkpoint.kind == "composite":
-            return cls(Composite.from_pretrained(checkpoint).backbone, found)
         return cls(AutoBackbone.from_pretrained(checkpoint, out_indices="all", options=checkpoint.options), found)
 
     @classmethod

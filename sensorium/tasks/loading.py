@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from sensorium.backbones import Backbone
+from sensorium.backbones.loading import load_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.errors import CheckpointError, MissingWeightsError, TaskMismatchError, UnsafeCheckpointError
 from sensorium.processors.image import ImageProcessor
@@ -32,24 +34,7 @@ def load_transformers(auto_class: Any, checkpoint: Checkpoint) -> nn.Module:
             f"{checkpoint.name!r} needs Python code of its own. Read it, and pass trust_remote_code=True to allow it."
         )
     checkpoint.weights()
-    given = {
-        "dtype": options.dtype,
-        "attn_implementation": options.attn_implementation,
-        "device_map": options.device_map,
-        "quantization_config": options.quantization_config,
-    }
-    try:
-        model, report = auto_class.from_pretrained(
-            checkpoint.folder,
-            local_files_only=True,
-            trust_remote_code=options.trust_remote_code,
-            use_safetensors=options.use_safetensors,
-            output_loading_info=True,
-            **{name: value for name, value in given.items() if value is not None},
-        )
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint.name!r} could not be loaded: {type(error).__name__}: {error}") from error
-    missing = sorted(report.get("missing_keys") or ())
+    model, missing = load_weights(auto_class, None, checkpoint)
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise MissingWeightsError(
@@ -83,6 +68,8 @@ def describe_module(model: nn.Module) -> Checkpoint:
     name = f"<loaded {type(model).__name__}>"
     if isinstance(model, Composite):
         return Checkpoint(name, Path(), "composite", dict(model.config), LoadOptions())
+    if isinstance(model, Backbone):
+        return Checkpoint(name, Path(), "backbone", dict(model.spec), LoadOptions())
     config: Any = getattr(model, "config", None)
     if hasattr(config, "to_dict"):
         known = {**config.to_dict(), "architectures": [type(model).__name__]}

@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as tf
+from safetensors.torch import load_file, save_file
 
 from sensorium.backbones import AutoBackbone, Backbone
 from sensorium.backbones.base import select_stages
 from sensorium.backbones.layouts import Layout, read_layout, stride_of
-from sensorium.errors import CheckpointError, CheckpointNotFoundError, OptionError, UnknownNameError
+from sensorium.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    MissingWeightsError,
+    OptionError,
+    UnknownNameError,
+)
 from sensorium.tasks.heads import build_head
 
 NAMES = ["stem", "stage1", "stage2", "stage3"]
@@ -151,9 +158,13 @@ def test_a_missing_folder_is_an_error_and_never_a_download(tmp_path: Path) -> No
         AutoBackbone.from_pretrained(tmp_path / "nothing")
 
 
-def test_a_composite_is_sent_to_its_own_loader(tmp_path: Path, backbone: Backbone) -> None:
-    build_head(backbone, ["a", "b"]).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="Composite"):
+def test_a_composite_gives_its_backbone(tmp_path: Path, backbone: Backbone) -> None:
+    build_head(backbone.eval(), ["a", "b"]).save_pretrained(tmp_path)
+    pixels = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(AutoBackbone.from_pretrained(tmp_path).pool(pixels), backbone.pool(pixels))
+    state = load_file(tmp_path / "model.safetensors")
+    save_file({name: each for name, each in state.items() if "weight" not in name}, tmp_path / "model.safetensors")
+    with pytest.raises(MissingWeightsError, match="weight"):
         AutoBackbone.from_pretrained(tmp_path)
 
 

@@ -122,13 +122,33 @@ def test_class_token_where_there_is_none_is_an_error_before_any_work():
         pipe(picture(), pool="cls")
 
 
+@pytest.mark.parametrize("architecture", ["swin", "convnext", "vit"])
+def test_the_backbone_of_a_composite_gives_every_map(architecture, tmp_path):
+    """Also those that the composite was not trained with, from the very same weights."""
+    folder = tiny.folder(architecture)
+    backbone = sensorium.AutoBackbone.from_pretrained(folder)
+    processor = sensorium.ImageProcessor.from_pretrained(folder)
+    sensorium.build_head(backbone, ["a", "b"]).save_pretrained(tmp_path, processor)
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "config.json").stat().st_mode
+    with ours(tmp_path) as composite, ours(folder) as whole:
+        names = whole.model.out_features
+        assert composite.model.out_features == names
+        got, want = (pipe(picture(), pool="pooled", feature_maps=names) for pipe in (composite, whole))
+    np.testing.assert_allclose(got.vector, want.vector, atol=1e-6)
+    for a, b in zip(got.feature_maps, want.feature_maps, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def test_a_loaded_backbone():
     folder = tiny.folder("convnext")
     backbone = sensorium.AutoBackbone.from_pretrained(folder, out_indices=(0, 1))
-    with sensorium.pipeline("image-feature-extraction", backbone, processor=folder, device="cpu") as pipe:
+    with sensorium.pipeline(model=backbone, processor=folder, device="cpu") as pipe:
+        assert pipe.task.name == "image-feature-extraction"
         result = pipe(picture(), pool="pooled", feature_maps=(0,))
     with ours(folder) as pipe:
         np.testing.assert_allclose(result.vector, pipe(picture(), pool="pooled").vector, atol=1e-6)
+    with pytest.raises(TaskMismatchError, match="It fits: image-feature-extraction"):
+        sensorium.pipeline("image-classification", backbone, processor=folder)
     with pytest.raises(TaskMismatchError):
         sensorium.pipeline("image-feature-extraction", torch.nn.Linear(2, 2), processor=folder)
 
