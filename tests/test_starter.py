@@ -52,14 +52,14 @@ def test_its_weights_are_finite(composite):
 
 def test_its_recipe_is_run_by_us_and_not_delegated(processor):
     assert processor.recipe is not None
-    assert processor.size == (96, 96)
+    assert processor.size == (128, 128)
 
 
 def test_there_are_pictures_of_mixed_sizes(processor):
     shapes = {tuple(processor.fit(load_image(path))["pixel_values"].shape) for path in PICTURES}
     assert len(PICTURES) >= 8
     assert len({load_image(path).shape for path in PICTURES}) >= 4
-    assert shapes == {(3, 96, 96)}
+    assert shapes == {(3, 128, 128)}
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
@@ -85,9 +85,9 @@ def test_transformers_reads_the_recipe(processor):
 def test_it_is_right_on_95_percent_of_fresh_scenes(composite, processor, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     from training.dataset import SceneSet
-    from training.starter_image_classification import RECIPE
+    from training.starter_image_classification import recipe
 
-    scenes = SceneSet(count=1280, seed=20261122, shortest=(180, 480), recipe=RECIPE)
+    scenes = SceneSet(count=1280, seed=20261122, shortest=(180, 480), recipe=recipe(128))
     right = 0
     for start in range(0, scenes.count, 64):
         pictures, labels = zip(*(scenes.picture(index) for index in range(start, start + 64)), strict=True)

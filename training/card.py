@@ -64,7 +64,9 @@ class Measured:
     minutes: float
 
 
-REPEATED = ("arch", "steps", "minutes", "batch_size", "lr", "scenes", "held_out_scenes", "seed")
+REPEATED = (
+    "arch", "edge", "steps", "minutes", "batch_size", "lr", "label_smoothing", "scenes", "held_out_scenes", "seed",
+)  # fmt: skip
 """The options that decide what comes out, and so stand in the card's command."""
 PROGRAM = "python -m training.starter_image_classification"
 

@@ -1,6 +1,6 @@
 """Train the checkpoint `starter/image-classification`: 64 nouns in composed scenes.
 
-Run from the root of a checkout; two cores need about half an hour (`--help` lists the options):
+Run from the root of a checkout; two cores need about an hour (`--help` lists the options):
 
     python -m training.starter_image_classification
 
@@ -34,18 +34,6 @@ from training.glyphs import FONT, LABELS
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "sensorium" / "starter" / "image-classification"
-RECIPE = {
-    "image_processor_type": "MobileNetV2ImageProcessor", "resample": 2,
-    "do_resize": True, "size": {"shortest_edge": 146},
-    "do_center_crop": True, "crop_size": {"height": 128, "width": 128},
-    "do_rescale": True, "rescale_factor": 1 / 255,
-    "do_normalize": True, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
-}  # fmt: skip
-WIDER = RECIPE | {"crop_size": {"height": 146, "width": 146}}
-"""The same without the last crop: training takes that crop at random places."""
-EDGE = 128
-SMALLER = ((0.4, 64), (0.7, 96))
-"""Until this share of the run, pictures of this many px, which cost less and teach nearly as much."""
 
 
 def main() -> None:
@@ -58,9 +46,10 @@ def main() -> None:
     if options.init:
         composite.load_state_dict(Composite.from_pretrained(options.init).state_dict())
     composite.to(memory_format=torch.channels_last)
-    processor = ImageProcessor.from_dict(RECIPE)
+    processor = ImageProcessor.from_dict(recipe(options.edge))
 
-    scenes = SceneSet(options.scenes, options.seed, (128, 200), WIDER, font=str(options.font))
+    wider = recipe(options.edge, crop=_before_crop(options.edge))  # training takes the last crop at random places
+    scenes = SceneSet(options.scenes, options.seed, (128, 200), wider, font=str(options.font))
     started = time.monotonic()
     growing = scenes.build(options.cache, workers=options.workers)
     weights, steps = train(composite, processor, growing, options)
@@ -74,16 +63,44 @@ def main() -> None:
     print(f"saved to {options.out}")
 
 
+def recipe(edge: int, *, crop: int | None = None) -> dict[str, object]:
+    """The `preprocessor_config.json` of a processor: shortest edge an eighth wider than the crop, ImageNet's colours.
+
+    Args:
+        edge: the model's input, px.
+        crop: what is cropped instead of it, px.
+    """
+    return {
+        "image_processor_type": "MobileNetV2ImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": _before_crop(edge)},
+        "resample": 2,
+        "do_center_crop": True,
+        "crop_size": {"height": crop or edge, "width": crop or edge},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    }
+
+
+def _before_crop(edge: int) -> int:
+    return round(edge * 8 / 7)
+
+
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train the checkpoint starter/image-classification.")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="folder of the checkpoint")
     parser.add_argument("--init", type=Path, help="folder of a checkpoint to go on from, at full size from the start")
     parser.add_argument("--arch", default="mobilenetv4_conv_small_050", help="a timm architecture")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--edge", type=int, default=128, help="the model's input, px")
+    parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--minutes", type=float, help="end sooner if training has taken this long; costs repeatability")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=4e-3, help="peak learning rate")
+    parser.add_argument("--label-smoothing", type=float, default=0.05)
     parser.add_argument("--scenes", type=int, default=32_000, help="scenes composed for training")
     parser.add_argument("--held-out-scenes", type=int, default=6_400)
     parser.add_argument("--seed", type=int, default=0)
@@ -116,8 +133,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = options.lr * _one_cycle(progress)
         values = processor.finish({"pixel_values": batch})["pixel_values"]
-        logits = composite(_shrink(values, 1.0 if options.init else progress)).logits
-        loss = F.cross_entropy(logits, target, label_smoothing=0.05)
+        logits = composite(_shrink(values, options.edge, 1.0 if options.init else progress)).logits
+        loss = F.cross_entropy(logits, target, label_smoothing=options.label_smoothing)
         loss.backward()
         nn.utils.clip_grad_norm_(composite.parameters(), 5.0)
         optimizer.step()
@@ -144,7 +161,9 @@ def measure(
 
     results = []
     for held_out in (False, True):
-        scenes = SceneSet(options.held_out_scenes, options.seed + 1, (180, 480), RECIPE, held_out, str(options.font))
+        scenes = SceneSet(
+            options.held_out_scenes, options.seed + 1, (180, 480), recipe(options.edge), held_out, str(options.font)
+        )
         growing = scenes.build(options.cache, workers=options.workers)
         growing.wait_for(scenes.count)
         results.append(accuracy(predict, growing.pixels, growing.labels))
@@ -178,11 +197,11 @@ def _one_cycle(progress: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (progress - rising) / (1 - rising))
 
 
-def _shrink(values: torch.Tensor, progress: float) -> torch.Tensor:
-    """Bring a batch to the size that this part of the run works at."""
-    edge = next((edge for until, edge in SMALLER if progress < until), EDGE)
-    if edge < EDGE:
-        values = F.interpolate(values, size=(edge, edge), mode="bilinear", antialias=True)
+def _shrink(values: torch.Tensor, edge: int, progress: float) -> torch.Tensor:
+    """Bring a batch to the size of this part of the run: smaller pictures cost less and teach nearly as much."""
+    now = 64 if progress < 0.5 else round(edge * 5 / 6) if progress < 0.75 else edge
+    if now < edge:
+        values = F.interpolate(values, size=(now, now), mode="bilinear", antialias=True)
     return values.contiguous(memory_format=torch.channels_last)
 
 
@@ -210,15 +229,16 @@ def _batches(scenes: GrowingScenes, options: argparse.Namespace) -> Iterator[tup
     training goes on while scenes are composed, and yet does not depend on how fast that is.
     """
     rng = np.random.default_rng([options.seed, 0xBA7C4, bool(options.init)])
-    count, room = len(scenes.labels), scenes.pixels.shape[-1] - EDGE
+    edge, count = options.edge, len(scenes.labels)
+    room = scenes.pixels.shape[-1] - edge
     for step in range(options.steps):
         allowed = math.ceil(count * min(1.0, 0.2 + 1.6 * step / options.steps))
         scenes.wait_for(allowed)
         chosen = rng.integers(allowed, size=options.batch_size)
-        batch = np.empty((len(chosen), 3, EDGE, EDGE), np.uint8)
+        batch = np.empty((len(chosen), 3, edge, edge), np.uint8)
         for slot, index in enumerate(chosen):
             top, left = rng.integers(0, room + 1, 2)
-            crop = scenes.pixels[index, :, top : top + EDGE, left : left + EDGE]
+            crop = scenes.pixels[index, :, top : top + edge, left : left + edge]
             batch[slot] = crop[..., ::-1] if rng.random() < 0.5 else crop
         yield torch.from_numpy(batch), torch.from_numpy(scenes.labels[chosen])
 
