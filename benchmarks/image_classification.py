@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compiled-batch", type=int, default=16)
+    parser.add_argument("--compiled-batch", type=int, default=8)
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 4, 8, 16])
