@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-import time
 import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, Literal
@@ -15,6 +14,7 @@ import torch._inductor.config
 from torch.utils import _pytree as pytree
 
 from sensorium.errors import OptionError
+from sensorium.pipelines.batching import is_out_of_memory
 from sensorium.pipelines.graphs import GraphPool
 from sensorium.pipelines.statistics import Statistics
 
@@ -89,11 +89,13 @@ class Compiler:
         # freezing as an option of torch.compile is read too late to take effect (torch 2.13): it is set around the call
         freezing = torch._inductor.config.patch(freezing=self.device.type == "cpu")
         fast = torch.compile(function, dynamic=False)
-        began = time.perf_counter()
         try:
             with freezing, torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
                 result = fast(*args)
         except Exception as error:  # inductor raises many kinds; "auto" goes on eagerly and says so, once
+            self._shapes[function].discard(shape)  # nothing was compiled for it
+            if is_out_of_memory(error):
+                raise  # a smaller batch may compile
             if self.setting is True:
                 error.add_note("compile=True was asked for; compile=False runs the model without torch.compile.")
                 raise
@@ -102,7 +104,6 @@ class Compiler:
             return function(*args)
         self._compiled[function, shape] = fast
         self._statistics.count("compiles")
-        self._statistics.add("compile", seconds=time.perf_counter() - began)
         self._graphs.capture((function, shape), fast, args)
         return result
 

@@ -166,7 +166,7 @@ class _Run:
             finally:
                 spent = time.perf_counter() - began
                 self._engine.statistics.add("source", seconds=spent, waited=spent)
-            item = Item(index, "")
+            item = Item(index)
             self._items.append(item)
             self._submit(item, partial(self._open, raw), raw)
 

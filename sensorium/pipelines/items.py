@@ -14,7 +14,6 @@ class Item:
     """One input on its way through a run."""
 
     index: int
-    source: str
     parts: dict[int, Any] = field(default_factory=dict)
     opened: int = 0
     exhausted: bool = False

@@ -105,3 +105,32 @@ def test_auto_goes_back_to_eager_where_compiling_did_not_help(monkeypatch, compi
         assert pipe.stats()["compiles"] == 1
         assert pipe._engine.compiler.pays(1e9, None) is stays
     assert [r.value for r in results] == [3.0] * 120
+
+
+def test_a_first_batch_that_does_not_fit_is_halved_and_its_shape_compiled_later(monkeypatch):
+    fits = [3]
+
+    def fake_compile(function, **_):
+        def call(window, question):
+            if len(window) > fits[0]:
+                raise torch.OutOfMemoryError("too many rows")
+            return function(window, question)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fake_compile)
+    compiler = Compiler(True, CPU, Statistics())
+    rows = torch.ones(4, 2)
+    for _ in range(2):  # the shape is not taken for a compiled one after its failure
+        with pytest.raises(torch.OutOfMemoryError):
+            compiler.compiled(torch.add, rows, rows)
+    fits[0] = 4
+    assert compiler.compiled(torch.add, rows, rows).sum() == 16
+    assert compiler.compiled(torch.add, rows, rows).sum() == 16
+
+    fits[0] = 3
+    raws = [{"series": [1.0, 2.0, 3.0, 4.0], "question": i % 8} for i in range(10)]
+    with Pipeline(WindowScoring(), Placement(CPU, torch.float32), batch_size=8, compile=True) as pipe:
+        results = pipe(raws)
+        assert pipe.stats()["batch_size"] <= 3
+    assert [r.value for r in results] == pytest.approx([expected(r) for r in raws], rel=1e-5)
