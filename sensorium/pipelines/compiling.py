@@ -41,7 +41,7 @@ class Compiler:
         self._lock = threading.RLock()
         self._graphs = GraphPool(device)
         self._broken: str | None = None
-        self._slower = False
+        self._slower = self._said_crowded = False
 
     def pays(self, spent_s: float, foreseen_s: float | None) -> bool:
         """Whether a run should be compiled from here on.
@@ -71,7 +71,16 @@ class Compiler:
         with self._lock:
             shapes = self._shapes.setdefault(function, set())
             known = shape in shapes
-            if self._broken is not None or (not known and len(shapes) >= MOST_SHAPES):
+            crowded = not known and len(shapes) >= MOST_SHAPES
+            if crowded and not self._said_crowded:
+                self._said_crowded = True
+                warnings.warn(
+                    f"batches came in more than {MOST_SHAPES} shapes; further ones run without torch.compile. "
+                    'stats()["eager_batches"] counts them.',
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            if self._broken is not None or crowded:
                 self._statistics.count("eager_batches")
                 return function(*args)
             if not known:

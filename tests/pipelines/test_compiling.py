@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -134,3 +135,15 @@ def test_a_first_batch_that_does_not_fit_is_halved_and_its_shape_compiled_later(
         results = pipe(raws)
         assert pipe.stats()["batch_size"] <= 3
     assert [r.value for r in results] == pytest.approx([expected(r) for r in raws], rel=1e-5)
+
+
+def test_too_many_shapes_are_said_once_and_run_eagerly(monkeypatch, recwarn):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr("sensorium.pipelines.compiling.MOST_SHAPES", 2)
+    statistics = Statistics()
+    compiler = Compiler(True, CPU, statistics)
+    warnings.simplefilter("always")
+    for rows in (1, 2, 3, 4, 1):
+        assert compiler.compiled(torch.add, torch.ones(rows), 1).sum() == 2 * rows
+    assert [str(w.message).split(";")[0] for w in recwarn] == ["batches came in more than 2 shapes"]
+    assert (statistics.snapshot()["compiles"], statistics.snapshot()["eager_batches"]) == (2, 2)
