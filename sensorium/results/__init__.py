@@ -1,0 +1,12 @@
+"""What a person gets: reads like Transformers' lists of dicts, computes like NumPy arrays.
+
+Every result lives on the CPU, can be pickled, and knows the `index` of its input in the call that made it.
+"""
+
+from __future__ import annotations
+
+from sensorium.results.base import Result
+from sensorium.results.embedding import Embedding, similarity
+from sensorium.results.labels import Labels
+
+__all__ = ["Embedding", "Labels", "Result", "similarity"]

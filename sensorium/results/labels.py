@@ -1,0 +1,94 @@
+"""Class names with their scores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.results.drawing import draw_bars
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Labels:
+    """Class names with their scores, best first.
+
+    Attributes:
+        labels: `(K,)` str, class names.
+        scores: `(K,)` float32; probabilities in [0, 1] unless `function_to_apply="none"` asked for logits.
+        ids: `(K,)` int64, the classes' positions in the checkpoint's `id2label`.
+        index: the position of the input among the call's inputs.
+    """
+
+    __slots__ = ("ids", "index", "labels", "scores")
+
+    def __init__(self, labels: Sequence[str], scores: Any, ids: Any = None, *, index: int = 0) -> None:
+        """Checks that the three agree in length.
+
+        Raises:
+            ValueError: the lengths of `labels`, `scores` and `ids` differ.
+        """
+        self.labels: NDArray[np.str_] = np.asarray(labels, dtype=np.str_)
+        self.scores: NDArray[np.float32] = np.asarray(scores, dtype=np.float32)
+        self.ids: NDArray[np.int64] = np.asarray(range(len(labels)) if ids is None else ids, dtype=np.int64)
+        self.index = index
+        if not self.labels.shape == self.scores.shape == self.ids.shape or self.labels.ndim != 1:
+            shapes = f"{self.labels.shape}, {self.scores.shape} and {self.ids.shape}"
+            raise ValueError(f"labels, scores and ids must be of one length, got the shapes {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any]) -> Labels: ...
+    def __getitem__(self, key: Any) -> Any:
+        """A dict for an integer; the `Labels` left by a slice, a boolean mask or an index array."""
+        if isinstance(key, (int, np.integer)):
+            return {"label": str(self.labels[key]), "score": float(self.scores[key])}
+        return Labels(self.labels[key].tolist(), self.scores[key], self.ids[key], index=self.index)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.to_dict())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (Labels, list)):
+            return self.to_dict() == (other.to_dict() if isinstance(other, Labels) else other)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def __repr__(self) -> str:
+        rows = ", ".join(
+            f"{label!r}: {score:.4g}" for label, score in zip(self.labels.tolist(), self.scores.tolist(), strict=True)
+        )
+        return f"Labels({{{rows}}}, index={self.index})"
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """`[{"label": str, "score": float}, …]`, best first."""
+        pairs = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
+        return [{"label": label, "score": score} for label, score in pairs]
+
+    def plot(self, image: Any, *, most: int = 5) -> Image.Image:
+        """Draws the best labels and their scores as bars under the picture.
+
+        Args:
+            image: a PIL image, or an `(H, W, 3)` uint8 array.
+            most: how many labels to draw at the most.
+
+        Returns:
+            An RGB picture at least 240 px wide, taller than `image` by one row a label.
+        """
+        return draw_bars(image, self.labels.tolist()[:most], self.scores.tolist()[:most])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_dict()` as JSON, UTF-8."""
+        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
