@@ -102,12 +102,12 @@ def draw_bars(image: Any, labels: Sequence[str], scores: Sequence[float]) -> Ima
     width, row = max(picture.width, 240), max(18, picture.width // 28)
     canvas = Image.new("RGB", (width, picture.height + row * len(labels) + 8), "white")
     canvas.paste(picture, ((width - picture.width) // 2, 0))
-    draw, font = ImageDraw.Draw(canvas), font(round(row * 0.62))
+    draw, face = ImageDraw.Draw(canvas), font(round(row * 0.62))
     longest = max((abs(s) for s in scores), default=1.0)
     scale = max(longest, 1.0)  # probabilities fill their share of the width, logits that of the largest
     for i, (label, score) in enumerate(zip(labels, scores, strict=True)):
         top = picture.height + 4 + i * row
         length = round((width - 12) * max(0.0, score) / scale)
         draw.rectangle((6, top + 2, 6 + length, top + row - 2), fill=(196, 222, 247))
-        draw.text((10, top + row / 2), f"{label}  {score:.3f}", fill=(20, 30, 45), font=font, anchor="lm")
+        draw.text((10, top + row / 2), f"{label}  {score:.3f}", fill=(20, 30, 45), font=face, anchor="lm")
     return canvas
