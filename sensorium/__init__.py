@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
     from sensorium.processors.image import ImageProcessor
     from sensorium.processors.media import MediaLimits
-    from sensorium.results import Embedding, Labels, similarity
+    from sensorium.results import Answers, Embedding, Labels, similarity
     from sensorium.tasks.base import Options, Task, Unit, register_task
     from sensorium.tasks.heads import Composite, build_head
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answers",
     "AutoBackbone",
     "Backbone",
     "CheckpointError",
@@ -65,6 +66,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Answers": "results",
     "AutoBackbone": "backbones",
     "Backbone": "backbones",
     "Composite": "tasks.heads",

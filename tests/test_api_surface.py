@@ -9,6 +9,7 @@ import pytest
 import sensorium
 
 PUBLIC = {
+    "Answers",
     "AutoBackbone",
     "Backbone",
     "CheckpointError",

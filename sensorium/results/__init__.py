@@ -5,8 +5,9 @@ Every result lives on the CPU, can be pickled, and knows the `index` of its inpu
 
 from __future__ import annotations
 
+from sensorium.results.answers import Answers
 from sensorium.results.base import Result
 from sensorium.results.embedding import Embedding, similarity
 from sensorium.results.labels import Labels
 
-__all__ = ["Embedding", "Labels", "Result", "similarity"]
+__all__ = ["Answers", "Embedding", "Labels", "Result", "similarity"]

@@ -111,3 +111,47 @@ def draw_bars(image: Any, labels: Sequence[str], scores: Sequence[float]) -> Ima
         draw.rectangle((6, top + 2, 6 + length, top + row - 2), fill=(196, 222, 247))
         draw.text((10, top + row / 2), f"{label}  {score:.3f}", fill=(20, 30, 45), font=face, anchor="lm")
     return canvas
+
+
+def draw_lines(image: Any, texts: Sequence[str]) -> Image.Image:
+    """Writes texts under a picture, wrapped to its width, at least 240 px wide.
+
+    Args:
+        image: as for `to_rgb`.
+        texts: untrusted; what cannot be printed is escaped, and each is cut at 2,000 characters.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = to_rgb(image)
+    width, row = max(picture.width, 240), max(18, picture.width // 28)
+    face = font(round(row * 0.62))
+    lines = [line for text in texts for line in _wrapped(printable(text, most=2000), face, width - 20)]
+    canvas = Image.new("RGB", (width, picture.height + row * len(lines) + 8), "white")
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    for i, line in enumerate(lines):
+        draw.text((10, picture.height + 4 + (i + 0.5) * row), line, fill=(20, 30, 45), font=face, anchor="lm")
+    return canvas
+
+
+def printable(text: str, *, most: int = 60) -> str:
+    """An untrusted text as one line: line ends become spaces, what cannot be printed is escaped, and the rest cut."""
+    line = " ".join(text[: 2 * most].split())
+    shown = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def _wrapped(text: str, face: Any, width_px: int) -> list[str]:
+    """The lines of a text, broken at spaces, or within a word that is wider than a line."""
+    lines = [""]
+    for word in text.split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if face.getlength(joined) <= width_px:
+            lines[-1] = joined
+            continue
+        lines += [""] if lines[-1] else []
+        for letter in word:
+            if lines[-1] and face.getlength(lines[-1] + letter) > width_px:
+                lines.append("")
+            lines[-1] += letter
+    return lines
