@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.errors import CheckpointError, UnsafeCheckpointError
+from sensorium.processors.locating import locate
 from sensorium.processors.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def load(
     cls: type[ImageProcessor], place: str | PathLike[str] | Checkpoint, options: LoadOptions | None
 ) -> ImageProcessor:
     """See `ImageProcessor.from_pretrained`."""
-    name, folder, options = _locate(place, options)
+    name, folder, options = locate(place, options, _FILE_NAME)
     own = _read_json(folder / _FILE_NAME, of=name)
     config = _read_json(folder / "config.json", of=name)
     if "sensorium_recipe" in own or "pretrained_cfg" in own:
@@ -47,17 +48,6 @@ def load_dict(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProces
     with TemporaryDirectory() as folder:
         Path(folder, _FILE_NAME).write_text(json.dumps(dict(data)), encoding="utf-8")
         return cls.from_transformers(_load_auto(Path(folder), data, LoadOptions(), of="the given recipe"))
-
-
-def _locate(place: str | PathLike[str] | Checkpoint, options: LoadOptions | None) -> tuple[str, Path, LoadOptions]:
-    if isinstance(place, Checkpoint):
-        return place.name, place.folder, options or place.options
-    options = options or LoadOptions()
-    folder = Path(place).expanduser()
-    if (folder / _FILE_NAME).is_file() and not (folder / "config.json").exists():
-        return str(place), folder, options  # a processor that was saved without a model
-    checkpoint = resolve(place, options)
-    return checkpoint.name, checkpoint.folder, checkpoint.options
 
 
 def _load_own(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProcessor:

@@ -1,0 +1,185 @@
+"""Text → token ids: `TextProcessor` runs a checkpoint's own tokenizer, from several threads at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sensorium.checkpoints import Checkpoint, LoadOptions
+from sensorium.errors import CheckpointError, InputError, UnsafeCheckpointError
+from sensorium.processors.locating import locate
+from sensorium.processors.padding import Padding
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+LONGEST = 1_000_000
+"""What Transformers writes for a tokenizer without a limit is far above this."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The tokens of one text, or of a pair of texts.
+
+    Attributes:
+        ids: token ids.
+        type_ids: which segment of the model's input each token belongs to.
+        offsets: for each token the characters `(start, end)` of its text that it stands for, `(0, 0)` for special
+            tokens. Empty where the tokenizer cannot tell.
+        sequence_ids: 0 or 1 for tokens of the first and the second text, None for special tokens. Empty as `offsets`.
+        names: the model's inputs that `tensors` gives.
+    """
+
+    ids: list[int]
+    type_ids: list[int]
+    offsets: list[tuple[int, int]]
+    sequence_ids: list[int | None]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The model's inputs by name, `(length,)` int64 each."""
+        values = {"input_ids": self.ids, "token_type_ids": self.type_ids, "attention_mask": [1] * len(self.ids)}
+        return {name: torch.tensor(values[name], dtype=torch.int64) for name in self.names}
+
+
+class TextProcessor:
+    """Turns texts into what a checkpoint's model expects, by the checkpoint's own tokenizer.
+
+    It never truncates and never pads: what is too long is for the task to split or to refuse. Safe in several threads.
+
+    Attributes:
+        tokenizer: Transformers' own; not to be called from several threads.
+        input_names: the model's inputs that `Encoded.tensors` gives.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        known = ("input_ids", "token_type_ids", "attention_mask")
+        self.input_names = tuple(name for name in known if name in tokenizer.model_input_names)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | PathLike[str] | Checkpoint, *, options: LoadOptions | None = None
+    ) -> TextProcessor:
+        """Load the tokenizer of a checkpoint, or of a folder that `save_pretrained` wrote.
+
+        Args:
+            name_or_folder: a Hub id, a local folder, `starter/…`, or a checkpoint that is already found.
+            options: how to find and open it. Code that comes with a checkpoint runs only if `trust_remote_code` is set.
+
+        Raises:
+            CheckpointNotFoundError: there is no such checkpoint.
+            CheckpointError: it has no tokenizer, or a broken one.
+            UnsafeCheckpointError: its tokenizer is code of its own, and nobody asked for that.
+        """
+        from transformers import AutoTokenizer
+
+        name, folder, options = locate(name_or_folder, options, "tokenizer.json", "tokenizer_config.json")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=options.trust_remote_code
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+            if "trust_remote_code" in str(error) and not options.trust_remote_code:
+                raise UnsafeCheckpointError(
+                    f"{name!r} brings a tokenizer of its own, in Python. Read it, and pass trust_remote_code=True to "
+                    "allow it."
+                ) from error
+            raise CheckpointError(
+                f"{name!r} has no tokenizer that can be loaded ({type(error).__name__}: {error}). Pass processor=, "
+                "with the name or folder of a checkpoint that has one."
+            ) from error
+        return cls(tokenizer)
+
+    @classmethod
+    def from_transformers(cls, processor: Any) -> TextProcessor:
+        """Take a loaded tokenizer of Transformers, or a processor that has one."""
+        tokenizer = getattr(processor, "tokenizer", processor)
+        if not hasattr(tokenizer, "model_input_names") or not hasattr(tokenizer, "convert_ids_to_tokens"):
+            raise CheckpointError(f"expected a tokenizer of Transformers, got {type(processor).__name__}")
+        return cls(tokenizer)
+
+    @property
+    def most(self) -> int | None:
+        """How many tokens the model takes at the most, or None where the checkpoint does not say."""
+        length = int(self.tokenizer.model_max_length)
+        return length if length < LONGEST else None
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """What fills up shorter texts of a batch, for `Task.padded`; on the tokenizer's own side."""
+        side = self.tokenizer.padding_side
+        values = {
+            "input_ids": self.tokenizer.pad_token_id or 0,
+            "token_type_ids": self.tokenizer.pad_token_type_id,
+            "attention_mask": 0,
+        }
+        return {name: Padding(values[name], most=self.most, side=side) for name in self.input_names}
+
+    def encode(self, text: str, pair: str | None = None, *, special_tokens: bool = True) -> Encoded:
+        """Tokens of a text, or of two in one sequence.
+
+        Args:
+            text: any text.
+            pair: the second one.
+            special_tokens: whether to add the model's own ([CLS], </s>, …).
+
+        Raises:
+            InputError: `not-text`, where a text is no str.
+        """
+        for each in (text, *([] if pair is None else [pair])):
+            if not isinstance(each, str):
+                raise InputError(f"expected a text (str), got {type(each).__name__}", code="not-text")
+        if self._fast is None:
+            return self._encode_slowly(text, pair, special_tokens)
+        found = self._fast.encode(text, pair, add_special_tokens=special_tokens)
+        return Encoded(found.ids, found.type_ids, found.offsets, found.sequence_ids, self.input_names)
+
+    def decode(self, ids: Sequence[int] | Tensor, *, skip_special_tokens: bool = True) -> str:
+        """The text of token ids."""
+        with self._lock:
+            text: str = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        return text
+
+    def save_pretrained(self, folder: str | PathLike[str]) -> None:
+        """Write the tokenizer's files, so that `from_pretrained` gives this processor again."""
+        self.tokenizer.save_pretrained(folder)
+
+    @cached_property
+    def _fast(self) -> Tokenizer | None:
+        """A copy of the Rust tokenizer that neither truncates nor pads; one that is never changed may be shared."""
+        from tokenizers import Tokenizer
+
+        if not getattr(self.tokenizer, "is_fast", False):
+            return None
+        copy = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
+        copy.no_truncation()
+        copy.no_padding()
+        return copy
+
+    def _encode_slowly(self, text: str, pair: str | None, special_tokens: bool) -> Encoded:
+        with self._lock:
+            found: Mapping[str, Any] = self.tokenizer(
+                text,
+                pair,
+                add_special_tokens=special_tokens,
+                return_token_type_ids=True,
+                truncation=False,
+                verbose=False,
+            )
+        ids = list(found["input_ids"])
+        return Encoded(ids, list(found.get("token_type_ids") or [0] * len(ids)), [], [], self.input_names)
+
+    def __repr__(self) -> str:
+        return f"TextProcessor({type(self.tokenizer).__name__}, vocab_size={len(self.tokenizer)})"
