@@ -1,0 +1,225 @@
+"""What a generating model is told for one call: typed and checked options, and `generate_kwargs` for the rest."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sensorium.errors import OptionError, UnknownNameError
+from sensorium.tasks.base import Options
+
+OWN = frozenset(
+    {
+        "compile_config",
+        "continuous_batching_config",
+        "disable_compile",
+        "is_assistant",
+        "low_memory",
+        "num_return_sequences",
+        "output_attentions",
+        "output_hidden_states",
+        "output_logits",
+        "output_scores",
+        "pad_token_id",
+        "return_dict_in_generate",
+        "transformers_version",
+        "use_cache",
+    }
+)
+"""Fields of a generation config that a task sets by itself: they change what comes out, not which tokens do."""
+
+SAMPLING = frozenset(["temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"])
+"""What counts only where `do_sample` is true."""
+
+_NAMED = (
+    "max_new_tokens",
+    "min_new_tokens",
+    "num_beams",
+    "do_sample",
+    "temperature",
+    "top_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "length_penalty",
+)
+
+
+@dataclass(frozen=True)
+class GenerationOptions(Options):
+    """The options of a call to a model that writes; None leaves a setting to the checkpoint's generation config.
+
+    Attributes:
+        max_new_tokens: how many tokens to write at the most.
+        min_new_tokens: how many tokens to write before an end is allowed.
+        num_beams: how many beams to keep; 1 for the likeliest token at each step.
+        do_sample: whether to draw tokens at random by their probability.
+        temperature: above 0; less than 1 makes likely tokens likelier. Counts only with `do_sample`.
+        top_p: in (0, 1]; the share of probability to draw from, likeliest first. Counts only with `do_sample`.
+        repetition_penalty: above 0; more than 1 makes tokens that were written before less likely.
+        no_repeat_ngram_size: how many tokens in a row may not come twice; 0 for no limit.
+        length_penalty: with beams, the power of the length that a score is divided by; above 0 favours long answers.
+        seed: makes what `do_sample` draws repeatable, for the same inputs in the same batches.
+        generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
+    """
+
+    max_new_tokens: int | None = None
+    min_new_tokens: int | None = None
+    num_beams: int | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    length_penalty: float | None = None
+    seed: int | None = None
+    generate_kwargs: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in _NAMED:
+            if getattr(self, name) is not None:
+                _check(name, getattr(self, name))
+        if self.seed is not None and not _is_whole(self.seed):
+            raise OptionError(f"seed is a whole number, or None, got {self.seed!r}")
+        if self.generate_kwargs is not None:
+            checked = checked_generate_kwargs(self.generate_kwargs, further=self.further_names())
+            twice = [n for n in _NAMED if n in checked and getattr(self, n) not in (None, checked[n])]
+            if twice:
+                raise OptionError(f"{', '.join(twice)} given twice, as an option and in generate_kwargs; give it once")
+            object.__setattr__(self, "generate_kwargs", checked)
+
+    @classmethod
+    def further_names(cls) -> frozenset[str]:
+        """Names that the task's models take in `generate_kwargs` besides those of `GenerationConfig`."""
+        return frozenset()
+
+    def given(self) -> dict[str, Any]:
+        """What the call sets, by the names of `generate()`, those of `generate_kwargs` among them."""
+        named = {name: getattr(self, name) for name in _NAMED if getattr(self, name) is not None}
+        return {**(self.generate_kwargs or {}), **named}
+
+
+def checked_generate_kwargs(given: Mapping[str, Any], *, further: Iterable[str] = ()) -> dict[str, Any]:
+    """Checks settings for `generate()` before any work is done with them.
+
+    Args:
+        given: settings by name.
+        further: names that a model's own `generate()` takes besides those of `GenerationConfig`.
+
+    Returns:
+        A copy of `given` without the entries that are None.
+
+    Raises:
+        UnknownNameError: a name that is none of them; names the nearest one.
+        OptionError: `given` is no mapping, a value cannot be had, or a setting is not the caller's to choose.
+    """
+    if not isinstance(given, Mapping):
+        raise OptionError(f'generate_kwargs is a mapping such as {{"num_beams": 2}}, got {type(given).__name__}')
+    known = _fields() | set(further)
+    for name, value in given.items():
+        if name in OWN:
+            raise OptionError(f"generate_kwargs cannot set {name!r}: Sensorium sets it by itself")
+        if name not in known:
+            raise UnknownNameError("setting in generate_kwargs", name, known - OWN)
+        if value is not None and name not in further:
+            _check(name, value)
+    kept = {name: value for name, value in given.items() if value is not None}
+    _validate({name: value for name, value in kept.items() if name not in further})
+    return kept
+
+
+def filled(given: Mapping[str, Any], configured: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds a task's defaults for what neither the call nor the checkpoint's generation config sets.
+
+    Those of sampling are added only where tokens are drawn, and a `max_new_tokens` does not undo a `max_length`.
+
+    Args:
+        given: what the call sets.
+        configured: the model's `generation_config`.
+        defaults: the task's.
+    """
+    present = {**configured.to_diff_dict(), **given}
+    added = {name: value for name, value in defaults.items() if name not in present}
+    if "max_length" in present:
+        added.pop("max_new_tokens", None)
+    if not {**present, **added}.get("do_sample"):
+        added = {name: value for name, value in added.items() if name not in SAMPLING}
+    return {**added, **given}
+
+
+def check_sampling(options: GenerationOptions, configured: Any) -> None:
+    """Refuses settings of sampling where nothing is drawn, as they would be ignored.
+
+    Raises:
+        OptionError: there is such a setting; names it.
+    """
+    given = options.given()
+    named = [name for name in given if name in SAMPLING and not isinstance(given[name], (list, tuple))]
+    named += ["seed"] if options.seed is not None else []
+    if named and not given.get("do_sample", getattr(configured, "do_sample", None)):
+        raise OptionError(f"{', '.join(named)} would do nothing without do_sample=True; set it, or leave them out")
+
+
+@contextmanager
+def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Draws from a generator of its own while `seed` is set; the caller's random state is untouched."""
+    if seed is None:
+        yield
+        return
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@functools.cache
+def _fields() -> frozenset[str]:
+    from transformers import GenerationConfig
+
+    return frozenset(name for name in vars(GenerationConfig()) if not name.startswith("_"))
+
+
+def _check(name: str, value: Any) -> None:
+    rule = _RULES.get(name)
+    if rule is not None and not rule[0](value):
+        raise OptionError(f"{name} is {rule[1]}, got {value!r}")
+
+
+def _validate(settings: Mapping[str, Any]) -> None:
+    """Lets Transformers say what it would refuse later, in the middle of the work."""
+    from transformers import GenerationConfig
+
+    drawn = {"do_sample": True} if SAMPLING & settings.keys() else {}  # or it logs that they may be ignored
+    try:
+        GenerationConfig(**{**drawn, **settings}).validate()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise OptionError(f"generate_kwargs: {error}") from error
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_FROM_ONE = (lambda v: _is_whole(v) and v >= 1), "a whole number from 1"
+_FROM_ZERO = (lambda v: _is_whole(v) and v >= 0), "a whole number from 0"
+_ABOVE_ZERO = (lambda v: _is_number(v) and v > 0), "a number above 0"
+_SHARE = (lambda v: _is_number(v) and 0 < v <= 1), "a number above 0, at most 1"
+_NUMBER = _is_number, "a number"
+_YES_OR_NO = (lambda v: isinstance(v, bool)), "True or False"
+_RULES: dict[str, Any] = {
+    **dict.fromkeys(("max_new_tokens", "max_length", "num_beams"), _FROM_ONE),
+    **dict.fromkeys(("min_new_tokens", "min_length", "no_repeat_ngram_size", "top_k"), _FROM_ZERO),
+    **dict.fromkeys(("repetition_penalty", "encoder_repetition_penalty", "temperature"), _ABOVE_ZERO),
+    **dict.fromkeys(("top_p", "typical_p"), _SHARE),
+    **dict.fromkeys(("length_penalty", "diversity_penalty"), _NUMBER),
+    "do_sample": _YES_OR_NO,
+}
