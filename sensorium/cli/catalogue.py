@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sensorium.tasks
 from sensorium.errors import UnknownNameError
+from sensorium.tasks import class_name, task_files
 
 REQUIRED = dataclasses.MISSING
+_FACTS = ("summary", "default", "inputs", "optional_inputs")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class TaskCard:
         summary: one line.
         default: the checkpoint that serves it where none is named, or None.
         inputs: the names of its inputs.
+        optional_inputs: the names of those that may be left out.
         options: its options, in their order.
     """
 
@@ -58,6 +60,7 @@ class TaskCard:
     default: str | None
     inputs: tuple[str, ...]
     options: tuple[OptionCard, ...]
+    optional_inputs: tuple[str, ...] = ()
 
 
 def task_card(name: str) -> TaskCard:
@@ -66,7 +69,7 @@ def task_card(name: str) -> TaskCard:
     Raises:
         UnknownNameError: there is no such task; names the nearest one.
     """
-    path = _files().get(name)
+    path = task_files().get(name)
     if path is None:
         if "sensorium.tasks.base" not in sys.modules:  # then nobody can have registered a task of his own
             raise UnknownNameError("task", name, known_tasks())
@@ -77,7 +80,7 @@ def task_card(name: str) -> TaskCard:
 def known_tasks() -> list[str]:
     """The names of all tasks, those registered at run time included."""
     base = sys.modules.get("sensorium.tasks.base")
-    return sorted({*_files(), *(base.all_tasks() if base else ())})
+    return sorted({*task_files(), *(base.all_tasks() if base else ())})
 
 
 def cards_of(options: type[Any]) -> tuple[OptionCard, ...]:
@@ -97,37 +100,23 @@ def _from_class(name: str) -> TaskCard:
     from sensorium.tasks.base import get_task
 
     task = get_task(name)
-    return TaskCard(task.name, task.summary, task.default, task.inputs, cards_of(task.options))
-
-
-def _files() -> dict[str, Path]:
-    """The files of `sensorium.tasks` that hold a task: those with a class of their own name."""
-    found = {}
-    for folder in sensorium.tasks.__path__:
-        for path in sorted(Path(folder).glob("*.py")):
-            name = path.stem.replace("_", "-")
-            if re.search(rf"^class {_class_name(name)}\(", path.read_text(encoding="utf-8"), re.MULTILINE):
-                found[name] = path
-    return found
-
-
-def _class_name(task: str) -> str:
-    return "".join(word.capitalize() for word in task.split("-"))
+    return TaskCard(task.name, task.summary, task.default, task.inputs, cards_of(task.options), task.optional_inputs)
 
 
 def _from_source(name: str, path: Path) -> TaskCard | None:
     """Reads a task's file; None where only importing it would tell."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    values = dict(_assignments(classes[_class_name(name)].body))
+    values = dict(_assignments(classes[class_name(name)].body))
     try:
-        facts = {key: ast.literal_eval(values[key]) for key in ("summary", "default", "inputs") if key in values}
+        facts = {key: ast.literal_eval(values[key]) for key in _FACTS if key in values}
         options = _options_from_source(tree, classes, values.get("options"))
     except (ValueError, NameError, TypeError, KeyError):  # computed, inherited, or of types imported from elsewhere
         return None
     if "summary" not in facts:
         return None
-    return TaskCard(name, facts["summary"], facts.get("default"), facts.get("inputs", ("image",)), options)
+    inputs, optional = facts.get("inputs", ("image",)), facts.get("optional_inputs", ())
+    return TaskCard(name, facts["summary"], facts.get("default"), inputs, options, optional)
 
 
 def _options_from_source(

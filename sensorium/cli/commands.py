@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -54,7 +55,7 @@ def task_command(card: TaskCard) -> Any:
             code = Run(
                 card,
                 given["inputs"],
-                {name: given[name] for name in card.inputs[1:]},
+                _named_inputs(card, given),
                 read_all(card.options, options),
                 PipelineSettings(**read_all(_PIPELINE, given)),
                 OutputSettings(**read_all(_OUTPUT, given)),
@@ -65,7 +66,7 @@ def task_command(card: TaskCard) -> Any:
     words = Annotated[list[str], typer.Argument(metavar="INPUT...", help=_INPUT_HELP, show_default=False)]
     parameters = [
         inspect.Parameter("inputs", inspect.Parameter.KEYWORD_ONLY, annotation=words),
-        *(parameter(OptionCard(name, str, REQUIRED, f"the {name} for every INPUT.")) for name in card.inputs[1:]),
+        *(parameter(option) for option in _input_options(card)),
         *(parameter(option, flag=flags[option.name]) for option in card.options),
         *(parameter(option, short=_SHORT.get(option.name)) for option in _GENERAL),
     ]
@@ -77,7 +78,19 @@ def task_command(card: TaskCard) -> Any:
     return typer.main.get_command(app)
 
 
+def _input_options(card: TaskCard) -> Iterator[OptionCard]:
+    """The inputs after the first, which are options here: the same for every INPUT, and text or JSON."""
+    for name in card.inputs[1:]:
+        yield OptionCard(name, str, REQUIRED, f"the {name.replace('_', ' ')} for every INPUT.")
+    for name in card.optional_inputs:
+        yield OptionCard(name, Any, None, f"the {name.replace('_', ' ')} for every INPUT, as JSON.")
+
+
+def _named_inputs(card: TaskCard, given: Mapping[str, Any]) -> dict[str, Any]:
+    return read_all(tuple(_input_options(card)), given)
+
+
 def _flags(card: TaskCard) -> dict[str, str]:
     """The names of a task's options on the command line; one that bears a general option's name is told apart."""
-    taken = {option.name for option in _GENERAL} | {"inputs", *card.inputs}
+    taken = {option.name for option in _GENERAL} | {"inputs", *card.inputs, *card.optional_inputs}
     return {o.name: ("option-" if o.name in taken else "") + o.name.replace("_", "-") for o in card.options}

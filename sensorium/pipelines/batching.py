@@ -30,7 +30,7 @@ class BatchSizer:
         self._growing = setting == "auto" and grows
         start, middling, self._most = (16, 64, 256) if device.type == "cuda" else (4, 8, 32)
         self._size = (start if grows else middling) if setting == "auto" else int(setting)
-        self._costs: dict[int, list[float]] = defaultdict(list)  # seconds a unit, by batch size
+        self._costs: dict[int, list[float]] = defaultdict(list)  # seconds for a measure of work, by batch size
         self._best: tuple[float, int] = (float("inf"), self._size)
 
     @property
@@ -43,12 +43,18 @@ class BatchSizer:
         """Whether the size will only change when memory runs out."""
         return not self._growing
 
-    def record(self, rows: int, seconds: float) -> None:
-        """Takes note of what a batch cost; decides whether to grow."""
+    def record(self, rows: int, seconds: float, work: float | None = None) -> None:
+        """Takes note of what a batch cost; decides whether to grow.
+
+        Args:
+            rows: how many units it had.
+            seconds: what it took.
+            work: how much there was to do, in any one measure, where units differ (their bytes); `rows` unless given.
+        """
         with self._lock:
             if not self._growing or rows != self._size:
                 return
-            self._costs[rows].append(seconds / rows)
+            self._costs[rows].append(seconds / (work or rows))
             if len(self._costs[rows]) < 3:  # the first batch of a size also pays for its buffers and kernels
                 return
             cost = median(self._costs[rows][1:])

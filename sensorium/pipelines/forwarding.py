@@ -169,8 +169,8 @@ class Session:
             seconds = flight.began.elapsed_time(flight.ended) / 1000
         self._spent_s += seconds
         self._done += len(flight.entries)
-        self._forwarder.sizer.record(len(flight.entries), seconds)
-        self._costs[flight.compiled].append(seconds / len(flight.entries))
+        self._forwarder.sizer.record(len(flight.entries), seconds, sum(entry.nbytes for entry in flight.entries))
+        self._costs[flight.compiled].append(seconds / max(1, sum(entry.nbytes for entry in flight.entries)))
         eager, compiled = self._costs[False], self._costs[True]
         auto = self._forwarder.compiler.setting == "auto"
         if not (auto and flight.compiled and eager and len(compiled) == COMPARED):

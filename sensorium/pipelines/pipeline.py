@@ -11,11 +11,9 @@ from torch import nn
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.placement import Placement
-from sensorium.processors.media import is_batch, split_batch
 from sensorium.tasks.base import Options, Task
 
 OnError = Literal["raise", "skip", "return"]
-_UNSET: Any = object()
 
 
 class Pipeline:
@@ -56,14 +54,12 @@ class Pipeline:
         """Where batches go."""
         return self.placement.device
 
-    def __call__(
-        self, inputs: Any = _UNSET, /, *, on_error: OnError = "raise", progress: bool = False, **options: Any
-    ) -> Any:
+    def __call__(self, *inputs: Any, on_error: OnError = "raise", progress: bool = False, **options: Any) -> Any:
         """Runs the task.
 
         Args:
-            inputs: one raw input, a list or tuple of them, a 4-D array or tensor, or any other iterable. May be given
-                by name instead (`image=…, question=…`).
+            *inputs: one raw input, a list or tuple of them, a 4-D array or tensor, or any other iterable. A task of
+                several inputs also takes them one by one (`pipe(image, question)`), by name (`question=…`), or both.
             on_error: "raise" ends the call at the first input that cannot be processed; "skip" leaves it out;
                 "return" puts its `InputError` in its place.
             progress: shows a progress bar on standard error.
@@ -77,19 +73,14 @@ class Pipeline:
             OptionError: an option with a value that it cannot have.
             InputError: an input that cannot be processed, under `on_error="raise"`.
         """
-        named = {name: options.pop(name) for name in self.task.inputs if name in options}
-        if named and inputs is not _UNSET:
-            raise OptionError(f"inputs came both by position and by name ({', '.join(named)}); give them one way")
-        if inputs is _UNSET:
-            inputs = self.task.combine(named)
+        raw = self._gather(inputs, options)
         parsed = self._parse(options, on_error)
-        if is_batch(inputs):
-            inputs = split_batch(inputs)
-        if isinstance(inputs, (list, tuple)):
-            return list(self._outcomes(inputs, parsed, on_error, progress, len(inputs)))
-        if _is_lazy(inputs):
-            return self._outcomes(inputs, parsed, on_error, progress, _length(inputs))
-        outcomes = list(self._outcomes([inputs], parsed, on_error, progress, 1))
+        several = raw if isinstance(raw, _Several) else self.task.expand(raw)
+        if several is not None:
+            return list(self._outcomes(several, parsed, on_error, progress, len(several)))
+        if _is_lazy(raw):
+            return self._outcomes(raw, parsed, on_error, progress, _length(raw))
+        outcomes = list(self._outcomes([raw], parsed, on_error, progress, 1))
         return outcomes[0] if outcomes else None
 
     def stream(
@@ -170,13 +161,29 @@ class Pipeline:
         model = type(self.task.model).__name__
         return f"Pipeline({self.task.name!r}, {model}, device={str(self.device)!r}, dtype={self.placement.dtype})"
 
+    def _gather(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """What the call is about; inputs given by name are taken out of the options."""
+        names = (*self.task.inputs, *self.task.optional_inputs)
+        named = {name: options.pop(name) for name in names if name in options}
+        if len(inputs) == 1 and not named:
+            return inputs[0]
+        if len(inputs) > len(names):
+            raise OptionError(
+                f"{self.task.name} takes {_counted(names)}, got {len(inputs)}; give several of them as one list"
+            )
+        twice = [name for name in names[: len(inputs)] if name in named]
+        if twice:
+            raise OptionError(f"inputs came both by position and by name ({', '.join(twice)}); give them one way")
+        combined = self.task.combine({**dict(zip(names, inputs, strict=False)), **named})
+        return _Several(combined) if isinstance(combined, list) and len(names) > 1 else combined
+
     def _parse(self, options: Mapping[str, Any], on_error: str) -> Options:
         if on_error not in ("raise", "skip", "return"):
             raise OptionError(f'on_error is "raise", "skip" or "return", got {on_error!r}')
         try:
             parsed = self.task.options.parse(options)
         except UnknownNameError as error:
-            ours = [*error.known, *self.task.inputs, "on_error", "progress"]
+            ours = [*error.known, *self.task.inputs, *self.task.optional_inputs, "on_error", "progress"]
             raise UnknownNameError(f"option of {self.task.name}", error.name, ours) from None
         self.task.check(parsed)
         return parsed
@@ -195,6 +202,14 @@ class Pipeline:
                     yield outcome
         finally:
             run.close()
+
+
+class _Several(list[Any]):
+    """Raw inputs that are not to be taken apart any further."""
+
+
+def _counted(names: tuple[str, ...]) -> str:
+    return f"one input ({names[0]})" if len(names) == 1 else f"at most {len(names)} inputs ({', '.join(names)})"
 
 
 def _with_progress(run: Iterator[tuple[int, Any]], name: str, total: int | None) -> Iterator[tuple[int, Any]]:

@@ -11,7 +11,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
@@ -121,6 +121,8 @@ def describe(source: Any) -> str:
         return f"tensor {tuple(source.shape)} {str(source.dtype).removeprefix('torch.')}"
     if source is None:
         return "None"
+    if isinstance(source, Mapping):  # inputs by name: the first says which it is
+        return describe(next(iter(source.values()))) if source else "an empty mapping"
     if isinstance(named := getattr(source, "name", None), str) and hasattr(source, "read"):
         return f"file {_cut(named)}"
     return f"{type(source).__name__} object"

@@ -1,1 +1,22 @@
 """One file a task; `sensorium.tasks.base` holds what they share and finds them by name."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def task_files() -> dict[str, Path]:
+    """The files of this folder that hold a task, by its name: those with a class of the file's own name."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if re.search(rf"^class {class_name(path.stem)}\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            found[path.stem.replace("_", "-")] = path
+    return found
+
+
+def class_name(task: str) -> str:
+    """The CamelCase name of a task's class, for its name in kebab-case or snake_case."""
+    return "".join(word.capitalize() for word in re.split("[-_]", task))

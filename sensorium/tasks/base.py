@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError, UnknownNameError
-from sensorium.processors.media import MediaLimits
+from sensorium.processors.media import MediaLimits, is_batch, split_batch
+from sensorium.processors.padding import Padding
+from sensorium.tasks import class_name, task_files
 
 Batch = dict[str, Tensor]
 Fit = Literal["native", "possible"] | None
@@ -78,21 +79,27 @@ class Task(ABC):
     Attributes:
         name: the task's name in kebab-case.
         summary: one line for lists of tasks.
-        inputs: the names of its inputs; with more than one, a raw input is a mapping with these keys.
+        inputs: the names of its inputs, in the order in which a call takes them.
+        optional_inputs: the names of inputs that may be left out. Where a task has one input and none of these is
+            given, a raw input is that input itself, else a mapping with these keys.
         options: the class of its options.
         default: the checkpoint that serves it where none is named, pinned to a revision; None if there is none.
         limits: what its inputs may cost; set by the pipeline.
+        padded: the tensors of a unit whose last axis may differ from its neighbours' in a batch, and how they are
+            filled up. The model must be told what is filling, so that neighbours never change a result.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ("image",)
+    optional_inputs: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[type[Options]] = Options
     default: ClassVar[str | None] = None
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
         self.limits = MediaLimits()
+        self.padded: Mapping[str, Padding] = {}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -134,15 +141,25 @@ class Task(ABC):
             OptionError: such an option; the message says what the model can do.
         """
 
+    def expand(self, inputs: Any) -> list[Any] | None:
+        """Takes several inputs apart into raw inputs; None for what is one input, or a lazy stream of them.
+
+        The default takes lists, tuples and 4-D arrays apart.
+        """
+        return split_batch(inputs) if is_batch(inputs) else None
+
     def combine(self, named: Mapping[str, Any]) -> Any:
         """Turns inputs given by name into what a call takes: one raw input, or a list of them.
 
         Lists of one length go side by side; a single value goes with each of them.
+
+        Raises:
+            OptionError: an input is missing, or lists are of different lengths.
         """
         missing = [name for name in self.inputs if name not in named]
         if missing:
             raise OptionError(f"{self.name} needs the inputs {', '.join(self.inputs)}; {', '.join(missing)} missing")
-        if len(self.inputs) == 1:
+        if list(named) == list(self.inputs) and len(named) == 1:
             return named[self.inputs[0]]
         lengths = {len(v) for v in named.values() if isinstance(v, (list, tuple))}
         if not lengths:
@@ -161,8 +178,11 @@ class Task(ABC):
         """
 
     def bucket(self, unit: Unit) -> Hashable:
-        """Units of one bucket may share a batch; the default is that their tensors agree in shape and dtype."""
-        return tuple((name, tensor.shape, tensor.dtype) for name, tensor in unit.inputs.items())
+        """Units of one bucket may share a batch; the default is that their tensors agree in shape and dtype.
+
+        The last axes of `padded` tensors only have to be filled up to the same length.
+        """
+        return tuple((name, self._room(name, tensor), tensor.dtype) for name, tensor in unit.inputs.items())
 
     def collate(self, units: Sequence[Unit], empty: Empty = torch.empty) -> Batch:
         """Joins the units of one bucket into a batch.
@@ -171,8 +191,17 @@ class Task(ABC):
             units: at least one.
             empty: makes a tensor of a shape and dtype to write into; on CUDA it lies in pinned memory.
         """
-        names = units[0].inputs
-        return {name: _stack([unit.inputs[name] for unit in units], empty) for name in names}
+        batch: Batch = {}
+        for name in units[0].inputs:
+            tensors = [unit.inputs[name] for unit in units]
+            padding = self.padded.get(name)
+            batch[name] = _stack(tensors, empty) if padding is None else padding.stack(tensors, empty)
+        return batch
+
+    def _room(self, name: str, tensor: Tensor) -> tuple[int, ...]:
+        padding = self.padded.get(name)
+        shape = tuple(tensor.shape)
+        return shape if padding is None else (*shape[:-1], padding.length(shape[-1]))
 
     @abstractmethod
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
@@ -202,10 +231,7 @@ class Task(ABC):
 
 def task_names() -> list[str]:
     """The names of all tasks, in kebab-case, without importing any of them."""
-    import sensorium.tasks
-
-    modules = pkgutil.iter_modules(sensorium.tasks.__path__)
-    return sorted(m.name.replace("_", "-") for m in modules if m.name not in _NOT_TASKS)
+    return list(task_files())
 
 
 def get_task(name: str) -> type[Task]:
@@ -220,7 +246,7 @@ def get_task(name: str) -> type[Task]:
     if name not in task_names():
         raise UnknownNameError("task", name, [*task_names(), *_REGISTERED])
     module = importlib.import_module(f"sensorium.tasks.{name.replace('-', '_')}")
-    task: type[Task] = getattr(module, "".join(word.capitalize() for word in name.split("-")))
+    task: type[Task] = getattr(module, class_name(name))
     return task
 
 
@@ -254,5 +280,4 @@ def _stack(tensors: Sequence[Tensor], empty: Empty) -> Tensor:
     return batch
 
 
-_NOT_TASKS = {"base", "heads", "images", "loading"}
 _REGISTERED: dict[str, type[Task]] = {}

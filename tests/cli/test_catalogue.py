@@ -13,7 +13,7 @@ from sensorium.cli.catalogue import REQUIRED, OptionCard, cards_of, known_tasks,
 from sensorium.cli.settings import PipelineSettings
 from sensorium.errors import UnknownNameError
 
-FROM_FILES = sorted(catalogue._files())
+FROM_FILES = sorted(catalogue.task_files())
 
 
 def test_every_file_of_a_task_is_found():
@@ -24,7 +24,7 @@ def test_every_file_of_a_task_is_found():
 
 @pytest.mark.parametrize("name", FROM_FILES)
 def test_a_task_read_from_its_file_is_the_task(name):
-    card = catalogue._from_source(name, catalogue._files()[name])
+    card = catalogue._from_source(name, catalogue.task_files()[name])
     assert card == catalogue._from_class(name)
     assert card.summary
     assert all(option.help for option in card.options), "the Options docstring says something of each option"
