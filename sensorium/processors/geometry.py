@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
-from sensorium.processors.resampling import Resample, SizeRule, pad_centred, resample, resized_size
+from sensorium.processors.resampling import Resample, SizeRule, luma, pad_centred, resample, resized_size
 
 _SIDE_LIMIT = 2**16  # a recipe comes from a file that may be broken: no model sees 65,536 pixels on a side
 
 
 @dataclass(frozen=True)
 class Resize:
-    """Resample a picture, antialiased wherever the mode has it.
+    """Resample a picture.
 
     Attributes:
         rule: how the new size follows from the old one; see `geometry.resized_size`.
@@ -27,6 +27,7 @@ class Resize:
         multiple: both sides are rounded up to a multiple of this many px.
         mode: the kernel.
         pillow: resample with Pillow, for recipes whose reference does.
+        antialias: widen the kernel where the picture shrinks, if the mode has it.
     """
 
     kind: ClassVar[str] = "resize"
@@ -35,6 +36,7 @@ class Resize:
     mode: Resample = "bilinear"
     multiple: int = 1
     pillow: bool = False
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         _check_sides(self, (*self.size, self.multiple))
@@ -43,7 +45,9 @@ class Resize:
         """Resample `(3, H, W)`, uint8 or float32; the dtype stays."""
         height, width = image.shape[1:]
         target = resized_size(height, width, rule=self.rule, size=self.size, multiple=self.multiple)
-        return image if target == (height, width) else resample(image, target, mode=self.mode, pillow=self.pillow)
+        if target == (height, width):
+            return image
+        return resample(image, target, mode=self.mode, pillow=self.pillow, antialias=self.antialias)
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
         """The size after this step where it is the same for all pictures, given the size before, or None."""
@@ -129,6 +133,23 @@ class FlipChannels:
 
 
 @dataclass(frozen=True)
+class ToGrey:
+    """Make R, G and B the luma (ITU-R BT.601) of a picture with colours; a grey one stays as it is, to the level."""
+
+    kind: ClassVar[str] = "to_grey"
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Turn `(3, H, W)` grey; in bytes the luma is rounded down, as the reference does it."""
+        if bool((image == image[:1]).all()):
+            return image
+        return luma(image.to(torch.float32)[None])[0].to(image.dtype).expand(3, -1, -1)
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The size stays."""
+        return size
+
+
+@dataclass(frozen=True)
 class ToFloat:
     """Leave bytes for float32 in [0, 255], for recipes that resize without rounding to grey levels."""
 
@@ -143,8 +164,10 @@ class ToFloat:
         return size
 
 
-Step = Resize | CenterCrop | CropToRatio | FlipChannels | ToFloat
-STEPS: dict[str, type[Step]] = {step.kind: step for step in (Resize, CenterCrop, CropToRatio, FlipChannels, ToFloat)}
+Step = Resize | CenterCrop | CropToRatio | FlipChannels | ToFloat | ToGrey
+STEPS: dict[str, type[Step]] = {
+    step.kind: step for step in (Resize, CenterCrop, CropToRatio, FlipChannels, ToFloat, ToGrey)
+}
 
 
 def _check_sides(step: Step, sides: tuple[int, ...]) -> None:

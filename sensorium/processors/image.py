@@ -46,7 +46,7 @@ class ImageProcessor:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.input_names = ("pixel_values",)
+        self.input_names = ("pixel_values", "pixel_mask") if recipe.pixel_mask else ("pixel_values",)
         self.timm_config = None
         self._reference: Any = None  # the Transformers processor that it was read from, and that runs if delegated
 
@@ -146,12 +146,14 @@ class ImageProcessor:
             dtype: of the result. The arithmetic itself is in float32.
 
         Returns:
-            The batch with `pixel_values` in `dtype`. A delegated processor's tensors are done already, and its
-            floating-point ones are only cast.
+            The batch with `pixel_values` in `dtype`, and `pixel_mask`, `(B, h, w)` int64, where the recipe has one. A
+            delegated processor's tensors are done already, and its floating-point ones are only cast.
         """
         if self.recipe is None:
             return {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.items()}
-        return {**batch, "pixel_values": self.recipe.finish(batch["pixel_values"]).to(dtype)}
+        pixels = batch["pixel_values"]
+        mask = {"pixel_mask": self.recipe.mask(pixels)} if self.recipe.pixel_mask else {}
+        return {**batch, "pixel_values": self.recipe.finish(pixels).to(dtype), **mask}
 
     def __call__(self, images: Any, *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Prepare one or more pictures as one batch on the CPU.
@@ -252,9 +254,13 @@ class ImageProcessor:
                 code="mixed-sizes",
             )
         height, width = (max(shape[axis] for shape in shapes) for axis in (1, 2))
-        done = [self.recipe.finish(one["pixel_values"][None]) for one in fitted]
-        padded = [F.pad(one, (0, width - one.shape[3], 0, height - one.shape[2])) for one in done]
-        return {"pixel_values": torch.cat(padded).to(dtype)}
+        done = [self.finish({"pixel_values": one["pixel_values"][None]}, dtype=dtype) for one in fitted]
+        return {
+            name: torch.cat(
+                [F.pad(one[name], (0, width - one[name].shape[-1], 0, height - one[name].shape[-2])) for one in done]
+            )
+            for name in done[0]
+        }
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.geometry import STEPS, Step
+from sensorium.processors.resampling import luma
 
 _OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "multiply": (Tensor.mul, Tensor.mul_),
@@ -55,16 +56,20 @@ class Recipe:
         pad_to: (height, width) in px that `finish` pads to, right and below, with zeros **after** the arithmetic.
         pad_batch: as `pad_to`, to the largest height and width in the batch; `finish` gets equal sizes and leaves it
             to who makes the batch.
+        pixel_mask: the model is told which pixels are the picture's and which are padding; see `mask`.
+        grey: after the arithmetic, pictures with colours become their luma, in three equal channels.
     """
 
     geometry: tuple[Step, ...] = ()
     arithmetic: tuple[Operation, ...] = ()
     pad_to: tuple[int, int] | None = None
     pad_batch: bool = False
+    pixel_mask: bool = False
+    grey: bool = False
     _constants: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:  # without the tensors kept for this process's devices
-        return Recipe, (self.geometry, self.arithmetic, self.pad_to, self.pad_batch)
+        return Recipe, (self.geometry, self.arithmetic, self.pad_to, self.pad_batch, self.pixel_mask, self.grey)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -117,9 +122,27 @@ class Recipe:
             owned = True
         if wide:
             view = view.view(*view.shape[:2], -1, 3).permute(0, 3, 1, 2)
+        if self.grey:
+            coloured = (view != view[:, :1]).flatten(1).any(dim=1).view(-1, 1, 1, 1)
+            view = torch.where(coloured, luma(view), view[:, :1]).expand_as(view)
         if self.pad_to is None:
             return view
         return F.pad(view, (0, self.pad_to[1] - view.shape[3], 0, self.pad_to[0] - view.shape[2]))
+
+    def mask(self, pixels: Tensor) -> Tensor:
+        """Which pixels of `finish`'s result are the picture's.
+
+        Args:
+            pixels: what `finish` takes.
+
+        Returns:
+            `(B, h, w)` int64 on the device of `pixels`: 1 for the picture, 0 for padding.
+        """
+        count, _, height, width = pixels.shape
+        ones = torch.ones((count, height, width), dtype=torch.int64, device=pixels.device)
+        if self.pad_to is None:
+            return ones
+        return F.pad(ones, (0, self.pad_to[1] - width, 0, self.pad_to[0] - height))
 
     def _constant(self, values: tuple[float, ...], device: torch.device, *, repeats: int) -> Tensor | float:
         """Per-channel values on the device: kept between calls in eager mode, in the graph when compiled."""
@@ -143,6 +166,8 @@ class Recipe:
             "arithmetic": [asdict(operation) for operation in self.arithmetic],
             "pad_to": self.pad_to,
             "pad_batch": self.pad_batch,
+            "pixel_mask": self.pixel_mask,
+            "grey": self.grey,
         }
 
     @classmethod
@@ -161,6 +186,8 @@ class Recipe:
                 arithmetic=tuple(Operation(**_tuples(operation)) for operation in data["arithmetic"]),
                 pad_to=None if pad_to is None else (int(pad_to[0]), int(pad_to[1])),
                 pad_batch=bool(data["pad_batch"]),
+                pixel_mask=bool(data.get("pixel_mask", False)),
+                grey=bool(data.get("grey", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -8,12 +8,13 @@ all: `Unread` is raised, and the processor itself runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 
 from sensorium.errors import CheckpointError
-from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, Resize, Step, ToFloat
+from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, Resize, Step, ToFloat, ToGrey
 from sensorium.processors.recipe import Operation, Recipe
 from sensorium.processors.resampling import Resample, SizeRule, torch_resamples
 
@@ -38,6 +39,8 @@ _STEPS = (
     "rescale_and_normalize",
     "resize",
 )
+_DETR = {"_preprocess", "pad", "preprocess", "resize"}
+_PAIRS = {"_prepare_images_structure", "_preprocess", "preprocess"}
 # These three sort segmentation maps from pictures, and leave the pictures as they are.
 _MAPS = {"preprocess", "_preprocess_image_like_inputs", "_preprocess"}
 
@@ -187,27 +190,68 @@ def _read_sapiens2(processor: Any) -> Recipe:
     return Recipe((*fitted, *_crop(processor)), _arithmetic(processor))
 
 
+def _read_detr(processor: Any) -> Recipe:
+    return _masked(processor, Recipe(_capped(processor), _arithmetic(processor)))
+
+
+def _read_yolos(processor: Any) -> Recipe:
+    resize, size = _capped(processor), processor.size
+    if processor.do_resize and size.shortest_edge and size.longest_edge:
+        resize = (_to(processor, "shortest-capped-16", size.shortest_edge, size.longest_edge),)
+    return _masked(processor, Recipe(resize, _arithmetic(processor)))
+
+
+def _read_rf_detr(processor: Any) -> Recipe:
+    # It rescales before it resizes, as DINOv3's does, and resizes without antialiasing.
+    in_floats = tuple(step for step in _read_dinov3(processor).geometry if isinstance(step, ToFloat))
+    resize = tuple(replace(step, antialias=False) for step in _capped(processor))
+    return _masked(processor, Recipe((*in_floats, *resize), _read_dinov3(processor).arithmetic))
+
+
+def _read_superpoint(processor: Any) -> Recipe:
+    grey = (ToGrey(),) if processor.do_grayscale else ()
+    arithmetic = (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
+    return Recipe((*grey, *_resize(processor)), arithmetic)
+
+
+def _read_superglue(processor: Any) -> Recipe:
+    # It takes pairs, and turns a pair grey if one of the two has colours; who joins them into one picture gets that.
+    if processor.do_grayscale and not processor.do_rescale:
+        raise Unread("grayscale without rescale, which rounds to grey levels pair by pair")
+    arithmetic = (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
+    return Recipe(_resize(processor), arithmetic, grey=bool(processor.do_grayscale))
+
+
 _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "BeitImageProcessor": (_read_unpadded, _MAPS),
+    "ConditionalDetrImageProcessor": (_read_detr, _DETR),
     "ConvNextImageProcessor": (_read_convnext, {"_preprocess", "resize"}),
     "DINOv3ViTImageProcessor": (_read_dinov3, {"_preprocess"}),
+    "DeformableDetrImageProcessor": (_read_detr, _DETR),
+    "DetrImageProcessor": (_read_detr, _DETR),
     "EfficientNetImageProcessor": (
         _read_efficientnet,
         {"_fuse_mean_std_and_rescale_factor", "_preprocess", "rescale"},
     ),
     "LevitImageProcessor": (_read_levit, {"resize"}),
+    "LightGlueImageProcessor": (_read_superglue, _PAIRS),
     "MobileNetV2ImageProcessor": (_read_unpadded, _MAPS),
     "MobileViTImageProcessor": (_read_mobilevit, _MAPS),
     "PPLCNetImageProcessor": (_read_pplcnet, {"_preprocess"}),
     "PerceiverImageProcessor": (_read_perceiver, {"_preprocess", "center_crop"}),
     "PoolFormerImageProcessor": (_read_poolformer, {"_preprocess", "resize"}),
+    "RTDetrImageProcessor": (_read_detr, _DETR),
+    "RfDetrImageProcessor": (_read_rf_detr, _DETR),
     "Sapiens2ImageProcessor": (_read_sapiens2, _MAPS),
     "SegformerImageProcessor": (_read_segformer, _MAPS),
+    "SuperGlueImageProcessor": (_read_superglue, _PAIRS),
+    "SuperPointImageProcessor": (_read_superpoint, {"_preprocess"}),
     "TextNetImageProcessor": (_read_textnet, {"_preprocess", "preprocess", "resize"}),
+    "YolosImageProcessor": (_read_yolos, _DETR),
 }
 
 
-def _resize(processor: Any) -> tuple[Step, ...]:
+def _resize(processor: Any) -> tuple[Resize, ...]:
     """TorchvisionBackend.resize."""
     if not processor.do_resize:
         return ()
@@ -221,6 +265,13 @@ def _resize(processor: Any) -> tuple[Step, ...]:
     if size.height and size.width:
         return (_to(processor, "exact", size.height, size.width),)
     raise Unread(f"size={dict(size)}")
+
+
+def _capped(processor: Any) -> tuple[Resize, ...]:
+    """The resize of DETR and its kin, which want both edges."""
+    if processor.do_resize and processor.size.shortest_edge and not processor.size.longest_edge:
+        raise Unread(f"size={dict(processor.size)}")
+    return _resize(processor)
 
 
 def _to(processor: Any, rule: SizeRule, height: int, width: int | None = None, *, multiple: int = 1) -> Resize:
@@ -271,3 +322,9 @@ def _padded(processor: Any, recipe: Recipe) -> Recipe:
     size = processor.pad_size
     pad_to = None if size is None else (int(size.height), int(size.width))
     return Recipe(recipe.geometry, recipe.arithmetic, pad_to=pad_to, pad_batch=pad_to is None)
+
+
+def _masked(processor: Any, recipe: Recipe) -> Recipe:
+    """The padding of DETR and its kin: it comes with a mask that tells it from the picture."""
+    padded = _padded(processor, recipe)
+    return replace(padded, pixel_mask=True) if processor.do_pad else padded

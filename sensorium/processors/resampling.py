@@ -13,7 +13,9 @@ from torchvision.transforms.v2 import functional as tvF
 
 from sensorium.errors import CheckpointError, InputError, LimitError
 
-SizeRule = Literal["exact", "shortest", "shortest-capped", "shortest-rounded", "within", "contain", "cover"]
+SizeRule = Literal[
+    "exact", "shortest", "shortest-capped", "shortest-capped-16", "shortest-rounded", "within", "contain", "cover"
+]
 Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 MAX_RESIZED_PIXELS = 100_000_000  # a 1x20,000 px picture with its shorter edge at 224 px would take 3 GB
@@ -34,8 +36,9 @@ def resized_size(height: int, width: int, *, rule: SizeRule, size: tuple[int, in
         width: of the picture, px.
         rule: `exact`: size is (height, width). `shortest`: the shorter edge becomes size[0], the longer is rounded
             down. `shortest-rounded`: the longer is rounded to the nearest. `shortest-capped`: the longer edge is at
-            most size[1]. `within`: as large as fits in size, rounded down. `contain` and `cover`: as large as fits
-            in, or as small as covers, size, rounded to the nearest.
+            most size[1]; with `-16`, both are rounded down to a multiple of 16. `within`: as large as fits in size,
+            rounded down. `contain` and `cover`: as large as fits in, or as small as covers, size, rounded to the
+            nearest.
         size: as the rule reads it, px.
         multiple: both sides are rounded up to a multiple of this.
 
@@ -73,6 +76,9 @@ def _by_rule(height: int, width: int, rule: SizeRule, size: tuple[int, int]) -> 
         return round(height * scale), round(width * scale)
     if rule == "shortest-capped":
         return _capped(height, width, edge=size[0], cap=size[1])
+    if rule == "shortest-capped-16":
+        new = _capped(height, width, edge=size[0], cap=size[1], keep_tall=False)
+        return new[0] // 16 * 16, new[1] // 16 * 16
     if rule == "within":
         scale = min(size[0] / height, size[1] / width)
         return int(height * scale), int(width * scale)
@@ -83,20 +89,20 @@ def _by_rule(height: int, width: int, rule: SizeRule, size: tuple[int, int]) -> 
     raise CheckpointError(f"expected one of {', '.join(get_args(SizeRule))} as the rule of a resize, got {rule!r}.")
 
 
-def _capped(height: int, width: int, *, edge: int, cap: int) -> tuple[int, int]:
+def _capped(height: int, width: int, *, edge: int, cap: int, keep_tall: bool = True) -> tuple[int, int]:
     short, long = float(min(height, width)), float(max(height, width))
     exact: float = edge
     if long / short * edge > cap:
         exact = cap * short / long
         edge = round(exact)
-    if min(height, width) == edge:
+    if min(height, width) == edge and (keep_tall or height <= width):
         return height, width
     if width < height:
         return int(exact * height / width), edge
     return edge, int(exact * width / height)
 
 
-def resample(image: Tensor, size: tuple[int, int], *, mode: Resample, pillow: bool) -> Tensor:
+def resample(image: Tensor, size: tuple[int, int], *, mode: Resample, pillow: bool, antialias: bool = True) -> Tensor:
     """Resample a picture to (height, width), antialiased; nearest is not.
 
     Args:
@@ -104,12 +110,13 @@ def resample(image: Tensor, size: tuple[int, int], *, mode: Resample, pillow: bo
         size: (height, width), px.
         mode: the kernel.
         pillow: use Pillow's, not torch's.
+        antialias: widen the kernel where the picture shrinks; Pillow always does.
     """
     if pillow:
         return _resample_pillow(image, size, mode)
     # torchvision decides per mode, version and machine whether bytes are resampled as bytes: what it does, the
     # reference does. One uint8 picture is never split over threads, so worker threads do not oversubscribe.
-    return tvF.resize_image(image, list(size), interpolation=_TORCH_MODES[mode], antialias=True)  # type: ignore[no-any-return]
+    return tvF.resize_image(image, list(size), interpolation=_TORCH_MODES[mode], antialias=antialias)  # type: ignore[no-any-return]
 
 
 def torch_resamples(mode: str) -> bool:
@@ -152,6 +159,12 @@ def pad_centred(image: Tensor, size: tuple[int, int], *, fill: tuple[int, int, i
     top, left = (height - old_height) // 2, (width - old_width) // 2
     canvas[:, top : top + old_height, left : left + old_width] = image
     return canvas
+
+
+def luma(pixels: Tensor) -> Tensor:
+    """`(B, 3, H, W)` float32 RGB as `(B, 1, H, W)` grey, by the weights of ITU-R BT.601 to four digits."""
+    red, green, blue = pixels.split(1, dim=1)
+    return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
 
 def to_numpy_hwc(image: Tensor) -> np.ndarray[Any, Any]:
