@@ -13,6 +13,7 @@ from sensorium.backbones.loading import load_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.errors import CheckpointError, MissingWeightsError, TaskMismatchError, UnsafeCheckpointError
 from sensorium.processors.image import ImageProcessor
+from sensorium.processors.text import TextProcessor
 from sensorium.tasks.heads import Composite
 
 
@@ -57,6 +58,24 @@ def load_processor(processor: Any, checkpoint: Checkpoint | None) -> ImageProces
     if isinstance(processor, Mapping):
         return ImageProcessor.from_timm(processor)
     return ImageProcessor.from_transformers(getattr(processor, "image_processor", processor))
+
+
+def load_text_processor(processor: Any, checkpoint: Checkpoint | None) -> TextProcessor:
+    """The tokenizer that the caller gave (a name, a folder, a loaded one), or else the checkpoint's own.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if processor is None and checkpoint is not None:
+        return TextProcessor.from_pretrained(checkpoint)
+    if isinstance(processor, TextProcessor):
+        return processor
+    if isinstance(processor, (str, Path)):
+        access = LoadOptions() if checkpoint is None else _same_access(checkpoint.options)
+        return TextProcessor.from_pretrained(processor, options=access)
+    if processor is None:
+        raise CheckpointError("a loaded model needs its tokenizer; pass processor=… (a name, a folder or a loaded one)")
+    return TextProcessor.from_transformers(processor)
 
 
 def describe_module(model: nn.Module) -> Checkpoint:
