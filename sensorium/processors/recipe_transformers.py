@@ -215,9 +215,9 @@ def _read_superpoint(processor: Any) -> Recipe:
 
 
 def _read_superglue(processor: Any) -> Recipe:
-    # It takes pairs, and turns a pair grey if one of the two has colours; who joins them into one picture gets that.
+    # It takes pairs, and does to each of the two what it would do to it alone.
     if processor.do_grayscale and not processor.do_rescale:
-        raise Unread("grayscale without rescale, which rounds to grey levels pair by pair")
+        raise Unread("grayscale without rescale, which rounds to grey levels")
     arithmetic = (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
     return Recipe(_resize(processor), arithmetic, grey=bool(processor.do_grayscale))
 

@@ -1,0 +1,162 @@
+"""Points of a picture with their scores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.results.drawing import Colour, colour, draw_tag, text_size, to_rgb
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Keypoints:
+    """Points of a picture: of interest, or named ones such as joints.
+
+    Attributes:
+        xy: `(N, 2)` float32, px of the original picture.
+        scores: `(N,)` float32 in [0, 1].
+        labels: `(N,)` str, the points' names, or None where they have none.
+        descriptors: `(N, D)` float32 of length 1, what the surroundings of each point look like, or None.
+        index: the position of the input among the call's inputs.
+    """
+
+    __slots__ = ("descriptors", "index", "labels", "scores", "xy")
+
+    def __init__(
+        self,
+        xy: Any,
+        scores: Any,
+        labels: Sequence[str] | NDArray[np.str_] | None = None,
+        descriptors: Any = None,
+        *,
+        index: int = 0,
+    ) -> None:
+        """Checks that all agree in length, and copies the arrays.
+
+        Raises:
+            ValueError: an array of another shape; the message gives the shapes.
+        """
+        self.xy: NDArray[np.float32] = np.array(xy, dtype=np.float32)
+        self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
+        self.labels: NDArray[np.str_] | None = None if labels is None else np.array(labels, dtype=np.str_)
+        self.descriptors: NDArray[np.float32] | None = None
+        if descriptors is not None:
+            self.descriptors = np.array(descriptors, dtype=np.float32)
+        self.index = index
+        if self.xy.size == 0:
+            self.xy = self.xy.reshape(0, 2)
+        if self.xy.ndim != 2 or self.xy.shape[1] != 2:
+            raise ValueError(f"xy is (N, 2), got the shape {self.xy.shape}")
+        count = len(self.xy)
+        if self.scores.shape != (count,) or (self.labels is not None and self.labels.shape != (count,)):
+            named = "" if self.labels is None else f" and labels {self.labels.shape}"
+            raise ValueError(f"{count} points came with scores {self.scores.shape}{named}; expected ({count},)")
+        if self.descriptors is not None and (self.descriptors.ndim != 2 or len(self.descriptors) != count):
+            raise ValueError(f"{count} points came with descriptors {self.descriptors.shape}; expected ({count}, D)")
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any]) -> Keypoints: ...
+    def __getitem__(self, key: Any) -> Any:
+        """A dict for an integer; the `Keypoints` left by a slice, a boolean mask or an index array."""
+        if isinstance(key, (int, np.integer)):
+            row: dict[str, Any] = {"x": float(self.xy[key, 0]), "y": float(self.xy[key, 1])}
+            row["score"] = float(self.scores[key])
+            return row if self.labels is None else {**row, "label": str(self.labels[key])}
+        kept = (None if each is None else each[key] for each in (self.labels, self.descriptors))
+        return Keypoints(self.xy[key], self.scores[key], *kept, index=self.index)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Keypoints):
+            return self.to_dict() == other.to_dict() and np.array_equal(
+                np.zeros(0) if self.descriptors is None else self.descriptors,
+                np.zeros(0) if other.descriptors is None else other.descriptors,
+            )
+        return self.to_dict() == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def __repr__(self) -> str:
+        shown = [f"({x:.1f}, {y:.1f}): {score:.3g}" for (x, y), score in zip(self.xy[:3], self.scores[:3], strict=True)]
+        if self.labels is not None:
+            shown = [f"{str(label)[:60]!r} {each}" for label, each in zip(self.labels[:3], shown, strict=True)]
+        more = ", …" if len(self) > 3 else ""
+        wide = "" if self.descriptors is None else f", descriptors={self.descriptors.shape}"
+        return f"Keypoints({len(self)} points: {', '.join(shown)}{more}{wide}, index={self.index})"
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """`[{"x": float, "y": float, "score": float}, …]` in px, with a `"label"` where the points have names.
+
+        Descriptors are left out: they would be most of the text. `save` keeps them in an `.npz`.
+        """
+        return [self[i] for i in range(len(self))]
+
+    def plot(self, image: Any, *, tags: bool = True) -> Image.Image:
+        """Draws the points as dots: coloured by score from blue to red, or by label.
+
+        Args:
+            image: the picture that they were found in: a PIL image, or an `(H, W)` or `(H, W, 3)` uint8 array.
+            tags: write the labels, where there are some.
+
+        Returns:
+            An RGB picture of the size of `image`.
+        """
+        from PIL import ImageDraw
+
+        picture = to_rgb(image)
+        draw, radius = ImageDraw.Draw(picture), max(2.0, max(picture.size) / 260)
+        best = float(self.scores.max(initial=0.0)) or 1.0
+        for i in np.argsort(self.scores, kind="stable"):  # the best ones lie on top
+            x, y = (float(value) for value in self.xy[i])
+            fill = heat(float(self.scores[i]) / best) if self.labels is None else colour(_first(self.labels, i))
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=(255, 255, 255))
+        for i in range(len(self)) if tags and self.labels is not None else ():
+            place = (float(self.xy[i, 0]) + radius + 1, float(self.xy[i, 1]) - radius)
+            tag = f"{self.labels[i]} {self.scores[i]:.2f}"  # type: ignore[index]  # the loop is empty without labels
+            draw_tag(draw, place, tag, colour(_first(self.labels, i)), size_px=text_size(picture))
+        return picture
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_dict()` as `.json`, or all arrays as an uncompressed `.npz`.
+
+        Raises:
+            ValueError: the path ends in neither.
+        """
+        suffix = Path(path).suffix
+        if suffix == ".json":
+            Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        elif suffix == ".npz":
+            arrays = {name: getattr(self, name) for name in ("xy", "scores", "labels", "descriptors")}
+            np.savez(path, allow_pickle=False, **{name: each for name, each in arrays.items() if each is not None})
+        else:
+            raise ValueError(f"keypoints are saved as .json or .npz, got {Path(path).name!r}")
+
+
+def heat(share: float) -> Colour:
+    """A colour for a score: blue for 0, over yellow, to red for 1."""
+    stops = np.array([(40, 110, 220), (250, 210, 40), (220, 30, 40)], dtype=np.float64)
+    place = min(max(share, 0.0), 1.0) * 2
+    left = min(int(place), 1)
+    mixed = stops[left] + (stops[left + 1] - stops[left]) * (place - left)
+    red, green, blue = (round(float(value)) for value in mixed)
+    return red, green, blue
+
+
+def _first(labels: Any, i: Any) -> int:
+    """The number of a label among the different ones, so that equal labels share a colour."""
+    return int(np.flatnonzero(np.asarray(labels) == labels[i])[0])

@@ -1,0 +1,131 @@
+"""Pairs of points that show the same place in two pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.results.drawing import to_rgb
+from sensorium.results.keypoints import heat
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Matches:
+    """Points of one picture and the points of another that show the same, best first.
+
+    Attributes:
+        xy0: `(M, 2)` float32, px of the first picture.
+        xy1: `(M, 2)` float32, px of the second picture; row i goes with row i of `xy0`.
+        scores: `(M,)` float32 in [0, 1].
+        index: the position of the pair among the call's inputs.
+    """
+
+    __slots__ = ("index", "scores", "xy0", "xy1")
+
+    def __init__(self, xy0: Any, xy1: Any, scores: Any, *, index: int = 0) -> None:
+        """Checks that the three agree in length, and copies the arrays.
+
+        Raises:
+            ValueError: an array of another shape; the message gives the shapes.
+        """
+        self.xy0: NDArray[np.float32] = np.array(xy0, dtype=np.float32)
+        self.xy1: NDArray[np.float32] = np.array(xy1, dtype=np.float32)
+        self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
+        self.index = index
+        if self.scores.size == self.xy0.size == self.xy1.size == 0:
+            self.xy0, self.xy1, self.scores = (
+                np.zeros((0, 2), np.float32),
+                np.zeros((0, 2), np.float32),
+                self.scores.reshape(0),
+            )
+        count = self.scores.shape[0] if self.scores.ndim == 1 else -1
+        if not self.xy0.shape == self.xy1.shape == (count, 2):
+            shapes = f"{self.xy0.shape}, {self.xy1.shape} and {self.scores.shape}"
+            raise ValueError(f"xy0, xy1 and scores are (M, 2), (M, 2) and (M,), got the shapes {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any]) -> Matches: ...
+    def __getitem__(self, key: Any) -> Any:
+        """A dict for an integer; the `Matches` left by a slice, a boolean mask or an index array."""
+        if isinstance(key, (int, np.integer)):
+            ends = [{"x": float(xy[key, 0]), "y": float(xy[key, 1])} for xy in (self.xy0, self.xy1)]
+            return {"keypoint_image_0": ends[0], "keypoint_image_1": ends[1], "score": float(self.scores[key])}
+        return Matches(self.xy0[key], self.xy1[key], self.scores[key], index=self.index)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (Matches, list)):
+            return self.to_dict() == (other.to_dict() if isinstance(other, Matches) else other)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def __repr__(self) -> str:
+        rows = [
+            f"({a[0]:.1f}, {a[1]:.1f}) – ({b[0]:.1f}, {b[1]:.1f}): {score:.3g}"
+            for a, b, score in zip(self.xy0[:3], self.xy1[:3], self.scores[:3], strict=True)
+        ]
+        more = ", …" if len(self) > 3 else ""
+        return f"Matches({len(self)} pairs: {', '.join(rows)}{more}, index={self.index})"
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """`[{"keypoint_image_0": {"x", "y"}, "keypoint_image_1": {"x", "y"}, "score"}, …]`, floats, best first."""
+        return [self[i] for i in range(len(self))]
+
+    def plot(self, image0: Any, image1: Any, *, most: int | None = None) -> Image.Image:
+        """Draws both pictures side by side and a line for each match, red for the surest, blue for the least sure.
+
+        Args:
+            image0: the first picture: a PIL image, or an `(H, W)` or `(H, W, 3)` uint8 array.
+            image1: the second one.
+            most: how many matches to draw, best first; None for all.
+
+        Returns:
+            An RGB picture, as wide as both and as high as the higher one.
+        """
+        from PIL import Image, ImageDraw
+
+        left, right = to_rgb(image0), to_rgb(image1)
+        canvas = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), (24, 24, 28))
+        canvas.paste(left, (0, 0))
+        canvas.paste(right, (left.width, 0))
+        draw, radius = ImageDraw.Draw(canvas), max(2.0, max(canvas.size) / 400)
+        width = max(1, round(max(canvas.size) / 800))
+        best = float(self.scores.max(initial=0.0)) or 1.0
+        order = np.argsort(-self.scores, kind="stable")[:most]
+        for i in order[::-1]:  # the surest ones lie on top
+            (x0, y0), (x1, y1) = self.xy0[i].tolist(), self.xy1[i].tolist()
+            ends, fill = ((x0, y0), (x1 + left.width, y1)), heat(float(self.scores[i]) / best)
+            draw.line(ends, fill=fill, width=width)
+            for x, y in ends:
+                draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=(255, 255, 255))
+        return canvas
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_dict()` as `.json`, or all arrays as an uncompressed `.npz`.
+
+        Raises:
+            ValueError: the path ends in neither.
+        """
+        suffix = Path(path).suffix
+        if suffix == ".json":
+            Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        elif suffix == ".npz":
+            np.savez(path, allow_pickle=False, xy0=self.xy0, xy1=self.xy1, scores=self.scores)
+        else:
+            raise ValueError(f"matches are saved as .json or .npz, got {Path(path).name!r}")
