@@ -17,9 +17,10 @@ class ImageTask(Task):
     """One picture, one unit: decoded and fitted on a thread, rescaled and normalised with the model's own pass."""
 
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
-        """Decodes the picture and brings it to the size that the model takes."""
-        fitted = self.processor.fit(load_image(raw, limits=self.limits))
-        return [Unit({name: _channels_last(tensor) for name, tensor in fitted.items()})]
+        """Decodes the picture and brings it to the size that the model takes; `meta` is (height, width) before."""
+        image = load_image(raw, limits=self.limits)
+        fitted = {name: _channels_last(tensor) for name, tensor in self.processor.fit(image).items()}
+        return [Unit(fitted, meta=tuple(image.shape[1:]))]
 
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
         """Runs `compute` in one call."""
