@@ -16,6 +16,7 @@ class Contract:
         inputs: makes at least four good raw inputs, of several sizes.
         bad: raw inputs that must each be an `InputError`.
         options: sets of options to try; the empty one is always tried.
+        close: compares two `to_dict()`, instead of number by number; for results that rounding may move by a pixel.
         tolerance: how far a result may move with its neighbours in the batch: float32 rounding.
     """
 
@@ -24,3 +25,4 @@ class Contract:
     bad: Sequence[Any]
     options: Sequence[dict[str, Any]] = field(default_factory=tuple)
     tolerance: float = 1e-5
+    close: Callable[[Any, Any, float], None] | None = None

@@ -7,7 +7,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from sensorium.errors import OptionError, UnknownNameError
 from sensorium.processors.media import MediaLimits, is_batch, split_batch
 from sensorium.processors.padding import Padding
 from sensorium.tasks import class_name, task_files
+
+if TYPE_CHECKING:
+    from sensorium.tasks.heads import Head
 
 Batch = dict[str, Tensor]
 Fit = Literal["native", "possible"] | None
@@ -84,6 +87,7 @@ class Task(ABC):
             given, a raw input is that input itself, else a mapping with these keys.
         options: the class of its options.
         default: the checkpoint that serves it where none is named, pinned to a revision; None if there is none.
+        head: what `build_head` puts on a bare backbone for this task; None where it has no such head.
         limits: what its inputs may cost; set by the pipeline.
         padded: the tensors of a unit whose last axis may differ from its neighbours' in a batch, and how they are
             filled up. The model must be told what is filling, so that neighbours never change a result.
@@ -95,6 +99,7 @@ class Task(ABC):
     optional_inputs: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[type[Options]] = Options
     default: ClassVar[str | None] = None
+    head: ClassVar[type[Head] | None] = None
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor

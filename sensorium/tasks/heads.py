@@ -6,10 +6,11 @@ import copy
 import json
 import os
 import tempfile
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,8 @@ from sensorium.backbones import AutoBackbone, Backbone
 from sensorium.backbones.base import unique_state
 from sensorium.backbones.loading import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
-from sensorium.errors import CheckpointError, MissingWeightsError, OptionError
+from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
+from sensorium.tasks.base import get_task, task_names
 
 ProblemType = Literal["single_label_classification", "multi_label_classification"]
 FORMAT = 1  # of the "sensorium" part of config.json; a reader refuses a higher one
@@ -40,25 +42,135 @@ class HeadOutput:
     """What a composite gives for a batch.
 
     Attributes:
-        logits: `(B, num_labels)`.
+        logits: whatever the head's task takes; `(B, num_labels)` for a classifier.
     """
 
     logits: Tensor
 
 
-class LinearClassifier(nn.Module):
+class Head(nn.Module):
+    """What turns a backbone's features into the logits of a task; `Task.head` says which class a task has.
+
+    Attributes:
+        kind: its name in `config.json`.
+    """
+
+    kind: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, backbone: Backbone, labels: Sequence[str], **options: Any) -> Self:
+        """A head with fresh weights; `build_head`'s further arguments are the options.
+
+        Raises:
+            OptionError: an option with a value that it cannot have.
+            MissingWeightsError: the backbone cannot give the features that this head needs.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Mapping[str, Any], backbone: Backbone) -> Self:
+        """The head that a composite's `config.json` describes; its weights are copied into it afterwards.
+
+        Raises:
+            CheckpointError: the entries are not this head's.
+        """
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """What `from_config` needs, JSON only; kept in the config under `sensorium.head`."""
+
+    def entries(self) -> dict[str, Any]:
+        """Further entries for the top level of `config.json`."""
+        return {}
+
+    @abstractmethod
+    def extract(self, backbone: Backbone, pixel_values: Tensor) -> Any:
+        """The features of `(B, 3, H, W)` pictures that `forward` takes; with a frozen backbone they can be kept."""
+
+    @abstractmethod
+    def forward(self, features: Any, **inputs: Tensor) -> Tensor:
+        """Logits.
+
+        Args:
+            features: what `extract` gave.
+            **inputs: what else the head takes.
+        """
+
+
+class LinearClassifier(Head):
     """Pooled features to logits by one linear layer, after dropout in training."""
 
-    def __init__(self, in_features: int, num_labels: int, *, dropout: float = 0.0) -> None:
+    kind = "linear"
+
+    def __init__(
+        self,
+        in_features: int,
+        num_labels: int,
+        *,
+        dropout: float = 0.0,
+        problem_type: ProblemType = "single_label_classification",
+    ) -> None:
         super().__init__()
+        self.problem_type = problem_type
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(in_features, num_labels)
         nn.init.trunc_normal_(self.linear.weight, std=0.02)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    @classmethod
+    def build(
+        cls,
+        backbone: Backbone,
+        labels: Sequence[str],
+        *,
+        problem_type: ProblemType = "single_label_classification",
+        dropout: float = 0.0,
+        **options: Any,
+    ) -> Self:
+        """A classifier.
+
+        Args:
+            backbone: its pooled features are classified.
+            labels: one name for each class.
+            problem_type: whether exactly one label holds, or any number of them.
+            dropout: share of the pooled features dropped in training, in [0, 1).
+            **options: none.
+        """
+        if options:
+            raise UnknownNameError("option of a linear head", next(iter(options)), ["problem_type", "dropout"])
+        if problem_type not in get_args(ProblemType):
+            raise OptionError(f"problem_type must be one of {get_args(ProblemType)}; got {problem_type!r}.")
+        if not backbone.num_features:
+            raise MissingWeightsError("this backbone's checkpoint gives no pooled features, which a classifier needs.")
+        return cls(backbone.num_features, len(labels), dropout=dropout, problem_type=problem_type)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], backbone: Backbone) -> Self:
+        """The classifier of a composite's config."""
+        if config.get("problem_type") not in get_args(ProblemType):
+            raise CheckpointError(
+                f"problem_type should be one of {get_args(ProblemType)}; got {config.get('problem_type')!r}."
+            )
+        dropout = config["sensorium"]["head"].get("dropout", 0.0)
+        labels = len(config["id2label"])
+        return cls(backbone.num_features, labels, dropout=dropout, problem_type=config["problem_type"])
+
+    def spec(self) -> dict[str, Any]:
+        """Its width and dropout."""
+        return {"in_features": self.linear.in_features, "dropout": self.dropout.p}
+
+    def entries(self) -> dict[str, Any]:
+        """The problem type, as Transformers has it."""
+        return {"problem_type": self.problem_type}
+
+    def extract(self, backbone: Backbone, pixel_values: Tensor) -> Tensor:
+        """The pooled features, `(B, in_features)`."""
+        return backbone.pool(pixel_values)
+
+    def forward(self, features: Tensor, **inputs: Tensor) -> Tensor:
         """`(B, in_features)` to `(B, num_labels)` logits."""
-        logits: Tensor = self.linear(self.dropout(pooled))
+        logits: Tensor = self.linear(self.dropout(features))
         return logits
 
 
@@ -66,12 +178,12 @@ class Composite(nn.Module):
     """A backbone with a head; `build_head` makes one, `from_pretrained` loads one.
 
     Attributes:
-        backbone: gives the pooled features.
+        backbone: gives the features.
         head: turns them into logits.
         config: what `config.json` holds, JSON only.
     """
 
-    def __init__(self, backbone: Backbone, head: LinearClassifier, *, config: dict[str, Any]) -> None:
+    def __init__(self, backbone: Backbone, head: Head, *, config: dict[str, Any]) -> None:
         super().__init__()
         self.backbone, self.head, self.config = backbone, head, config
 
@@ -86,14 +198,24 @@ class Composite(nn.Module):
         return len(self.config["id2label"])
 
     @property
-    def problem_type(self) -> ProblemType:
-        """Whether one label holds (softmax) or any number of them (sigmoid)."""
-        problem_type: ProblemType = self.config["problem_type"]
+    def task(self) -> str:
+        """The task that it was built for."""
+        return str(self.config["sensorium"]["task"])
+
+    @property
+    def problem_type(self) -> ProblemType | None:
+        """Whether one label holds (softmax) or any number of them (sigmoid); None where it does not classify."""
+        problem_type: ProblemType | None = self.config.get("problem_type")
         return problem_type
 
-    def forward(self, pixel_values: Tensor) -> HeadOutput:
-        """Logits `(B, num_labels)` for `(B, 3, H, W)` pictures that the composite's processor has prepared."""
-        return HeadOutput(logits=self.head(self.backbone.pool(pixel_values)))
+    def forward(self, pixel_values: Tensor, **inputs: Tensor) -> HeadOutput:
+        """The head's logits for `(B, 3, H, W)` pictures that the composite's processor has prepared.
+
+        Args:
+            pixel_values: the pictures.
+            **inputs: what else the head takes.
+        """
+        return HeadOutput(self.head(self.head.extract(self.backbone, pixel_values), **inputs))
 
     def save_pretrained(
         self, folder: str | os.PathLike[str], processor: Savable | None = None, *, dtype: torch.dtype | None = None
@@ -143,9 +265,14 @@ class Composite(nn.Module):
             if getattr(checkpoint.options, option) is not None:
                 raise OptionError(f"{option} is for Transformers checkpoints; {checkpoint.name!r} is a composite.")
         config = copy.deepcopy(checkpoint.config)
-        backbone_spec, head_spec = _check_config(config, of=checkpoint.name)
-        backbone = AutoBackbone.from_config(backbone_spec)
-        head = LinearClassifier(backbone.num_features, len(config["id2label"]), dropout=head_spec.get("dropout", 0.0))
+        head_class = _check_config(config, of=checkpoint.name)
+        backbone = AutoBackbone.from_config(config["sensorium"]["backbone"])
+        try:
+            head = head_class.from_config(config, backbone)
+        except (CheckpointError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{checkpoint.name!r}: the {head_class.kind} head cannot be built: {error}"
+            ) from error
         composite = cls(backbone, head, config=config)
         stored: dict[str, Tensor] = {}
         for path in checkpoint.weights():
@@ -156,50 +283,48 @@ class Composite(nn.Module):
 
 
 def build_head(
-    backbone: Backbone,
-    labels: Sequence[str],
-    *,
-    problem_type: ProblemType = "single_label_classification",
-    dropout: float = 0.0,
+    backbone: Backbone, labels: Sequence[str], *, task: str = "image-classification", **options: Any
 ) -> Composite:
-    """Complete a bare backbone by a linear classifier with fresh weights.
+    """Complete a bare backbone by a head with fresh weights.
 
     Args:
-        backbone: its pooled features are classified.
+        backbone: gives the features.
         labels: one name for each class, in the order of the logits.
-        problem_type: whether exactly one label holds, or any number of them.
-        dropout: share of the pooled features dropped in training, in [0, 1).
+        task: the task that the composite is for; its page tells of its head.
+        **options: the head's own; for a classifier `problem_type` ("single_label_classification" or
+            "multi_label_classification") and `dropout`, the share of the features dropped in training.
 
     Raises:
-        OptionError: no labels, a label twice, or a problem type that does not exist.
-        MissingWeightsError: the backbone's checkpoint cannot give pooled features.
+        OptionError: no labels, a label twice, a task that has no head, or a value that an option cannot have.
+        UnknownNameError: no such task, or no such option of its head.
+        MissingWeightsError: the backbone's checkpoint cannot give the features that the head needs.
     """
     if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
         raise OptionError(f"labels must be a sequence of different names, at least one; got {labels!r:.200}.")
-    if problem_type not in get_args(ProblemType):
-        raise OptionError(f"problem_type must be one of {get_args(ProblemType)}; got {problem_type!r}.")
-    if not backbone.num_features:
-        raise MissingWeightsError("this backbone's checkpoint gives no pooled features, which a classifier needs.")
+    head_class = get_task(task).head
+    if head_class is None:
+        with_heads = [name for name in task_names() if get_task(name).head is not None]
+        raise OptionError(f"{task} has no head for bare backbones; these have: {', '.join(with_heads)}.")
+    head = head_class.build(backbone, labels, **options)
     config = {
         "architectures": ["Composite"],
         "sensorium": {
             "format": FORMAT,
-            "task": "image-classification",
+            "task": task,
             "backbone": backbone.spec,
-            "head": {"type": "linear", "in_features": backbone.num_features, "dropout": dropout},
+            "head": {"type": head.kind, **head.spec()},
         },
-        "pipeline_tag": "image-classification",
-        "problem_type": problem_type,
+        "pipeline_tag": task,
+        **head.entries(),
         "num_labels": len(labels),
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
     }
-    head = LinearClassifier(backbone.num_features, len(labels), dropout=dropout)
     return Composite(backbone, head, config=config)
 
 
-def _check_config(config: Mapping[str, Any], *, of: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The specs of backbone and head in a composite's config."""
+def _check_config(config: Mapping[str, Any], *, of: str) -> type[Head]:
+    """The class of the head that a composite's config describes."""
     ours = config.get("sensorium")
     if not isinstance(ours, dict) or not isinstance(ours.get("backbone"), dict):
         raise CheckpointError(
@@ -211,17 +336,18 @@ def _check_config(config: Mapping[str, Any], *, of: str) -> tuple[dict[str, Any]
             f"{of!r} is a composite of format {ours.get('format')!r}; this version of sensorium reads {FORMAT}. "
             "Update sensorium."
         )
-    head = ours.get("head")
-    if not isinstance(head, dict) or head.get("type") != "linear":
-        raise CheckpointError(f"{of!r}: expected a head of type 'linear', got {head!r:.200}.")
+    task, head = ours.get("task"), ours.get("head")
+    head_class = get_task(task).head if task in task_names() else None
+    if head_class is None:
+        raise CheckpointError(
+            f"{of!r} is a composite for {task!r:.200}, which this version of sensorium has no head for."
+        )
+    if not isinstance(head, dict) or head.get("type") != head_class.kind:
+        raise CheckpointError(f"{of!r}: expected a head of type {head_class.kind!r}, got {head!r:.200}.")
     labels = config.get("id2label")
     if not isinstance(labels, dict) or sorted(labels) != sorted(map(str, range(len(labels)))) or not labels:
         raise CheckpointError(f"{of!r}: id2label should map '0', '1', … to names; got {labels!r:.200}.")
-    if config.get("problem_type") not in get_args(ProblemType):
-        raise CheckpointError(
-            f"{of!r}: problem_type should be one of {get_args(ProblemType)}; got {config.get('problem_type')!r}."
-        )
-    return ours["backbone"], head
+    return head_class
 
 
 def _sync(path: Path) -> None:

@@ -12,7 +12,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Fit, Options
-from sensorium.tasks.heads import Composite
+from sensorium.tasks.heads import Composite, LinearClassifier
 from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
@@ -48,6 +48,7 @@ class ImageClassification(ImageTask):
     summary = "which of its labels a picture shows"
     options = ImageClassificationOptions
     default = "google/vit-base-patch16-224@3f49326"
+    head = LinearClassifier
 
     def __init__(self, model: nn.Module, processor: Any, *, labels: Sequence[str] | None = None) -> None:
         super().__init__(model, processor)

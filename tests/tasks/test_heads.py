@@ -17,6 +17,7 @@ from sensorium.errors import CheckpointError, MissingWeightsError, OptionError
 from sensorium.tasks.heads import Composite, LinearClassifier, build_head
 
 LABELS = ["cat", "dog", "Füchse"]
+CLASSIFIER = {"format": 1, "task": "image-classification", "backbone": {}}
 SWIN = tf.SwinConfig(image_size=64, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4, num_labels=5)
 RESNET = tf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
 BACKBONES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -142,7 +143,8 @@ def test_weights_are_checked_strictly(change: str, tmp_path: Path) -> None:
         ("problem_type", "guess", "problem_type"),
         ("sensorium", {"format": 1}, "no composite"),
         ("sensorium", {"format": 2, "backbone": {}, "head": {"type": "linear"}}, "Update sensorium"),
-        ("sensorium", {"format": 1, "backbone": {}, "head": {"type": "quadratic"}}, "'linear'"),
+        ("sensorium", {**CLASSIFIER, "head": {"type": "quadratic"}}, "'linear'"),
+        ("sensorium", {**CLASSIFIER, "task": "image-telepathy"}, "no head for"),
     ],
 )
 def test_a_broken_config_is_refused(key: str, value: Any, told: str, tmp_path: Path) -> None:
