@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
     from sensorium.processors.image import ImageProcessor
     from sensorium.processors.media import MediaLimits
-    from sensorium.results import Answers, Embedding, Labels, similarity
+    from sensorium.results import Answers, Detections, Embedding, Labels, similarity
     from sensorium.tasks.base import Options, Task, Unit, register_task
     from sensorium.tasks.heads import Composite, build_head
 
@@ -42,6 +42,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointNotFoundError",
     "Composite",
+    "Detections",
     "DownloadError",
     "Embedding",
     "ImageProcessor",
@@ -70,6 +71,7 @@ _HOMES = {
     "AutoBackbone": "backbones",
     "Backbone": "backbones",
     "Composite": "tasks.heads",
+    "Detections": "results",
     "Embedding": "results",
     "ImageProcessor": "processors.image",
     "Labels": "results",

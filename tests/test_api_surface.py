@@ -15,6 +15,7 @@ PUBLIC = {
     "CheckpointError",
     "CheckpointNotFoundError",
     "Composite",
+    "Detections",
     "DownloadError",
     "Embedding",
     "ImageProcessor",

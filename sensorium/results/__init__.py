@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sensorium.results.answers import Answers
 from sensorium.results.base import Result
+from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
 from sensorium.results.labels import Labels
 
-__all__ = ["Answers", "Embedding", "Labels", "Result", "similarity"]
+__all__ = ["Answers", "Detections", "Embedding", "Labels", "Result", "similarity"]

@@ -1,0 +1,126 @@
+"""Objects found in a picture: boxes, classes and scores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.results.drawing import colour, draw_tag, line_width, text_size, to_rgb
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+class Detections:
+    """Objects found in a picture, in the order in which the model gives them.
+
+    The arrays keep fractions of a pixel. The dicts have Transformers' schema, in which a box's sides are whole numbers,
+    cut off towards 0.
+
+    Attributes:
+        xyxy: `(N, 4)` float32, left, top, right and bottom side of each box, px of the original picture; a box may
+            reach beyond the picture, as the model has it.
+        scores: `(N,)` float32 in [0, 1].
+        labels: `(N,)` str, class names.
+        ids: `(N,)` int64, the classes' positions in the checkpoint's `id2label`.
+        index: the position of the input among the call's inputs.
+    """
+
+    __slots__ = ("ids", "index", "labels", "scores", "xyxy")
+
+    def __init__(self, xyxy: Any, scores: Any, labels: Sequence[str], ids: Any = None, *, index: int = 0) -> None:
+        """Checks that the four agree in length; `ids` are -1 where they are not given.
+
+        Raises:
+            ValueError: a shape is not as described above, or the lengths differ.
+        """
+        self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
+        boxes = np.array(xyxy, dtype=np.float32)
+        self.xyxy: NDArray[np.float32] = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+        self.labels: NDArray[np.str_] = np.array(labels, dtype=np.str_)
+        self.ids: NDArray[np.int64] = np.full(self.scores.shape, -1) if ids is None else np.array(ids, dtype=np.int64)
+        self.index = index
+        count = len(self.xyxy)
+        if self.xyxy.shape != (count, 4) or {self.scores.shape, self.labels.shape, self.ids.shape} != {(count,)}:
+            found = ", ".join(str(each.shape) for each in (self.xyxy, self.scores, self.labels, self.ids))
+            raise ValueError(f"xyxy is (N, 4), scores, labels and ids are (N,), got the shapes {found}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any]) -> Detections: ...
+    def __getitem__(self, key: Any) -> Any:
+        """A dict for an integer; the `Detections` left by a slice, a boolean mask or an index array."""
+        if isinstance(key, (int, np.integer)):
+            box = dict(zip(SIDES, np.trunc(self.xyxy[key]).astype(int).tolist(), strict=True))
+            return {"score": float(self.scores[key]), "label": str(self.labels[key]), "box": box}
+        labels = self.labels[key].tolist()
+        return Detections(self.xyxy[key], self.scores[key], labels, self.ids[key], index=self.index)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.to_dict())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Detections):
+            pairs = ((self.xyxy, other.xyxy), (self.scores, other.scores), (self.labels, other.labels))
+            return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+        return self.to_dict() == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def __repr__(self) -> str:
+        most = 8
+        pairs = zip(self.labels[:most].tolist(), self.scores[:most].tolist(), strict=True)
+        shown = [f"{label} {score:.3f}" for label, score in pairs]
+        shown += [f"and {len(self) - most} more"] if len(self) > most else []
+        return f"Detections([{', '.join(shown)}], index={self.index})"
+
+    @property
+    def area(self) -> NDArray[np.float32]:
+        """`(N,)` float32, the boxes' areas in px²; 0 for one that is turned inside out."""
+        width, height = (self.xyxy[:, 2:] - self.xyxy[:, :2]).clip(min=0).T
+        return np.asarray(width * height, dtype=np.float32)
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """`[{"score": float, "label": str, "box": {"xmin": int, "ymin": int, "xmax": int, "ymax": int}}, …]`."""
+        return [self[i] for i in range(len(self))]
+
+    def plot(self, image: Any) -> Image.Image:
+        """Draws the boxes with their labels and scores into a copy of the picture.
+
+        Args:
+            image: the picture that they were found in, as PIL has it, or an `(H, W, 3)` uint8 array.
+
+        Returns:
+            An RGB picture of the same size; each class has a colour of its own, and the best are drawn last.
+        """
+        from PIL import ImageDraw
+
+        picture = to_rgb(image)
+        draw, width, size_px = ImageDraw.Draw(picture), line_width(picture), text_size(picture)
+        numbers = self.ids if (self.ids >= 0).all() else np.unique(self.labels, return_inverse=True)[1]
+        right, bottom = picture.width - 1, picture.height - 1
+        worst_first = np.argsort(self.scores, kind="stable").tolist()
+        sides = self.xyxy.clip(0, (right, bottom, right, bottom))
+        boxes = [(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)) for x0, y0, x1, y1 in sides.tolist()]
+        for i in worst_first:
+            draw.rectangle(boxes[i], outline=colour(int(numbers[i])), width=width)
+        for i in worst_first:
+            text = f"{self.labels[i]} {self.scores[i]:.2f}"
+            draw_tag(draw, boxes[i][:2], text, colour(int(numbers[i])), size_px=size_px)
+        return picture
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_dict()` as JSON, UTF-8."""
+        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
