@@ -222,6 +222,13 @@ def _read_superglue(processor: Any) -> Recipe:
     return Recipe(_resize(processor), arithmetic, grey=bool(processor.do_grayscale))
 
 
+def _read_sam(processor: Any) -> Recipe:
+    resize: tuple[Step, ...] = ()
+    if processor.do_resize:
+        resize = (_to(processor, "longest", processor.size.longest_edge),)
+    return _padded(processor, Recipe((*resize, *_crop(processor)), _arithmetic(processor)))
+
+
 _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "BeitImageProcessor": (_read_unpadded, _MAPS),
     "ConditionalDetrImageProcessor": (_read_detr, _DETR),
@@ -242,6 +249,8 @@ _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "PoolFormerImageProcessor": (_read_poolformer, {"_preprocess", "resize"}),
     "RTDetrImageProcessor": (_read_detr, _DETR),
     "RfDetrImageProcessor": (_read_rf_detr, _DETR),
+    "Sam2ImageProcessor": (_read_base, {*_MAPS, "_standardize_kwargs"}),
+    "SamImageProcessor": (_read_sam, {*_MAPS, "_standardize_kwargs", "resize"}),
     "Sapiens2ImageProcessor": (_read_sapiens2, _MAPS),
     "SegformerImageProcessor": (_read_segformer, _MAPS),
     "SuperGlueImageProcessor": (_read_superglue, _PAIRS),

@@ -14,7 +14,15 @@ from torchvision.transforms.v2 import functional as tvF
 from sensorium.errors import CheckpointError, InputError, LimitError
 
 SizeRule = Literal[
-    "exact", "shortest", "shortest-capped", "shortest-capped-16", "shortest-rounded", "within", "contain", "cover"
+    "exact",
+    "shortest",
+    "shortest-capped",
+    "shortest-capped-16",
+    "shortest-rounded",
+    "longest",
+    "within",
+    "contain",
+    "cover",
 ]
 Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
@@ -38,7 +46,7 @@ def resized_size(height: int, width: int, *, rule: SizeRule, size: tuple[int, in
             down. `shortest-rounded`: the longer is rounded to the nearest. `shortest-capped`: the longer edge is at
             most size[1]; with `-16`, both are rounded down to a multiple of 16. `within`: as large as fits in size,
             rounded down. `contain` and `cover`: as large as fits in, or as small as covers, size, rounded to the
-            nearest.
+            nearest. `longest`: the longer edge becomes size[0], the shorter is rounded to the nearest.
         size: as the rule reads it, px.
         multiple: both sides are rounded up to a multiple of this.
 
@@ -74,6 +82,9 @@ def _by_rule(height: int, width: int, rule: SizeRule, size: tuple[int, int]) -> 
     if rule == "shortest-rounded":
         scale = size[0] / min(height, width)
         return round(height * scale), round(width * scale)
+    if rule == "longest":
+        scale = size[0] * 1.0 / max(height, width)
+        return int(height * scale + 0.5), int(width * scale + 0.5)
     if rule == "shortest-capped":
         return _capped(height, width, edge=size[0], cap=size[1])
     if rule == "shortest-capped-16":
