@@ -18,12 +18,22 @@ from sensorium.processors.limits import MediaLimits
 
 READ_AT_ONCE = 8 * 2**20  # bytes; a larger file's header is checked before the rest is read
 _CHUNK = 2**20
+_MEDIA_TYPES = {"picture": "image", "sound": "audio"}
+_EXAMPLES = {"picture": "png", "sound": "wav"}
 _NO_SUCH_NAME = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 _SPACE = re.compile(rb"[ \t\r\n\f]+")
 
 
-def open_path(path: str | os.PathLike[Any], *, name: str, limits: MediaLimits) -> AbstractContextManager[IO[bytes]]:
+def open_path(
+    path: str | os.PathLike[Any], *, name: str, limits: MediaLimits, kind: str = "picture"
+) -> AbstractContextManager[IO[bytes]]:
     """Open a regular file of at most `max_bytes`, in memory if it is small.
+
+    Args:
+        path: of the file.
+        name: what to call the input in an error.
+        limits: `max_bytes` applies, but not to a sound, which is read in pieces.
+        kind: what is expected of it: "picture" or "sound".
 
     Raises:
         InputError: `missing-file`, `is-a-directory`, `unreadable-file` (no permission, a pipe or device),
@@ -33,18 +43,18 @@ def open_path(path: str | os.PathLike[Any], *, name: str, limits: MediaLimits) -
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path object costs more than the call
     except ValueError as error:  # a NUL character
-        raise _missing(path, name) from error
+        raise _missing(path, name, kind) from error
     except OSError as error:
-        raise _missing(path, name) if error.errno in _NO_SUCH_NAME else _unreadable(name, error) from error
+        raise _missing(path, name, kind) if error.errno in _NO_SUCH_NAME else _unreadable(name, error) from error
     if stat.S_ISDIR(status.st_mode):
         raise InputError(
-            f"{name}: expected a picture file, got a directory. Pass the files in it.",
+            f"{name}: expected a {kind} file, got a directory. Pass the files in it.",
             code="is-a-directory",
             source=name,
         )
     if not stat.S_ISREG(status.st_mode):
         raise _unreadable(name, "a pipe, socket or device")
-    limits.check_bytes(status.st_size, name=name)
+    limits.check_bytes(min(status.st_size, 1) if kind == "sound" else status.st_size, name=name, kind=kind)
     try:
         if status.st_size > READ_AT_ONCE:
             return open(path, "rb")  # noqa: PTH123 - the caller's with closes it
@@ -54,7 +64,7 @@ def open_path(path: str | os.PathLike[Any], *, name: str, limits: MediaLimits) -
         raise _unreadable(name, error) from error
 
 
-def read_file_object(file: Any, *, name: str, limits: MediaLimits) -> bytes:
+def read_file_object(file: Any, *, name: str, limits: MediaLimits, kind: str = "picture") -> bytes:
     """Read a binary file object from its start, or from where it stands if it cannot seek.
 
     Raises:
@@ -74,16 +84,16 @@ def read_file_object(file: Any, *, name: str, limits: MediaLimits) -> bytes:
                     source=name,
                 )
             body += chunk
-            limits.check_bytes(len(body), name=name)
+            limits.check_bytes(len(body), name=name, kind=kind)
     except InputError:  # a ValueError, as a read from a closed file is
         raise
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from error
-    limits.check_bytes(len(body), name=name)
+    limits.check_bytes(len(body), name=name, kind=kind)
     return bytes(body)
 
 
-def decode_data_uri(uri: str, *, name: str, limits: MediaLimits) -> bytes:
+def decode_data_uri(uri: str, *, name: str, limits: MediaLimits, kind: str = "picture") -> bytes:
     """Decode `data:[<media type>][;base64],<data>`; what it holds is judged by content, not by media type.
 
     Raises:
@@ -92,7 +102,8 @@ def decode_data_uri(uri: str, *, name: str, limits: MediaLimits) -> bytes:
     """
     head, comma, payload = uri.partition(",")
     coded = head.lower().endswith(";base64")
-    limits.check_bytes(len(payload) * 3 // 4 if coded else len(payload) // 3 or len(payload), name=name)
+    size = len(payload) * 3 // 4 if coded else len(payload) // 3 or len(payload)
+    limits.check_bytes(size, name=name, kind=kind)
     try:
         if not comma:
             raise ValueError("it has no comma")
@@ -101,20 +112,20 @@ def decode_data_uri(uri: str, *, name: str, limits: MediaLimits) -> bytes:
             data = base64.b64decode(_SPACE.sub(b"", data), validate=True)
     except (ValueError, binascii.Error) as error:
         raise InputError(
-            f"{name}: expected data:image/…;base64,… with valid base64, got {error}. Encode it again.",
+            f"{name}: expected data:{_MEDIA_TYPES[kind]}/…;base64,… with valid base64, got {error}. Encode it again.",
             code="bad-data-uri",
             source=name,
         ) from error
-    limits.check_bytes(len(data), name=name)
+    limits.check_bytes(len(data), name=name, kind=kind)
     return data
 
 
-def _missing(path: str | os.PathLike[Any], name: str) -> InputError:
+def _missing(path: str | os.PathLike[Any], name: str, kind: str) -> InputError:
     text = os.fsdecode(path)
     tried = os.path.abspath(text) if len(text) < 1000 else f"a name of {len(text):,} characters"  # noqa: PTH100
     return InputError(
-        f"{name}: expected a picture file, found none at {tried!r}. Check the path; base64 text has to start with "
-        f"'data:image/png;base64,'.",
+        f"{name}: expected a {kind} file, found none at {tried!r}. Check the path; base64 text has to start with "
+        f"'data:{_MEDIA_TYPES[kind]}/{_EXAMPLES[kind]};base64,'.",
         code="missing-file",
         source=name,
     )

@@ -8,24 +8,29 @@ from typing import Any
 from sensorium.errors import InputError, LimitError, OptionError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+SOUND_FORMATS = ("AIFF", "FLAC", "MP3", "OGG", "RF64", "WAV")
 
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """The bounds that every picture has to keep, and where pictures may come from.
+    """The bounds that every picture and every sound has to keep, and where they may come from.
 
     Attributes:
         max_pixels: width x height of one picture, or of an animation's canvas.
         max_frames: frames of one animation (GIF, APNG, WebP, AVIF). Only the first is used.
-        max_bytes: bytes of one encoded file, URL body (after decompression) or data URI.
+        max_bytes: bytes of one encoded file, URL body (after decompression) or data URI. A sound's file on disk, which
+            is read in pieces, is bounded by `max_seconds` instead.
         timeout_s: wall clock for one URL in seconds: name look-up, redirects and body together.
         allow_urls: whether http and https URLs are fetched at all.
         allow_private_addresses: whether a URL may lead to a loopback, private or link-local address.
         formats: the file formats that are opened, by Pillow's names (in any case). JPEG includes MPO (JPEGs that carry
             a second picture). Formats outside the default are decoded by whatever Pillow brings for them.
+        max_seconds: seconds of one sound, by its header, and by what is decoded where that does not say.
+        max_channels: channels of one sound.
+        sound_formats: the sound formats that are opened, in any case, of AIFF, AU, CAF, FLAC, MP3, OGG, RF64 and WAV.
 
     Raises:
-        OptionError: a bound that is not positive, or no format at all.
+        OptionError: a bound that is not positive, no format at all, or an unknown one for sound.
     """
 
     max_pixels: int = 100_000_000
@@ -35,18 +40,26 @@ class MediaLimits:
     allow_urls: bool = True
     allow_private_addresses: bool = False
     formats: tuple[str, ...] = FORMATS
+    max_seconds: float = 4 * 3600.0
+    max_channels: int = 32
+    sound_formats: tuple[str, ...] = SOUND_FORMATS
 
     def __post_init__(self) -> None:
-        for field in ("max_pixels", "max_frames", "max_bytes", "timeout_s"):
+        for field in ("max_pixels", "max_frames", "max_bytes", "timeout_s", "max_seconds", "max_channels"):
             value = getattr(self, field)
             if not value > 0:
                 raise OptionError(f"MediaLimits.{field} has to be above 0, got {value!r}.")
-        formats: Any = self.formats  # a bare string is a tuple of letters to Python
-        if isinstance(formats, str) or not formats:
-            raise OptionError(
-                f"MediaLimits.formats has to be a tuple of format names such as ('JPEG', 'PNG'), got {formats!r}."
-            )
-        object.__setattr__(self, "formats", tuple(name.upper() for name in formats))
+        for field, example in (("formats", "('JPEG', 'PNG')"), ("sound_formats", "('WAV', 'FLAC')")):
+            names: Any = getattr(self, field)  # a bare string is a tuple of letters to Python
+            if isinstance(names, str) or not names:
+                raise OptionError(
+                    f"MediaLimits.{field} has to be a tuple of format names such as {example}, got {names!r}."
+                )
+            object.__setattr__(self, field, tuple(name.upper() for name in names))
+        unknown = set(self.sound_formats).difference((*SOUND_FORMATS, "AU", "CAF"))
+        if unknown:
+            known = ", ".join(sorted((*SOUND_FORMATS, "AU", "CAF")))
+            raise OptionError(f"MediaLimits.sound_formats: expected names out of {known}, got {min(unknown)!r}.")
 
     def check_size(self, width: int, height: int, *, name: str) -> None:
         """Refuse a picture of no pixels, or of more than `max_pixels`.
@@ -83,8 +96,35 @@ class MediaLimits:
                 source=name,
             )
 
-    def check_bytes(self, size: int, *, name: str) -> None:
-        """Refuse an encoded picture of no bytes, or of more than `max_bytes`.
+    def check_sound(self, frames: int, rate: int, channels: int, *, name: str) -> None:
+        """Refuse a sound of more than `max_seconds`, or of more than `max_channels`.
+
+        Args:
+            frames: samples a channel.
+            rate: frames a second.
+            channels: samples a frame.
+            name: what to call the input in an error.
+
+        Raises:
+            LimitError: `too-long`, `too-many-channels`.
+        """
+        if frames > self.max_seconds * rate:
+            raise LimitError(
+                f"{name}: expected at most {self.max_seconds:,.0f} s of sound, got {frames / rate:,.0f} s or more. "
+                f"Cut it, or raise MediaLimits.max_seconds if you trust it.",
+                code="too-long",
+                source=name,
+            )
+        if channels > self.max_channels:
+            raise LimitError(
+                f"{name}: expected at most {self.max_channels} channels, got {channels}. Mix them down, or raise "
+                f"MediaLimits.max_channels.",
+                code="too-many-channels",
+                source=name,
+            )
+
+    def check_bytes(self, size: int, *, name: str, kind: str = "picture") -> None:
+        """Refuse an encoded picture (or another `kind` of input) of no bytes, or of more than `max_bytes`.
 
         Raises:
             InputError: `empty-file`.
@@ -92,7 +132,7 @@ class MediaLimits:
         """
         if size == 0:
             raise InputError(
-                f"{name}: expected an encoded picture, got 0 bytes. Check how it was written or downloaded.",
+                f"{name}: expected an encoded {kind}, got 0 bytes. Check how it was written or downloaded.",
                 code="empty-file",
                 source=name,
             )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["DEFAULT_LIMITS", "MediaLimits", "describe", "expand_batches", "is_batch", "load_image", "load_pil",
-           "split_batch"]  # fmt: skip
+           "open_source", "split_batch"]  # fmt: skip
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SHOWN = 120  # characters of a path in a message
@@ -58,7 +58,7 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
         return arrays.from_tensor(source, name=describe(source), limits=limits)
     if isinstance(source, Image.Image):
         return pictures.pil_to_tensor(pictures.convert_pil(source, name=describe(source), limits=limits))
-    with _opened(source, limits=limits) as (stream, name):
+    with open_source(source, limits=limits) as (stream, name):
         return pictures.decode(stream, name=name, limits=limits)
 
 
@@ -82,8 +82,50 @@ def load_pil(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Imag
         pixels = load_image(source, limits=limits)
         pixels = pixels.round() if pixels.is_floating_point() else pixels
         return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy().astype(np.uint8)))
-    with _opened(source, limits=limits) as (stream, name):
+    with open_source(source, limits=limits) as (stream, name):
         return pictures.decode_pil(stream, name=name, limits=limits)
+
+
+@contextmanager
+def open_source(
+    source: Any, *, limits: MediaLimits, kind: str = "picture", forms: str = "a PIL image, an array or a tensor"
+) -> Iterator[tuple[IO[bytes], str]]:
+    """Open whatever holds an encoded picture or sound as a seekable stream, with its name for messages.
+
+    Args:
+        source: a path, an http(s) URL, a `data:` URI, bytes or a binary file object.
+        limits: the stream is at most `max_bytes` long; a sound's file may be longer.
+        kind: what it is expected to hold: "picture" or "sound".
+        forms: what else the caller takes, for a message.
+
+    Raises:
+        InputError: `unsupported-type`, and those of `files` and `urls`.
+        LimitError: `too-many-bytes`, and those of `urls`.
+    """
+    name = describe(source)
+    if isinstance(source, str):
+        scheme = _SCHEME.match(source)
+        if scheme and (scheme[1].lower() in ("http", "https") or not os.path.exists(source)):  # noqa: PTH110 - a Path raises for a long name
+            yield io.BytesIO(urls.fetch(source, name=name, limits=limits, kind=kind)), name
+            return
+        if source[:5].lower() == "data:":
+            yield io.BytesIO(files.decode_data_uri(source, name=name, limits=limits, kind=kind)), name
+            return
+    if isinstance(source, str | os.PathLike):
+        with files.open_path(source, name=name, limits=limits, kind=kind) as stream:
+            yield stream, name
+    elif isinstance(source, bytes | bytearray | memoryview):
+        limits.check_bytes(memoryview(source).nbytes, name=name, kind=kind)
+        yield io.BytesIO(source.tobytes() if isinstance(source, memoryview) else source), name
+    elif callable(getattr(source, "read", None)):
+        yield io.BytesIO(files.read_file_object(source, name=name, limits=limits, kind=kind)), name
+    else:
+        raise InputError(
+            f"{name}: expected a path, an http(s) or data: URL, bytes, a binary file, {forms}, got "
+            f"{type(source).__name__}. Convert it to one of these.",
+            code="unsupported-type",
+            source=name,
+        )
 
 
 def is_batch(source: Any) -> bool:
@@ -148,32 +190,3 @@ def _is_tensor(source: Any) -> TypeGuard[Tensor]:
 
 def _is_4d(source: Any) -> bool:
     return (isinstance(source, np.ndarray) or _is_tensor(source)) and source.ndim == 4
-
-
-@contextmanager
-def _opened(source: Any, *, limits: MediaLimits) -> Iterator[tuple[IO[bytes], str]]:
-    """Open whatever holds an encoded picture as a seekable stream, at most `max_bytes` long, with its name."""
-    name = describe(source)
-    if isinstance(source, str):
-        scheme = _SCHEME.match(source)
-        if scheme and (scheme[1].lower() in ("http", "https") or not os.path.exists(source)):  # noqa: PTH110 - a Path raises for a long name
-            yield io.BytesIO(urls.fetch(source, name=name, limits=limits)), name
-            return
-        if source[:5].lower() == "data:":
-            yield io.BytesIO(files.decode_data_uri(source, name=name, limits=limits)), name
-            return
-    if isinstance(source, str | os.PathLike):
-        with files.open_path(source, name=name, limits=limits) as stream:
-            yield stream, name
-    elif isinstance(source, bytes | bytearray | memoryview):
-        limits.check_bytes(memoryview(source).nbytes, name=name)
-        yield io.BytesIO(source.tobytes() if isinstance(source, memoryview) else source), name
-    elif callable(getattr(source, "read", None)):
-        yield io.BytesIO(files.read_file_object(source, name=name, limits=limits)), name
-    else:
-        raise InputError(
-            f"{name}: expected a path, an http(s) or data: URL, bytes, a binary file, a PIL image, an array or a "
-            f"tensor, got {type(source).__name__}. Convert it to one of these.",
-            code="unsupported-type",
-            source=name,
-        )

@@ -1,4 +1,4 @@
-"""Fetches a picture from a URL without letting the URL reach into a private network, or hold us up.
+"""Fetches a picture or a sound from a URL without letting the URL reach into a private network, or hold us up.
 
 The address that was checked is the address that is connected to: a name is resolved once a hop, so an answer that
 changes between check and connection (DNS rebinding) gains nothing. Proxies of the environment are not used, as
@@ -33,13 +33,14 @@ _USER = re.compile(r"(?<=://)[^/?#]*@")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def fetch(url: str, *, name: str, limits: MediaLimits) -> bytes:
+def fetch(url: str, *, name: str, limits: MediaLimits, kind: str = "picture") -> bytes:
     """Fetch the body of an http or https URL, within the limits.
 
     Args:
         url: absolute; a name or an address as host, no user name or password.
         name: what to call the URL in an error: `public_url` of it.
         limits: `allow_urls`, `allow_private_addresses`, `timeout_s` and `max_bytes` apply.
+        kind: what is expected there: "picture" or "sound".
 
     Returns:
         The body, decompressed, never empty.
@@ -55,9 +56,9 @@ def fetch(url: str, *, name: str, limits: MediaLimits) -> bytes:
     deadline = time.monotonic() + limits.timeout_s
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            body, url = _hop(url, deadline, name=name, limits=limits)
+            body, url = _hop(url, deadline, name=name, limits=limits, kind=kind)
             if body is not None:
-                limits.check_bytes(len(body), name=name)
+                limits.check_bytes(len(body), name=name, kind=kind)
                 return body
     except TimeoutError as error:
         raise LimitError(
@@ -69,8 +70,8 @@ def fetch(url: str, *, name: str, limits: MediaLimits) -> bytes:
     except http.client.IncompleteRead as error:
         raise _cut_off(name) from error
     except (OSError, http.client.HTTPException, zlib.error) as error:
-        raise _dead(name, f"{type(error).__name__}: {error}") from error
-    raise _dead(name, f"more than {MAX_REDIRECTS} redirects")
+        raise _dead(name, f"{type(error).__name__}: {error}", kind) from error
+    raise _dead(name, f"more than {MAX_REDIRECTS} redirects", kind)
 
 
 def public_url(url: str) -> str:
@@ -93,7 +94,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-def _hop(url: str, deadline: float, *, name: str, limits: MediaLimits) -> tuple[bytes | None, str]:
+def _hop(url: str, deadline: float, *, name: str, limits: MediaLimits, kind: str) -> tuple[bytes | None, str]:
     """Ask one server: a body, or else the URL that it sends us on to."""
     secure, host, port, path = _target(url, name=name)
     addresses = _resolve(host, port, deadline)
@@ -109,15 +110,16 @@ def _hop(url: str, deadline: float, *, name: str, limits: MediaLimits) -> tuple[
                 )
     connection = _PinnedConnection(host, port, addresses=addresses, secure=secure, deadline=deadline)
     try:
-        headers = {"User-Agent": "sensorium", "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
+        accept = f"{'audio' if kind == 'sound' else 'image'}/*,*/*;q=0.5"
+        headers = {"User-Agent": "sensorium", "Accept": accept, "Accept-Encoding": "identity"}
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         place = response.getheader("Location")
         if response.status in _REDIRECTS and place:
             return None, urljoin(url, place)
         if response.status != http.client.OK:
-            raise _dead(name, f"status {response.status} {response.reason}")
-        return _body(response, name=name, limits=limits), url
+            raise _dead(name, f"status {response.status} {response.reason}", kind)
+        return _body(response, name=name, limits=limits, kind=kind), url
     finally:
         connection.hang_up()
 
@@ -226,19 +228,19 @@ class _TimedReader(io.RawIOBase):
         return self._wire.recv_into(buffer)
 
 
-def _body(response: http.client.HTTPResponse, *, name: str, limits: MediaLimits) -> bytes:
+def _body(response: http.client.HTTPResponse, *, name: str, limits: MediaLimits, kind: str) -> bytes:
     """Read a body chunk by chunk; the limit holds for what came over the wire and for what it unpacks to."""
     encoding = (response.getheader("Content-Encoding") or "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise _dead(name, f"a body in content-encoding {encoding!r}, though identity was asked for")
+        raise _dead(name, f"a body in content-encoding {encoding!r}, though identity was asked for", kind)
     unpack = None if encoding == "identity" else zlib.decompressobj(wbits=47)  # gzip or zlib, by its header
     if response.length is not None:
-        limits.check_bytes(response.length, name=name)
+        limits.check_bytes(response.length, name=name, kind=kind)
     body, received = bytearray(), 0
     while not (unpack and unpack.eof) and (chunk := response.read(_CHUNK)):
         received += len(chunk)
         body += unpack.decompress(chunk, limits.max_bytes + 1 - len(body)) if unpack else chunk
-        limits.check_bytes(max(received, len(body)), name=name)
+        limits.check_bytes(max(received, len(body)), name=name, kind=kind)
     if (unpack and not unpack.eof) or (not unpack and response.length):
         raise _cut_off(name)
     return bytes(body)
@@ -260,8 +262,8 @@ def _refused(name: str, expected: str, got: str, advice: str) -> LimitError:
     return LimitError(f"{name}: expected {expected}, got {got}. {advice}.", code="url-not-allowed", source=name)
 
 
-def _dead(name: str, got: str) -> InputError:
-    message = f"{name}: expected an answer with a picture, got {got}. Check the URL, or fetch it and pass its bytes."
+def _dead(name: str, got: str, kind: str) -> InputError:
+    message = f"{name}: expected an answer with a {kind}, got {got}. Check the URL, or fetch it and pass its bytes."
     return InputError(message, code="dead-url", source=name)
 
 
