@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -81,13 +82,22 @@ def task_command(card: TaskCard) -> Any:
 def _input_options(card: TaskCard) -> Iterator[OptionCard]:
     """The inputs after the first, which are options here: the same for every INPUT, and text or JSON."""
     for name in card.inputs[1:]:
-        yield OptionCard(name, str, REQUIRED, f"the {name.replace('_', ' ')} for every INPUT.")
+        what = name.replace("_", " ")
+        yield OptionCard(name, str, REQUIRED, f"the {what} for every INPUT; @FILE takes it from a text file.")
     for name in card.optional_inputs:
         yield OptionCard(name, Any, None, f"the {name.replace('_', ' ')} for every INPUT, as JSON.")
 
 
 def _named_inputs(card: TaskCard, given: Mapping[str, Any]) -> dict[str, Any]:
-    return read_all(tuple(_input_options(card)), given)
+    named = read_all(tuple(_input_options(card)), given)
+    return {name: _from_file(name, v) if isinstance(v, str) and v[:1] == "@" else v for name, v in named.items()}
+
+
+def _from_file(name: str, value: str) -> str:
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"--{name} {value}: a text file in UTF-8 is expected ({error})") from None
 
 
 def _flags(card: TaskCard) -> dict[str, str]:

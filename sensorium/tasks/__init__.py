@@ -9,11 +9,13 @@ from pathlib import Path
 
 @cache
 def task_files() -> dict[str, Path]:
-    """The files of this folder that hold a task, by its name: those with a class of the file's own name."""
+    """The files of this folder that hold a task, by its name: those that define a class of the file's own name."""
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if re.search(rf"^class {class_name(path.stem)}\(", path.read_text(encoding="utf-8"), re.MULTILINE):
-            found[path.stem.replace("_", "-")] = path
+        name = path.stem.replace("_", "-")
+        text = path.read_text(encoding="utf-8")
+        if f'\n    name = "{name}"\n' in text and re.search(rf"^class {class_name(name)}\(", text, re.MULTILINE):
+            found[name] = path
     return found
 
 

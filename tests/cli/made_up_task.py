@@ -35,4 +35,4 @@ class TextWindows(WindowScoring):
             series = json.loads(raw["series"])
         except ValueError as error:
             raise InputError(f"a JSON list is expected, got {raw['series']!r}", code="not-json") from error
-        return super().split({"series": series, "question": int(raw["question"])}, options)
+        return super().split({**raw, "series": series, "question": int(raw["question"])}, options)

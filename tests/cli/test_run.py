@@ -241,6 +241,19 @@ def test_a_task_of_two_inputs_needs_no_code_of_the_command_line(sensorium, windo
     assert third["error"]["code"] == "not-json"
 
 
+def test_further_inputs_from_a_file_and_as_json(sensorium, windows, tmp_path):
+    (tmp_path / "question.txt").write_text("3")
+    words = ["--question", f"@{tmp_path / 'question.txt'}", "--model", windows, "--json", "--dtype", "float32"]
+    [row] = rows(sensorium("run", "text-windows", "[1, 2, 3, 4, 5]", *words, "--start", "2").stdout)
+    assert row["result"]["value"] == pytest.approx(expected({"series": [3, 4, 5], "question": 3}), rel=1e-5)
+    refused = sensorium("run", "text-windows", "[1]", "--question", "@nowhere.txt", "--model", windows)
+    assert refused.exit_code == 2
+    assert "a text file in UTF-8" in " ".join(refused.stderr.replace("│", " ").split())
+    assert "--start takes JSON" in " ".join(
+        sensorium("run", "text-windows", "[1]", *words, "--start", "{").stderr.replace("│", " ").split()
+    )
+
+
 class TestRows:
     def test_a_row_is_one_line_of_utf8(self):
         line = sinks.encode_row(3, "é\n.jpg", Labels(["a\u2028b"], [0.5]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from sensorium.errors import InputError, OptionError
+from sensorium.processors.padding import Padding
 from sensorium.tasks.base import Options, Task, Unit
 
 
@@ -68,6 +70,7 @@ class WindowScoring(Task):
     name = "window-scoring"
     summary = "a made-up task"
     inputs = ("series", "question")
+    optional_inputs = ("start",)
     options = WindowOptions
 
     def __init__(self, model=None, processor=None) -> None:
@@ -92,7 +95,7 @@ class WindowScoring(Task):
         self.split_threads.add(threading.current_thread().name)
         if self.delay_s:
             time.sleep(self.delay_s)
-        series = torch.as_tensor(raw["series"], dtype=torch.float32)
+        series = torch.as_tensor(raw["series"], dtype=torch.float32)[raw.get("start", 0) :]
         if not torch.isfinite(series).all():
             raise InputError("series must be finite", code="not-finite")
         width = 4
@@ -116,6 +119,27 @@ class WindowScoring(Task):
 
     def example(self):
         return {"series": [1.0, 2.0, 3.0, 4.0], "question": 1}
+
+
+class WholeScoring(WindowScoring):
+    """The same with the whole series as one unit: units of different lengths, filled up in a batch."""
+
+    name = "whole-scoring"
+
+    def __init__(self, model=None, processor=None) -> None:
+        super().__init__(model, processor)
+        self.padded = {"window": Padding(math.nan), "real": Padding(0)}
+
+    def split(self, raw, options):
+        series = torch.as_tensor(raw["series"], dtype=torch.float32)
+        real = torch.ones(len(series), dtype=torch.bool)
+        yield Unit({"window": series, "real": real, "question": torch.tensor(raw["question"])}, meta=0)
+
+    def forward(self, batch, options, call):
+        self.model.calls.append(tuple(batch["window"].shape))
+        weights = self.model.embedding(batch["question"]).repeat(1, -(-batch["window"].shape[1] // 4))
+        scores = batch["window"] * weights[:, : batch["window"].shape[1]]
+        return scores.masked_fill(~batch["real"].bool(), 0).sum(-1) * options.scale
 
 
 def expected(raw, scale=1.0):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
-from tests.pipelines.made_up import WindowScoring, expected
+from tests.pipelines.made_up import WholeScoring, WindowScoring, expected
 
 CPU = Placement(torch.device("cpu"), torch.float32)
 
@@ -298,3 +298,59 @@ def test_the_automatic_batch_size_settles():
         pipe([raw(4, start=i) for i in range(600)])
         assert pipe._engine.sizer.settled
         assert pipe.stats()["batch_size"] in (4, 8, 16, 32)
+
+
+def test_inputs_by_position_by_name_and_both():
+    with build() as pipe:
+        want = expected(raw(9, question=3))
+        series = np.array(raw(9)["series"])
+        named = {"series": series, "question": 3}
+        for result in (pipe(series, 3), pipe(series, question=3), pipe(**named), pipe(named), pipe([named])[0]):
+            assert result.value == pytest.approx(want, rel=1e-5)
+        whole = raw(9, question=3)
+        late = pipe({**whole, "start": 5})
+        assert late.value == pytest.approx(expected({"series": series[5:], "question": 3}), rel=1e-5)
+        assert pipe(series, 3, 5).value == pipe(series, 3, start=5).value == late.value
+
+
+def test_lists_go_side_by_side_and_single_values_with_each():
+    with build() as pipe:
+        arrays = [np.arange(5.0), np.arange(7.0)]
+        results = pipe(arrays, question=[1, 2])
+        assert [r.value for r in results] == pytest.approx(
+            [expected({"series": a, "question": q}) for a, q in zip(arrays, (1, 2), strict=True)], rel=1e-5
+        )
+        assert [r.index for r in pipe(arrays, 4)] == [0, 1]
+        with pytest.raises(OptionError, match="one length"):
+            pipe(arrays, [1, 2, 3])
+
+
+def test_a_wrong_number_of_inputs_is_told():
+    with build() as pipe:
+        with pytest.raises(OptionError, match="at most 3 inputs"):
+            pipe(1, 2, 3, 4)
+        with pytest.raises(OptionError, match=r"both by position and by name \(question\)"):
+            pipe([1.0], 2, question=3)
+        with pytest.raises(OptionError, match="question missing"):
+            pipe(series=[1.0])
+        with pytest.raises(UnknownNameError, match="Did you mean 'question'"):
+            pipe([1.0], qestion=3)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=30))
+def test_sequences_of_like_length_share_batches_and_change_nothing(lengths):
+    raws = [raw(n, question=n % 8, start=i) for i, n in enumerate(lengths)]
+    task = WholeScoring()
+    with Pipeline(task, CPU, compile=False, batch_size=8, num_workers=2) as pipe:
+        for one, result in zip(raws, pipe(raws), strict=True):
+            assert result.value == pytest.approx(expected(one), rel=1e-4, abs=1e-3)
+    assert all(width <= max(8, 1.125 * max(lengths)) for _, width in task.model.calls)
+    assert sum(rows for rows, _ in task.model.calls) == len(raws)
+
+
+def test_sequences_of_one_bucket_are_one_batch():
+    task = WholeScoring()
+    with Pipeline(task, CPU, compile=False, batch_size=8) as pipe:
+        pipe([raw(n) for n in (33, 34, 35, 36, 37)])
+    assert sorted(task.model.calls) == [(1, 40), (4, 36)]
