@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
     from sensorium.processors.image import ImageProcessor
     from sensorium.processors.media import MediaLimits
-    from sensorium.results import Answers, Detections, Embedding, Labels, similarity
+    from sensorium.results import Answers, Detections, Embedding, Keypoints, Labels, Matches, similarity
     from sensorium.tasks.base import Options, Task, Unit, register_task
     from sensorium.tasks.heads import Composite, build_head
 
@@ -47,8 +47,10 @@ __all__ = [
     "Embedding",
     "ImageProcessor",
     "InputError",
+    "Keypoints",
     "Labels",
     "LimitError",
+    "Matches",
     "MediaLimits",
     "MissingWeightsError",
     "OptionError",
@@ -74,7 +76,9 @@ _HOMES = {
     "Detections": "results",
     "Embedding": "results",
     "ImageProcessor": "processors.image",
+    "Keypoints": "results",
     "Labels": "results",
+    "Matches": "results",
     "MediaLimits": "processors.media",
     "Options": "tasks.base",
     "Pipeline": "pipelines.pipeline",

@@ -9,6 +9,8 @@ from sensorium.results.answers import Answers
 from sensorium.results.base import Result
 from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
+from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
+from sensorium.results.matches import Matches
 
-__all__ = ["Answers", "Detections", "Embedding", "Labels", "Result", "similarity"]
+__all__ = ["Answers", "Detections", "Embedding", "Keypoints", "Labels", "Matches", "Result", "similarity"]

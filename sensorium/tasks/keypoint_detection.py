@@ -1,0 +1,209 @@
+"""keypoint-detection: points that can be found again in another picture, or that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import CheckpointError, InputError, OptionError
+from sensorium.processors.media import load_image
+from sensorium.processors.region import region
+from sensorium.results import Keypoints
+from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
+from sensorium.tasks.heads import Composite
+from sensorium.tasks.heads_keypoints import HeatMapHead, locate_peaks
+from sensorium.tasks.images import ImageTask
+from sensorium.tasks.keypoints_superpoint import CELL, Points, Search, dense, describe, find
+from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+
+
+@dataclass(frozen=True)
+class KeypointDetectionOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        threshold: the score in [0, 1] that a point exceeds; None for the checkpoint's own (0 for named points).
+        max_keypoints: points a picture at the most, those with the best scores; -1 for all, None for the checkpoint's.
+        descriptors: whether to describe the points; None for where the model can.
+        nms_radius: px of the picture that the model sees; of points nearer to each other than this the best one stays.
+            None for the checkpoint's own.
+        border_removal_distance: px of the picture that the model sees; points nearer to its left or upper border are
+            dropped. None for the checkpoint's own.
+    """
+
+    threshold: float | None = None
+    max_keypoints: int | None = None
+    descriptors: bool | None = None
+    nms_radius: int | None = None
+    border_removal_distance: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and (isinstance(self.threshold, bool) or not 0 <= self.threshold <= 1):
+            raise OptionError(f"threshold is a score from 0 to 1, or None for the checkpoint's, got {self.threshold!r}")
+        for name, least in (("max_keypoints", -1), ("nms_radius", 0), ("border_removal_distance", 0)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                what = "a whole number from 0, or -1 for all" if least else "a whole number of px from 0"
+                raise OptionError(f"{name} is {what}, or None for the checkpoint's, got {value!r}")
+        if self.descriptors not in (None, True, False):
+            raise OptionError(f"descriptors is True, False or None, got {self.descriptors!r}")
+
+
+class KeypointDetection(ImageTask):
+    """SuperPoint's points of interest with their descriptors, or the named points of a heat-map head on a backbone."""
+
+    name = "keypoint-detection"
+    summary = "which points of a picture stand out, or where its named points are"
+    options = KeypointDetectionOptions
+    head = HeatMapHead
+
+    def __init__(self, model: nn.Module, processor: Any) -> None:
+        super().__init__(model, processor)
+        self._labels: list[str] | None = None
+        self._one_channel = False
+        recipe = self.processor.recipe
+        if isinstance(model, Composite):
+            self._labels = [model.id2label[i] for i in range(model.num_labels)]
+            if recipe is None:
+                raise CheckpointError(
+                    "named keypoints are brought back to the original picture through the processor's recipe, which is "
+                    "not known for this one; save the composite with an ImageProcessor whose `recipe` is not None"
+                )
+        elif recipe is not None:  # SuperPoint looks at the first channel: the other two need not go to the device
+            self._one_channel = not recipe.grey and all(len(one.values) == 1 for one in recipe.arithmetic)
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """SuperPoint, and composites built for this task."""
+        if checkpoint.kind == "composite":
+            return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
+        if checkpoint.kind != "transformers":
+            return None
+        from transformers.models.auto.modeling_auto import MODEL_FOR_KEYPOINT_DETECTION_MAPPING_NAMES as NAMES
+
+        if NAMES["superpoint"] in checkpoint.architectures:
+            return "native"
+        return "possible" if not checkpoint.architectures and checkpoint.model_type == "superpoint" else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads SuperPoint from Transformers, or a composite."""
+        found = load_processor(processor, checkpoint)
+        if checkpoint.kind == "composite":
+            return cls(Composite.from_pretrained(checkpoint), found)
+        from transformers import AutoModelForKeypointDetection
+
+        return cls(load_transformers(AutoModelForKeypointDetection, checkpoint), found)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded SuperPoint or composite with its processor."""
+        return cls(model, processor_of(model, processor))
+
+    def check(self, options: KeypointDetectionOptions) -> None:
+        """Named points have neither descriptors nor neighbours of their own kind."""
+        for name in ("descriptors", "nms_radius", "border_removal_distance") if self._labels is not None else ():
+            if getattr(options, name):
+                raise OptionError(f"{name} is for SuperPoint; this model gives one point for each of its names")
+
+    def split(self, raw: Any, options: Any) -> Iterable[Unit]:
+        """Decodes and fits the picture; `meta` holds its size and the part of it that the model sees."""
+        image = load_image(raw, limits=self.limits)
+        height, width = image.shape[1:]
+        if self._labels is not None:
+            fitted = self.processor.fit(image)
+            return [Unit(fitted, meta=region(self.processor.recipe, height, width))]
+        fitted = self.processor.fit(image)
+        pixels = fitted["pixel_values"]
+        rows, columns = pixels.shape[1:]
+        if min(rows, columns) < CELL:
+            raise InputError(
+                f"SuperPoint needs at least {CELL} px a side, and this picture has {columns}x{rows} px after the "
+                "checkpoint's own resize. Give a larger picture.",
+                code="too-narrow",
+            )
+        pixels = pixels[:1].contiguous() if self._one_channel else pixels
+        return [Unit({**fitted, "pixel_values": pixels}, meta=(width / 1, height / 1, columns, rows))]
+
+    def forward(self, batch: Batch, options: KeypointDetectionOptions, call: Call) -> Any:
+        """Runs the network; points are picked from its scores in `decode`."""
+        if self._labels is not None:
+            return call(self.compute, batch)
+        search = self._search(options)
+        return call(self._dense, batch, search.radius, options.descriptors is not False)
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """Named points: `xy`, `(B, K, 2)` in shares of the model's input, and `scores`, `(B, K)`."""
+        logits = self.model(self.processor.finish(batch, dtype=self.dtype)["pixel_values"]).logits
+        xy, scores = locate_peaks(logits)
+        return {"xy": xy, "scores": scores}
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: KeypointDetectionOptions) -> Sequence[Any]:
+        """One (xy in px of the original picture, scores, names' numbers or None, descriptors or None) a picture."""
+        return (
+            self._named(outputs, metas, options) if self._labels is not None else self._found(outputs, metas, options)
+        )
+
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Keypoints:
+        """The one picture's points."""
+        xy, scores, numbers, descriptors = parts[0]
+        labels = None if numbers is None or self._labels is None else [self._labels[number] for number in numbers]
+        return Keypoints(xy, scores, labels, descriptors, index=index)
+
+    def _search(self, options: KeypointDetectionOptions) -> Search:
+        return Search.of(
+            self.model.config,
+            threshold=options.threshold,
+            most=options.max_keypoints,
+            radius=options.nms_radius,
+            border=options.border_removal_distance,
+        )
+
+    def _dense(self, batch: Batch, radius: int, descriptors: bool) -> dict[str, Tensor]:
+        pixels = self.processor.finish(batch, dtype=self.dtype)["pixel_values"]
+        return dense(self.model, pixels, radius=radius, descriptors=descriptors)
+
+    def _found(self, outputs: Any, metas: Sequence[Any], options: KeypointDetectionOptions) -> list[Any]:
+        points = find(outputs["scores"], self._search(options))
+        xy = original(points, torch.tensor(metas, dtype=torch.float32))
+        columns = [xy.cpu(), points.scores.cpu()]
+        if "descriptors" in outputs:
+            columns.append(describe(outputs["descriptors"], points).cpu())
+        each = [column.split(points.counts) for column in columns]
+        wide = each[2] if len(each) == 3 else [None] * len(metas)
+        rows = zip(each[0], each[1], wide, strict=True)
+        return [(a.numpy(), b.numpy(), None, None if c is None else c.numpy()) for a, b, c in rows]
+
+    def _named(self, outputs: Any, metas: Sequence[Any], options: KeypointDetectionOptions) -> list[Any]:
+        regions = torch.tensor(metas, dtype=torch.float32).to(outputs["xy"].device)[:, None]
+        xy = regions[..., :2] + outputs["xy"].float() * (regions[..., 2:] - regions[..., :2])
+        found = torch.cat([xy, outputs["scores"].float()[..., None]], dim=-1).cpu().numpy()
+        threshold = options.threshold or 0.0
+        most = -1 if options.max_keypoints is None else options.max_keypoints
+        rows = []
+        for each in found:
+            kept = np.flatnonzero(each[:, 2] > threshold)
+            if 0 <= most < len(kept):
+                kept = kept[np.argsort(-each[kept, 2], kind="stable")[:most]]
+            rows.append((each[kept, :2], each[kept, 2], kept, None))
+        return rows
+
+
+def original(points: Points, metas: Tensor) -> Tensor:
+    """Points in px of the original pictures.
+
+    Args:
+        points: of a batch.
+        metas: `(B, 4)` float32: width and height of each original picture, then of what the model saw, px.
+
+    Returns:
+        `(K, 2)` float32. Rounded down they are what Transformers' `post_process_keypoint_detection` gives.
+    """
+    sizes = metas.to(points.xy.device)[points.batch]
+    return points.xy.float() / sizes[:, 2:] * sizes[:, :2]
