@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SIDE_PX = 320
 """The longest side of an embedded picture."""
 
+LINES = 20
+"""How many lines of a result that is not bars are shown."""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -91,7 +94,8 @@ class Report:
         if image is not None and not bars:
             image = _plotted(outcome, image)
         uri = None if image is None else _data_uri(image)
-        self._cards.append(Card(source, uri, bars, "" if bars else result_text(outcome), None))
+        text = "" if bars else "\n".join(result_lines(outcome)[:LINES])
+        self._cards.append(Card(source, uri, bars, text, None))
 
     def html(self) -> str:
         """The page."""
@@ -131,6 +135,13 @@ def score_bars(result: Any) -> list[Bar]:
         Bar(row["label"], row["score"], 100 * max(0.0, row["score"]) / whole if math.isfinite(row["score"]) else 0.0)
         for row in rows
     ]
+
+
+def result_lines(result: Any) -> list[str]:
+    """A result in short texts, one a thing that it found: its own `lines()`, its labels, or `result_text`."""
+    if hasattr(result, "lines"):
+        return list(result.lines())
+    return [f"{bar.label} {bar.score:.4f}" for bar in score_bars(result)] or [result_text(result)]
 
 
 def result_text(result: Any, *, most: int = 200) -> str:

@@ -137,12 +137,11 @@ class Lines(Sink):
 
     def add(self, source: str, outcome: Any) -> None:
         """Prints the line."""
-        from sensorium.report import result_text, score_bars
+        from sensorium.report import result_lines
 
         if isinstance(outcome, InputError):
             return
-        parts = [f"{bar.label} {bar.score:.4f}" for bar in score_bars(outcome)] or [result_text(outcome)]
-        print("\t".join(printable(part) for part in [source, *parts]), flush=True)
+        print("\t".join(printable(part) for part in [source, *result_lines(outcome)]), flush=True)
 
 
 class Tables(Sink):
@@ -158,7 +157,7 @@ class Tables(Sink):
         from rich.table import Table
         from rich.text import Text
 
-        from sensorium.report import result_text, score_bars
+        from sensorium.report import result_lines, score_bars
 
         if isinstance(outcome, InputError):
             return
@@ -169,7 +168,10 @@ class Tables(Sink):
             table.add_row("", Text(printable(bar.label)), f"{bar.score:.4f}", Text("█" * length, style="cyan"))
         with _above_progress():
             self._console.print(Text(printable(source), style="bold"))
-            self._console.print(table if bars else Text("  " + printable(result_text(outcome))))
+            if bars:
+                self._console.print(table)
+            for line in () if bars else result_lines(outcome):
+                self._console.print(Text("  " + printable(line)))
 
 
 class Page(Sink):
