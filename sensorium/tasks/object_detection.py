@@ -1,0 +1,179 @@
+"""object-detection: which objects a picture shows, and where."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import CheckpointError, OptionError
+from sensorium.results import Detections
+from sensorium.tasks.base import Batch, Fit, Options
+from sensorium.tasks.images import ImageTask
+from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+
+
+@dataclass(frozen=True)
+class ObjectDetectionOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        threshold: the score in [0, 1] above which an object is given.
+        top_k: how many objects to give at the most, those with the best scores; None for all above the threshold. Their
+            order stays that of the model.
+    """
+
+    threshold: float = 0.5
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
+        if not (number and 0 <= self.threshold <= 1):
+            raise OptionError(f"threshold is a score from 0 to 1, got {self.threshold!r}")
+        if self.top_k is not None and (not isinstance(self.top_k, int) or self.top_k < 1):
+            raise OptionError(f"top_k is a whole number from 1, or None for all objects, got {self.top_k!r}")
+
+
+class Rule(NamedTuple):
+    """How a family of models scores what it has found.
+
+    Attributes:
+        exclusive: each box has one class or none, by softmax over the classes and "no object"; otherwise classes are
+            independent, by sigmoid, and a box counts once for each.
+        most: with independent classes, how many pairs of box and class are looked at; None for as many as boxes.
+    """
+
+    exclusive: bool
+    most: int | None = None
+
+
+class ObjectDetection(ImageTask):
+    """Boxes with classes and scores, as Transformers' pipeline of the same name gives them."""
+
+    name = "object-detection"
+    summary = "which objects a picture shows, and where"
+    options = ObjectDetectionOptions
+    default = "facebook/detr-resnet-50@1d5f47b"
+
+    def __init__(self, model: nn.Module, processor: Any) -> None:
+        super().__init__(model, processor)
+        config: Any = model.config
+        self._rule = _rule_of(processor, config.model_type)
+        self._labels = {int(number): str(label) for number, label in config.id2label.items()}
+        self._takes = set(inspect.signature(model.forward).parameters)
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """Checkpoints of DETR, YOLOS, RT-DETR and their kin, saved with their detection heads."""
+        if checkpoint.kind != "transformers":
+            return None
+        from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES as NAMES
+
+        if {NAMES.get(model_type) for model_type in _MODELS}.intersection(checkpoint.architectures):
+            return "native"
+        if "AutoModelForObjectDetection" in (checkpoint.config.get("auto_map") or {}):
+            return "native"
+        return "possible" if not checkpoint.architectures and checkpoint.model_type in _MODELS else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a Transformers model with its detection head."""
+        from transformers import AutoModelForObjectDetection
+
+        found = load_processor(processor, checkpoint)
+        return cls(load_transformers(AutoModelForObjectDetection, checkpoint), found)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded Transformers detector with its processor."""
+        return cls(model, processor_of(model, processor))
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """`logits`, `(B, Q, classes)`, and `boxes`, `(B, Q, 4)` cxcywh in shares of the picture."""
+        inputs = self.processor.finish(batch, dtype=self.dtype)
+        output = self.model(**{name: value for name, value in inputs.items() if name in self._takes})
+        return {"logits": output.logits, "boxes": output.pred_boxes}
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
+        """One `(N, 6)` float32 array a picture: xyxy in px, score, class."""
+        scores, ids, rows = _score(outputs["logits"].float(), self._rule)
+        boxes = _corners(outputs["boxes"].float()).gather(1, rows[..., None].expand(-1, -1, 4))
+        sizes = torch.tensor([(width, height) * 2 for height, width in metas], dtype=torch.float32)
+        boxes = boxes * sizes.to(boxes.device, non_blocking=True)[:, None]
+        found = torch.cat([boxes, scores[..., None], ids[..., None].float()], dim=-1)
+        if options.top_k is not None and options.top_k < found.shape[1]:
+            best = scores.topk(options.top_k, dim=1).indices.sort(dim=1).values
+            found = found.gather(1, best[..., None].expand(-1, -1, 6))
+        return [each[each[:, 4] > options.threshold] for each in found.cpu().numpy()]
+
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Detections:
+        """The one picture's objects."""
+        found = parts[0]
+        ids = found[:, 5].astype("int64")
+        labels = [self._labels.get(number, f"LABEL_{number}") for number in ids.tolist()]
+        return Detections(found[:, :4], found[:, 4], labels, ids, index=index)
+
+
+def _rule_of(processor: Any, model_type: str) -> Rule:
+    """The rule of the checkpoint's own processor, or of its model where the processor has none.
+
+    Raises:
+        CheckpointError: neither is known.
+    """
+    name = str(processor.to_dict().get("image_processor_type", "")).removesuffix("Pil").removesuffix("Fast")
+    rule = _PROCESSORS.get(name) or _MODELS.get(model_type)
+    if rule is None:
+        raise CheckpointError(
+            f"how to read the boxes of a {model_type!r} model is not known. Known are {', '.join(_MODELS)}, and models "
+            f"with a processor of {', '.join(_PROCESSORS)}."
+        )
+    return rule
+
+
+def _score(logits: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, classes and box numbers, `(B, K)` each, for `(B, Q, classes)` float32 logits."""
+    count, boxes, classes = logits.shape
+    if rule.exclusive:
+        scores, ids = logits.softmax(-1)[..., :-1].max(-1)
+        return scores, ids, torch.arange(boxes, device=logits.device).expand(count, -1)
+    most = min(rule.most or boxes, boxes * classes)
+    scores, pairs = logits.sigmoid().flatten(1).topk(most, dim=1)
+    return scores, pairs % classes, pairs // classes
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    """Turns `(…, 4)` cxcywh into xyxy."""
+    centre, half = boxes[..., :2], 0.5 * boxes[..., 2:]
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+_EXCLUSIVE, _INDEPENDENT, _BEST_100 = Rule(exclusive=True), Rule(exclusive=False), Rule(exclusive=False, most=100)
+
+_PROCESSORS = {
+    "DetrImageProcessor": _EXCLUSIVE,
+    "YolosImageProcessor": _EXCLUSIVE,
+    "RTDetrImageProcessor": _INDEPENDENT,
+    "RfDetrImageProcessor": _INDEPENDENT,
+    "ConditionalDetrImageProcessor": _BEST_100,
+    "DeformableDetrImageProcessor": _BEST_100,
+}
+
+_MODELS = {
+    "detr": _EXCLUSIVE,
+    "table-transformer": _EXCLUSIVE,
+    "yolos": _EXCLUSIVE,
+    "rt_detr": _INDEPENDENT,
+    "rt_detr_v2": _INDEPENDENT,
+    "d_fine": _INDEPENDENT,
+    "deimv2": _INDEPENDENT,
+    "rf_detr": _INDEPENDENT,
+    "conditional_detr": _BEST_100,
+    "deformable_detr": _BEST_100,
+    "dab-detr": _BEST_100,
+    "lw_detr": _BEST_100,
+}
