@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.drawing import draw_bars, draw_lines
+from sensorium.results.drawing import draw_bars, draw_lines, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -115,7 +115,7 @@ class Answers:
         picture = np.full((1, 480, 3), 255, np.uint8) if image is None else image
         if self.scores is None:
             return draw_lines(picture, shown)
-        return draw_bars(picture, shown, self.scores.tolist()[:most])
+        return draw_bars(picture, [printable(answer) for answer in shown], self.scores.tolist()[:most])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `to_dict()` as JSON, UTF-8."""
