@@ -208,6 +208,23 @@ def _read_rf_detr(processor: Any) -> Recipe:
     return _masked(processor, Recipe((*in_floats, *resize), _read_dinov3(processor).arithmetic))
 
 
+def _read_mask_former(processor: Any) -> Recipe:
+    # It pads whatever do_pad says, and always gives the mask.
+    resize, size = _capped(processor), processor.pad_size
+    if processor.size_divisor:
+        resize = tuple(replace(step, multiple=processor.size_divisor) for step in resize)
+    pad_to = None if size is None else (int(size.height), int(size.width))
+    return Recipe(resize, _arithmetic(processor), pad_to=pad_to, pad_batch=pad_to is None, pixel_mask=True)
+
+
+def _read_dpt(processor: Any) -> Recipe:
+    multiple = processor.ensure_multiple_of or 1
+    kept = processor.keep_aspect_ratio or any(side % multiple for side in (processor.size.height, processor.size.width))
+    if processor.do_pad or (processor.do_resize and kept):
+        raise Unread("it keeps the aspect ratio, rounds its size, or pads all around")
+    return _read_unpadded(processor)
+
+
 def _read_superpoint(processor: Any) -> Recipe:
     grey = (ToGrey(),) if processor.do_grayscale else ()
     arithmetic = (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
@@ -234,6 +251,7 @@ _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "ConditionalDetrImageProcessor": (_read_detr, _DETR),
     "ConvNextImageProcessor": (_read_convnext, {"_preprocess", "resize"}),
     "DINOv3ViTImageProcessor": (_read_dinov3, {"_preprocess"}),
+    "DPTImageProcessor": (_read_dpt, {*_MAPS, "resize"}),
     "DeformableDetrImageProcessor": (_read_detr, _DETR),
     "DetrImageProcessor": (_read_detr, _DETR),
     "EfficientNetImageProcessor": (
@@ -242,6 +260,8 @@ _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     ),
     "LevitImageProcessor": (_read_levit, {"resize"}),
     "LightGlueImageProcessor": (_read_superglue, _PAIRS),
+    "Mask2FormerImageProcessor": (_read_mask_former, {*_MAPS, "pad", "resize"}),
+    "MaskFormerImageProcessor": (_read_mask_former, {*_MAPS, "pad", "resize"}),
     "MobileNetV2ImageProcessor": (_read_unpadded, _MAPS),
     "MobileViTImageProcessor": (_read_mobilevit, _MAPS),
     "PPLCNetImageProcessor": (_read_pplcnet, {"_preprocess"}),
