@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from sensorium.processors.padding import Padding
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 LONGEST = 1_000_000
 """What Transformers writes for a tokenizer without a limit is far above this."""
@@ -35,6 +38,8 @@ class Encoded:
             tokens. Empty where the tokenizer cannot tell.
         sequence_ids: 0 or 1 for tokens of the first and the second text, None for special tokens. Empty as `offsets`.
         names: the model's inputs that `tensors` gives.
+        word_ids: for each token the number of its word in its text, None for special tokens and where the tokenizer
+            knows no words. Empty as `offsets`.
     """
 
     ids: list[int]
@@ -42,6 +47,7 @@ class Encoded:
     offsets: list[tuple[int, int]]
     sequence_ids: list[int | None]
     names: tuple[str, ...]
+    word_ids: list[int | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -136,15 +142,19 @@ class TextProcessor:
             special_tokens: whether to add the model's own ([CLS], </s>, …).
 
         Raises:
-            InputError: `not-text`, where a text is no str.
+            InputError: `not-text`, where a text is no str, or holds what is no character.
         """
         for each in (text, *([] if pair is None else [pair])):
             if not isinstance(each, str):
                 raise InputError(f"expected a text (str), got {type(each).__name__}", code="not-text")
+            if _LONE_SURROGATE.search(each):
+                raise InputError(
+                    "expected a text, got one with half of a surrogate pair: no character", code="not-text"
+                )
         if self._fast is None:
             return self._encode_slowly(text, pair, special_tokens)
         found = self._fast.encode(text, pair, add_special_tokens=special_tokens)
-        return Encoded(found.ids, found.type_ids, found.offsets, found.sequence_ids, self.input_names)
+        return Encoded(found.ids, found.type_ids, found.offsets, found.sequence_ids, self.input_names, found.word_ids)
 
     def decode(self, ids: Sequence[int] | Tensor, *, skip_special_tokens: bool = True) -> str:
         """The text of token ids."""

@@ -1,0 +1,81 @@
+"""The best spans of sequences, from a score for each token to be a span's first and one to be its last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sensorium.processors.windows import CONTEXT, COUNTED, NOTHING
+
+MASKED = -10_000.0
+"""The logit that stands for tokens out of the question; Transformers 4.57's."""
+
+
+class Spans(NamedTuple):
+    """The K best spans of each of B sequences, best first.
+
+    Attributes:
+        starts: `(B, K)` int64, positions of their first tokens.
+        ends: `(B, K)` int64, positions of their last tokens.
+        scores: `(B, K)` float32; -inf where a sequence has fewer spans.
+        nothing: `(B,)` float32, the score of the span that says that there is no answer.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    nothing: NDArray[np.float32]
+
+
+def probabilities(logits: Tensor, roles: Tensor) -> Tensor:
+    """Softmax over those tokens of each sequence that count.
+
+    Args:
+        logits: `(B, L)` in any floating-point dtype.
+        roles: `(B, L)` uint8, as in `sensorium.processors.windows`.
+
+    Returns:
+        `(B, L)` float32.
+    """
+    return logits.float().masked_fill(roles < COUNTED, MASKED).softmax(-1)
+
+
+def best_spans(
+    start: Tensor,
+    end: Tensor,
+    roles: Tensor,
+    *,
+    most_tokens: int,
+    top_k: int,
+    join: Callable[[Tensor, Tensor], Tensor] = torch.mul,
+) -> Spans:
+    """Searches the band of spans of up to `most_tokens` tokens, on the device; only the best come down, at once.
+
+    Args:
+        start: `(B, L)` float32, how well a span begins at each token: probabilities, or logits.
+        end: `(B, L)` float32, how well it ends there.
+        roles: `(B, L)` uint8; spans lie in the context alone.
+        most_tokens: how many tokens a span has at the most, from 1.
+        top_k: how many spans to give for each sequence, from 1.
+        join: makes a span's score of its start's and its end's: `torch.mul` for probabilities, `torch.add` for logits.
+    """
+    length = start.shape[-1]
+    most = min(most_tokens, length)
+    context = roles == CONTEXT
+    # ends[b, i, d] is token i + d as an end; what lies beyond the sequence is out of the context
+    ends = torch.nn.functional.pad(end, (0, most - 1)).unfold(-1, most, 1)
+    allowed = torch.nn.functional.pad(context, (0, most - 1)).unfold(-1, most, 1) & context[..., None]
+    scores = join(start[..., None], ends).masked_fill(~allowed, -torch.inf).flatten(1)
+    best, where = scores.topk(min(top_k, scores.shape[-1]), dim=-1)
+    nothing = (join(start, end) * (roles == NOTHING)).sum(-1, keepdim=True)
+    # positions are exact in float32 up to 2**24: one tensor, one copy
+    first, further = where // most, where % most
+    found = torch.cat([best, first.float(), further.float(), nothing], dim=-1).cpu().numpy()
+    scored, firsts, furthers = np.split(found[:, :-1], 3, axis=1)
+    starts = firsts.astype(np.int64)
+    return Spans(starts, starts + furthers.astype(np.int64), scored, found[:, -1])

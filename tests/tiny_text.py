@@ -1,0 +1,144 @@
+"""Tiny random checkpoints of models that read, with tokenizers trained here, built once a session."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from tests.tiny import _liven
+
+_TEXT = """
+the river begins in hills north of town and runs past mill bridge market to sea Anna Ben Clara walked along on Sunday
+morning because boat had left without them twelve people saw heron near old stone lock keeper said that water rose four
+metres during storm 1953 since then every spring photograph photographer's photo a an is was café naïve Zürich
+unbelievable unhappiness re-opened who what where when why how many did does this red green blue cat dog owl bank
+"""
+WORDS = _TEXT.split()
+
+CORPUS = [" ".join(WORDS[(i * k) % len(WORDS)] for i in range(60)) + "." for k in (1, 3, 5, 7, 11, 13)] + [
+    "Déjà vu: 東京 is a city 🙂, isn't it? (Yes!) — 100%.",
+]
+
+_SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def words(count: int, seed: int = 0) -> str:
+    """A text of so many words, with sentences and capitals."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = [WORDS[i] for i in torch.randint(len(WORDS), (count,), generator=generator).tolist()]
+    ends = (f"{word}. " if i % 9 == 8 else f"{word}, " if i % 5 == 4 else f"{word} " for i, word in enumerate(chosen))
+    return "".join(ends).strip()
+
+
+@functools.cache
+def wordpiece(*, cased: bool = False):
+    """BERT's kind of tokenizer."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizer
+
+    trained = BertWordPieceTokenizer(lowercase=not cased)
+    trained.train_from_iterator(CORPUS, vocab_size=260, min_frequency=1, show_progress=False)
+    return BertTokenizer(vocab=trained.get_vocab(), do_lower_case=not cased, model_max_length=512)
+
+
+@functools.cache
+def byte_pairs():
+    """RoBERTa's kind of tokenizer."""
+    from transformers import RobertaTokenizer
+
+    return RobertaTokenizer(**_trained_pairs(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]), model_max_length=512)
+
+
+@functools.cache
+def clip_pairs():
+    """CLIP's kind of tokenizer."""
+    from transformers import CLIPTokenizer
+
+    parts = _trained_pairs(["<|startoftext|>", "<|endoftext|>"], suffix="</w>")
+    return CLIPTokenizer(**parts, model_max_length=77)
+
+
+@functools.cache
+def pieces(*, most: int = 64):
+    """SigLIP's kind of tokenizer: pieces, then `</s>`, and no attention mask."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="</s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=most,
+        model_input_names=["input_ids"],
+    )
+
+
+def _trained_pairs(special: list[str], *, suffix: str = "") -> dict:
+    """A vocabulary and merges for byte-level pairs, by simple counting."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=suffix))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=not suffix)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=special,
+        initial_alphabet=alphabet,
+        end_of_word_suffix=suffix,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([text.lower() for text in CORPUS] if suffix else CORPUS, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    vocab = model["vocab"]
+    for symbol in itertools.chain.from_iterable((a, a + suffix) for a in sorted(alphabet)):
+        vocab.setdefault(symbol, len(vocab))
+    merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]]
+    return {"vocab": vocab, "merges": merges}
+
+
+READERS = {
+    "bert": (wordpiece, {**_SMALL, "max_position_embeddings": 512}),
+    "distilbert": (
+        functools.partial(wordpiece, cased=True),
+        {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 512},
+    ),
+    "roberta": (byte_pairs, {**_SMALL, "max_position_embeddings": 514, "pad_token_id": 1, "type_vocab_size": 1}),
+}
+
+
+@functools.cache
+def reader(model_type: str) -> Path:
+    """A checkpoint folder of a model that answers questions about texts, with its tokenizer."""
+    from transformers import AutoConfig, AutoModelForQuestionAnswering
+
+    make, settings = READERS[model_type]
+    tokenizer = make()
+    config = AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **settings)
+    torch.manual_seed(0)
+    model = AutoModelForQuestionAnswering.from_config(config)
+    _liven(model)
+    with torch.no_grad():  # logits that differ as much as a trained model's
+        model.qa_outputs.weight.mul_(20)
+    return _save(model_type, model, tokenizer)
+
+
+def _save(name: str, model, *processors) -> Path:
+    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{name}-"))
+    model.eval().save_pretrained(place)
+    for processor in processors:
+        processor.save_pretrained(place)
+    return place
