@@ -96,6 +96,11 @@ class Detections:
         """`[{"score": float, "label": str, "box": {"xmin": int, "ymin": int, "xmax": int, "ymax": int}}, …]`."""
         return [self[i] for i in range(len(self))]
 
+    def lines(self) -> list[str]:
+        """One short text an object: its label, its score and its box in whole px."""
+        rows = [(row["label"], row["score"], *row["box"].values()) for row in self]
+        return [f"{label} {score:.4f} at {x0},{y0} to {x1},{y1}" for label, score, x0, y0, x1, y1 in rows]
+
     def plot(self, image: Any) -> Image.Image:
         """Draws the boxes with their labels and scores into a copy of the picture.
 

@@ -87,6 +87,11 @@ def test_result_protocol_equality_pickle_repr():
     assert repr(Detections(np.zeros((9, 4)), np.ones(9), ["x"] * 9)).endswith("and 1 more], index=0)")
 
 
+def test_lines():
+    assert found().lines()[:2] == ["cat 0.9000 at 1,2 to 30,40", "dog 0.5000 at -3,0 to 10,12"]
+    assert Detections([], [], []).lines() == []
+
+
 def test_save(tmp_path):
     found().save(tmp_path / "x.json")
     assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == found().to_dict()
