@@ -9,8 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PICTURES = "avif bmp gif jfif jpe jpeg jpg mpo pbm pgm png apng pnm ppm tif tiff webp"
+SOUNDS = "aif aifc aiff flac mp3 oga ogg opus wav wave"
 
-SUFFIXES = {"image": frozenset("." + name for name in PICTURES.split())}
+SUFFIXES = {
+    "image": frozenset("." + name for name in PICTURES.split()),
+    "audio": frozenset("." + name for name in SOUNDS.split()),
+}
 """What a folder is searched for, by the kind of input. Inputs of other kinds are taken as text, as they stand."""
 
 

@@ -9,18 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sensorium.processors.audio import AudioProcessor
     from sensorium.processors.image import ImageProcessor
     from sensorium.processors.media import MediaLimits, load_image, load_pil
     from sensorium.processors.recipe import Recipe
+    from sensorium.processors.sound import SoundReader, load_sound, open_sound
 
-__all__ = ["ImageProcessor", "MediaLimits", "Recipe", "load_image", "load_pil"]
+__all__ = [
+    "AudioProcessor",
+    "ImageProcessor",
+    "MediaLimits",
+    "Recipe",
+    "SoundReader",
+    "load_image",
+    "load_pil",
+    "load_sound",
+    "open_sound",
+]
 
 _MODULES = {
+    "AudioProcessor": "audio",
     "ImageProcessor": "image",
     "MediaLimits": "media",
     "Recipe": "recipe",
+    "SoundReader": "sound",
     "load_image": "media",
     "load_pil": "media",
+    "load_sound": "sound",
+    "open_sound": "sound",
 }
 
 

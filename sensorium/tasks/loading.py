@@ -12,6 +12,7 @@ from sensorium.backbones import Backbone
 from sensorium.backbones.loading import load_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.errors import CheckpointError, MissingWeightsError, TaskMismatchError, UnsafeCheckpointError
+from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.tasks.heads import Composite
@@ -76,6 +77,26 @@ def load_text_processor(processor: Any, checkpoint: Checkpoint | None) -> TextPr
     if processor is None:
         raise CheckpointError("a loaded model needs its tokenizer; pass processor=… (a name, a folder or a loaded one)")
     return TextProcessor.from_transformers(processor)
+
+
+def load_audio_processor(processor: Any, checkpoint: Checkpoint | None) -> AudioProcessor:
+    """The feature extractor that the caller gave (a name, a folder, a loaded one), or else the checkpoint's own.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if processor is None and checkpoint is not None:
+        return AudioProcessor.from_pretrained(checkpoint)
+    if isinstance(processor, AudioProcessor):
+        return processor
+    if isinstance(processor, (str, Path)):
+        access = LoadOptions() if checkpoint is None else _same_access(checkpoint.options)
+        return AudioProcessor.from_pretrained(processor, options=access)
+    if processor is None:
+        raise CheckpointError(
+            "a loaded model needs its feature extractor; pass processor=… (a name, a folder or a loaded one)"
+        )
+    return AudioProcessor.from_transformers(processor)
 
 
 def describe_module(model: nn.Module) -> Checkpoint:

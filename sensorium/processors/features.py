@@ -1,0 +1,149 @@
+"""The recipes of Transformers' feature extractors for sound, as batched tensor operations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sensorium.processors.spectra import kaldi_fbank, kaldi_frames, log_mel, normalise, pad_to
+
+
+class Unread(Exception):  # noqa: N818 - no error: the caller goes on with the extractor itself
+    """A feature extractor, or a setting of one, whose arithmetic is not known here."""
+
+
+class Features(ABC):
+    """What an extractor computes.
+
+    Attributes:
+        input_names: the model's inputs that it gives.
+        least: samples below which there is nothing to compute.
+        most: samples that the model hears at the most; None for all.
+    """
+
+    input_names: ClassVar[tuple[str, ...]]
+    least: int = 1
+    most: int | None = None
+
+    @abstractmethod
+    def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Compute the model's inputs, row by row as if it were alone.
+
+        Args:
+            samples: `(B, N)` float32 at the model's rate, zeros where padded.
+            real: `(B, N)` bool, false where padded.
+            lengths: `(B,)` int64, how many are real.
+        """
+
+
+@dataclass(frozen=True)
+class Waveform(Features):
+    """The samples themselves, normalised if so trained (Wav2Vec2FeatureExtractor)."""
+
+    input_names = ("input_values", "attention_mask")
+    normalised: bool
+
+    def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """`input_values` and `attention_mask`, `(B, N)` both."""
+        values = normalise(samples, real) if self.normalised else samples
+        return {"input_values": values, "attention_mask": real.to(torch.int64)}
+
+
+@dataclass(frozen=True)
+class FilterBank(Features):
+    """Kaldi's filter bank, a fixed number of frames (ASTFeatureExtractor).
+
+    Attributes:
+        rate: Hz.
+        mel_bins: filters.
+        frames: how many, cut or filled up with zeros.
+        mean: subtracted from the result.
+        deviation: the result is divided by twice of it; None if it is not normalised.
+    """
+
+    input_names = ("input_values",)
+    rate: int
+    mel_bins: int
+    frames: int
+    mean: float
+    deviation: float | None
+
+    @property
+    def least(self) -> int:  # type: ignore[override]
+        """One frame."""
+        return int(self.rate * 25.0 * 0.001)
+
+    @property
+    def most(self) -> int:  # type: ignore[override]
+        """All frames."""
+        return self.least + (self.frames - 1) * int(self.rate * 10.0 * 0.001)
+
+    def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """`input_values`, `(B, frames, mel_bins)`."""
+        samples = pad_to(samples, max(samples.shape[1], self.least), axis=1)
+        energies = kaldi_fbank(samples, rate=self.rate, mel_bins=self.mel_bins)
+        whole = torch.arange(energies.shape[1], device=samples.device) < kaldi_frames(lengths, self.rate)[:, None]
+        energies = pad_to(torch.where(whole[:, :, None], energies, 0.0), self.frames, axis=1)
+        return {"input_values": energies if self.deviation is None else (energies - self.mean) / (self.deviation * 2)}
+
+
+@dataclass(frozen=True)
+class LogMel(Features):
+    """Whisper's log-mel spectrum of a window of fixed length (WhisperFeatureExtractor).
+
+    Attributes:
+        filters: `(1 + points // 2, bins)` float32.
+        points: of the Fourier transform, samples.
+        hop: from frame to frame, samples.
+        most: the window, samples; filled up with silence.
+    """
+
+    input_names = ("input_features",)
+    filters: Tensor = field(repr=False, compare=False)
+    points: int
+    hop: int
+    most: int
+
+    def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """`input_features`, `(B, bins, most // hop)`."""
+        samples = pad_to(samples, self.most, axis=1)
+        return {"input_features": log_mel(samples, self.filters, points=self.points, hop=self.hop)}
+
+
+def read_features(extractor: Any) -> Features:
+    """Read the recipe of a loaded Transformers feature extractor.
+
+    Raises:
+        Unread: it is another one than those known here, or a setting makes it differ.
+    """
+    name = type(extractor).__name__
+    known = {"Wav2Vec2FeatureExtractor": _wave, "ASTFeatureExtractor": _filter_bank, "WhisperFeatureExtractor": _mel}
+    if name not in known or not type(extractor).__module__.startswith("transformers.models."):
+        raise Unread("an unknown kind")
+    if getattr(extractor, "padding_side", "right") != "right":
+        raise Unread("it pads on the left")
+    return known[name](extractor)
+
+
+def _wave(extractor: Any) -> Waveform:
+    if extractor.feature_size != 1:
+        raise Unread(f"feature_size is {extractor.feature_size}")
+    return Waveform(bool(extractor.do_normalize))
+
+
+def _filter_bank(extractor: Any) -> FilterBank:
+    deviation = float(extractor.std) if extractor.do_normalize else None
+    return FilterBank(
+        extractor.sampling_rate, extractor.num_mel_bins, extractor.max_length, float(extractor.mean), deviation
+    )
+
+
+def _mel(extractor: Any) -> LogMel:
+    if extractor.dither or extractor.padding_value:
+        raise Unread("dither or padding_value is set")
+    filters = torch.from_numpy(extractor.mel_filters).to(torch.float32)
+    return LogMel(filters, extractor.n_fft, extractor.hop_length, extractor.n_samples)
