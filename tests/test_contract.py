@@ -188,6 +188,17 @@ def test_threads_share_a_pipeline(pipe, contract):
         assert_alike(results, want, contract)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, while it compiles
+def test_compiled_equals_eager(contract):
+    inputs = list(contract.inputs())
+    with contract.build(batch_size=2, compile=False) as eager, contract.build(batch_size=2, compile=True) as compiled:
+        for options in ({}, *contract.options):
+            for a, b in zip(compiled(inputs, **options), eager(inputs, **options), strict=True):
+                assert_alike(a.to_dict(), b.to_dict(), dataclasses.replace(contract, tolerance=1e-4))
+        assert compiled.stats()["recompiles"] == 0
+
+
 def test_warmup_and_the_example(pipe):
     assert pipe.warmup() is pipe
     assert pipe.stats()["failures"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -16,6 +17,7 @@ from sensorium.pipelines.transfer import RING, Uploader
 from tests import tiny
 from tests.media import picture, pictures
 from tests.pipelines.made_up import WindowScoring, expected
+from tests.test_contract import TASKS, assert_alike, contract_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -44,6 +46,21 @@ def test_cuda_equals_the_cpu(architecture, compiled):
             for a, b in zip(got, want, strict=True):
                 np.testing.assert_allclose(scores(a), scores(b), atol=1e-4)
         assert gpu.stats()["recompiles"] == 0
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_every_task_on_cuda_equals_the_cpu(name, compiled):
+    contract = contract_of(name)
+    inputs = list(contract.inputs())
+    with contract.build(device="cpu", compile=False) as cpu:
+        want = [cpu(inputs, **options) for options in ({}, *contract.options)]
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    loose = dataclasses.replace(contract, tolerance=max(1e-3, contract.tolerance))
+    with contract.build(device="cuda", compile=compiled, batch_size=2) as gpu:
+        for options, expected_results in zip(({}, *contract.options), want, strict=True):
+            for a, b in zip(gpu(inputs, **options), expected_results, strict=True):
+                assert_alike(a.to_dict(), b.to_dict(), loose)
 
 
 def test_bfloat16_drift():
