@@ -1,0 +1,244 @@
+"""Parts of a picture: which pixels belong to which class or object."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.results.drawing import colour, draw_tag, text_size, to_rgb
+from sensorium.results.rle import encode
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_OUTLINE, _ALPHA = 0.9, 0.5
+
+
+class Segments:
+    """Segments of a picture: one map of small integers, from which masks are made when they are looked at.
+
+    The dicts have Transformers' schema. Segments that overlap do not fit in one map: `from_masks` keeps each mask by
+    itself, a bit a pixel.
+
+    Attributes:
+        segmentation: `(H, W)` integers; a segment's pixels have its entry of `values`, and pixels of no segment have
+            a value that is not among them. None where segments may overlap.
+        values: `(N,)` int64, the value in `segmentation` of each segment; semantic segmentation has the class there.
+        labels: `(N,)` str, class names.
+        ids: `(N,)` int64, the classes' positions in the checkpoint's `id2label`.
+        scores: `(N,)` float32 in [0, 1]; None for semantic segmentation, which gives none.
+        size: (H, W) of the picture, px.
+        index: the position of the input among the call's inputs.
+    """
+
+    __slots__ = ("_bits", "ids", "index", "labels", "scores", "segmentation", "size", "values")
+
+    def __init__(
+        self,
+        segmentation: Any,
+        values: Any,
+        labels: Sequence[str],
+        scores: Any = None,
+        ids: Any = None,
+        *,
+        index: int = 0,
+    ) -> None:
+        """Checks that everything agrees in length; `ids` are `values` where they are not given.
+
+        Raises:
+            ValueError: the map is not `(H, W)` integers, a value stands for two segments, or the lengths differ.
+        """
+        array = np.array(segmentation)
+        if array.ndim != 2 or array.dtype.kind not in "iu":
+            raise ValueError(f"a segmentation is an (H, W) array of integers, got {array.shape} {array.dtype}")
+        self.segmentation: NDArray[Any] | None = array
+        self.size: tuple[int, int] = (array.shape[0], array.shape[1])
+        self._bits: NDArray[np.uint8] | None = None
+        self._fill(values, labels, scores, ids, index)
+        if len(np.unique(self.values)) != len(self.values):
+            raise ValueError(f"each segment has a value of its own, got {self.values.tolist()}")
+
+    @classmethod
+    def from_masks(
+        cls, masks: Any, labels: Sequence[str], scores: Any = None, ids: Any = None, *, index: int = 0
+    ) -> Self:
+        """Segments that may overlap.
+
+        Args:
+            masks: `(N, H, W)` bool, or numbers of which those other than zero belong to the mask.
+            labels: N class names.
+            scores: `(N,)`, or None.
+            ids: `(N,)` class numbers; -1 where they are not given.
+            index: the position of the input among the call's inputs.
+
+        Raises:
+            ValueError: the masks are not `(N, H, W)`, or the lengths differ.
+        """
+        array = np.asarray(masks)
+        if array.ndim != 3:
+            raise ValueError(f"masks are an (N, H, W) array, got {array.shape}")
+        self = cls.__new__(cls)
+        self.segmentation, self.size = None, (array.shape[1], array.shape[2])
+        self._bits = np.packbits(array.astype(bool, copy=False), axis=-1)
+        self._fill(range(len(array)), labels, scores, [-1] * len(array) if ids is None else ids, index)
+        return self
+
+    def _fill(self, values: Any, labels: Sequence[str], scores: Any, ids: Any, index: int) -> None:
+        self.values: NDArray[np.int64] = np.array(values, dtype=np.int64)
+        self.labels: NDArray[np.str_] = np.array(labels, dtype=np.str_)
+        self.ids: NDArray[np.int64] = np.array(values if ids is None else ids, dtype=np.int64)
+        self.scores: NDArray[np.float32] | None = None if scores is None else np.array(scores, dtype=np.float32)
+        self.index = index
+        columns = [self.values, self.labels, self.ids, *([] if self.scores is None else [self.scores])]
+        if {each.shape for each in columns} != {(len(self.values),)}:
+            found = ", ".join(str(each.shape) for each in columns)
+            raise ValueError(f"values, labels, ids and scores are of one length, got the shapes {found}")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any]) -> Self: ...
+    def __getitem__(self, key: Any) -> Any:
+        """A dict with a PIL mask for an integer; the `Segments` left by a slice, a boolean mask or an index array."""
+        if isinstance(key, (int, np.integer)):
+            from PIL import Image
+
+            return self._item(int(key), Image.fromarray(self.mask(int(key)).view(np.uint8) * np.uint8(255)))
+        left = type(self).__new__(type(self))
+        left.segmentation, left.size = self.segmentation, self.size
+        left._bits = None if self._bits is None else self._bits[key].copy()
+        scores = None if self.scores is None else self.scores[key]
+        left._fill(self.values[key], self.labels[key].tolist(), scores, self.ids[key], self.index)
+        return left
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_dict() == other.to_dict() if isinstance(other, Segments) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def __repr__(self) -> str:
+        most = 8
+        shown = self.labels[:most].tolist()
+        if self.scores is not None:
+            shown = [f"{label} {score:.3f}" for label, score in zip(shown, self.scores[:most].tolist(), strict=True)]
+        shown += [f"and {len(self) - most} more"] if len(self) > most else []
+        return f"Segments([{', '.join(shown)}], size={self.size}, index={self.index})"
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """`(N, H, W)` bool, made anew each time; `mask(i)` makes one."""
+        if not len(self):
+            return np.zeros((0, *self.size), dtype=bool)
+        return np.stack([self.mask(i) for i in range(len(self))])
+
+    def mask(self, number: int) -> NDArray[np.bool_]:
+        """One segment's mask, `(H, W)` bool.
+
+        Raises:
+            IndexError: there is no such segment.
+        """
+        if self._bits is not None:
+            return np.unpackbits(self._bits[number], axis=-1, count=self.size[1]).view(bool)
+        return np.asarray(self.segmentation == self.values[number])
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """`(N,)` int64, how many pixels each segment has."""
+        if self._bits is not None:
+            return np.array([int(self.mask(i).sum()) for i in range(len(self))], dtype=np.int64)
+        found, counts = np.unique(np.asarray(self.segmentation), return_counts=True)
+        known = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        return np.array([known.get(value, 0) for value in self.values.tolist()], dtype=np.int64)
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """`[{"score": float | None, "label": str, "mask": {"size": [H, W], "counts": str}}, …]`, in COCO's RLE."""
+        return [self._item(i, encode(self.mask(i))) for i in range(len(self))]
+
+    def _item(self, number: int, mask: Any) -> dict[str, Any]:
+        score = None if self.scores is None else round(float(self.scores[number]), 6)  # as the reference rounds it
+        return {"score": score, "label": str(self.labels[number]), "mask": mask}
+
+    def plot(self, image: Any) -> Image.Image:
+        """Lays a colour over each segment of a copy of the picture, and its label where it is widest.
+
+        Args:
+            image: the segmented picture, as PIL has it, or an `(H, W, 3)` uint8 array.
+
+        Returns:
+            An RGB picture of the same size. Classes have colours of their own in semantic segmentation, objects else.
+        """
+        from PIL import Image, ImageDraw
+
+        picture = to_rgb(image)
+        if picture.size != self.size[::-1]:
+            raise ValueError(f"a picture of {self.size[1]}x{self.size[0]} px is expected, got {picture.size}")
+        pixels = np.asarray(picture).astype(np.float32)
+        numbers = range(len(self)) if self.scores is not None else self.ids.tolist()
+        places = []
+        for i, number in enumerate(numbers):
+            mask, shade = self.mask(i), np.array(colour(number), dtype=np.float32)
+            edge = _edge(mask)
+            pixels[mask] = pixels[mask] * (1 - _ALPHA) + shade * _ALPHA
+            pixels[edge] = pixels[edge] * (1 - _OUTLINE) + shade * _OUTLINE
+            places.append(_widest(mask))
+        drawn = Image.fromarray(np.uint8(pixels.round()))
+        draw, size_px = ImageDraw.Draw(drawn), text_size(drawn)
+        for i, (number, place) in enumerate(zip(numbers, places, strict=True)):
+            if place is not None:
+                text = str(self.labels[i]) + ("" if self.scores is None else f" {self.scores[i]:.2f}")
+                draw_tag(draw, place, text, colour(number), size_px=size_px)
+        return drawn
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_dict()` as JSON, UTF-8; or `segmentation` as a grey PNG where the path ends in `.png`.
+
+        Raises:
+            ValueError: segments that may overlap, or with values outside of [0, 65535], were to be saved as PNG.
+        """
+        if Path(path).suffix.lower() != ".png":
+            text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
+            Path(path).write_text(text + "\n", encoding="utf-8")
+            return
+        values = self.segmentation
+        if values is None or (values.size and (values.min() < 0 or values.max() > np.iinfo(np.uint16).max)):
+            raise ValueError("only a segmentation of values from 0 to 65,535 can be saved as PNG; save it as JSON")
+        from PIL import Image
+
+        small = not values.size or values.max() <= np.iinfo(np.uint8).max
+        Image.fromarray(values.astype(np.uint8 if small else np.uint16)).save(path)
+
+
+def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of a mask with a neighbour outside of it."""
+    inside = mask.copy()
+    inside[1:] &= mask[:-1]
+    inside[:-1] &= mask[1:]
+    inside[:, 1:] &= mask[:, :-1]
+    inside[:, :-1] &= mask[:, 1:]
+    return mask & ~inside
+
+
+def _widest(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Where a label goes: a little left of the middle of the longest run among a mask's rows; None for an empty one."""
+    padded = np.pad(mask, ((0, 0), (1, 1))).view(np.int8)
+    change = np.diff(padded, axis=1)
+    rows, starts = np.nonzero(change == 1)
+    _, ends = np.nonzero(change == -1)
+    if not len(rows):
+        return None
+    lengths = ends - starts
+    longest = np.flatnonzero(lengths >= 0.95 * lengths.max())
+    best = longest[len(longest) // 2]
+    return float(starts[best] + lengths[best] * 0.3), float(rows[best] + 6)
