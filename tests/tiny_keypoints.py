@@ -92,7 +92,8 @@ def _liven(model) -> None:
             if name.startswith("keypoint_detector") or not tensor.is_floating_point() or tensor.ndim == 0:
                 continue
             if tensor.ndim == 2:
-                tensor.normal_(0, tensor.shape[1] ** -0.5, generator=generator)
+                size = 4 if "final_proj" in name else 1  # similarities far apart, so that there are matches
+                tensor.normal_(0, size * tensor.shape[1] ** -0.5, generator=generator)
             else:
                 tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,7 @@ PAIRS = [
 def test_pairs(reference_class, settings, greys):
     reference = reference_class(**settings)
     ours = read(reference)
-    for a, b in zip(SIZES, SIZES[1:], strict=False):
+    for a, b in itertools.pairwise(SIZES):
         pair = [picture(*size, grey=grey) for size, grey in zip((a, b), greys, strict=True)]
         expected = reference(pair, return_tensors="pt")["pixel_values"][0]
         torch.testing.assert_close(ours(pair)["pixel_values"], expected.float(), **EXACT)

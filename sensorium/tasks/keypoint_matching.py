@@ -1,0 +1,211 @@
+"""keypoint-matching: which points of two pictures show the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import CheckpointError, InputError, OptionError
+from sensorium.processors.media import load_image
+from sensorium.results import Matches
+from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
+from sensorium.tasks.keypoints_lightglue import lightglue
+from sensorium.tasks.keypoints_pairs import Links, Pairs, gather, groups
+from sensorium.tasks.keypoints_superglue import superglue
+from sensorium.tasks.keypoints_superpoint import CELL, Points, Search, dense, describe, find
+from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+
+MATCHERS: dict[str, Callable[[Any, Pairs], Links]] = {"lightglue": lightglue, "superglue": superglue}
+
+
+@dataclass(frozen=True)
+class KeypointMatchingOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        threshold: the score in [0, 1] that a match exceeds, besides the checkpoint's own threshold.
+        keypoint_threshold: the score in [0, 1] that a point exceeds to be looked at; None for the checkpoint's own.
+        max_keypoints: points of a picture that are looked at at the most, the best ones; -1 for all, None for the
+            checkpoint's own.
+    """
+
+    threshold: float = 0.0
+    keypoint_threshold: float | None = None
+    max_keypoints: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "keypoint_threshold"):
+            value = getattr(self, name)
+            if name == "keypoint_threshold" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise OptionError(f"{name} is a score from 0 to 1, got {value!r}")
+        most = self.max_keypoints
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < -1):
+            raise OptionError(f"max_keypoints is a whole number from 0, -1 for all, or None, got {most!r}")
+
+
+class KeypointMatching(Task):
+    """Pairs of points with scores, as Transformers' pipeline of the same name gives them."""
+
+    name = "keypoint-matching"
+    summary = "which points of two pictures show the same place"
+    inputs = ("image0", "image1")
+    options = KeypointMatchingOptions
+    default = "magic-leap-community/superglue_outdoor@f4041f8"
+
+    def __init__(self, model: nn.Module, processor: Any) -> None:
+        super().__init__(model, processor)
+        config: Any = model.config
+        detector = config.keypoint_detector_config.model_type
+        if detector != "superpoint":
+            raise CheckpointError(
+                f"{self.name} finds points with SuperPoint, and this {config.model_type} checkpoint wants "
+                f"{detector!r}; use one that was trained on SuperPoint's points"
+            )
+        self._match = MATCHERS[config.model_type]
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """SuperGlue and LightGlue."""
+        if checkpoint.kind != "transformers":
+            return None
+        from transformers.models.auto.modeling_auto import MODEL_FOR_KEYPOINT_MATCHING_MAPPING_NAMES as NAMES
+
+        if {NAMES[model_type] for model_type in MATCHERS}.intersection(checkpoint.architectures):
+            return "native"
+        return "possible" if not checkpoint.architectures and checkpoint.model_type in MATCHERS else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a Transformers matcher with its detector."""
+        from transformers import AutoModelForKeypointMatching
+
+        found = load_processor(processor, checkpoint)
+        return cls(load_transformers(AutoModelForKeypointMatching, checkpoint), found)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded Transformers matcher with its processor."""
+        return cls(model, processor_of(model, processor))
+
+    def expand(self, inputs: Any) -> list[Any] | None:
+        """A list or tuple of pictures is one pair; one of pairs, or of mappings, is several; so is a 5-D array."""
+        if isinstance(inputs, (list, tuple)):
+            pictures = inputs and not any(
+                isinstance(each, (list, tuple, Mapping)) or _axes(each) == 4 for each in inputs
+            )
+            return None if pictures else list(inputs)
+        return list(inputs) if _axes(inputs) == 5 else None
+
+    def split(self, raw: Any, options: Any) -> Iterable[Unit]:
+        """Decodes and fits both pictures; `meta` holds their widths and heights."""
+        images = [load_image(each, limits=self.limits) for each in _pair(raw)]
+        fitted = [self.processor.fit(image)["pixel_values"] for image in images]
+        if fitted[0].shape != fitted[1].shape:
+            both = " and ".join(f"{each.shape[2]}x{each.shape[1]}" for each in fitted)
+            raise InputError(
+                f"this checkpoint does not resize pictures to one size, and the two of this pair have {both} px; give "
+                "two of one size",
+                code="mixed-sizes",
+            )
+        if min(fitted[0].shape[1:]) < CELL:
+            raise InputError(
+                f"pictures of at least {CELL} px a side are needed, got {fitted[0].shape}", code="too-narrow"
+            )
+        sizes = tuple((image.shape[2], image.shape[1]) for image in images)
+        return [Unit({"pixel_values": torch.stack(fitted)}, meta=sizes)]
+
+    def forward(self, batch: Batch, options: KeypointMatchingOptions, call: Call) -> Any:
+        """Finds the points of all pictures in one call, then matches pairs with like numbers of points together."""
+        pixels = batch["pixel_values"].flatten(0, 1)
+        model: Any = self.model
+        search = Search.of(
+            model.config.keypoint_detector_config, threshold=options.keypoint_threshold, most=options.max_keypoints
+        )
+        maps = call(self._dense, pixels, search.radius)
+        points = find(maps["scores"], search)
+        descriptors = describe(maps["descriptors"], points)
+        size = (pixels.shape[3], pixels.shape[2])
+        most = max([*points.counts, 1])
+        links = Links.none(len(points.counts) // 2, most, pixels.device)
+        for pairs in groups(points.counts):
+            found = self._match(self.model, gather(points, descriptors, pairs, size))
+            rows = torch.tensor(pairs, device=pixels.device)
+            links.partner[rows, : found.partner.shape[1]] = found.partner
+            links.scores[rows, : found.scores.shape[1]] = found.scores
+        return _ends(points, links, size)
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: KeypointMatchingOptions) -> Sequence[Any]:
+        """One (xy of the first picture, xy of the second, scores) a pair, best first."""
+        scores, order = outputs["scores"].sort(dim=1, descending=True, stable=True)
+        sizes = torch.tensor(metas, dtype=torch.float32).to(scores.device)
+        ends = outputs["shares"].gather(1, order[..., None, None].expand(-1, -1, 2, 2)) * sizes[:, None]
+        found = torch.cat([ends.flatten(2), scores[..., None]], dim=2).cpu().numpy()
+        least = max(options.threshold, 0.0)
+        kept = [each[each[:, 4] > least] for each in found]
+        return [(each[:, :2], each[:, 2:4], each[:, 4]) for each in kept]
+
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Matches:
+        """The one pair's matches."""
+        return Matches(*parts[0], index=index)
+
+    def example(self) -> tuple[Tensor, Tensor]:
+        """A grey gradient of 375 by 500 px, twice."""
+        picture = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
+        return picture, picture
+
+    def _dense(self, pixels: Tensor, radius: int) -> dict[str, Tensor]:
+        finished = self.processor.finish({"pixel_values": pixels}, dtype=self.dtype)["pixel_values"]
+        detector: Any = self.model.keypoint_detector
+        return dense(detector, finished, radius=radius, descriptors=True)
+
+
+def _ends(points: Points, links: Links, size: tuple[int, int]) -> dict[str, Tensor]:
+    """Where the points of each link lie.
+
+    Returns:
+        `shares`, `(P, M, 2, 2)` float32: for each link of a pair, x and y of both points in shares of their pictures;
+        `scores`, `(P, M)` float32, 0 where there is no link.
+    """
+    device = links.scores.device
+    counts = torch.tensor(points.counts, dtype=torch.int64)
+    starts = (counts.cumsum(0) - counts).to(device)
+    shares = points.xy.float() / torch.tensor(size, device=device)
+    linked = links.partner >= 0
+    most = int(linked.sum(dim=1).max()) if len(linked) else 0
+    order = (~linked).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+    valid = linked.gather(1, order)
+    first = torch.where(valid, starts[0::2, None] + order, 0)
+    second = torch.where(valid, starts[1::2, None] + links.partner.gather(1, order), 0)
+    if not len(shares):
+        return {"shares": shares.new_zeros((len(linked), 0, 2, 2)), "scores": shares.new_zeros((len(linked), 0))}
+    ends = torch.stack([shares[first], shares[second]], dim=2)
+    return {"shares": ends, "scores": torch.where(valid, links.scores.gather(1, order), 0.0)}
+
+
+def _pair(raw: Any) -> tuple[Any, Any]:
+    if isinstance(raw, Mapping):
+        missing = [name for name in KeypointMatching.inputs if name not in raw]
+        if not missing:
+            return raw["image0"], raw["image1"]
+        what = f"no {' and no '.join(missing)}"
+    elif isinstance(raw, (list, tuple)) or _axes(raw) == 4:
+        if len(raw) == 2:
+            return raw[0], raw[1]
+        what = f"{len(raw)} picture{'' if len(raw) == 1 else 's'}"
+    else:
+        what = type(raw).__name__
+    raise InputError(
+        f"expected a pair of pictures, (image0, image1), got {what}. Several pairs are a list of such.", code="no-pair"
+    )
+
+
+def _axes(value: Any) -> int | None:
+    axes = getattr(value, "ndim", None)
+    return axes if isinstance(axes, int) else None

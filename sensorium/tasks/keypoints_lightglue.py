@@ -1,0 +1,146 @@
+"""LightGlue over pairs with different numbers of points, each with its own depth and its own pruning.
+
+Lindenberger, Sarlin, Pollefeys: LightGlue: Local Feature Matching at Light Speed, https://arxiv.org/abs/2306.13643. A
+pair leaves the batch after the layer at which it is sure of its matches, and points that will not match leave their pair.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sensorium.tasks.keypoints_pairs import Links, Pairs, choose
+
+
+@dataclass
+class _State:
+    """What is left of the pairs at a layer.
+
+    Attributes:
+        pair: `(p,)` int64, which pairs these are.
+        points: `(p,)` int64, how many points each pair began with.
+        states: `(2p, n, D)`, in the model's dtype.
+        turns: `(2, 2p, n, d)` float32, cosines and sines of the points' places.
+        mask: `(2p, n)` bool, true for points.
+        place: `(2p, n)` int64, which of its picture's points each one is.
+    """
+
+    pair: Tensor
+    points: Tensor
+    states: Tensor
+    turns: Tensor
+    mask: Tensor
+    place: Tensor
+
+    def keep(self, pairs: Tensor) -> _State:
+        """Some of the pairs; `pairs` is `(p,)` bool."""
+        both = pairs.repeat_interleave(2)
+        return _State(
+            self.pair[pairs],
+            self.points[pairs],
+            self.states[both],
+            self.turns[:, both],
+            self.mask[both],
+            self.place[both],
+        )
+
+    def prune(self, kept: Tensor) -> _State:
+        """Some of the points, moved together; `kept` is `(2p, n)` bool."""
+        most = int(kept.sum(dim=1).max())
+        order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+        turns = self.turns.gather(2, order[None, ..., None].expand(2, -1, -1, self.turns.shape[-1]))
+        states = self.states.gather(1, order[..., None].expand(-1, -1, self.states.shape[-1]))
+        return _State(self.pair, self.points, states, turns, kept.gather(1, order), self.place.gather(1, order))
+
+
+def lightglue(model: Any, pairs: Pairs) -> Links:
+    """Matches pairs, each of whose pictures has points.
+
+    Args:
+        model: a `LightGlueForKeypointMatching`.
+        pairs: their points.
+    """
+    count, _, points = pairs.mask.shape
+    links = Links.none(count, points, pairs.xy.device)
+    config, layers = model.config, len(model.transformer_layers)
+    at = _begin(model, pairs)
+    for layer in range(layers):
+        at.states = model.transformer_layers[layer](
+            at.states, (at.turns[0], at.turns[1]), attention_mask=_attention_mask(model, at)
+        )[0]
+        last, sure, threshold = layer == layers - 1, None, _threshold(layer, layers)
+        stopped = torch.full_like(at.pair, last, dtype=torch.bool)
+        if config.depth_confidence > 0 and not last:
+            sure = model.token_confidence[layer](at.states).float()
+            unsure = ((sure < threshold) & at.mask).unflatten(0, (-1, 2)).sum(dim=(1, 2))
+            stopped = 1.0 - unsure.float() / at.points > config.depth_confidence
+        if bool(stopped.any()):
+            _link(model.match_assignment_layers[layer], at.keep(stopped), config.filter_threshold, links)
+            sure = None if sure is None else sure[~stopped.repeat_interleave(2)]
+            at = at.keep(~stopped)
+        if last or not len(at.pair):
+            break
+        if config.width_confidence > 0:
+            kept = model.match_assignment_layers[layer].get_matchability(at.states) > 1 - config.width_confidence
+            kept = (kept if sure is None else kept | (sure <= threshold)) & at.mask
+            at = at.prune(kept)
+            at = at.keep(at.mask.any(dim=1).unflatten(0, (-1, 2)).all(dim=1))
+            if not len(at.pair):
+                break
+    return links
+
+
+def _begin(model: Any, pairs: Pairs) -> _State:
+    size = torch.tensor(pairs.size, device=pairs.xy.device)
+    shares = pairs.xy / size * size  # as the reference rounds them
+    places = ((shares - size / 2) / (size.max() / 2)).flatten(0, 1)
+    # Places in float32, whatever the weights' dtype: bfloat16 has no hundredths of a px.
+    angles = F.linear(places, model.positional_encoder.projector.weight.float()).repeat_interleave(2, dim=-1)
+    dtype = model.positional_encoder.projector.weight.dtype
+    states = model.input_projection(pairs.descriptors.flatten(0, 1).to(dtype))
+    mask = pairs.mask.flatten(0, 1)
+    place = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+    pair = torch.arange(len(pairs.mask), device=mask.device)
+    return _State(pair, pairs.mask.sum(dim=(1, 2)), states, torch.stack([angles.cos(), angles.sin()]), mask, place)
+
+
+def _attention_mask(model: Any, at: _State) -> Tensor:
+    """The mask in the form that the model's attention takes."""
+    from transformers.masking_utils import create_bidirectional_mask
+
+    mask: Tensor = create_bidirectional_mask(
+        config=model.config,
+        inputs_embeds=at.states[:, :1],
+        attention_mask=at.mask,
+        allow_is_bidirectional_skip=False,
+    )
+    return mask
+
+
+def _threshold(layer: int, layers: int) -> float:
+    """How sure a point has to be at a layer; from the paper's appendix."""
+    return min(max(0.8 + 0.1 * math.exp(-4.0 * layer / layers), 0.0), 1.0)
+
+
+def _link(assignment: Any, at: _State, least: float, links: Links) -> None:
+    """Assigns the points of pairs to each other, and writes who goes with whom into `links`."""
+    mask = at.mask.unflatten(0, (-1, 2))
+    features = (assignment.final_projection(at.states) / at.states.shape[-1] ** 0.25).float().unflatten(0, (-1, 2))
+    similar = features[:, 0] @ features[:, 1].transpose(1, 2)
+    both = mask[:, 0, :, None] & mask[:, 1, None]
+    similar = similar.masked_fill(~both, torch.finfo(torch.float32).min)
+    able = F.logsigmoid(assignment.matchability(at.states).float()[..., 0]).unflatten(0, (-1, 2))
+    scores = similar.log_softmax(dim=2) + similar.log_softmax(dim=1) + (able[:, 0, :, None] + able[:, 1, None])
+    column, value, mutual = choose(scores)
+    value = value.exp()
+    valid = mutual & (value > least) & mask[:, 0]
+    place = at.place.unflatten(0, (-1, 2))
+    partner = place[:, 1].gather(1, column)
+    row, point = valid.nonzero().unbind(1)
+    links.partner[at.pair[row], place[row, 0, point]] = partner[row, point]
+    links.scores[at.pair[row], place[row, 0, point]] = value[row, point]
