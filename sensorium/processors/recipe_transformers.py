@@ -246,6 +246,17 @@ def _read_sam(processor: Any) -> Recipe:
     return _padded(processor, Recipe((*resize, *_crop(processor)), _arithmetic(processor)))
 
 
+def _read_vilt(processor: Any) -> Recipe:
+    resize: tuple[Step, ...] = ()
+    if processor.do_resize:
+        edge = processor.size.shortest_edge
+        # The cap is COCO's: 1333 px for an edge of 800 px.
+        sides = (edge, int(1333 / 800 * edge))
+        resize = (_to(processor, "shortest-floored", *sides, multiple=processor.size_divisor or 1),)
+    padded = bool(processor.do_pad)
+    return Recipe(resize, _arithmetic(processor), pad_batch=padded, pixel_mask=padded)
+
+
 _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "BeitImageProcessor": (_read_unpadded, _MAPS),
     "ConditionalDetrImageProcessor": (_read_detr, _DETR),
@@ -276,6 +287,7 @@ _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "SuperGlueImageProcessor": (_read_superglue, _PAIRS),
     "SuperPointImageProcessor": (_read_superpoint, {"_preprocess"}),
     "TextNetImageProcessor": (_read_textnet, {"_preprocess", "preprocess", "resize"}),
+    "ViltImageProcessor": (_read_vilt, {"_preprocess", "resize"}),
     "YolosImageProcessor": (_read_yolos, _DETR),
 }
 

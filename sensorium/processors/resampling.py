@@ -19,6 +19,7 @@ SizeRule = Literal[
     "shortest-capped",
     "shortest-capped-16",
     "shortest-rounded",
+    "shortest-floored",
     "longest",
     "within",
     "contain",
@@ -47,6 +48,7 @@ def resized_size(height: int, width: int, *, rule: SizeRule, size: tuple[int, in
             most size[1]; with `-16`, both are rounded down to a multiple of 16. `within`: as large as fits in size,
             rounded down. `contain` and `cover`: as large as fits in, or as small as covers, size, rounded to the
             nearest. `longest`: the longer edge becomes size[0], the shorter is rounded to the nearest.
+            `shortest-floored`: as `shortest-capped`, and both are rounded down to a multiple of `multiple`.
         size: as the rule reads it, px.
         multiple: both sides are rounded up to a multiple of this.
 
@@ -54,7 +56,7 @@ def resized_size(height: int, width: int, *, rule: SizeRule, size: tuple[int, in
         InputError: a side would be 0 px.
         LimitError: the result would have more than `MAX_RESIZED_PIXELS`.
     """
-    new = _by_rule(height, width, rule, size)
+    new = _floored(height, width, size, multiple) if rule == "shortest-floored" else _by_rule(height, width, rule, size)
     if multiple > 1:
         new = (-(-new[0] // multiple) * multiple, -(-new[1] // multiple) * multiple)
     if min(new) < 1:
@@ -98,6 +100,16 @@ def _by_rule(height: int, width: int, rule: SizeRule, size: tuple[int, int]) -> 
         ratio = max(ratios) if rule == "contain" else min(ratios)
         return round(height / ratio), round(width / ratio)
     raise CheckpointError(f"expected one of {', '.join(get_args(SizeRule))} as the rule of a resize, got {rule!r}.")
+
+
+def _floored(height: int, width: int, size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    edge, cap = size
+    wide = height < width
+    new = (float(edge), width * (edge / height)) if wide else (height * (edge / width), float(edge))
+    if max(new) > cap:
+        scale = cap / max(new)
+        new = (new[0] * scale, new[1] * scale)
+    return int(new[0] + 0.5) // multiple * multiple, int(new[1] + 0.5) // multiple * multiple
 
 
 def _capped(height: int, width: int, *, edge: int, cap: int, keep_tall: bool = True) -> tuple[int, int]:
