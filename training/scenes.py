@@ -40,6 +40,14 @@ class SceneRules:
 RULES = SceneRules()
 
 
+@dataclass(frozen=True)
+class Canvas:
+    """A scene under way, and what each of its pixels shows."""
+
+    picture: Image.Image
+    labels: Image.Image
+
+
 def draw_size(rng: np.random.Generator, shortest: tuple[int, int]) -> tuple[int, int]:
     """Draw a picture's `(height, width)` in px, with the shortest edge in the given range."""
     edge, aspect = int(rng.integers(shortest[0], shortest[1] + 1)), ASPECTS[rng.integers(len(ASPECTS))]
@@ -61,27 +69,45 @@ def compose(
     Returns:
         An RGB picture.
     """
+    return compose_labelled(rng, label, glyphs, size=size, rules=rules)[0]
+
+
+def compose_labelled(
+    rng: np.random.Generator, label: int, glyphs: GlyphSet, *, size: tuple[int, int], rules: SceneRules = RULES
+) -> tuple[Image.Image, Image.Image]:
+    """Compose one scene, and say what each of its pixels shows.
+
+    Args:
+        rng: as for `compose`, which gives the same picture.
+        label: as for `compose`.
+        glyphs: as for `compose`.
+        size: as for `compose`.
+        rules: as for `compose`.
+
+    Returns:
+        An RGB picture, and one of mode L: 0 for the background and what is no label, else 1 + the label's index.
+    """
     height, width = size
     edge = min(size)
-    scene = paint_background(rng, height, width)
+    scene = Canvas(paint_background(rng, height, width), Image.new("L", (width, height)))
     main_px = edge * rng.uniform(*rules.main)
     centre = np.array([width, height]) / 2 + rng.uniform(-1, 1, 2) * rules.off_centre * edge
     cluttered = rng.random() < rules.clutter
     if cluttered:
         for _ in range(rng.integers(*rules.clutter_count, endpoint=True)):
-            other, other_px = _draw_other(rng, label, glyphs, main_px, rules)
+            other, other_px, value = _draw_other(rng, label, glyphs, main_px, rules)
             where = rng.uniform((0, 0), (width, height))
-            _stick(scene, other, rng, centre=where, longest_px=other_px, turn_deg=rng.normal(0, 30))
+            _stick(scene, other, value, rng, centre=where, longest_px=other_px, turn_deg=rng.normal(0, 30))
     group = glyphs.by_label[label]
     glyph = recolour(group[rng.integers(len(group))], rng)
     turn = rng.normal(0, rules.turn_deg)
-    _stick(scene, glyph, rng, centre=centre, longest_px=main_px, turn_deg=turn, squeeze=0.15)
+    _stick(scene, glyph, label + 1, rng, centre=centre, longest_px=main_px, turn_deg=turn, squeeze=0.15)
     if cluttered and rng.random() < rules.occlusion:  # one thing over the rim of the main object
-        other, other_px = _draw_other(rng, label, glyphs, main_px, rules)
+        other, other_px, value = _draw_other(rng, label, glyphs, main_px, rules)
         angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 0.6) * main_px
         where = centre + reach * np.array([np.cos(angle), np.sin(angle)])
-        _stick(scene, other, rng, centre=where, longest_px=other_px, turn_deg=0.0)
-    return _photograph(scene, rng, rules) if rules.degrade else scene
+        _stick(scene, other, value, rng, centre=where, longest_px=other_px, turn_deg=0.0)
+    return _photograph(scene.picture, rng, rules) if rules.degrade else scene.picture, scene.labels
 
 
 def recolour(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -99,19 +125,23 @@ def recolour(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _draw_other(
     rng: np.random.Generator, label: int, glyphs: GlyphSet, main_px: float, rules: SceneRules
-) -> tuple[Image.Image, float]:
-    """Draw an emoji that is not the label's, and its size in px: one in five is another label's, and smaller."""
+) -> tuple[Image.Image, float, int]:
+    """Draw an emoji that is not the label's, its size in px, and its value in a label map.
+
+    One in five is another label's, and smaller.
+    """
     other = int(rng.integers(len(glyphs.by_label)))
     if rng.random() < 0.2 and other != label and glyphs.by_label[other]:
-        group, limit = glyphs.by_label[other], rules.other_label_size
+        group, limit, value = glyphs.by_label[other], rules.other_label_size, other + 1
     else:
-        group, limit = glyphs.distractors, rules.other_size
-    return group[rng.integers(len(group))], main_px * rng.uniform(0.2, limit)
+        group, limit, value = glyphs.distractors, rules.other_size, 0
+    return group[rng.integers(len(group))], main_px * rng.uniform(0.2, limit), value
 
 
 def _stick(
-    scene: Image.Image,
+    scene: Canvas,
     glyph: Image.Image,
+    value: int,
     rng: np.random.Generator,
     *,
     centre: np.ndarray,
@@ -133,8 +163,9 @@ def _stick(
     if rng.random() < 0.3:
         drop = round(longest_px * rng.uniform(0.02, 0.08))
         mask = glyph.getchannel("A").point(lambda a: a * 0.45).filter(ImageFilter.BoxBlur(longest_px * 0.02))
-        scene.paste((0, 0, 0), (x + drop, y + drop), mask)
-    scene.paste(glyph, (x, y), glyph)
+        scene.picture.paste((0, 0, 0), (x + drop, y + drop), mask)
+    scene.picture.paste(glyph, (x, y), glyph)
+    scene.labels.paste(value, (x, y), glyph.getchannel("A").point(lambda a: 255 if a > 127 else 0))
 
 
 def _photograph(scene: Image.Image, rng: np.random.Generator, rules: SceneRules) -> Image.Image:
