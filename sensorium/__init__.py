@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
     from sensorium.processors.image import ImageProcessor
     from sensorium.processors.media import MediaLimits
-    from sensorium.results import Answers, Detections, Embedding, Keypoints, Labels, Matches, similarity
+    from sensorium.results import (
+        Answers,
+        Detections,
+        Embedding,
+        Keypoints,
+        Labels,
+        Masks,
+        Matches,
+        Segments,
+        similarity,
+    )
     from sensorium.tasks.base import Options, Task, Unit, register_task
     from sensorium.tasks.heads import Composite, build_head
 
@@ -50,12 +60,14 @@ __all__ = [
     "Keypoints",
     "Labels",
     "LimitError",
+    "Masks",
     "Matches",
     "MediaLimits",
     "MissingWeightsError",
     "OptionError",
     "Options",
     "Pipeline",
+    "Segments",
     "SensoriumError",
     "Task",
     "TaskMismatchError",
@@ -78,10 +90,12 @@ _HOMES = {
     "ImageProcessor": "processors.image",
     "Keypoints": "results",
     "Labels": "results",
+    "Masks": "results",
     "Matches": "results",
     "MediaLimits": "processors.media",
     "Options": "tasks.base",
     "Pipeline": "pipelines.pipeline",
+    "Segments": "results",
     "Task": "tasks.base",
     "Unit": "tasks.base",
     "build_head": "tasks.heads",

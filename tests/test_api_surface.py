@@ -23,12 +23,14 @@ PUBLIC = {
     "Keypoints",
     "Labels",
     "LimitError",
+    "Masks",
     "Matches",
     "MediaLimits",
     "MissingWeightsError",
     "OptionError",
     "Options",
     "Pipeline",
+    "Segments",
     "SensoriumError",
     "Task",
     "TaskMismatchError",
@@ -92,7 +94,7 @@ def test_the_factory():
 
 def test_the_pipeline():
     members = {name for name in dir(sensorium.Pipeline) if not name.startswith("_")}
-    assert members == {"close", "device", "model", "processor", "reset_stats", "stats", "stream", "warmup"}
+    assert members == {"close", "device", "image", "model", "processor", "reset_stats", "stats", "stream", "warmup"}
 
 
 def test_error_tree():

@@ -20,7 +20,7 @@ from sensorium.pipelines.compiling import Compiler
 from sensorium.pipelines.items import Entry
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.transfer import Uploader
-from sensorium.tasks.base import Task
+from sensorium.tasks.base import Task, Unit
 
 COMPARED = 6
 """Compiled batches after which "auto" compares their cost with the eager ones'."""
@@ -41,6 +41,16 @@ class Forwarder:
     def session(self, options: Any, total: int | None) -> Session:
         """The batches of one call."""
         return Session(self, options, total)
+
+    def forward(self, units: Sequence[Unit], options: Any) -> Any:
+        """Runs units as one batch outside of any call; the outputs stay on the device."""
+        with self.lock, torch.inference_mode():
+            return self.task.forward(self.upload(self.task, units), options, self.compiler.eager)
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
+        """Decodes what `forward` gave."""
+        with self.lock, torch.inference_mode():
+            return self.task.decode(outputs, metas, options)
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import torch
@@ -113,6 +114,29 @@ class Pipeline:
             raise OptionError("stream takes an iterable of inputs, got one input; call the pipeline with it instead")
         parsed = self._parse(options, on_error)
         return self._outcomes(inputs, parsed, on_error, progress, _length(inputs) if total is None else total)
+
+    @contextmanager
+    def image(self, image: Any, /) -> Iterator[Any]:
+        """Encodes one picture and keeps it on the device, for tasks that ask many things of one picture.
+
+            with pipe.image("x.jpg") as image:
+                image.masks(points=[[450, 600]])
+
+        Args:
+            image: one picture, as a call takes it.
+
+        Yields:
+            An object with the task's own methods; what it holds on the device is let go on leaving.
+
+        Raises:
+            OptionError: the task has nothing to keep of a picture.
+            InputError: the picture cannot be processed.
+        """
+        opened = self.task.open(image, self._engine.forwarder)
+        try:
+            yield opened
+        finally:
+            opened.close()
 
     def warmup(self, *, batch_sizes: Iterable[int] | None = None, **options: Any) -> Self:
         """Runs an example through the model, so that the first real call costs what the later ones do.
@@ -227,7 +251,7 @@ def _with_progress(run: Iterator[tuple[int, Any]], name: str, total: int | None)
 
 def _is_lazy(inputs: Any) -> bool:
     """Whether this is a stream of inputs (a generator, a data set), and not one input or a mapping of named ones."""
-    if isinstance(inputs, (str, bytes, bytearray, memoryview, Mapping)) or hasattr(inputs, "__fspath__"):
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, list, tuple, Mapping)) or hasattr(inputs, "__fspath__"):
         return False
     if hasattr(inputs, "read") or hasattr(inputs, "__array__") or hasattr(inputs, "__array_interface__"):
         return False

@@ -12,5 +12,18 @@ from sensorium.results.embedding import Embedding, similarity
 from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
 from sensorium.results.matches import Matches
+from sensorium.results.masks import Masks
+from sensorium.results.segments import Segments
 
-__all__ = ["Answers", "Detections", "Embedding", "Keypoints", "Labels", "Matches", "Result", "similarity"]
+__all__ = [
+    "Answers",
+    "Detections",
+    "Embedding",
+    "Keypoints",
+    "Labels",
+    "Masks",
+    "Matches",
+    "Result",
+    "Segments",
+    "similarity",
+]

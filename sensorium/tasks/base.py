@@ -46,6 +46,18 @@ class Call(Protocol):
         ...
 
 
+class Runner(Protocol):
+    """Runs single steps of a task on the device, one at a time, for what `Task.open` gives."""
+
+    def forward(self, units: Sequence[Unit], options: Any) -> Any:
+        """Uploads units as one batch and returns the task's outputs, which stay on the device."""
+        ...
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
+        """Returns the task's parts of outputs."""
+        ...
+
+
 class Empty(Protocol):
     """Makes an uninitialised CPU tensor."""
 
@@ -228,6 +240,22 @@ class Task(ABC):
     @abstractmethod
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Any:
         """Joins the parts of one input, in the order of its units, into its result."""
+
+    def open(self, raw: Any, runner: Runner) -> Any:
+        """Encodes one input and keeps it on the device, for a task that can ask many things of it cheaply.
+
+        Args:
+            raw: the input that is costly to encode.
+            runner: runs the task's steps on the device.
+
+        Returns:
+            An object with methods of the task's own and a `close()` that lets the memory go.
+
+        Raises:
+            OptionError: the task has nothing to keep.
+            InputError: the input cannot be processed.
+        """
+        raise OptionError(f"{self.name} has nothing to keep of an input; call the pipeline with it")
 
     @abstractmethod
     def example(self) -> Any:

@@ -1,0 +1,270 @@
+"""Masks of objects, without names."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorium.results import rle
+from sensorium.results.drawing import blend, colour, line_width, to_rgb
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Runs = NDArray[np.int64]
+
+
+class Masks:
+    """Masks of objects on one picture, kept as runs and unpacked when they are looked at.
+
+    Attributes:
+        scores: `(N,)` float32, how good the model takes each mask to be: its guess at the IoU with the truth. SAM's may
+            lie a little outside of [0, 1].
+        boxes: `(N, 4)` int64, xyxy px of the picture; both edges lie within the mask. Zeros for an empty mask.
+        stability: `(N,)` float32 in [0, 1], the IoU of the mask cut at a higher and at a lower threshold.
+        areas: `(N,)` int64, px.
+        objects: `(N,)` int64, the position of the object (of the call's points or boxes) that each mask is of; several
+            masks may be offered for one. 0 to N - 1 where nothing was asked for in particular.
+        size: (height, width) of the picture, px.
+        index: the position of the input among the call's inputs.
+    """
+
+    __slots__ = ("_runs", "_unpacked", "areas", "boxes", "index", "objects", "scores", "size", "stability")
+
+    def __init__(
+        self,
+        masks: Any,
+        scores: ArrayLike,
+        *,
+        boxes: ArrayLike | None = None,
+        stability: ArrayLike | None = None,
+        objects: ArrayLike | None = None,
+        size: tuple[int, int] | None = None,
+        index: int = 0,
+    ) -> None:
+        """Checks that all agree.
+
+        Args:
+            masks: `(N, H, W)` bool, or a sequence of `(H, W)` arrays and RLE dicts.
+            scores: `(N,)`.
+            boxes: `(N, 4)`; made from the masks unless given.
+            stability: `(N,)`; ones unless given.
+            objects: `(N,)`; 0 to N - 1 unless given.
+            size: (height, width); needed only where there are no masks.
+            index: the position of the input.
+
+        Raises:
+            ValueError: sizes or lengths differ, or no size is known.
+        """
+        sizes, runs = _read(masks)
+        if size is not None:
+            sizes.add((int(size[0]), int(size[1])))
+        if len(sizes) != 1:
+            raise ValueError(f"masks must be of one size, and have one where there are none; got {sorted(sizes)}")
+        self.index = index
+        self._fill(runs, sizes.pop(), scores, boxes=boxes, stability=stability, objects=objects)
+
+    @classmethod
+    def from_runs(
+        cls,
+        runs: Sequence[Runs],
+        size: tuple[int, int],
+        scores: ArrayLike,
+        *,
+        boxes: ArrayLike | None = None,
+        stability: ArrayLike | None = None,
+        objects: ArrayLike | None = None,
+        index: int = 0,
+    ) -> Self:
+        """Takes masks that are runs already, as `results.rle.runs` gives them.
+
+        Raises:
+            ValueError: lengths differ, or runs do not fill the size.
+        """
+        self = cls.__new__(cls)
+        for each in runs:
+            if int(each.sum()) != size[0] * size[1]:
+                raise ValueError(f"runs of {int(each.sum())} px do not fill a mask of {size[0]} x {size[1]} px")
+        self.index = index
+        self._fill(list(runs), size, scores, boxes=boxes, stability=stability, objects=objects)
+        return self
+
+    def _fill(
+        self, runs: list[Runs], size: tuple[int, int], scores: Any, *, boxes: Any, stability: Any, objects: Any
+    ) -> None:
+        count = len(runs)
+        self._runs, self.size = runs, size
+        self._unpacked: NDArray[np.bool_] | None = None
+        self.scores: NDArray[np.float32] = np.array(scores, np.float32)
+        self.boxes: NDArray[np.int64] = (
+            np.array([_box(each, size) for each in runs], np.int64).reshape(-1, 4)
+            if boxes is None
+            else np.array(boxes, np.int64).reshape(-1, 4)
+        )
+        self.stability: NDArray[np.float32] = np.ones(count, np.float32)
+        if stability is not None:
+            self.stability = np.array(stability, np.float32)
+        self.objects: NDArray[np.int64] = np.arange(count) if objects is None else np.array(objects, np.int64)
+        self.areas: NDArray[np.int64] = np.array([each[1::2].sum() for each in runs], np.int64)
+        shapes = [self.scores.shape, self.boxes.shape, self.stability.shape, self.objects.shape]
+        if shapes != [(count,), (count, 4), (count,), (count,)]:
+            raise ValueError(
+                f"{count} masks need as many scores, boxes, stability and objects, got the shapes {shapes}"
+            )
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """`(N, H, W)` bool; unpacked at the first look, and kept. `mask` unpacks one."""
+        if self._unpacked is None:
+            self._unpacked = np.empty((len(self), *self.size), bool)
+            for i in range(len(self)):
+                self._unpacked[i] = self.mask(i)
+        return self._unpacked
+
+    def mask(self, i: int) -> NDArray[np.bool_]:
+        """`(H, W)` bool: one mask."""
+        return np.ascontiguousarray(rle.fill(self._runs[i], self.size))
+
+    @property
+    def rle(self) -> list[dict[str, Any]]:
+        """COCO's compressed run-length encoding of each: `{"size": [h, w], "counts": str}`."""
+        return [{"size": list(self.size), "counts": rle.compress(each)} for each in self._runs]
+
+    def best(self) -> Masks:
+        """The best-scoring mask of each object, in the order of the objects."""
+        order = np.lexsort((-self.scores, self.objects))
+        first = np.ones(len(order), bool)
+        first[1:] = np.diff(self.objects[order]) != 0
+        return self[order[first]]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @overload
+    def __getitem__(self, key: int | str) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any]) -> Masks: ...
+    def __getitem__(self, key: Any) -> Any:
+        """`{"mask": (H, W) bool, "score": float}` for an integer; the `Masks` left by a slice, mask or index array.
+
+        "masks", "scores", "rle_mask" and "bounding_boxes" give what Transformers' pipeline has under these keys.
+        """
+        if isinstance(key, (int, np.integer)):
+            return {"mask": self.mask(int(key)), "score": float(self.scores[key])}
+        if isinstance(key, str):
+            return self._entry(key)
+        kept = np.arange(len(self))[key]
+        return Masks.from_runs(
+            [self._runs[i] for i in kept],
+            self.size,
+            self.scores[kept],
+            boxes=self.boxes[kept],
+            stability=self.stability[kept],
+            objects=self.objects[kept],
+            index=self.index,
+        )
+
+    def _entry(self, key: str) -> Any:
+        if key == "masks":
+            return [self.mask(i) for i in range(len(self))]
+        if key == "rle_mask":
+            return [{"size": list(self.size), "counts": each.tolist()} for each in self._runs]
+        if key not in ("scores", "bounding_boxes"):
+            raise KeyError(key)
+        return self.scores if key == "scores" else self.boxes
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_dict() == other.to_dict() if isinstance(other, Masks) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without the unpacked masks
+        rest = {name: getattr(self, name) for name in ("boxes", "stability", "objects", "index")}
+        return functools.partial(Masks.from_runs, **rest), (self._runs, self.size, self.scores)
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"Masks({len(self)} of {width}x{height} px, index={self.index})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: masks in COCO's compressed RLE, and a list for each other attribute."""
+        return {
+            "masks": self.rle,
+            "scores": self.scores.tolist(),
+            "bounding_boxes": self.boxes.tolist(),
+            "stability_scores": self.stability.tolist(),
+            "areas": self.areas.tolist(),
+            "objects": self.objects.tolist(),
+        }
+
+    def plot(self, image: Any, *, alpha: float = 0.5) -> Image.Image:
+        """Lays each mask over the picture in a colour of its own, the largest first, with its contour.
+
+        Args:
+            image: the picture: a PIL image, or an `(H, W, 3)` uint8 array, of `size`.
+            alpha: how much of the colour, in [0, 1].
+
+        Returns:
+            An RGB picture.
+
+        Raises:
+            ValueError: a picture of another size.
+        """
+        picture = to_rgb(image)
+        if picture.size != self.size[::-1]:
+            raise ValueError(f"the masks are of {self.size[1]}x{self.size[0]} px, got a picture of {picture.size}")
+        width = max(1, line_width(picture) // 2)
+        for i in np.argsort(-self.areas, kind="stable"):
+            mask = self.mask(int(i))
+            blend(picture, mask, colour(int(i)), alpha)
+            blend(picture, _contour(mask, width), colour(int(i)), 1.0)
+        return picture
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_dict()` as JSON, UTF-8."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _read(masks: Any) -> tuple[set[tuple[int, int]], list[Runs]]:
+    """The sizes and the runs of arrays and RLE dicts."""
+    if isinstance(masks, np.ndarray) and masks.ndim != 3:
+        raise ValueError(f"masks are (N, H, W), got shape {masks.shape}")
+    sizes = {(masks.shape[1], masks.shape[2])} if isinstance(masks, np.ndarray) else set()
+    runs = []
+    for each in masks:
+        mask = rle.decode(each) if isinstance(each, Mapping) else np.asarray(each)
+        if mask.ndim != 2:
+            raise ValueError(f"a mask is an (H, W) array, got shape {mask.shape}")
+        sizes.add((mask.shape[0], mask.shape[1]))
+        runs.append(rle.runs(mask))
+    return sizes, runs
+
+
+def _box(runs: Runs, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The box around the ones, both edges within; zeros if there are none."""
+    mask = rle.fill(runs, size)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return (0, 0, 0, 0)
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+def _contour(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """The px of a mask from which a px beside it is at most `width` px away."""
+    inner = np.pad(mask, width, mode="edge")
+    kept = mask.copy()
+    for shift in range(-width, width + 1):
+        kept &= inner[width + shift : width + shift + len(mask), width:-width]
+        kept &= inner[width:-width, width + shift : width + shift + mask.shape[1]]
+    contour: NDArray[np.bool_] = mask & ~kept
+    return contour

@@ -1,0 +1,248 @@
+"""From a mask's logits to the mask: back to the picture's own size, filters, boxes and runs; float32, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+CHUNK_PIXELS = {"cpu": 4 << 20, "cuda": 256 << 20}
+"""Pixels of masks at full size that are held at once; more are made in turn."""
+
+EDGE_PX = 20.0
+"""How near to a crop's edge, within the picture, a mask is taken for cut off."""
+
+
+class Thresholds(Protocol):
+    """The options that masks are filtered by."""
+
+    @property
+    def mask_threshold(self) -> float: ...  # noqa: D102 - named as the option
+    @property
+    def stability_score_offset(self) -> float: ...  # noqa: D102
+    @property
+    def stability_score_thresh(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a unit's pixels lie.
+
+    Attributes:
+        crop: xyxy px of the picture that the unit is.
+        picture: (height, width) of the whole picture, px.
+        resized: (height, width) of the crop as the model sees it, px, without padding.
+        square: px of the model's square.
+    """
+
+    crop: tuple[int, int, int, int]
+    picture: tuple[int, int]
+    resized: tuple[int, int]
+    square: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the crop, px."""
+        left, top, right, bottom = self.crop
+        return bottom - top, right - left
+
+    @property
+    def whole(self) -> bool:
+        """Whether the crop is the whole picture."""
+        return self.size == self.picture
+
+
+@dataclass
+class Found:
+    """Masks on their way to a result; tensors on the device until `download`.
+
+    Attributes:
+        scores: `(N,)` float32.
+        stability: `(N,)` float32.
+        boxes: `(N, 4)` int64, xyxy px of the picture, both edges within the mask; zeros for an empty one.
+        objects: `(N,)` int64, the prompt that each is of.
+        starts: `(N,)` bool, whether the mask has the picture's first pixel.
+        lengths: `(N,)` int64, how many of `changes` are each mask's.
+        changes: `(C,)` integers, the positions, column by column, at which a mask begins or ends, mask after mask.
+    """
+
+    scores: Tensor
+    stability: Tensor
+    boxes: Tensor
+    objects: Tensor
+    starts: Tensor
+    lengths: Tensor
+    changes: Tensor
+
+    def select(self, keep: Tensor) -> Found:
+        """The masks at these positions, `(K,)` int64, in this order."""
+        ends = self.lengths.cumsum(0)
+        begins, lengths = (ends - self.lengths)[keep], self.lengths[keep]
+        total = int(lengths.sum())
+        shift = torch.repeat_interleave(begins - (lengths.cumsum(0) - lengths), lengths, output_size=total)
+        changes = self.changes[torch.arange(total, device=shift.device) + shift]
+        rest = {name: getattr(self, name)[keep] for name in ("scores", "stability", "boxes", "objects", "starts")}
+        return Found(**rest, lengths=lengths, changes=changes)
+
+    def download(self) -> Found:
+        """The same on the CPU."""
+        return Found(**{name: tensor.cpu() for name, tensor in vars(self).items()})
+
+    def runs(self, size: tuple[int, int]) -> list[NDArray[np.int64]]:
+        """The lengths of each mask's runs, as `results.rle.runs` gives them; on the CPU only."""
+        from sensorium.results.rle import runs_between
+
+        each = np.split(self.changes.numpy(), np.cumsum(self.lengths.numpy())[:-1]) if len(self.lengths) else []
+        length = size[0] * size[1]
+        return [runs_between(at, length, starts_set=bool(on)) for at, on in zip(each, self.starts.numpy(), strict=True)]
+
+
+def join(found: Sequence[Found]) -> Found:
+    """Puts the masks of several batches one after the other."""
+    return Found(**{name: torch.cat([getattr(each, name) for each in found]) for name in vars(found[0])})
+
+
+@dataclass
+class Enlarger:
+    """Brings logits of `(s, s)` to a crop's own size, as the reference does: to the square, cut, to the crop.
+
+    Both steps interpolate linearly along each axis, so together they are one product a side.
+
+    Attributes:
+        frame: the crop.
+        padded: whether the model's square is the resized crop and padding, as SAM's, or the crop alone, as SAM 2's.
+    """
+
+    frame: Frame
+    padded: bool
+    _sides: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def __call__(self, masks: Tensor) -> Tensor:
+        """`(K, s, s)` float32 logits as `(K, width, height)`: column by column, as runs are counted."""
+        side = masks.shape[-1]
+        if side not in self._sides:
+            height, width = self.frame.size
+            down, across = self.frame.resized
+            self._sides[side] = (self._axis(side, down, height, masks), self._axis(side, across, width, masks))
+        rows, columns = self._sides[side]
+        return columns @ (masks.transpose(1, 2) @ rows.T)
+
+    def _axis(self, side: int, resized: int, own: int, like: Tensor) -> Tensor:
+        """`(own, side)`: what each pixel takes of the logits along one axis."""
+        weights = torch.eye(side, device=like.device)[None]
+        if self.padded:
+            weights = F.interpolate(weights, self.frame.square, mode="linear", align_corners=False)[..., :resized]
+        weights = F.interpolate(weights, own, mode="linear", align_corners=False)
+        return weights[0].T.contiguous()
+
+
+def measure(
+    masks: Tensor, scores: Tensor, objects: Tensor, enlarge: Enlarger, options: Thresholds, *, strict: bool
+) -> list[Found]:
+    """Enlarges masks, a few at a time, and keeps those that are stable and whole.
+
+    Args:
+        masks: `(K, s, s)` float32 logits.
+        scores: `(K,)` float32.
+        objects: `(K,)` int64.
+        enlarge: to the crop's size.
+        options: the thresholds.
+        strict: whether unstable masks, and those that a crop cuts off, are left out.
+
+    Returns:
+        What is left of each chunk.
+    """
+    frame = enlarge.frame
+    height, width = frame.size
+    room = CHUNK_PIXELS.get(masks.device.type, CHUNK_PIXELS["cpu"])
+    step = max(1, room // max(height * width, frame.picture[0] * frame.picture[1]))
+    found = []
+    for at in range(0, len(masks), step):
+        part = slice(at, at + step)
+        chunk = _measure(enlarge(masks[part]), scores[part], objects[part], frame, options, strict=strict)
+        if len(chunk.scores):
+            found.append(chunk)
+    return found
+
+
+def _measure(
+    logits: Tensor, scores: Tensor, objects: Tensor, frame: Frame, options: Thresholds, *, strict: bool
+) -> Found:
+    """One chunk of `(K, width, height)` logits."""
+    threshold, offset = options.mask_threshold, options.stability_score_offset
+    inner, outer = _count(logits > threshold + offset), _count(logits > threshold - offset)
+    stability = inner.float() / outer.float()  # nan where nothing is left, which passes no threshold
+    if strict and options.stability_score_thresh > 0:
+        keep = (stability > options.stability_score_thresh).nonzero()[:, 0]
+        logits, scores, objects, stability = logits[keep], scores[keep], objects[keep], stability[keep]
+    masks = logits > threshold
+    boxes = boxes_of(masks)
+    if strict and not frame.whole:
+        keep = (~_cut_off(boxes, frame)).nonzero()[:, 0]
+        masks, scores, objects, stability = masks[keep], scores[keep], objects[keep], stability[keep]
+        boxes = boxes[keep]
+    left, top, right, bottom = frame.crop
+    boxes = boxes + torch.tensor([left, top, left, top], device=boxes.device)
+    if not frame.whole:
+        masks = F.pad(masks, (top, frame.picture[0] - bottom, left, frame.picture[1] - right))
+    starts, lengths, changes = runs_of(masks)
+    return Found(scores, stability.nan_to_num(0.0), boxes, objects, starts, lengths, changes)
+
+
+def boxes_of(masks: Tensor) -> Tensor:
+    """The boxes around masks.
+
+    Args:
+        masks: `(K, width, height)` bool.
+
+    Returns:
+        `(K, 4)` int64, xyxy px, both edges within the mask; zeros where it is empty.
+    """
+    columns, rows = masks.any(2), masks.any(1)
+    empty = ~columns.any(1)
+    left, right = _ends(columns)
+    top, bottom = _ends(rows)
+    return torch.stack([left, top, right, bottom], dim=1).masked_fill(empty[:, None], 0)
+
+
+def runs_of(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where masks begin and end.
+
+    Args:
+        masks: `(K, width, height)` bool.
+
+    Returns:
+        `starts`, `lengths` and `changes` of `Found`.
+    """
+    flat = masks.flatten(1)
+    which, where = (flat[:, 1:] != flat[:, :-1]).nonzero(as_tuple=True)
+    lengths = torch.bincount(which, minlength=len(flat))
+    return flat[:, 0].clone(), lengths, (where + 1).to(torch.int32 if flat.shape[1] < 2**31 else torch.int64)
+
+
+def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the last place that is set in each row of `(K, L)` bool."""
+    first = line.to(torch.uint8).argmax(1)
+    last = line.shape[1] - 1 - line.flip(1).to(torch.uint8).argmax(1)
+    return first, last
+
+
+def _cut_off(boxes: Tensor, frame: Frame) -> Tensor:
+    """`(K,)`: whether a mask in a crop ends at an edge that is not the picture's."""
+    left, top, _, _ = frame.crop
+    height, width = frame.picture
+    own = (boxes + torch.tensor([left, top, left, top], device=boxes.device)).float()
+    at_crop = (own - torch.tensor(frame.crop, dtype=torch.float32, device=boxes.device)).abs() <= EDGE_PX
+    at_picture = (own - torch.tensor([0, 0, width, height], dtype=torch.float32, device=boxes.device)).abs() <= EDGE_PX
+    return (at_crop & ~at_picture).any(1)
+
+
+def _count(masks: Tensor) -> Tensor:
+    """`(K,)` int64: the pixels of `(K, …)` bool."""
+    return torch.count_nonzero(masks.flatten(1), dim=1)

@@ -1,0 +1,315 @@
+"""mask-generation: masks of everything on a picture, or of what points and boxes say is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import CheckpointError, OptionError, TaskMismatchError
+from sensorium.processors.media import is_batch, load_image
+from sensorium.processors.resampling import resized_size
+from sensorium.results import Masks
+from sensorium.tasks.base import Batch, Call, Fit, Options, Runner, Task, Unit
+from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.mask_crops import crop_boxes, point_grid
+from sensorium.tasks.mask_filtering import Enlarger, Found, Frame, join, measure
+from sensorium.tasks.prompt_decoding import ImageState, PromptDecoder
+from sensorium.tasks.prompted_image import PromptedImage
+from sensorium.tasks.prompts import NAMES, Prompts, read_prompts
+
+MODELS = ("SamModel", "Sam2Model")
+CPU_PROMPTS = 8
+"""Prompts at a time on the CPU, whatever `points_per_batch` allows: what they write then stays in the caches."""
+
+
+@dataclass(frozen=True)
+class MaskGenerationOptions(Options):
+    """The options of a call. With points or boxes only `mask_threshold`, `multimask` and `points_per_batch` matter.
+
+    Attributes:
+        points_per_batch: how many points the model sees at once at the most; None for all. It bounds memory and
+            changes no result.
+        points_per_crop: how many points a side the grid on the picture, and on each crop, has.
+        crops_n_layers: how many layers of crops to search beside the picture itself; layer i has 2^i by 2^i of them.
+        crop_overlap_ratio: by what share of the picture's shorter side the crops of the first layer overlap.
+        crop_n_points_downscale_factor: the grid in layer i has this factor to the power of i fewer points a side.
+        pred_iou_thresh: masks that the model itself thinks no better than this are left out; 0 keeps all.
+        stability_score_thresh: masks that are no more stable than this are left out; 0 keeps all.
+        stability_score_offset: stability is the IoU of the mask cut this much above the threshold and this much below.
+        mask_threshold: the logit above which a pixel belongs to a mask.
+        crops_nms_thresh: of two masks whose boxes have a higher IoU than this only the better stays.
+        multimask: whether each prompt gives the model's three guesses (part, object, whole), or one mask.
+    """
+
+    points_per_batch: int | None = 64
+    points_per_crop: int = 32
+    crops_n_layers: int = 0
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    mask_threshold: float = 0.0
+    crops_nms_thresh: float = 0.7
+    multimask: bool = True
+
+    def __post_init__(self) -> None:
+        if self.points_per_batch is not None:
+            _whole("points_per_batch", self.points_per_batch, 1, 1 << 20)
+        _whole("points_per_crop", self.points_per_crop, 1, 1024)
+        _whole("crops_n_layers", self.crops_n_layers, 0, 6)
+        _whole("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, 1, 1024)
+        for name in ("pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "mask_threshold"):
+            _number(name, getattr(self, name), -1e9, 1e9)
+        _number("crop_overlap_ratio", self.crop_overlap_ratio, 0.0, 1.0)
+        _number("crops_nms_thresh", self.crops_nms_thresh, 0.0, 1.0)
+        if not isinstance(self.multimask, bool):
+            raise OptionError(f"multimask is True or False, got {self.multimask!r}")
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What is to be found on one unit.
+
+    Attributes:
+        frame: where it lies.
+        prompts: what to ask for, px of the square that the model sees.
+        everything: whether the prompts are a grid, so that masks are filtered and suppressed.
+        alone: whether it is the input's only unit.
+    """
+
+    frame: Frame
+    prompts: Prompts
+    everything: bool
+    alone: bool
+
+
+@dataclass(frozen=True)
+class _Part:
+    found: Found | None
+    meta: _Meta
+
+
+class MaskGeneration(Task):
+    """Masks with SAM or SAM 2; everything on a picture as Transformers' pipeline of the same name gives it."""
+
+    name = "mask-generation"
+    summary = "masks of everything on a picture, or of what points and boxes ask for"
+    inputs = ("image",)
+    optional_inputs = NAMES
+    options = MaskGenerationOptions
+    default = "facebook/sam-vit-base@70c1a07"
+
+    def __init__(self, model: nn.Module, processor: Any) -> None:
+        super().__init__(model, processor)
+        self._model: Any = model
+        recipe = processor.recipe
+        self._square = int(PromptDecoder(model).input_size)
+        if recipe is None or recipe.size != (self._square, self._square):
+            raise CheckpointError(
+                f"mask-generation needs the model's own image processor, which makes squares of {self._square} px; "
+                f"got one that makes {'what it does not tell' if recipe is None else recipe.size}. Pass processor=…"
+            )
+        self._padded = recipe.pad_to is not None
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """Checkpoints of SAM and SAM 2."""
+        if checkpoint.kind != "transformers":
+            return None
+        if set(MODELS).intersection(checkpoint.architectures):
+            return "native"
+        return "possible" if not checkpoint.architectures and checkpoint.model_type in ("sam", "sam2") else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a SamModel or Sam2Model."""
+        from transformers import AutoModelForMaskGeneration
+
+        found = load_processor(processor, checkpoint)
+        return cls(load_transformers(AutoModelForMaskGeneration, checkpoint), found)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded SamModel or Sam2Model with its processor."""
+        if type(model).__name__ not in MODELS:
+            raise TaskMismatchError(f"{cls.name} takes a {' or '.join(MODELS)}, got {type(model).__name__}")
+        return cls(model, processor_of(model, processor))
+
+    def combine(self, named: Mapping[str, Any]) -> Any:
+        """One picture with its prompts, whose lists are coordinates; for a list of pictures, a list of prompts each."""
+        if "image" not in named:
+            raise OptionError(f"{self.name} needs an image with its {' and '.join(named)}")
+        image, prompts = named["image"], {name: value for name, value in named.items() if name != "image"}
+        if not is_batch(image):
+            return dict(named) if prompts else image
+        for name, value in prompts.items():
+            if value is not None and (not isinstance(value, (list, tuple)) or len(value) != len(image)):
+                raise OptionError(
+                    f"for {len(image)} pictures {name} is a list of as many, None for a picture without; "
+                    f"or give each picture its own: [{{'image': …, '{name}': …}}, …]"
+                )
+        rows = [{name: value[i] for name, value in prompts.items() if value is not None} for i in range(len(image))]
+        return [{"image": one, **row} for one, row in zip(image, rows, strict=True)]
+
+    def split(self, raw: Any, options: Any) -> Iterator[Unit]:
+        """The picture with its prompts; or else the picture with a grid, and its crops with theirs."""
+        given = raw if isinstance(raw, Mapping) else {"image": raw}
+        unknown = set(given) - {"image", *NAMES}
+        if unknown or "image" not in given:
+            raise OptionError(f"an input has the keys image, {', '.join(NAMES)}, got {', '.join(map(str, given))}")
+        picture = load_image(given["image"], limits=self.limits)
+        prompts = read_prompts(given, picture.shape[1], picture.shape[2])
+        yield from self.units(picture, prompts, options)
+
+    def units(self, picture: Tensor, prompts: Prompts | None, options: MaskGenerationOptions) -> Iterator[Unit]:
+        """The units of a decoded picture, `(3, H, W)`, with these prompts, or to search everything."""
+        height, width = picture.shape[1:]
+        if prompts is not None:
+            fitted, frame = self._fit(picture, (0, 0, width, height))
+            down, across = frame.resized
+            scaled = prompts.scaled(across / width, down / height)
+            yield Unit(fitted, _Meta(frame, scaled, everything=False, alone=True))
+            return
+        ratio = options.crop_overlap_ratio
+        boxes = crop_boxes(height, width, layers=options.crops_n_layers, overlap_ratio=ratio)
+        for box, layer in boxes:
+            fitted, frame = self._fit(picture, box)
+            side = int(options.points_per_crop / options.crop_n_points_downscale_factor**layer)
+            grid = self._grid(max(1, side), frame)
+            yield Unit(fitted, _Meta(frame, grid, everything=True, alone=len(boxes) == 1))
+
+    def forward(self, batch: Batch, options: Any, call: Call) -> Any:
+        """Encodes pictures; the prompts follow in `decode`, for as many units as there are."""
+        return call(self.compute, batch)
+
+    def compute(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """`{"features": […]}`: `(B, C, h, w)` each, the coarsest last; this is what is compiled."""
+        features = self._model.get_image_embeddings(self.processor.finish(batch, dtype=self.dtype)["pixel_values"])
+        return {"features": [features] if isinstance(features, Tensor) else list(features)}
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
+        """Runs each unit's prompts on its embedding; what survives the filters comes to the CPU."""
+        decoder = PromptDecoder(self.model)
+        parts = []
+        for i, meta in enumerate(metas):
+            state = decoder.prepare([features[i] for features in outputs["features"]])
+            found = self._search(decoder, state, meta, options)
+            if found is not None and meta.everything and meta.alone:
+                found = _suppress(found, options.crops_nms_thresh)
+            parts.append(_Part(None if found is None else found.download(), meta))
+        return parts
+
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Masks:
+        """The masks of a picture and its crops, the overlapping ones suppressed."""
+        meta, filled = parts[0].meta, [part.found for part in parts if part.found is not None]
+        size = meta.frame.picture
+        if not filled:
+            return Masks.from_runs([], size, [], index=index)
+        found = join(filled)
+        if not meta.alone:
+            found = _suppress(found, options.crops_nms_thresh)
+        return Masks.from_runs(
+            found.runs(size),
+            size,
+            found.scores.numpy(),
+            boxes=found.boxes.numpy(),
+            stability=found.stability.numpy(),
+            objects=None if meta.everything else found.objects.numpy(),
+            index=index,
+        )
+
+    def open(self, raw: Any, runner: Runner) -> PromptedImage:
+        """Encodes a picture once, for many prompts."""
+        return PromptedImage(self, load_image(raw, limits=self.limits), runner)
+
+    def example(self) -> Any:
+        """A grey gradient of 375 by 500 px with a point in the middle: cheap, and all of the model runs."""
+        picture = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
+        return {"image": picture, "points": [[250, 187]]}
+
+    def _fit(self, picture: Tensor, box: tuple[int, int, int, int]) -> tuple[Batch, Frame]:
+        left, top, right, bottom = box
+        fitted = self.processor.fit(picture[:, top:bottom, left:right])
+        resized = fitted["pixel_values"].shape
+        frame = Frame(box, (picture.shape[1], picture.shape[2]), (resized[1], resized[2]), self._square)
+        return fitted, frame
+
+    def _grid(self, side: int, frame: Frame) -> Prompts:
+        height, width = frame.size
+        # As the reference does it for both models. SAM 2 sees a square without padding, so that on a wide picture the
+        # grid ends above the lower edge (huggingface/transformers, image_processing_sam2.py): the answers are the same.
+        edge = (self._square, self._square)
+        down, across = resized_size(height, width, rule="longest", size=edge, multiple=1)
+        points = point_grid(side, height, width)
+        prompts = Prompts(points.astype("float64"), torch.ones(points.shape[:2], dtype=torch.int64).numpy(), None)
+        return prompts.scaled(across / width, down / height)
+
+    def _search(
+        self, decoder: PromptDecoder, state: ImageState, meta: _Meta, options: MaskGenerationOptions
+    ) -> Found | None:
+        """Goes through a unit's prompts, a few at a time."""
+        device = state.keys.device
+        step = options.points_per_batch or len(meta.prompts)
+        if device.type == "cpu":
+            step = min(step, CPU_PROMPTS)
+        enlarge = Enlarger(meta.frame, self._padded)
+        points, labels, boxes = (
+            None if array is None else torch.from_numpy(array).to(device)
+            for array in (meta.prompts.points, meta.prompts.labels, meta.prompts.boxes)
+        )
+        found: list[Found] = []
+        for at in range(0, len(meta.prompts), step):
+            chunk = [None if tensor is None else tensor[at : at + step] for tensor in (points, labels, boxes)]
+            scores, masks, objects = _ask(decoder, state, decoder.embed(*chunk), meta, options)
+            found.extend(measure(masks, scores, objects + at, enlarge, options, strict=meta.everything))
+        return join(found) if found else None
+
+
+def _ask(
+    decoder: PromptDecoder, state: ImageState, prompts: Tensor, meta: _Meta, options: MaskGenerationOptions
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The scores `(K,)`, logits `(K, s, s)` and objects `(K,)` of these prompts' masks.
+
+    A mask's score is known before the mask itself is: those that would be left out are never drawn.
+    """
+    ious, tokens, keys = decoder.attend(state, prompts)
+    rows = torch.arange(len(ious), device=ious.device)
+    if options.multimask:
+        first, last = 1, decoder.masks + 1
+    else:
+        first, last = 0, decoder.masks + 1 if decoder.chooses else 1
+    scores = ious[:, first:last]
+    strict = meta.everything and options.pred_iou_thresh > 0
+    if strict:
+        rows = (scores > options.pred_iou_thresh).any(1).nonzero()[:, 0]
+        scores, tokens, keys = scores[rows], tokens[rows], keys[rows]
+    masks = decoder.draw(state, tokens, keys, first, last)
+    if first == 0 and last > 1:
+        scores, masks = decoder.choose(scores, masks)
+    objects = rows[:, None].expand_as(scores)
+    if not strict:
+        return scores.flatten(), masks.flatten(0, 1), objects.flatten()
+    good = scores > options.pred_iou_thresh
+    return scores[good], masks[good], objects[good]
+
+
+def _suppress(found: Found, threshold: float) -> Found:
+    """The best of each group of masks whose boxes overlap, best first."""
+    return found.select(nms(found.boxes.float(), found.scores, threshold))
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise OptionError(f"{name} is a whole number from {least} to {most}, got {value!r}")
+
+
+def _number(name: str, value: Any, least: float, most: float) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+        raise OptionError(f"{name} is a number from {least:g} to {most:g}, got {value!r}")

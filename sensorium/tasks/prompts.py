@@ -1,0 +1,151 @@
+"""Points and boxes that say which objects of a picture are meant: checked, and brought to one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorium.errors import InputError
+
+NAMES = ("points", "point_labels", "boxes")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What is asked for on one picture or crop; px of it.
+
+    Attributes:
+        points: `(N, P, 2)` float64, (x, y), for each of N objects; or None.
+        labels: `(N, P)` int64, 1 on the object and 0 off it; or None.
+        boxes: `(N, 4)` float64, xyxy; or None.
+    """
+
+    points: NDArray[np.float64] | None
+    labels: NDArray[np.int64] | None
+    boxes: NDArray[np.float64] | None
+
+    def __len__(self) -> int:
+        either = self.boxes if self.points is None else self.points
+        return 0 if either is None else len(either)
+
+    def scaled(self, x: float, y: float) -> Prompts:
+        """The same on a picture that is stretched by these factors."""
+        points = None if self.points is None else self.points * np.array([x, y])
+        return Prompts(points, self.labels, None if self.boxes is None else self.boxes * np.array([x, y, x, y]))
+
+
+def read_prompts(given: Mapping[str, Any], height: int, width: int) -> Prompts | None:
+    """Reads what a caller gives.
+
+    Args:
+        given: `points`, `(P, 2)` for one object or `(N, P, 2)` for N; `point_labels` of the same shape without the last
+            axis, or None for all 1; `boxes`, `(4,)` or `(N, 4)`. Lists, arrays or tensors; px of the picture.
+        height: of the picture, px.
+        width: of the picture, px.
+
+    Returns:
+        The prompts, or None if there are none.
+
+    Raises:
+        InputError: wrong shapes, numbers or labels ("bad-prompt"), or a prompt off the picture ("prompt-outside").
+    """
+    points, given_labels, boxes = (None if given.get(name) is None else _array(name, given[name]) for name in NAMES)
+    if points is None and given_labels is not None:
+        raise InputError("point_labels came without points; give both, or leave the labels out", code="bad-prompt")
+    if points is None and boxes is None:
+        return None
+    labels: NDArray[np.int64] | None = None
+    if points is not None:
+        points, labels = _points(points, given_labels)
+    if boxes is not None:
+        boxes = _boxes(boxes)
+    if points is not None and boxes is not None and len(points) != len(boxes):
+        raise InputError(
+            f"points for {len(points)} objects came with {len(boxes)} boxes; give each object its points and its box",
+            code="bad-prompt",
+        )
+    _check_inside(points, boxes, height, width)
+    return Prompts(points, labels, boxes)
+
+
+def _array(name: str, value: Any) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} holds something else than numbers, or rows of different lengths: {_short(value)}. "
+            f"Each object needs as many points as the others.",
+            code="bad-prompt",
+        ) from error
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} holds a number that is not finite", code="bad-prompt")
+    return array
+
+
+def _points(
+    points: NDArray[np.float64], labels: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    if points.ndim not in (2, 3) or points.shape[-1] != 2 or not points.size:
+        raise InputError(
+            f"points are (P, 2) for one object, [[x, y], …], or (N, P, 2) for N objects, got shape {points.shape}",
+            code="bad-prompt",
+        )
+    if labels is None:
+        labels = np.ones(points.shape[:-1])
+    if labels.shape != points.shape[:-1]:
+        raise InputError(
+            f"point_labels has shape {labels.shape}, points {points.shape}; give one label for each point",
+            code="bad-prompt",
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError(
+            f"a point's label is 1 (on the object) or 0 (off it), got {_short(np.unique(labels).tolist())}",
+            code="bad-prompt",
+        )
+    count = points.shape[-2]
+    return points.reshape(-1, count, 2), labels.reshape(-1, count).astype(np.int64)
+
+
+def _boxes(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    if boxes.ndim not in (1, 2) or boxes.shape[-1] != 4 or not boxes.size:
+        raise InputError(
+            f"boxes are (4,) for one object, [x0, y0, x1, y1], or (N, 4) for N objects, got shape {boxes.shape}",
+            code="bad-prompt",
+        )
+    boxes = boxes.reshape(-1, 4)
+    if (boxes[:, :2] > boxes[:, 2:]).any():
+        raise InputError(
+            f"a box is [x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, got {_short(boxes.tolist())}", code="bad-prompt"
+        )
+    return boxes
+
+
+def _check_inside(
+    points: NDArray[np.float64] | None, boxes: NDArray[np.float64] | None, height: int, width: int
+) -> None:
+    size = np.array([width, height])
+    if points is not None and ((points < 0) | (points > size)).any():
+        bad = points[((points < 0) | (points > size)).any(-1)][0]
+        raise InputError(
+            f"the point ({bad[0]:g}, {bad[1]:g}) lies outside of the picture, which is {width}x{height} px; "
+            f"points are (x, y)",
+            code="prompt-outside",
+        )
+    if boxes is not None:
+        off = ((boxes[:, 2:] < 0) | (boxes[:, :2] > size)).any(-1)  # one that sticks out is a prompt all the same
+        if off.any():
+            raise InputError(
+                f"the box {boxes[off][0].tolist()} lies outside of the picture, which is {width}x{height} px; "
+                f"boxes are (x0, y0, x1, y1)",
+                code="prompt-outside",
+            )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
