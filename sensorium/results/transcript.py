@@ -1,0 +1,241 @@
+"""What was said in a sound, and when."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.results.drawing import colour, font, printable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Transcript:
+    """A text, and the chunks of it whose times are known.
+
+    Attributes:
+        text: what was said, whole.
+        chunks: `(N,)` str, stretches of the text (segments, words or characters); empty unless times were asked for.
+        starts: `(N,)` float64, seconds from the beginning of the sound; NaN where the model gave no time.
+        ends: `(N,)` float64, seconds; NaN where the model gave no time.
+        languages: `(N,)` the name of each chunk's language, or None; None as a whole unless asked for.
+        timed: whether times were asked for, and `chunks` are in `to_dict()`, be there any or not.
+        index: the position of the input among the call's inputs.
+    """
+
+    __slots__ = ("chunks", "ends", "index", "languages", "starts", "text", "timed")
+
+    def __init__(
+        self,
+        text: str,
+        chunks: Sequence[str] = (),
+        starts: Any = (),
+        ends: Any = (),
+        *,
+        languages: Sequence[str | None] | None = None,
+        timed: bool | None = None,
+        index: int = 0,
+    ) -> None:
+        """Checks that the chunks and what is known of them agree in length.
+
+        Raises:
+            ValueError: the lengths differ.
+        """
+        self.text = text
+        self.chunks: NDArray[np.object_] = np.array(list(chunks), dtype=object)
+        self.starts: NDArray[np.float64] = np.array([np.nan if s is None else s for s in starts], dtype=np.float64)
+        self.ends: NDArray[np.float64] = np.array([np.nan if e is None else e for e in ends], dtype=np.float64)
+        self.languages = None if languages is None else tuple(languages)
+        self.timed, self.index = len(self.chunks) > 0 and languages is None if timed is None else timed, index
+        lengths = {len(self.chunks), len(self.starts), len(self.ends)}
+        lengths |= set() if self.languages is None else {len(self.languages)}
+        if len(lengths) != 1:
+            raise ValueError(f"chunks, starts, ends and languages must be of one length, got {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        """How many chunks there are."""
+        return len(self.chunks)
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any]) -> Transcript: ...
+    def __getitem__(self, key: Any) -> Any:
+        """A chunk's dict for an integer; the `Transcript` left by a slice, a boolean mask or an index array."""
+        if isinstance(key, (int, np.integer)):
+            return self._row(int(key))
+        chunks = self.chunks[key].tolist()
+        languages = None if self.languages is None else np.array(self.languages, dtype=object)[key].tolist()
+        joined = self._joint().join(chunks)
+        return Transcript(
+            joined,
+            chunks,
+            self.starts[key],
+            self.ends[key],
+            languages=languages,
+            timed=self.timed,
+            index=self.index,
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self._row(i) for i in range(len(self)))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Transcript):
+            return self.to_dict() == other.to_dict()
+        return self.to_dict() == other if isinstance(other, dict) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def __repr__(self) -> str:
+        shown = self.text if len(self.text) <= 200 else self.text[:199] + "…"
+        chunks = f", {len(self)} chunks" if len(self) else ""
+        return f"Transcript({shown!r}{chunks}, index={self.index})"
+
+    def between(self, start_s: float, end_s: float) -> Transcript:
+        """The chunks that lie at least in part between two times, in seconds."""
+        starts = np.where(np.isnan(self.starts), -np.inf, self.starts)
+        ends = np.where(np.isnan(self.ends), np.inf, self.ends)
+        return self[(ends > start_s) & (starts < end_s)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result in Transformers' schema.
+
+        Returns:
+            `{"text": str}`, with `"chunks": [{"text": str, "timestamp": (start, end)}, …]` where times were asked for;
+            seconds, None where the model gave none. Chunks have a `"language"` too where it was asked for.
+        """
+        if not self.timed and self.languages is None:
+            return {"text": self.text}
+        return {"text": self.text, "chunks": list(self)}
+
+    def to_srt(self) -> str:
+        """The chunks as SubRip subtitles.
+
+        Raises:
+            ValueError: the transcript has no times.
+        """
+        cues = [f"{i}\n{span}\n{text}\n" for i, (span, text) in enumerate(self._cues(","), 1)]
+        return "\n".join(cues)
+
+    def to_vtt(self) -> str:
+        """The chunks as WebVTT subtitles.
+
+        Raises:
+            ValueError: the transcript has no times.
+        """
+        escaped = ((span, text.replace("&", "&amp;").replace("<", "&lt;")) for span, text in self._cues("."))
+        return "WEBVTT\n\n" + "\n".join(f"{span}\n{text}\n" for span, text in escaped)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the transcript in the form that the path's suffix names, UTF-8.
+
+        Args:
+            path: ends in `.txt` (the text), `.json` (`to_dict()`), `.srt` or `.vtt` (subtitles).
+
+        Raises:
+            ValueError: another suffix, or subtitles without times.
+        """
+        forms = {
+            ".txt": lambda: self.text.strip() + "\n",
+            ".json": lambda: json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n",
+            ".srt": self.to_srt,
+            ".vtt": self.to_vtt,
+        }
+        suffix = Path(path).suffix.lower()
+        if suffix not in forms:
+            raise ValueError(f"a transcript is saved as {', '.join(forms)}, got {Path(path).name!r}")
+        Path(path).write_text(forms[suffix](), encoding="utf-8", newline="\n")
+
+    def plot(self, *, width_px: int = 960) -> Image.Image:
+        """Draws when each chunk was said: a row for each, a bar from its start to its end, its text beside it.
+
+        Args:
+            width_px: of the drawing, at least 240; it is as high as it has to be, and shows 200 chunks at the most.
+
+        Raises:
+            ValueError: the transcript has no times.
+        """
+        from PIL import Image, ImageDraw
+
+        self._check_timed()
+        shown = self[:200]
+        starts, ends = shown._spans()
+        row, left, width = 22, 84, max(240, width_px)
+        track = (width - left) * 2 // 5
+        canvas = Image.new("RGB", (width, row * (len(shown) + 1) + 6), "white")
+        draw, face = ImageDraw.Draw(canvas), font(13)
+        last = float(ends.max())
+        scale = track / (last or 1.0)
+        draw.text((left, row / 2), "0 s", fill=(110, 110, 120), font=face, anchor="lm")
+        draw.text((left + track, row / 2), f"{last:.1f} s", fill=(110, 110, 120), font=face, anchor="rm")
+        for i, (text, start, end) in enumerate(zip(shown.chunks.tolist(), starts, ends, strict=True)):
+            y = row * (i + 1) + row / 2
+            draw.text((6, y), _clock(start, ".")[:-1], fill=(110, 110, 120), font=font(11), anchor="lm")
+            draw.line((left, y, left + track, y), fill=(225, 228, 232))
+            x = left + start * scale
+            draw.rectangle((x, y - 6, max(x + 2, left + end * scale), y + 6), fill=colour(1))
+            room = width - left - track - 20
+            draw.text((left + track + 12, y), _fitting(printable(text, most=200), face, room), (20, 30, 45), face, "lm")
+        return canvas
+
+    def _row(self, i: int) -> dict[str, Any]:
+        chunk: dict[str, Any] = {"text": self.chunks[i]}
+        if self.languages is not None:
+            chunk = {"language": self.languages[i], **chunk}
+        if self.timed:
+            start, end = float(self.starts[i]), float(self.ends[i])
+            chunk["timestamp"] = (None if np.isnan(start) else start, None if np.isnan(end) else end)
+        return chunk
+
+    def _joint(self) -> str:
+        """What stands between the chunks in the text: nothing where they bring their own spaces."""
+        return "" if "".join(self.chunks.tolist()).split() == self.text.split() else " "
+
+    def _check_timed(self) -> None:
+        if not len(self):
+            raise ValueError("this transcript has no times; ask for them with return_timestamps")
+
+    def _spans(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Starts and ends without gaps: a missing start is the end before, a missing end the start after."""
+        starts, ends = self.starts.copy(), self.ends.copy()
+        for i in range(len(self)):
+            if np.isnan(starts[i]):
+                starts[i] = ends[i - 1] if i else 0.0
+            if np.isnan(ends[i]):
+                later = self.starts[i + 1 :]
+                known = later[~np.isnan(later)]
+                ends[i] = max(starts[i], known[0]) if len(known) else starts[i] + 2.0
+        return starts, ends
+
+    def _cues(self, point: str) -> Iterator[tuple[str, str]]:
+        self._check_timed()
+        starts, ends = self._spans()
+        for text, start, end in zip(self.chunks.tolist(), starts, ends, strict=True):
+            shown = " ".join(text.split()).replace("-->", "→")
+            if shown:
+                yield f"{_clock(start, point)} --> {_clock(end, point)}", shown
+
+
+def _clock(seconds: float, point: str) -> str:
+    """hh:mm:ss and milliseconds after a comma or a point."""
+    whole = round(max(0.0, float(seconds)) * 1000)
+    return f"{whole // 3600000:02d}:{whole // 60000 % 60:02d}:{whole // 1000 % 60:02d}{point}{whole % 1000:03d}"
+
+
+def _fitting(text: str, face: Any, room: float) -> str:
+    if face.getlength(text) <= room:
+        return text
+    while text and face.getlength(text + "…") > room:
+        text = text[:-1]
+    return text + "…"

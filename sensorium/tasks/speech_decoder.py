@@ -1,0 +1,119 @@
+"""Whisper's decoder, run token by token on memories that the beams of a window share.
+
+It computes what `WhisperDecoder` of Transformers computes, with two differences that save most of the time: what the
+encoder gives is projected to keys and values once a window, whichever number of beams looks at it, and the keys and
+values of what is written lie in one buffer that is never copied but for the order of beams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the decoder looks back on.
+
+    Attributes:
+        heard: `(layers, 2, B, heads, positions, width)`, keys and values of B windows.
+        written: `(layers, 2, R, heads, length, width)`, keys and values of the tokens of R = B × beams rows.
+        used: how many tokens of `written` are there.
+    """
+
+    heard: Tensor
+    written: Tensor
+    used: int = 0
+
+    def reorder(self, rows: Tensor) -> None:
+        """Gives each row what another one has written; `rows` is `(R,)` int64."""
+        so_far = self.written[:, :, :, :, : self.used]
+        self.written[:, :, :, :, : self.used] = so_far[:, :, rows]
+
+    def spread(self, beams: int) -> None:
+        """Turns each row into that many alike."""
+        if beams > 1:
+            self.written = self.written.repeat_interleave(beams, dim=2)
+
+
+class Decoder:
+    """A Whisper model's decoder as functions of tensors.
+
+    Args:
+        model: a `WhisperForConditionalGeneration`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.decoder, self.project = model.model.decoder, model.proj_out
+        self.layers = list(self.decoder.layers)
+        attention = self.layers[0].self_attn
+        self.heads, self.width, self.scaling = attention.num_heads, attention.head_dim, attention.scaling
+
+    def listen(self, encoded: Tensor) -> Tensor:
+        """Projects what the encoder gave to the keys and values of every layer.
+
+        Args:
+            encoded: `(B, positions, d)`.
+
+        Returns:
+            `(layers, 2, B, heads, positions, width)`.
+        """
+        shape = (*encoded.shape[:2], self.heads, self.width)
+        heard = encoded.new_empty((len(self.layers), 2, shape[0], self.heads, shape[1], self.width))
+        for memory, layer in zip(heard, self.layers, strict=True):
+            attention = layer.encoder_attn
+            memory[0].copy_(attention.k_proj(encoded).view(shape).transpose(1, 2))
+            memory[1].copy_(attention.v_proj(encoded).view(shape).transpose(1, 2))
+        return heard
+
+    def remember(self, heard: Tensor, length: int) -> Memory:
+        """An empty memory for one row a window and up to `length` tokens."""
+        layers, _, windows = heard.shape[:3]
+        return Memory(heard, heard.new_zeros((layers, 2, windows, self.heads, length, self.width)))
+
+    def step(self, tokens: Tensor, memory: Memory) -> Tensor:
+        """Reads tokens, and says what may come next.
+
+        Args:
+            tokens: `(R, L)` int64, all that follow what the memory holds; more than one only at the beginning.
+            memory: of R rows; takes note of the tokens.
+
+        Returns:
+            `(R, vocabulary)` float32 logits.
+        """
+        begin, end = memory.used, memory.used + tokens.shape[1]
+        positions = self.decoder.embed_positions.weight[begin:end]
+        hidden = self.decoder.embed_tokens(tokens) + positions
+        for layer, written, heard in zip(self.layers, memory.written, memory.heard, strict=True):
+            hidden = hidden + self._look_back(layer.self_attn, layer.self_attn_layer_norm(hidden), written, begin, end)
+            hidden = hidden + self._look_at(layer.encoder_attn, layer.encoder_attn_layer_norm(hidden), heard)
+            inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden)))
+            hidden = hidden + layer.fc2(inner)
+        memory.used = end
+        last: Tensor = self.project(self.decoder.layer_norm(hidden[:, -1]))
+        return last.float()
+
+    def _look_back(self, attention: Any, hidden: Tensor, written: Tensor, begin: int, end: int) -> Tensor:
+        """Attention to the tokens written so far, these among them."""
+        rows, length = hidden.shape[:2]
+        shape = (rows, length, self.heads, self.width)
+        written[0, :, :, begin:end] = attention.k_proj(hidden).view(shape).transpose(1, 2)
+        written[1, :, :, begin:end] = attention.v_proj(hidden).view(shape).transpose(1, 2)
+        query = (attention.q_proj(hidden) * self.scaling).view(shape).transpose(1, 2)
+        keys, values = written[0, :, :, :end], written[1, :, :, :end]
+        found = F.scaled_dot_product_attention(query, keys, values, is_causal=length > 1, scale=1.0)
+        out: Tensor = attention.out_proj(found.transpose(1, 2).reshape(rows, length, -1))
+        return out
+
+    def _look_at(self, attention: Any, hidden: Tensor, heard: Tensor) -> Tensor:
+        """Attention to the sound; the rows of one window are so many queries to the same keys."""
+        rows, length = hidden.shape[:2]
+        windows = heard.shape[1]
+        shape = (windows, rows // windows * length, self.heads, self.width)
+        query = (attention.q_proj(hidden) * self.scaling).view(shape).transpose(1, 2)
+        found = F.scaled_dot_product_attention(query, heard[0], heard[1], scale=1.0)
+        out: Tensor = attention.out_proj(found.transpose(1, 2).reshape(rows, length, -1))
+        return out

@@ -1,0 +1,104 @@
+"""What the two kinds of speech models have in common: one that gives each frame a letter, and one that writes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sensorium.errors import InputError, OptionError
+from sensorium.processors.audio import AudioProcessor
+from sensorium.processors.padding import Padding
+from sensorium.processors.sound import SoundReader
+from sensorium.results import Transcript
+from sensorium.tasks.base import Batch, Call, Empty, Unit
+from sensorium.tasks.speech_windows import Stride, overlapping
+
+if TYPE_CHECKING:
+    from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options
+
+
+class Recognizer(ABC):
+    """A speech model with its feature extractor and its tokenizer: the steps of `Task` that depend on its kind.
+
+    Attributes:
+        audio: the feature extractor.
+        tokenizer: Transformers' own.
+        padded: as `Task.padded`.
+        align: windows and what they share are whole multiples of this many samples.
+    """
+
+    def __init__(self, audio: AudioProcessor, tokenizer: Any) -> None:
+        self.audio, self.tokenizer = audio, tokenizer
+        self.padded: Mapping[str, Padding] = {}
+        self.align = 1
+
+    @abstractmethod
+    def check(self, options: Options) -> None:
+        """Refuses what this model cannot do."""
+
+    @abstractmethod
+    def split(self, reader: SoundReader, options: Options) -> Iterator[Unit]:
+        """The units of a sound."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Runs the model; tensors whose first axis is the batch's."""
+
+    @abstractmethod
+    def decode(self, outputs: Mapping[str, Tensor], metas: Sequence[Any]) -> Sequence[Any]:
+        """One part a unit, on the CPU."""
+
+    @abstractmethod
+    def merge(self, parts: Sequence[Any], options: Options, index: int) -> Transcript:
+        """The transcript of the parts of a sound."""
+
+    def bucket(self, unit: Unit) -> Hashable | None:
+        """As `Task.bucket`; None for the default."""
+        return None
+
+    def collate(self, units: Sequence[Unit], empty: Empty) -> Batch | None:
+        """As `Task.collate`; None for the default."""
+        return None
+
+    def sizes(self, options: Options) -> tuple[int, int, int]:
+        """Samples in a window, and those that it shares on the left and on the right."""
+        rate, align = self.audio.sampling_rate, self.align
+        seconds = (options.chunk_length_s or 0.0, *options.strides_s)
+        size, left, right = (round(s * rate / align) * align for s in seconds)
+        return size, left, right
+
+    def check_sizes(self, options: Options) -> None:
+        """Refuses windows that are too short for what this model tells apart."""
+        size, left, right = self.sizes(options)
+        if options.chunk_length_s and size <= left + right:
+            raise OptionError(
+                f"chunk_length_s={options.chunk_length_s:g} leaves nothing of a window beside what it shares with its "
+                f"neighbours: this model counts in steps of {self.align / self.audio.sampling_rate:g} s"
+            )
+
+    def windows(self, reader: SoundReader, options: Options, *, least: int = 1) -> Iterator[tuple[Tensor, Stride]]:
+        """The windows of a sound at the model's rate; a last one of less than `least` samples is left out."""
+        size, left, right = self.sizes(options)
+        found = 0
+        for samples, stride in overlapping(reader, size=size, left=left, right=right):
+            if len(samples) >= least:
+                found += 1
+                yield samples, stride
+        if not found:
+            raise self.too_short(reader, least)
+
+    def too_short(self, reader: SoundReader, least: int) -> InputError:
+        """The error of a sound in which nothing can be heard."""
+        seconds = reader.seconds or 0.0
+        if not seconds:
+            return InputError(f"{reader.name}: expected at least one sample, got none.", code="zero-sized")
+        return InputError(
+            f"{reader.name}: expected a sound of at least {least / self.audio.sampling_rate:g} s, got {seconds:g} s. "
+            "It is shorter than what the model hears at once.",
+            code="too-short",
+            source=reader.name,
+        )

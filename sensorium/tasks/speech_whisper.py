@@ -1,0 +1,201 @@
+"""Whisper: windows and long sounds to tokens, and tokens to a transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.errors import InputError, OptionError
+from sensorium.processors.audio import AudioProcessor
+from sensorium.processors.features import LogMel
+from sensorium.processors.sound import SoundReader
+from sensorium.results import Transcript
+from sensorium.tasks.base import Batch, Call, Empty, Unit
+from sensorium.tasks.generation import filled, seeded
+from sensorium.tasks.speech_plan import DEFAULTS, check_settings, make_plan
+from sensorium.tasks.speech_recognizer import Recognizer
+from sensorium.tasks.speech_walk import Speech, Walker, generate_one
+from sensorium.tasks.speech_windows import Stride, long_log_mel
+
+if TYPE_CHECKING:
+    from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a unit gave: its tokens, and where it lies."""
+
+    stride: Stride | None
+    speech: Speech
+
+
+class WhisperRecognizer(Recognizer):
+    """A `WhisperForConditionalGeneration`."""
+
+    def __init__(self, model: nn.Module, audio: AudioProcessor, tokenizer: Any) -> None:
+        super().__init__(audio, tokenizer)
+        self.model: Any = model
+        self.walker = Walker(model)
+        window = getattr(audio.features, "most", None)
+        self.window: int = window if isinstance(window, int) else self.walker.frames * 160
+
+    def check(self, options: Options) -> None:
+        """Refuses what Whisper, or this Whisper, cannot tell or follow."""
+        if options.return_timestamps == "char":
+            raise OptionError('Whisper tells no letters\' times: return_timestamps is True or "word", got "char"')
+        if options.return_timestamps == "word" and not hasattr(self.model.generation_config, "alignment_heads"):
+            raise OptionError(
+                'return_timestamps="word" needs alignment_heads in the checkpoint\'s generation config, which this one '
+                "lacks; return_timestamps=True tells the times of segments"
+            )
+        size = self.sizes(options)[0]
+        if size > self.window:
+            raise OptionError(
+                f"this model hears {self.window / self.audio.sampling_rate:g} s at once: chunk_length_s is at most "
+                f"that, got {options.chunk_length_s:g}"
+            )
+        self.check_sizes(options)
+        given = options.given()
+        check_settings(self.model, given, seed=options.seed)
+        self._plan(options, long=False)
+
+    def split(self, reader: SoundReader, options: Options) -> Iterator[Unit]:
+        """The windows of a sound, or the whole spectrum of one that is longer than a window."""
+        rate = self.audio.sampling_rate
+        at_rate = reader.at(rate)
+        if options.chunk_length_s:
+            for samples, stride in self.windows(at_rate, options):
+                yield Unit(self.audio.fit(samples, rate), meta=stride)
+            return
+        samples = at_rate.read(0, self.window + 1)
+        if not len(samples):
+            raise self.too_short(reader, 1)
+        if len(samples) <= self.window:
+            yield Unit(self.audio.fit(samples, rate))
+        elif isinstance(self.audio.features, LogMel):
+            yield Unit({"features": long_log_mel(at_rate, self.audio.features)})
+        else:
+            raise InputError(
+                f"{reader.name}: this checkpoint's own feature extractor runs, and it hears "
+                f"{self.window / rate:g} s; give chunk_length_s for longer sounds",
+                code="too-long",
+            )
+
+    def bucket(self, unit: Unit) -> Hashable | None:
+        """Windows go with windows, whatever is sound in them, and sounds to walk through with their like."""
+        features = unit.inputs.get("features")
+        if features is not None:
+            return ("long", features.shape[1] > self.walker.frames)
+        return "window" if "samples" in unit.inputs else None
+
+    def collate(self, units: Sequence[Unit], empty: Empty) -> Batch | None:
+        """Windows filled up with silence; the spectra of long sounds one after the other, not to copy an hour's."""
+        if "features" in units[0].inputs:
+            spectra = [unit.inputs["features"] for unit in units]
+            lengths = torch.tensor([one.shape[1] for one in spectra])
+            return {"features": spectra[0] if len(spectra) == 1 else torch.cat(spectra, dim=1), "lengths": lengths}
+        if "samples" not in units[0].inputs:
+            return None
+        samples: Tensor = empty((len(units), self.window), dtype=torch.float32)
+        for row, unit in zip(samples, units, strict=True):
+            heard = unit.inputs["samples"][: self.window]
+            row[: len(heard)] = heard
+            row[len(heard) :] = 0
+        return {"samples": samples, "length": torch.stack([unit.inputs["length"] for unit in units])}
+
+    def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+        """`tokens`, `(B, T)` int64, -1 after the last; `times`, `(B, T)`; `languages`, `(B,)` int64, -1 if unknown."""
+        sounds, real = self._sounds(batch, dtype)
+        long = sounds[0].shape[1] > self.walker.frames
+        plan = self._plan(options, long=long)
+        if plan is not None and options.return_timestamps != "word":
+            found = self.walker.walk(sounds, plan, call)
+        else:
+            settings = self._settings(options, long=long)
+            extra = {"words": options.return_timestamps == "word", "language": options.return_language}
+            found = []
+            for sound, frames in zip(sounds, real, strict=True):
+                with seeded(options.seed, sound.device):  # each anew, so that a sound's text is its own
+                    found.append(generate_one(self.model, sound.to(dtype), frames, settings, **extra))
+        return _packed(found)
+
+    def decode(self, outputs: Mapping[str, Tensor], metas: Sequence[Stride | None]) -> Sequence[_Part]:
+        """Each unit's tokens."""
+        tokens, times = outputs["tokens"].cpu(), outputs["times"].cpu()
+        lengths, languages = (tokens >= 0).sum(-1).tolist(), outputs["languages"].tolist()
+        return [
+            _Part(meta, Speech(row[:n].tolist(), None if language < 0 else language, time[:n].tolist()))
+            for row, time, n, language, meta in zip(tokens, times, lengths, languages, metas, strict=True)
+        ]
+
+    def merge(self, parts: Sequence[_Part], options: Options, index: int) -> Transcript:
+        """Joins the windows where their texts agree, as the checkpoint's tokenizer does it for Transformers."""
+        timestamps = options.return_timestamps or getattr(self.model.generation_config, "return_timestamps", None)
+        text, extra = self.tokenizer._decode_asr(
+            [self._output(part, options) for part in parts],
+            return_timestamps=timestamps or None,
+            return_language=options.return_language or None,
+            time_precision=self.window / self.audio.sampling_rate / self.model.config.max_source_positions,
+        )
+        chunks: list[dict[str, Any]] = extra.get("chunks", [])
+        spans = [chunk.get("timestamp", (None, None)) for chunk in chunks]
+        return Transcript(
+            text,
+            [chunk["text"] for chunk in chunks],
+            [start for start, _ in spans],
+            [end for _, end in spans],
+            languages=[chunk.get("language") for chunk in chunks] if options.return_language else None,
+            timed=bool(timestamps),
+            index=index,
+        )
+
+    def _plan(self, options: Options, *, long: bool) -> Any:
+        wanted = bool(options.return_timestamps)
+        pad = self.tokenizer.pad_token_id
+        return make_plan(self.model, options.given(), timestamps=wanted, long=long, pad=pad)
+
+    def _settings(self, options: Options, *, long: bool) -> dict[str, Any]:
+        """For `generate()`."""
+        configured = self.model.generation_config
+        settings = filled(options.given(), configured, {**DEFAULTS, "pad_token_id": self.tokenizer.pad_token_id})
+        if options.return_timestamps or long or getattr(configured, "return_timestamps", False):
+            settings["return_timestamps"] = True
+        return settings
+
+    def _sounds(self, batch: Batch, dtype: torch.dtype) -> tuple[list[Tensor], list[int]]:
+        """The spectrum of each sound, and how many of its frames are not filling."""
+        if "features" in batch:
+            lengths = batch["lengths"].tolist()
+            return list(batch["features"].split(lengths, dim=1)), lengths
+        features = self.audio.finish(batch, dtype=dtype)["input_features"]
+        if "length" not in batch:
+            return list(features), [features.shape[2]] * len(features)
+        hop = self.window // self.walker.frames
+        return list(features), [min(-(-n // hop), features.shape[2]) for n in batch["length"].tolist()]
+
+    def _output(self, part: _Part, options: Options) -> dict[str, Any]:
+        """A window's tokens as the tokenizer wants them, times in seconds."""
+        tokens, times, stride = part.speech.tokens, part.speech.times, part.stride
+        if options.return_language and part.speech.language is not None:
+            tokens, times = [part.speech.language, *tokens], [0.0, *times]
+        output: dict[str, Any] = {"tokens": torch.tensor([tokens], dtype=torch.int64)}
+        if options.return_timestamps == "word":
+            output["token_timestamps"] = torch.tensor([times], dtype=torch.float32)
+        if stride is not None:
+            rate = self.audio.sampling_rate
+            output["stride"] = (stride.length / rate, stride.left / rate, stride.right / rate)
+        return output
+
+
+def _packed(found: Sequence[Speech]) -> dict[str, Tensor]:
+    most = max(1, *(len(speech.tokens) for speech in found))
+    tokens, times = torch.full((len(found), most), -1), torch.zeros(len(found), most, dtype=torch.float32)
+    for i, speech in enumerate(found):
+        tokens[i, : len(speech.tokens)] = torch.tensor(speech.tokens, dtype=torch.int64)
+        times[i, : len(speech.times)] = torch.tensor(speech.times)
+    languages = [-1 if speech.language is None else speech.language for speech in found]
+    return {"tokens": tokens, "times": times, "languages": torch.tensor(languages)}
