@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Masks,
         Matches,
         Segments,
+        Transcript,
         similarity,
     )
     from sensorium.tasks.base import Options, Task, Unit, register_task
@@ -71,6 +72,7 @@ __all__ = [
     "SensoriumError",
     "Task",
     "TaskMismatchError",
+    "Transcript",
     "Unit",
     "UnknownNameError",
     "UnsafeCheckpointError",
@@ -97,6 +99,7 @@ _HOMES = {
     "Pipeline": "pipelines.pipeline",
     "Segments": "results",
     "Task": "tasks.base",
+    "Transcript": "results",
     "Unit": "tasks.base",
     "build_head": "tasks.heads",
     "pipeline": "pipelines.factory",

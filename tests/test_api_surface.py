@@ -34,6 +34,7 @@ PUBLIC = {
     "SensoriumError",
     "Task",
     "TaskMismatchError",
+    "Transcript",
     "Unit",
     "UnknownNameError",
     "UnsafeCheckpointError",

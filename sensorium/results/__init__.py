@@ -14,6 +14,7 @@ from sensorium.results.labels import Labels
 from sensorium.results.matches import Matches
 from sensorium.results.masks import Masks
 from sensorium.results.segments import Segments
+from sensorium.results.transcript import Transcript
 
 __all__ = [
     "Answers",
@@ -25,5 +26,6 @@ __all__ = [
     "Matches",
     "Result",
     "Segments",
+    "Transcript",
     "similarity",
 ]
