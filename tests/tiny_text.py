@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tests.tiny import _liven
+from tests.tiny import SIZE, _liven
 
 _TEXT = """
 the river begins in hills north of town and runs past mill bridge market to sea Anna Ben Clara walked along on Sunday
@@ -134,6 +134,94 @@ def reader(model_type: str) -> Path:
     with torch.no_grad():  # logits that differ as much as a trained model's
         model.qa_outputs.weight.mul_(20)
     return _save(model_type, model, tokenizer)
+
+
+_TEXT_MODEL = {**_SMALL, "projection_dim": 16}
+_VISION = {**_SMALL, "image_size": SIZE, "patch_size": 8, "projection_dim": 16}
+_CROPPED = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
+_SQUARE = {"size": {"height": SIZE, "width": SIZE}}
+_ENDS = {"bos_token_id": 0, "eos_token_id": 1}
+_ROBERTA = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+
+MATCHERS = {
+    "clip": (
+        {"text_config": {**_TEXT_MODEL, **_ENDS}, "vision_config": _VISION},
+        "CLIPModel",
+        "CLIPImageProcessor",
+        _CROPPED,
+        clip_pairs,
+    ),
+    "siglip": (
+        {
+            "text_config": {**_SMALL, "max_position_embeddings": 64, "projection_size": 16, **_ENDS},
+            "vision_config": _VISION,
+        },
+        "SiglipModel",
+        "SiglipImageProcessor",
+        _SQUARE,
+        pieces,
+    ),
+    "align": (
+        {
+            "text_config": _SMALL,
+            "vision_config": {
+                "image_size": SIZE,
+                "width_coefficient": 0.25,
+                "depth_coefficient": 0.25,
+                "hidden_dim": 320,
+                "depth_divisor": 4,
+            },
+            "projection_dim": 80,
+        },
+        "AlignModel",
+        "EfficientNetImageProcessor",
+        _SQUARE,
+        wordpiece,
+    ),
+    "chinese_clip": (
+        {"text_config": _TEXT_MODEL, "vision_config": _VISION},
+        "ChineseCLIPModel",
+        "ChineseCLIPImageProcessor",
+        {**_SQUARE, "crop_size": {"height": SIZE, "width": SIZE}},
+        wordpiece,
+    ),
+    "altclip": (
+        {"text_config": {**_SMALL, **_ROBERTA, "project_dim": 16}, "vision_config": _VISION},
+        "AltCLIPModel",
+        "CLIPImageProcessor",
+        _CROPPED,
+        byte_pairs,
+    ),
+    "metaclip_2": (
+        {"text_config": {**_TEXT_MODEL, **_ROBERTA}, "vision_config": _VISION},
+        "MetaClip2Model",
+        "CLIPImageProcessor",
+        _CROPPED,
+        byte_pairs,
+    ),
+}
+
+
+@functools.cache
+def matcher(model_type: str) -> Path:
+    """A checkpoint folder of a model that compares pictures with texts, with its two processors."""
+    import transformers
+
+    settings, model, processor, recipe, make = MATCHERS[model_type]
+    tokenizer = make()
+    settings = {**settings, "text_config": {**settings["text_config"], "vocab_size": len(tokenizer)}}
+    config = transformers.AutoConfig.for_model(model_type, **({"projection_dim": 16} | settings))
+    torch.manual_seed(0)
+    built = getattr(transformers, model)(config)
+    _liven(built)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(2)
+        for weight in (weight for weight in built.parameters() if weight.ndim > 1):  # so that inputs tell in outputs
+            gain = 2 if weight.ndim == 4 and model_type == "align" else 1.2
+            weight.normal_(0, gain / weight[0].numel() ** 0.5, generator=generator)
+        name, value = ("temperature", 0.1) if hasattr(built, "temperature") else ("logit_scale", 2.0)
+        getattr(built, name).fill_(value)
+    return _save(model_type, built, tokenizer, getattr(transformers, processor)(**recipe))
 
 
 def _save(name: str, model, *processors) -> Path:

@@ -17,6 +17,7 @@ from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import Window, window_padding, windows
 from sensorium.results import Answers
 from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
+from sensorium.tasks.lengths import most_positions
 from sensorium.tasks.loading import load_text_processor, load_transformers
 from sensorium.tasks.spans import best_spans, probabilities
 
@@ -93,7 +94,7 @@ class QuestionAnswering(Task):
                 f"{type(processor.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
             )
         self.padded = window_padding(processor)
-        self._positions = _positions(model)
+        self._positions = most_positions(model)
         self._takes = set(inspect.signature(model.forward).parameters)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in self._takes else {}
 
@@ -230,12 +231,3 @@ def _text(raw: Any, name: str) -> str:
     if not text.strip():
         raise InputError(f"the {name} is empty: expected a text that is not blank", code="empty-text")
     return text
-
-
-def _positions(model: nn.Module) -> int | None:
-    """How many tokens the model has positions for, or None where it counts them in another way."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa counts from the place after its padding's
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None

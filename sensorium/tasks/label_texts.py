@@ -1,0 +1,122 @@
+"""Labels as vectors: their texts encoded once by a model of pictures and texts, and kept on its device."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sensorium.errors import InputError, OptionError
+from sensorium.processors.padding import Padding
+from sensorium.processors.text import Encoded, TextProcessor
+from sensorium.tasks.lengths import most_positions
+
+TOGETHER = 64
+"""Texts that are encoded in one batch."""
+
+KEPT = 8
+"""Sets of texts whose vectors are kept."""
+
+Texts = tuple[str, ...]
+
+
+class LabelTexts:
+    """Unit vectors of texts, kept for the sets that were asked for last.
+
+    Args:
+        model: one of Transformers with `get_text_features`.
+        processor: its tokenizer.
+        length: the length that each text is filled up or cut to, for a model that was trained so and sees no mask; None
+            to fill up to the longest of a batch, and to refuse what the model has no positions for.
+    """
+
+    def __init__(self, model: Any, processor: TextProcessor, *, length: int | None = None) -> None:
+        self._model = model
+        self._processor, self._length = processor, length
+        self._takes = set(inspect.signature(model.get_text_features).parameters)
+        limits = [processor.most, most_positions(getattr(model, "text_model", model))]
+        self._most = min((limit for limit in limits if limit is not None), default=None)
+        self._tokens: OrderedDict[Texts, list[Encoded]] = OrderedDict()
+        self._vectors: OrderedDict[Texts, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, texts: Texts) -> None:
+        """Refuses texts that the model cannot take; safe in several threads.
+
+        Raises:
+            OptionError: one that is too long, or holds what is no character.
+        """
+        with self._lock:
+            if texts not in self._vectors:
+                self._keep(self._tokens, texts, self._tokens.get(texts) or [self._encode(text) for text in texts])
+
+    def vectors(self, texts: Texts) -> Tensor:
+        """`(N, D)` float32 unit vectors on the model's device; for one thread at a time."""
+        with self._lock:
+            found = self._vectors.get(texts)
+            tokens = self._tokens.pop(texts, None)
+        if found is None:
+            found = self._run(tokens or [self._encode(text) for text in texts])
+        with self._lock:
+            self._keep(self._vectors, texts, found)
+        return found
+
+    def _encode(self, text: str) -> Encoded:
+        try:
+            encoded = self._processor.encode(text)
+        except InputError as error:
+            raise OptionError(f"the text {text!r} of a label: {error.message}") from error
+        if self._length is not None:
+            return self._cut(encoded, self._length)
+        if self._most is not None and len(encoded) > self._most:
+            raise OptionError(
+                f"the text {_shown(text)} of a label makes {len(encoded)} tokens; the model takes {self._most} at most"
+            )
+        return encoded
+
+    def _cut(self, encoded: Encoded, length: int) -> Encoded:
+        """Leaves out what is too long before the special tokens at the end, as tokenizers truncate."""
+        special = set(self._processor.tokenizer.all_special_ids)
+        tail = next((i for i, token in enumerate(reversed(encoded.ids)) if token not in special), 0)
+        kept = [*range(min(len(encoded), length) - tail), *range(len(encoded) - tail, len(encoded))]
+        return Encoded([encoded.ids[i] for i in kept], [encoded.type_ids[i] for i in kept], [], [], encoded.names)
+
+    def _run(self, encoded: Sequence[Encoded]) -> Tensor:
+        device = next(self._model.parameters()).device
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))  # like lengths together: little filling
+        rows: list[Tensor] = []
+        for start in range(0, len(order), TOGETHER):
+            tensors = [encoded[i].tensors() for i in order[start : start + TOGETHER]]
+            batch = {
+                name: self._stack([each[name] for each in tensors], padding).to(device)
+                for name, padding in self._processor.padding.items()
+                if name in self._takes
+            }
+            found = self._model.get_text_features(**batch)
+            found = (found if isinstance(found, Tensor) else found.pooler_output).float()
+            rows.append(found / found.norm(dim=-1, keepdim=True))
+        vectors = torch.cat(rows)
+        return vectors[torch.tensor(order, device=device).argsort()]
+
+    def _stack(self, tensors: list[Tensor], padding: Padding) -> Tensor:
+        length = self._length or max(len(tensor) for tensor in tensors)
+        batch = torch.full((len(tensors), length), int(padding.value))
+        for row, tensor in zip(batch, tensors, strict=True):
+            (row[length - len(tensor) :] if padding.side == "left" else row[: len(tensor)]).copy_(tensor)
+        return batch
+
+    @staticmethod
+    def _keep(kept: OrderedDict[Texts, Any], texts: Texts, value: Any) -> None:
+        kept[texts] = value
+        kept.move_to_end(texts)
+        while len(kept) > KEPT:
+            kept.popitem(last=False)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:59] + "…")

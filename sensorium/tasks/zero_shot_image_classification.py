@@ -1,0 +1,158 @@
+"""zero-shot-image-classification: which of the labels named in the call a picture shows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import CheckpointError, OptionError
+from sensorium.processors.image import ImageProcessor
+from sensorium.processors.text import TextProcessor
+from sensorium.results import Labels
+from sensorium.tasks.base import Batch, Call, Fit, Options
+from sensorium.tasks.images import ImageTask
+from sensorium.tasks.label_texts import LabelTexts
+from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
+
+MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip"])
+"""Model types that compare one vector of a picture with one of a text."""
+
+SIGLIP_LENGTH = 64
+"""SigLIP was trained on texts filled up to this many tokens, without a mask."""
+
+
+@dataclass(frozen=True)
+class ZeroShotImageClassificationOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        candidate_labels: the labels to choose from; at least one.
+        hypothesis_template: the text that is compared with the picture, `{}` standing for a label.
+    """
+
+    candidate_labels: tuple[str, ...] = ()
+    hypothesis_template: str = "This is a photo of {}."
+
+    def __post_init__(self) -> None:
+        given: Any = self.candidate_labels
+        if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+            raise OptionError(f'candidate_labels is a list of labels, such as ["cat", "dog"], got {given!r}')
+        labels = tuple(given)
+        for label in labels:
+            if not isinstance(label, str) or not label.strip():
+                raise OptionError(f"candidate_labels holds names that are not blank, got {label!r} among them")
+        object.__setattr__(self, "candidate_labels", labels)
+        if not isinstance(self.hypothesis_template, str):
+            raise OptionError(f"hypothesis_template is a text with {{}}, got {self.hypothesis_template!r}")
+        try:
+            alike = self.hypothesis_template.format("a") == self.hypothesis_template.format("b")
+        except (LookupError, ValueError, AttributeError) as error:
+            raise OptionError(
+                f"hypothesis_template is a text with {{}} for the label, got {self.hypothesis_template!r}"
+            ) from error
+        if alike:
+            raise OptionError(f"hypothesis_template lacks {{}}, for the label, got {self.hypothesis_template!r}")
+
+    @functools.cached_property
+    def texts(self) -> tuple[str, ...]:
+        """What is compared with a picture, a text a label."""
+        return tuple(self.hypothesis_template.format(label) for label in self.candidate_labels)
+
+
+class ZeroShotImageClassification(ImageTask):
+    """Labels of one's own with scores, as Transformers' pipeline of the same name gives them."""
+
+    name = "zero-shot-image-classification"
+    summary = "which of the labels named in the call a picture shows"
+    options = ZeroShotImageClassificationOptions
+    default = "openai/clip-vit-base-patch32@3d74acf"
+    model: Any
+
+    def __init__(self, model: nn.Module, processor: ImageProcessor, text_processor: TextProcessor) -> None:
+        super().__init__(model, processor)
+        self.text_processor = text_processor
+        self._sigmoid = "siglip" in self.model.config.model_type
+        self._texts = LabelTexts(model, text_processor, length=SIGLIP_LENGTH if self._sigmoid else None)
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """Checkpoints of models that give pictures and texts vectors to compare."""
+        if checkpoint.kind != "transformers":
+            return None
+        from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES
+
+        names = {k: v for k, v in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES.items() if k in MODELS}
+        if set(names.values()).intersection(checkpoint.architectures):
+            return "native"
+        return "possible" if not checkpoint.architectures and checkpoint.model_type in names else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a Transformers model with its image processor and tokenizer."""
+        from transformers import AutoModelForZeroShotImageClassification
+
+        pictures = load_processor(processor, checkpoint)
+        texts = load_text_processor(processor if _has_tokenizer(processor) else None, checkpoint)
+        return cls(load_transformers(AutoModelForZeroShotImageClassification, checkpoint), pictures, texts)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded Transformers model with its processor, which has an image processor and a tokenizer."""
+        if not _has_tokenizer(processor):
+            raise CheckpointError(
+                f"{type(model).__name__} needs a processor of pictures and texts; pass processor=… (a name, a folder "
+                f"or a loaded one of Transformers with both), got {type(processor).__name__}"
+            )
+        return cls(model, load_processor(processor, None), load_text_processor(processor, None))
+
+    def check(self, options: ZeroShotImageClassificationOptions) -> None:
+        """Refuses a call without labels, or with labels that the model cannot read."""
+        if not options.candidate_labels:
+            raise OptionError(f'{self.name} needs labels to choose from: candidate_labels=["cat", "dog"]')
+        self._texts.check(options.texts)
+
+    def forward(self, batch: Batch, options: ZeroShotImageClassificationOptions, call: Call) -> dict[str, Tensor]:
+        """`{"logits": (B, N)}` float32; the labels' texts are encoded on their first use, and kept."""
+        pictures = call(self.compute, batch)["features"].float()
+        pictures = pictures / pictures.norm(dim=-1, keepdim=True)
+        logits = pictures @ self._texts.vectors(options.texts).T
+        if hasattr(self.model, "temperature"):
+            return {"logits": logits / self.model.temperature.float()}
+        logits = logits * self.model.logit_scale.float().exp()
+        bias = getattr(self.model, "logit_bias", None)
+        return {"logits": logits if bias is None else logits + bias.float()}
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """`{"features": (B, D)}` in the model's dtype; this is what is compiled."""
+        inputs = self.processor.finish(batch, dtype=self.dtype)
+        found = self.model.get_image_features(pixel_values=inputs["pixel_values"])
+        return {"features": found if isinstance(found, Tensor) else found.pooler_output}
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
+        """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays a picture."""
+        logits = outputs["logits"]
+        scores = logits.sigmoid() if self._sigmoid else logits.softmax(-1)
+        scores, ids = scores.sort(dim=-1, descending=True, stable=True)
+        return list(zip(scores.cpu().numpy(), ids.cpu().numpy(), strict=True))
+
+    def merge(self, parts: Sequence[Any], options: ZeroShotImageClassificationOptions, index: int) -> Labels:
+        """All labels, best first; `ids` are their places in `candidate_labels`."""
+        scores, ids = parts[0]
+        return Labels(_array(options.candidate_labels)[ids], scores.copy(), ids.copy(), index=index)
+
+
+@functools.lru_cache(maxsize=8)
+def _array(labels: tuple[str, ...]) -> NDArray[np.str_]:
+    return np.asarray(labels, dtype=np.str_)
+
+
+def _has_tokenizer(processor: Any) -> bool:
+    return isinstance(processor, (str, Path)) or hasattr(processor, "tokenizer")
