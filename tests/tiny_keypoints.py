@@ -23,7 +23,7 @@ def superpoint(*, do_grayscale: bool = False, **settings) -> Path:
 
 
 @functools.cache
-def superglue(**settings) -> Path:
+def superglue(*, layers=("self", "cross"), **settings) -> Path:
     """A SuperGlue of two layers on that SuperPoint."""
     from transformers import SuperGlueConfig, SuperGlueForKeypointMatching, SuperGlueImageProcessor
 
@@ -33,7 +33,7 @@ def superglue(**settings) -> Path:
         **{
             "hidden_size": 16,
             "keypoint_encoder_sizes": [8, 16],
-            "gnn_layers_types": ["self", "cross"],
+            "gnn_layers_types": list(layers),
             "num_attention_heads": 2,
             "sinkhorn_iterations": 20,
             **settings,

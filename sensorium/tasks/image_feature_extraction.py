@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -77,7 +78,10 @@ class ImageFeatureExtraction(ImageTask):
         if kind not in IMAGE_PROCESSOR_MAPPING_NAMES and kind not in MODEL_FOR_BACKBONE_MAPPING_NAMES:
             return None
         bare = {MODEL_MAPPING_NAMES.get(kind), MODEL_FOR_BACKBONE_MAPPING_NAMES.get(kind)}
-        return "native" if bare.intersection(checkpoint.architectures) else "possible"
+        saved = [
+            name for name in checkpoint.architectures if not re.search("For[A-Z]", name)
+        ]  # LightGlue's "model" has a head
+        return "native" if bare.intersection(saved) else "possible"
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

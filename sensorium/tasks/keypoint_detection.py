@@ -44,14 +44,15 @@ class KeypointDetectionOptions(Options):
     border_removal_distance: int | None = None
 
     def __post_init__(self) -> None:
-        if self.threshold is not None and (isinstance(self.threshold, bool) or not 0 <= self.threshold <= 1):
+        number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
+        if self.threshold is not None and not (number and 0 <= self.threshold <= 1):
             raise OptionError(f"threshold is a score from 0 to 1, or None for the checkpoint's, got {self.threshold!r}")
         for name, least in (("max_keypoints", -1), ("nms_radius", 0), ("border_removal_distance", 0)):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 what = "a whole number from 0, or -1 for all" if least else "a whole number of px from 0"
                 raise OptionError(f"{name} is {what}, or None for the checkpoint's, got {value!r}")
-        if self.descriptors not in (None, True, False):
+        if not (self.descriptors is None or isinstance(self.descriptors, bool)):
             raise OptionError(f"descriptors is True, False or None, got {self.descriptors!r}")
 
 
@@ -108,9 +109,13 @@ class KeypointDetection(ImageTask):
 
     def check(self, options: KeypointDetectionOptions) -> None:
         """Named points have neither descriptors nor neighbours of their own kind."""
-        for name in ("descriptors", "nms_radius", "border_removal_distance") if self._labels is not None else ():
-            if getattr(options, name):
-                raise OptionError(f"{name} is for SuperPoint; this model gives one point for each of its names")
+        given = {
+            "descriptors": options.descriptors,
+            "nms_radius": options.nms_radius is not None,
+            "border_removal_distance": options.border_removal_distance is not None,
+        }
+        for name in (name for name, value in given.items() if value and self._labels is not None):
+            raise OptionError(f"{name} is for SuperPoint; this model gives one point for each of its names")
 
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
         """Decodes and fits the picture; `meta` holds its size and the part of it that the model sees."""

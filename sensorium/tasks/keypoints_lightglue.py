@@ -1,7 +1,7 @@
 """LightGlue over pairs with different numbers of points, each with its own depth and its own pruning.
 
 Lindenberger, Sarlin, Pollefeys: LightGlue: Local Feature Matching at Light Speed, https://arxiv.org/abs/2306.13643. A
-pair leaves the batch after the layer at which it is sure of its matches, and points that will not match leave their pair.
+pair leaves the batch after the layer at which it is sure of its matches; points that will not match leave their pair.
 """
 
 from __future__ import annotations
