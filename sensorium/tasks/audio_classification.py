@@ -1,0 +1,191 @@
+"""audio-classification: which of its labels a sound has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from torch import Tensor, nn
+
+from sensorium.backbones.speech import fold_weight_norm, least_samples, takes_padding, tell_lengths, watch_padding
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import InputError, OptionError
+from sensorium.processors.sound import SoundReader, read_all
+from sensorium.processors.sound_resampling import resampled_length
+from sensorium.results import Labels
+from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
+from sensorium.tasks.loading import load_audio_processor, load_transformers
+from sensorium.tasks.sounds import SoundTask, windows
+
+Activation = Literal["softmax", "sigmoid", "none"]
+Pool = Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class AudioClassificationOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        top_k: how many labels to give, best first; None for all, as Transformers. More than there are gives all.
+        function_to_apply: what turns logits into scores; None for what the checkpoint's config asks for: "sigmoid" for
+            several labels at once, "none" for regression, else "softmax".
+        window_s: a sound longer than this is cut into windows of this length, or of what the model hears at once if
+            that is less, seconds; None to give every sound to the model as a whole, as Transformers does.
+        pool: how the windows' scores become one: their "mean", each second of sound counted once, or their "max".
+    """
+
+    top_k: int | None = None
+    function_to_apply: Activation | None = None
+    window_s: float | None = 30.0
+    pool: Pool = "mean"
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and (not isinstance(self.top_k, int) or self.top_k < 1):
+            raise OptionError(f"top_k is a whole number from 1, or None for all labels, got {self.top_k!r}")
+        name = self.function_to_apply
+        object.__setattr__(self, "function_to_apply", name.lower() if isinstance(name, str) else name)
+        if self.function_to_apply not in (None, *get_args(Activation)):
+            raise OptionError(f'function_to_apply is "softmax", "sigmoid" or "none", got {name!r}')
+        if self.window_s is not None and (not isinstance(self.window_s, (int, float)) or not self.window_s > 0):
+            raise OptionError(f"window_s is a number of seconds above 0, or None for no windows, got {self.window_s!r}")
+        if self.pool not in get_args(Pool):
+            raise OptionError(f'pool is "mean" or "max", got {self.pool!r}')
+
+
+class AudioClassification(SoundTask):
+    """Labels with scores, as Transformers' pipeline of the same name gives them."""
+
+    name = "audio-classification"
+    summary = "which of its labels a sound has"
+    options = AudioClassificationOptions
+
+    def __init__(self, model: nn.Module, processor: Any) -> None:
+        super().__init__(model, processor)
+        config: Any = model.config
+        names = {int(key): str(value) for key, value in dict(config.id2label).items()}
+        self._labels = [names.get(i, f"LABEL_{i}") for i in range(max(names, default=-1) + 1)]
+        self._activation = _default_activation(config.problem_type)
+        self._least = least_samples(model)
+        self._norms = watch_padding(model)
+        waveform = "attention_mask" in self.processor.input_names and self.processor.features is not None
+        self._unmasked = waveform and not takes_padding(model)
+        self.padded = {} if self._unmasked else self.processor.padding
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """Checkpoints saved with a classifier of sound."""
+        if checkpoint.kind != "transformers":
+            return None
+        from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as NAMES
+
+        if set(NAMES.values()).intersection(checkpoint.architectures):
+            return "native"
+        if "AutoModelForAudioClassification" in (checkpoint.config.get("auto_map") or {}):
+            return "native"
+        return "possible" if not checkpoint.architectures and checkpoint.model_type in NAMES else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a Transformers classifier of sound."""
+        found = load_audio_processor(processor, checkpoint)
+        from transformers import AutoModelForAudioClassification
+
+        model = load_transformers(AutoModelForAudioClassification, checkpoint)
+        fold_weight_norm(model)
+        return cls(model, found)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded Transformers classifier of sound."""
+        return cls(model, load_audio_processor(processor, None))
+
+    def check(self, options: AudioClassificationOptions) -> None:
+        """Refuses windows that are shorter than what the model needs."""
+        least = self._needed / self.processor.sampling_rate
+        if options.window_s is not None and options.window_s < least:
+            raise OptionError(f"window_s has to be at least {least:g} s for this model, got {options.window_s!r}")
+
+    def split(self, raw: Any, options: AudioClassificationOptions) -> Iterator[Unit]:
+        """The whole sound, or its windows, read one after the other; `meta` is how many new samples each brings."""
+        with self.listen(raw) as reader:
+            if self._is_long(reader, options.window_s):
+                assert options.window_s is not None
+                rate = self.processor.sampling_rate
+                seconds = min(options.window_s, self.processor.seconds or options.window_s)
+                for samples, fresh in windows(reader.at(rate), round(seconds * rate)):
+                    yield self._unit(samples, rate, fresh, reader.name)
+            else:
+                heard = self.processor.seconds
+                most = None if heard is None else int((heard + 1) * reader.rate)  # what comes after it is not decoded
+                samples = read_all(reader, most=most)
+                yield self._unit(samples, reader.rate, len(samples), reader.name)
+
+    def forward(self, batch: Batch, options: Any, call: Call) -> Any:
+        """Computes the features, and runs `compute` in one call."""
+        inputs = self.processor.finish(batch, dtype=self.dtype)
+        if self._unmasked:  # all of one length: as Transformers calls the model for a single sound
+            inputs.pop("attention_mask")
+        return call(self.compute, inputs)
+
+    def compute(self, inputs: Batch) -> dict[str, Tensor]:
+        """`{"logits": (B, number of labels)}` in the model's dtype."""
+        mask = inputs.get("attention_mask")
+        tell_lengths(self._norms, None if mask is None else mask.sum(-1))
+        try:
+            return {"logits": self.model(**inputs).logits}
+        finally:
+            tell_lengths(self._norms, None)  # a model that the caller has loaded is used elsewhere, too
+
+    def decode(self, outputs: Any, metas: Sequence[int], options: Any) -> Sequence[Any]:
+        """Scores in float32; `(new samples, (number of labels,) NumPy array)` for each unit."""
+        scores = outputs["logits"].float()
+        activation = options.function_to_apply or self._activation
+        if activation == "softmax":
+            scores = scores.softmax(-1)
+        elif activation == "sigmoid":
+            scores = scores.sigmoid()
+        return list(zip(metas, scores.cpu().numpy(), strict=True))
+
+    def merge(self, parts: Sequence[Any], options: AudioClassificationOptions, index: int) -> Labels:
+        """The labels of a sound, its windows' scores pooled."""
+        weights, scores = [part[0] for part in parts], [part[1] for part in parts]
+        if len(scores) == 1:
+            pooled = scores[0]
+        elif options.pool == "max":
+            pooled = np.max(scores, axis=0)
+        else:
+            pooled = np.average(scores, axis=0, weights=weights).astype(np.float32)
+        ids = np.argsort(-pooled, kind="stable")[: options.top_k]
+        return Labels([self._labels[i] for i in ids], pooled[ids], ids, index=index)
+
+    @property
+    def _needed(self) -> int:
+        """Samples below which there is nothing to look at."""
+        features = self.processor.features
+        return max(self._least, 1 if features is None else features.least)
+
+    def _is_long(self, reader: SoundReader, window_s: float | None) -> bool:
+        if window_s is None:
+            return False
+        if reader.seconds is None:  # unknown: one sample more than a window tells
+            return len(reader.read(0, int(window_s * reader.rate) + 1)) > window_s * reader.rate
+        return reader.seconds > window_s
+
+    def _unit(self, samples: Tensor, rate: int, fresh: int, name: str) -> Unit:
+        if resampled_length(len(samples), rate, self.processor.sampling_rate) < self._needed:
+            least = self._needed / self.processor.sampling_rate
+            raise InputError(
+                f"{name}: expected a sound of at least {least:g} s, got {len(samples) / rate:g} s. It is shorter than "
+                f"what the model looks at once.",
+                code="too-short",
+                source=name,
+            )
+        return Unit(self.processor.fit(samples, rate), meta=fresh)
+
+
+def _default_activation(problem_type: str | None) -> Activation:
+    if problem_type == "regression":
+        return "none"
+    return "sigmoid" if problem_type == "multi_label_classification" else "softmax"
