@@ -68,6 +68,7 @@ class Pipeline:
 
         Returns:
             A result for one input (None if it was skipped), a list for several, a lazy stream for any other iterable.
+            With a task's option `stream=True` an iterator of the pieces of one input's text.
 
         Raises:
             UnknownNameError: no such option; names the nearest one.
@@ -77,6 +78,10 @@ class Pipeline:
         raw = self._gather(inputs, options)
         parsed = self._parse(options, on_error)
         several = raw if isinstance(raw, _Several) else self.task.expand(raw)
+        if getattr(parsed, "stream", False):
+            if several is not None or _is_lazy(raw):
+                raise OptionError("stream=True gives the text of one input, piece by piece; give one input a call")
+            return self.task.stream_text(raw, parsed, self._engine.forwarder)
         if several is not None:
             return list(self._outcomes(several, parsed, on_error, progress, len(several)))
         if _is_lazy(raw):
@@ -113,6 +118,8 @@ class Pipeline:
         if isinstance(inputs, (str, bytes)):
             raise OptionError("stream takes an iterable of inputs, got one input; call the pipeline with it instead")
         parsed = self._parse(options, on_error)
+        if getattr(parsed, "stream", False):
+            raise OptionError("stream=True gives the text of one input, piece by piece; call the pipeline with one")
         return self._outcomes(inputs, parsed, on_error, progress, _length(inputs) if total is None else total)
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
@@ -256,6 +256,20 @@ class Task(ABC):
             InputError: the input cannot be processed.
         """
         raise OptionError(f"{self.name} has nothing to keep of an input; call the pipeline with it")
+
+    def stream_text(self, raw: Any, options: Any, runner: Runner) -> Iterator[str]:
+        """The text of one input's result, piece by piece while it is written; for tasks with an option `stream`.
+
+        Args:
+            raw: the input.
+            options: the call's options.
+            runner: runs the task's steps on the device.
+
+        Raises:
+            OptionError: the task writes no text.
+            InputError: the input cannot be processed.
+        """
+        raise OptionError(f"{self.name} writes no text that could be streamed")
 
     @abstractmethod
     def example(self) -> Any:
