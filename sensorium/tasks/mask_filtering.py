@@ -12,8 +12,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-CHUNK_PIXELS = {"cpu": 4 << 20, "cuda": 256 << 20}
+CHUNK_PIXELS = {"cpu": 1 << 20, "cuda": 256 << 20}
 """Pixels of masks at full size that are held at once; more are made in turn."""
+
+BLOCK = 64
+"""Pixels along an axis that are interpolated in one product on the CPU; on a GPU it is all of them."""
 
 EDGE_PX = 20.0
 """How near to a crop's edge, within the picture, a mask is taken for cut off."""
@@ -108,6 +111,31 @@ def join(found: Sequence[Found]) -> Found:
     return Found(**{name: torch.cat([getattr(each, name) for each in found]) for name in vars(found[0])})
 
 
+class Axis:
+    """Linear interpolation along an axis as products: each block of pixels takes from the few logits near to it.
+
+    Args:
+        weights: `(s, L)`, what each pixel takes of each logit.
+        block: pixels a product.
+    """
+
+    def __init__(self, weights: Tensor, block: int) -> None:
+        self.length = weights.shape[1]
+        self._blocks = []
+        for at in range(0, self.length, block):
+            part = weights[:, at : at + block]
+            near = part.any(1).nonzero()[:, 0].tolist()
+            logits = slice(near[0], near[-1] + 1)
+            self._blocks.append((logits, slice(at, at + part.shape[1]), part[logits].contiguous()))
+
+    def __call__(self, lines: Tensor) -> Tensor:
+        """`(N, s)` as `(N, L)`."""
+        longer = lines.new_empty(len(lines), self.length)
+        for logits, pixels, weights in self._blocks:
+            torch.mm(lines[:, logits], weights, out=longer[:, pixels])
+        return longer
+
+
 @dataclass
 class Enlarger:
     """Brings logits of `(s, s)` to a crop's own size, as the reference does: to the square, cut, to the crop.
@@ -121,25 +149,25 @@ class Enlarger:
 
     frame: Frame
     padded: bool
-    _sides: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _axes: dict[int, tuple[Axis, Axis]] = field(default_factory=dict)
 
     def __call__(self, masks: Tensor) -> Tensor:
         """`(K, s, s)` float32 logits as `(K, width, height)`: column by column, as runs are counted."""
         side = masks.shape[-1]
-        if side not in self._sides:
+        if side not in self._axes:
             height, width = self.frame.size
             down, across = self.frame.resized
-            self._sides[side] = (self._axis(side, down, height, masks), self._axis(side, across, width, masks))
-        rows, columns = self._sides[side]
-        return columns @ (masks.transpose(1, 2) @ rows.T)
+            self._axes[side] = (self._axis(side, down, height, masks), self._axis(side, across, width, masks))
+        rows, columns = self._axes[side]
+        wide = columns(masks.flatten(0, 1)).view(len(masks), side, -1).transpose(1, 2)
+        return rows(wide.reshape(-1, side)).view(len(masks), wide.shape[1], -1)
 
-    def _axis(self, side: int, resized: int, own: int, like: Tensor) -> Tensor:
-        """`(own, side)`: what each pixel takes of the logits along one axis."""
+    def _axis(self, side: int, resized: int, own: int, like: Tensor) -> Axis:
         weights = torch.eye(side, device=like.device)[None]
         if self.padded:
             weights = F.interpolate(weights, self.frame.square, mode="linear", align_corners=False)[..., :resized]
         weights = F.interpolate(weights, own, mode="linear", align_corners=False)
-        return weights[0].T.contiguous()
+        return Axis(weights[0], BLOCK if like.device.type == "cpu" else own)
 
 
 def measure(
@@ -204,11 +232,10 @@ def boxes_of(masks: Tensor) -> Tensor:
     Returns:
         `(K, 4)` int64, xyxy px, both edges within the mask; zeros where it is empty.
     """
-    columns, rows = masks.any(2), masks.any(1)
-    empty = ~columns.any(1)
-    left, right = _ends(columns)
-    top, bottom = _ends(rows)
-    return torch.stack([left, top, right, bottom], dim=1).masked_fill(empty[:, None], 0)
+    numbers = masks.view(torch.uint8)  # its maximum is vectorised on the CPU, and `any` is not
+    columns, rows = numbers.amax(2), numbers.amax(1)
+    (left, right), (top, bottom) = _ends(columns), _ends(rows)
+    return torch.stack([left, top, right, bottom], dim=1) * columns.amax(1)[:, None].long()
 
 
 def runs_of(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -227,10 +254,8 @@ def runs_of(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the last place that is set in each row of `(K, L)` bool."""
-    first = line.to(torch.uint8).argmax(1)
-    last = line.shape[1] - 1 - line.flip(1).to(torch.uint8).argmax(1)
-    return first, last
+    """The first and the last place that is set in each row of `(K, L)` uint8."""
+    return line.argmax(1), line.shape[1] - 1 - line.flip(1).argmax(1)
 
 
 def _cut_off(boxes: Tensor, frame: Frame) -> Tensor:
@@ -245,4 +270,10 @@ def _cut_off(boxes: Tensor, frame: Frame) -> Tensor:
 
 def _count(masks: Tensor) -> Tensor:
     """`(K,)` int64: the pixels of `(K, …)` bool."""
-    return torch.count_nonzero(masks.flatten(1), dim=1)
+    flat = masks.flatten(1)
+    if flat.device.type != "cpu":
+        return flat.sum(1)
+    # Eight at a time as the bytes of one word, of which 128 fill no byte: bools are not summed in vectors.
+    whole = flat.shape[1] // 1024 * 1024
+    words = flat[:, :whole].reshape(-1).view(torch.int64).view(len(flat), -1, 128).sum(2)
+    return words.view(torch.uint8).sum(1) + flat[:, whole:].sum(1)

@@ -24,7 +24,7 @@ from sensorium.tasks.prompted_image import PromptedImage
 from sensorium.tasks.prompts import NAMES, Prompts, read_prompts
 
 MODELS = ("SamModel", "Sam2Model")
-CPU_PROMPTS = 8
+CPU_PROMPTS = 4
 """Prompts at a time on the CPU, whatever `points_per_batch` allows: what they write then stays in the caches."""
 
 

@@ -66,6 +66,7 @@ class PromptDecoder:
         self._gaussian = model.shared_image_embedding
         self.masks: int = self._decoder.num_multimask_outputs
         self.input_size: int = self._prompts.input_image_size
+        self._placed = torch.empty(0)  # written anew for each layer: fresh pages cost more than the sum itself
 
     def prepare(self, features: Sequence[Tensor]) -> ImageState:
         """Computes what all prompts on one picture share.
@@ -135,7 +136,7 @@ class PromptDecoder:
         for layer in self._layers[1:]:
             tokens, keys = self._further(layer, state, tokens, keys, start)
         final = decoder.transformer.final_attn_token_to_image
-        look = read_places(final, tokens + start, keys + state.position, keys)
+        look = read_places(final, tokens + start, self._at_their_places(keys, state), keys)
         tokens = decoder.transformer.layer_norm_final_attn(tokens + look)
         place = int(self._second)
         ious = decoder.iou_prediction_head(tokens[:, place])
@@ -158,13 +159,13 @@ class PromptDecoder:
         count, (height, width) = len(keys), state.grid
         x = _spread(decoder.upscale_conv1, keys)  # (N, S, 4, C/4)
         if state.fine is not None:
-            x = x + state.fine[0]
+            x += state.fine[0]
         norm = decoder.upscale_layer_norm  # it would move the channels to the end, where they are already
-        x = decoder.activation(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+        x = _gelu(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
         x = _spread(decoder.upscale_conv2, x).flatten(2, 3)  # (N, S, 16, C/8)
         if state.fine is not None:
-            x = x + state.fine[1]
-        x = decoder.activation(x).flatten(1, 2)
+            x += state.fine[1]
+        x = _gelu(x).flatten(1, 2)
         heads = decoder.output_hypernetworks_mlps[first:last]
         hyper = torch.stack([head(tokens[:, first + i]) for i, head in enumerate(heads)], dim=2)
         drawn = (x @ hyper).float().view(count, height, width, 2, 2, 2, 2, last - first)
@@ -211,12 +212,12 @@ class PromptDecoder:
         back = layer.cross_attn_image_to_token
         key = back.k_proj(tokens + start).view(count, length, heads, -1).permute(0, 2, 1, 3)
         scores = key @ state.query.transpose(1, 2)  # (N, h, T, S)
-        return tokens, layer.layer_norm4(write_places(back, scores, tokens, state.keys.expand(count, -1, -1)))
+        return tokens, layer.layer_norm4(write_places(back, scores, tokens, state.keys.repeat(count, 1, 1)))
 
     def _further(
         self, layer: Any, state: ImageState, tokens: Tensor, keys: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor]:
-        placed = keys + state.position
+        placed = self._at_their_places(keys, state)
         query = tokens + start
         tokens = layer.layer_norm1(tokens + attend_each_other(layer.self_attn, query, tokens))
         tokens = layer.layer_norm2(tokens + read_places(layer.cross_attn_token_to_image, tokens + start, placed, keys))
@@ -232,6 +233,12 @@ class PromptDecoder:
         scores = torch.baddbmm(offset, seen.flatten(1, 2), placed.transpose(1, 2))
         scores = scores.view(count, heads, length, -1)
         return tokens, layer.layer_norm4(write_places(back, scores, tokens, keys))
+
+    def _at_their_places(self, keys: Tensor, state: ImageState) -> Tensor:
+        """`keys + position`, in a tensor that is good until the next call."""
+        if self._placed.shape != keys.shape or self._placed.dtype != keys.dtype or self._placed.device != keys.device:
+            self._placed = torch.empty_like(keys)
+        return torch.add(keys, state.position, out=self._placed)
 
     def _embed(self, points: Tensor, kinds: Tensor) -> Tensor:
         """Points with their kinds (label, or corner of a box) as tokens."""
@@ -267,8 +274,14 @@ def _by_head(places: Tensor, heads: int) -> Tensor:
 def _spread(conv: Any, places: Tensor) -> Tensor:
     """A transposed convolution with stride and kernel 2 as a product: `(…, C)` to `(…, 4, C')`, patch by patch."""
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 2·2·C')
-    spread: Tensor = (places @ weight).view(*places.shape[:-1], 4, -1) + conv.bias
-    return spread
+    spread = torch.addmm(conv.bias.repeat(4), places.flatten(0, -2), weight)
+    return spread.view(*places.shape[:-1], 4, -1)
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """The activation of both models' decoders, in place."""
+    activated: Tensor = torch.ops.aten.gelu_(x)
+    return activated
 
 
 def _patches(features: Tensor, side: int) -> Tensor:

@@ -35,14 +35,14 @@ def read_places(attention: Any, query: Tensor, placed: Tensor, keys: Tensor) -> 
 
 
 def write_places(attention: Any, scores: Tensor, tokens: Tensor, keys: Tensor) -> Tensor:
-    """Adds to places `(N, S, C)` what they take from the tokens by these scores `(N, h, T, S)`."""
+    """Adds to places `(N, S, C)`, in place, what they take from the tokens by these scores `(N, h, T, S)`."""
     count, heads, length = scores.shape[:3]
     weight, bias = affine(output_of(attention))
     value = attention.v_proj(tokens).view(count, length, heads, -1)
     value = torch.einsum("nthd,chd->nhtc", value, weight.view(len(weight), heads, -1))
     value[:, 0] += bias  # the shares of each head add up to one, so any head can bring the bias
     share = scores.softmax(2).flatten(1, 2)
-    return torch.baddbmm(keys, share.transpose(1, 2), value.flatten(1, 2))
+    return keys.baddbmm_(share.transpose(1, 2), value.flatten(1, 2))
 
 
 def output_of(attention: Any) -> Any:
