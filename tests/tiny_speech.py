@@ -79,11 +79,11 @@ def ctc(kind: str, seed: int = 0) -> Path:
 
 @functools.cache
 def whisper(
-    seed: int = 0,
+    seed: int = 10,
     *,
     multilingual: bool = True,
     alignment: bool = False,
-    ends: float = 3.0,
+    ends: float = 1.0,
     times: float = 4.0,
     max_length: int | None = 24,
 ) -> Path:
