@@ -19,7 +19,7 @@ from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads_keypoints import HeatMapHead, locate_peaks
 from sensorium.tasks.images import ImageTask
-from sensorium.tasks.keypoints_superpoint import CELL, Points, Search, dense, describe, find
+from sensorium.tasks.keypoints_superpoint import CELL, Points, Search, dense, describe, find, suppress
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
 
@@ -137,11 +137,11 @@ class KeypointDetection(ImageTask):
         return [Unit({**fitted, "pixel_values": pixels}, meta=(width / 1, height / 1, columns, rows))]
 
     def forward(self, batch: Batch, options: KeypointDetectionOptions, call: Call) -> Any:
-        """Runs the network; points are picked from its scores in `decode`."""
+        """Runs the network and thins its scores out; points are picked from them in `decode`."""
         if self._labels is not None:
             return call(self.compute, batch)
-        search = self._search(options)
-        return call(self._dense, batch, search.radius, options.descriptors is not False)
+        found = call(self._dense, batch, options.descriptors is not False)
+        return {**found, "scores": suppress(found["scores"], self._search(options).radius)}
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """Named points: `xy`, `(B, K, 2)` in shares of the model's input, and `scores`, `(B, K)`."""
@@ -170,9 +170,9 @@ class KeypointDetection(ImageTask):
             border=options.border_removal_distance,
         )
 
-    def _dense(self, batch: Batch, radius: int, descriptors: bool) -> dict[str, Tensor]:
+    def _dense(self, batch: Batch, descriptors: bool) -> dict[str, Tensor]:
         pixels = self.processor.finish(batch, dtype=self.dtype)["pixel_values"]
-        return dense(self.model, pixels, radius=radius, descriptors=descriptors)
+        return dense(self.model, pixels, descriptors=descriptors)
 
     def _found(self, outputs: Any, metas: Sequence[Any], options: KeypointDetectionOptions) -> list[Any]:
         points = find(outputs["scores"], self._search(options))

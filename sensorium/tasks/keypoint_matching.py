@@ -17,7 +17,7 @@ from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
 from sensorium.tasks.keypoints_lightglue import lightglue
 from sensorium.tasks.keypoints_pairs import Links, Pairs, gather, groups
 from sensorium.tasks.keypoints_superglue import superglue
-from sensorium.tasks.keypoints_superpoint import CELL, Points, Search, dense, describe, find
+from sensorium.tasks.keypoints_superpoint import CELL, Points, Search, dense, describe, find, suppress
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
 MATCHERS: dict[str, Callable[[Any, Pairs], Links]] = {"lightglue": lightglue, "superglue": superglue}
@@ -128,8 +128,8 @@ class KeypointMatching(Task):
         search = Search.of(
             model.config.keypoint_detector_config, threshold=options.keypoint_threshold, most=options.max_keypoints
         )
-        maps = call(self._dense, pixels, search.radius)
-        points = find(maps["scores"], search)
+        maps = call(self._dense, pixels)
+        points = find(suppress(maps["scores"], search.radius), search)
         descriptors = describe(maps["descriptors"], points)
         size = (pixels.shape[3], pixels.shape[2])
         most = max([*points.counts, 1])
@@ -160,10 +160,10 @@ class KeypointMatching(Task):
         picture = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
         return picture, picture
 
-    def _dense(self, pixels: Tensor, radius: int) -> dict[str, Tensor]:
+    def _dense(self, pixels: Tensor) -> dict[str, Tensor]:
         finished = self.processor.finish({"pixel_values": pixels}, dtype=self.dtype)["pixel_values"]
         detector: Any = self.model.keypoint_detector
-        return dense(detector, finished, radius=radius, descriptors=True)
+        return dense(detector, finished, descriptors=True)
 
 
 def _ends(points: Points, links: Links, size: tuple[int, int]) -> dict[str, Tensor]:

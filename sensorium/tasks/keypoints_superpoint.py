@@ -63,24 +63,23 @@ class Points:
     counts: list[int]
 
 
-def dense(model: Any, pixels: Tensor, *, radius: int, descriptors: bool) -> dict[str, Tensor]:
+def dense(model: Any, pixels: Tensor, *, descriptors: bool) -> dict[str, Tensor]:
     """Scores of all pixels and descriptors of all cells; tensors only, so that it can be compiled.
 
     Args:
         model: a `SuperPointForKeypointDetection`.
         pixels: `(B, C, H, W)` of which the first channel is looked at, in the model's dtype.
-        radius: see `Search`.
         descriptors: whether they are wanted.
 
     Returns:
-        `scores`, `(B, 8h, 8w)` float32, zero but at the best point within `radius`; `descriptors`, `(B, D, h, w)`
-        float32 of length 1, where wanted; h and w are the sides of the picture in whole cells.
+        `scores`, `(B, 8h, 8w)` float32; `descriptors`, `(B, D, h, w)` float32 of length 1, where wanted; h and w are
+        the sides of the picture in whole cells.
     """
     encoded = model.encoder(pixels[:, :1], return_dict=False)[0]
     head = model.keypoint_decoder
     logits = head.conv_score_b(F.relu(head.conv_score_a(encoded)))
     shares = logits.float().softmax(dim=1)[:, :-1]  # the last class is "no point in this cell"
-    found = {"scores": suppress(F.pixel_shuffle(shares, CELL)[:, 0].contiguous(), radius)}
+    found = {"scores": F.pixel_shuffle(shares, CELL)[:, 0].contiguous()}
     if descriptors:
         head = model.descriptor_decoder
         maps = head.conv_descriptor_b(F.relu(head.conv_descriptor_a(encoded)))
@@ -112,7 +111,7 @@ def find(scores: Tensor, search: Search) -> Points:
     """The points of a batch of suppressed scores, row of pixels by row, or best first where they were too many.
 
     Args:
-        scores: `(B, H, W)` float32, as `dense` gives them.
+        scores: `(B, H, W)` float32, as `suppress` leaves them.
         search: what counts.
     """
     mask, border = scores > search.threshold, search.border
