@@ -20,6 +20,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import types
@@ -244,6 +245,71 @@ def _dinov2(folder: Path) -> None:
     config = Dinov2Config(hidden_size=384, num_hidden_layers=1, num_attention_heads=6, mlp_ratio=1)
     Dinov2Model(config).save_pretrained(folder)
     BitImageProcessor().save_pretrained(folder)
+
+
+@stand_in("PekingU/rtdetr_r50vd")
+def _rt_detr(folder: Path) -> None:
+    from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrImageProcessor
+
+    backbone = {
+        "model_type": "rt_detr_resnet",
+        "embedding_size": 16,
+        "hidden_sizes": [16, 32, 32, 32],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
+        "out_features": ["stage2", "stage3", "stage4"],
+    }
+    sizes = {"encoder_hidden_dim": 32, "encoder_in_channels": [32, 32, 32], "decoder_in_channels": [32, 32, 32]}
+    config = RTDetrConfig(backbone_config=backbone, d_model=32, **sizes, decoder_layers=2, num_labels=80)
+    RTDetrForObjectDetection(config).save_pretrained(folder)
+    RTDetrImageProcessor().save_pretrained(folder)
+
+
+@stand_in("distilbert/distilbert-base-cased-distilled-squad@564e9b5")
+def _distilbert_squad(folder: Path) -> None:
+    from transformers import DistilBertConfig, DistilBertForQuestionAnswering
+
+    from tests.tiny_text import wordpiece
+
+    tokenizer = wordpiece(cased=True)
+    config = DistilBertConfig(vocab_size=len(tokenizer), n_layers=1, hidden_dim=64)
+    DistilBertForQuestionAnswering(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@stand_in("openai/clip-vit-base-patch32@3d74acf")
+def _clip(folder: Path) -> None:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    from tests.tiny_text import clip_pairs
+
+    tokenizer = clip_pairs()
+    sizes = {"num_hidden_layers": 1, "intermediate_size": 64}
+    text = {**sizes, "vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=sizes)).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@stand_in("dandelin/vilt-b32-finetuned-vqa@d0a1f6a")
+def _vilt(folder: Path) -> None:
+    from tests import tiny_answering
+
+    shutil.copytree(tiny_answering.vilt(), folder, dirs_exist_ok=True)
+
+
+@stand_in("llava-hf/llava-1.5-7b-hf")
+def _llava(folder: Path) -> None:
+    from tests import tiny_answering
+
+    shutil.copytree(tiny_answering.llava(), folder, dirs_exist_ok=True)
+
+
+@stand_in("google-bert/bert-base-uncased")
+def _bert(folder: Path) -> None:
+    from tests import tiny_answering
+
+    shutil.copytree(tiny_answering.bert(), folder, dirs_exist_ok=True)
 
 
 def fill_hub(hub: HubServer, folder: Path, *, text: str) -> None:

@@ -1,0 +1,133 @@
+"""What the kinds of models that answer questions about pictures have in common, and those that choose an answer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.errors import InputError, OptionError
+from sensorium.processors.multimodal import FittedPicture, MultimodalProcessor, truncated
+from sensorium.processors.padding import Padding
+from sensorium.tasks.base import Batch, Call, Runner, Unit
+
+PICTURE, KEY = "picture", "picture_key"
+"""Names in a batch: for each question the row of its picture among the batch's, and for each picture its key."""
+
+
+class Answering(ABC):
+    """One kind of model: how it reads, runs and answers.
+
+    A batch holds `(B, length)` tensors of the questions, and those of the pictures that they are about, each once.
+
+    Attributes:
+        writes: whether it writes answers, token by token, or chooses among those it knows.
+        templated: whether a question is laid out by a template, which must not be cut.
+        padded: as `Task.padded`; these are a question's tensors, all others of a unit the picture's.
+    """
+
+    writes: ClassVar[bool]
+    templated: ClassVar[bool] = False
+
+    def __init__(self, model: nn.Module, processor: MultimodalProcessor) -> None:
+        self.model: Any = model
+        self.processor = processor
+        self.padded: Mapping[str, Padding] = processor.text.padding
+
+    @property
+    def most(self) -> int | None:
+        """How many tokens a question may have; None where the model does not say."""
+        known = [self.positions, self.processor.text.most]
+        return min((each for each in known if each is not None), default=None)
+
+    @property
+    def positions(self) -> int | None:
+        """How many positions the model has for a question's tokens."""
+        positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
+        return positions
+
+    def read(self, question: str, picture: FittedPicture, *, truncation: bool) -> dict[str, Tensor]:
+        """A question's tensors, `(length,)` each.
+
+        Raises:
+            InputError: `question-too-long`, unless `truncation` cuts it.
+        """
+        encoded = self.processor.text.encode(question)
+        if self.most is not None and len(encoded) > self.most:
+            if not truncation:
+                raise InputError(
+                    f"the question has {len(encoded)} tokens, and this model takes {self.most}; ask a shorter one, or "
+                    "pass truncation=True to cut it",
+                    code="question-too-long",
+                )
+            encoded = truncated(encoded, self.most, side=self.processor.text.tokenizer.truncation_side)
+        return {name: tensor for name, tensor in encoded.tensors().items() if name in self.padded}
+
+    @abstractmethod
+    def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Runs the model.
+
+        Args:
+            batch: on the device.
+            options: the call's.
+            call: runs what is worth compiling.
+            dtype: the model's.
+
+        Returns:
+            `logits`, `(B, number of answers)`, or `ids`, `(B, new tokens)`.
+        """
+
+    def check(self, options: Any) -> None:  # noqa: B027 - most take what the task's options allow
+        """Refuses options that this model cannot serve.
+
+        Raises:
+            OptionError: such an option.
+        """
+
+    def write(self, unit: Unit, options: Any, runner: Runner) -> Iterator[str]:
+        """The answer to one question, piece by piece, from a model that writes.
+
+        Raises:
+            OptionError: it chooses its answers.
+        """
+        raise OptionError(f"{type(self.model).__name__} writes no answers that could be streamed")
+
+    @abstractmethod
+    def answers(self, outputs: Mapping[str, Tensor], options: Any) -> Sequence[tuple[list[str], Any]]:
+        """For each question its answers, and their scores (None where it writes)."""
+
+
+class Choosing(Answering):
+    """A model that scores the answers that it knows, each by itself: sigmoid, as in Transformers' pipeline.
+
+    Args:
+        model: the model.
+        processor: its processor.
+        labels: the answers in the order of the logits.
+    """
+
+    writes = False
+
+    def __init__(self, model: nn.Module, processor: MultimodalProcessor, labels: Mapping[int, str]) -> None:
+        super().__init__(model, processor)
+        self.labels = [labels[i] for i in range(len(labels))]
+
+    def answers(self, outputs: Mapping[str, Tensor], options: Any) -> Sequence[tuple[list[str], Any]]:
+        """The best `top_k` answers with scores in float32, best first."""
+        scores, ids = outputs["logits"].float().sigmoid().sort(dim=-1, descending=True, stable=True)
+        most = options.top_k or scores.shape[-1]
+        rows = zip(scores[:, :most].cpu().numpy(), ids[:, :most].cpu().tolist(), strict=True)
+        return [([self.labels[i] for i in chosen], score) for score, chosen in rows]
+
+
+def keys_of(batch: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
+    """The keys of a batch's pictures, on the CPU."""
+    return [tuple(key) for key in batch[KEY].tolist()]
+
+
+def rows_of(encodings: Sequence[Tensor], picture: Tensor) -> Tensor:
+    """The encoding of each question's picture, out of those of the batch's pictures, which are of one shape."""
+    return torch.stack(list(encodings)).index_select(0, picture)

@@ -1,0 +1,155 @@
+"""BLIP: a vision encoder, a question encoder that looks at it, and a decoder that writes the answer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.errors import OptionError
+from sensorium.processors.multimodal import MultimodalProcessor
+from sensorium.tasks.answering import PICTURE, Answering, keys_of, rows_of
+from sensorium.tasks.base import Batch, Call, Runner, Unit
+from sensorium.tasks.encodings import Encodings
+from sensorium.tasks.generation import filled, seeded
+from sensorium.tasks.written_pieces import TextPieces
+
+DEFAULTS = {"max_new_tokens": 256}
+"""Those of Transformers' pipeline, where neither the call nor the checkpoint says otherwise."""
+
+
+class _Streamed:
+    """The options of a call whose answer is read while it is written."""
+
+    def __init__(self, options: Any, pieces: TextPieces) -> None:
+        self.options, self.pieces = options, pieces
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.options, name)
+
+
+class Writing(Answering):
+    """A model that writes its answer."""
+
+    writes = True
+    held_words = 3  # WordPiece joins up to three tokens to one word once it has the last: do, ', n't
+
+    def write(self, unit: Unit, options: Any, runner: Runner) -> TextPieces:
+        """The answer to one question, piece by piece."""
+        return TextPieces(
+            lambda pieces: runner.forward([unit], _Streamed(options, pieces)),
+            self.text_of,
+            held_words=self.held_words,
+        )
+
+    def answers(self, outputs: Mapping[str, Tensor], options: Any) -> Sequence[tuple[list[str], Any]]:
+        """The written text, without special tokens and outer spaces."""
+        return [([self.text_of(ids)], None) for ids in outputs["ids"].cpu().tolist()]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The text of written tokens, up to the first that ends it."""
+        ends = self.ends
+        length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+        return self.processor.text.decode(list(ids[:length])).strip()
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        found = self.model.generation_config.eos_token_id
+        return frozenset([] if found is None else [found] if isinstance(found, int) else found)
+
+    def settings(self, options: Any, **further: Any) -> dict[str, Any]:
+        """What `generate()` is told for a call: a config, and what does not fit into one.
+
+        Args:
+            options: the call's.
+            **further: the model's own entries of the config.
+        """
+        config = copy.deepcopy(self.model.generation_config)
+        config.update(**{**further, **filled(options.given(), config, DEFAULTS)})
+        settings: dict[str, Any] = {"generation_config": config}
+        if config.stop_strings:
+            settings["tokenizer"] = self.processor.text.tokenizer
+        pieces = getattr(options, "pieces", None)
+        if pieces is not None:
+            settings |= {"streamer": pieces, "stopping_criteria": pieces.criteria}
+        return settings
+
+
+class BlipAnswering(Writing):
+    """BlipForQuestionAnswering; each picture is encoded once.
+
+    In Transformers the decoder looks at a shorter question's filling as well: `generate` does not tell it what is
+    filling, and its cross-attention drops the mask that it is given. So there an answer depends on its neighbours. Here
+    the mask is handed on to where it counts.
+    """
+
+    def __init__(self, model: nn.Module, processor: MultimodalProcessor) -> None:
+        super().__init__(model, processor)
+        self.padded = {name: self.padded[name] for name in ("input_ids", "attention_mask") if name in self.padded}
+        self.encodings = Encodings(self.model.vision_model)
+
+    @property
+    def positions(self) -> int | None:
+        """Those of the question encoder."""
+        positions: int | None = self.model.config.text_config.max_position_embeddings
+        return positions
+
+    def check(self, options: Any) -> None:
+        """Refuses answers that are longer than the decoder has positions for."""
+        asked, most = options.given().get("max_new_tokens", 0), self.positions
+        if most is not None and asked >= most:
+            raise OptionError(f"max_new_tokens is less than {most} for this model, got {asked}")
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """BLIP's decoder ends with [SEP]."""
+        return frozenset([self.model.config.text_config.sep_token_id])
+
+    def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+        """`ids`, `(B, new tokens)`."""
+        pictures = rows_of(self.encodings.of(keys_of(batch), lambda at: self._see(batch, at, dtype)), batch[PICTURE])
+        everything = torch.ones(pictures.shape[:2], dtype=torch.long, device=pictures.device)
+        mask = batch["attention_mask"]
+        questions = self.model.text_encoder(
+            input_ids=batch["input_ids"],
+            attention_mask=mask,
+            encoder_hidden_states=pictures,
+            encoder_attention_mask=everything,
+        ).last_hidden_state
+        begin = torch.full((len(mask), 1), self.model.decoder_start_token_id, device=mask.device)
+        text = self.model.config.text_config
+        with seeded(options.seed, mask.device), _mask_kept(self.model.text_decoder):
+            written = self.model.text_decoder.generate(
+                input_ids=begin,
+                encoder_hidden_states=questions,
+                encoder_attention_mask=mask,
+                **self.settings(options, eos_token_id=text.sep_token_id, pad_token_id=text.pad_token_id),
+            )
+        return {"ids": written[:, 1:]}
+
+    def _see(self, batch: Batch, at: Sequence[int], dtype: torch.dtype) -> Tensor:
+        pixels = self.processor.image.finish({"pixel_values": batch["pixel_values"][list(at)]}, dtype=dtype)
+        encoded: Tensor = self.model.vision_model(pixel_values=pixels["pixel_values"]).last_hidden_state
+        return encoded
+
+
+@contextmanager
+def _mask_kept(decoder: Any) -> Iterator[None]:
+    """Lets a BLIP decoder's cross-attention use the mask that it is given under another name than its own."""
+
+    def hand_on(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        mask = named.get("attention_mask")
+        return args, {**named, "encoder_attention_mask": mask} if mask is not None else named
+
+    crossing = [layer.crossattention.self for layer in decoder.bert.encoder.layer]
+    hooks = [module.register_forward_pre_hook(hand_on, with_kwargs=True) for module in crossing]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,180 @@
+"""visual-question-answering: what answers a question about a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import OptionError
+from sensorium.processors.media import is_batch, load_image
+from sensorium.processors.multimodal import FittedPicture, MultimodalProcessor
+from sensorium.results import Answers
+from sensorium.tasks.answering import KEY, PICTURE, Answering
+from sensorium.tasks.answering_loading import answering_for, chats, load_answering
+from sensorium.tasks.base import Batch, Call, Empty, Fit, Runner, Task, Unit
+from sensorium.tasks.generation import GenerationOptions, check_sampling
+from sensorium.tasks.heads_fusion import FusionHead
+from sensorium.tasks.questions import Question, picture_and_question, products
+
+
+@dataclass(frozen=True)
+class VisualQuestionAnsweringOptions(GenerationOptions):
+    """The options of a call; those after `stream` are for models that write.
+
+    Attributes:
+        top_k: how many answers to give, best first; None for all. More than there are gives all, and a model that
+            writes gives one.
+        truncation: whether a question that is too long is cut, instead of being refused.
+        stream: whether the answer to one question comes as an iterator of pieces of text, while it is written.
+        max_new_tokens: how many tokens to write at the most; None for 256, or what the checkpoint says.
+        min_new_tokens: how many tokens to write before an end is allowed.
+        num_beams: how many beams to keep; 1 for the likeliest token at each step.
+        do_sample: whether to draw tokens at random by their probability.
+        temperature: above 0; less than 1 makes likely tokens likelier. Counts only with `do_sample`.
+        top_p: in (0, 1]; the share of probability to draw from, likeliest first. Counts only with `do_sample`.
+        repetition_penalty: above 0; more than 1 makes tokens that were written before less likely.
+        no_repeat_ngram_size: how many tokens in a row may not come twice; 0 for no limit.
+        length_penalty: with beams, the power of the length that a score is divided by; above 0 favours long answers.
+        seed: makes what `do_sample` draws repeatable, for the same inputs in the same batches.
+        generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
+    """
+
+    top_k: int | None = 5
+    truncation: bool = False
+    stream: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        top_k = self.top_k
+        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+            raise OptionError(f"top_k is a whole number from 1, or None for all answers, got {top_k!r}")
+        for name in ("truncation", "stream"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} is True or False, got {getattr(self, name)!r}")
+
+
+class VisualQuestionAnswering(Task):
+    """Answers as the pipeline of that name gave them in Transformers 4, and those of chat models."""
+
+    name = "visual-question-answering"
+    summary = "what answers a question about a picture"
+    inputs = ("image", "question")
+    options = VisualQuestionAnsweringOptions
+    default = "dandelin/vilt-b32-finetuned-vqa@d0a1f6a"
+    head = FusionHead
+    processor: MultimodalProcessor
+
+    def __init__(self, answering: Answering) -> None:
+        super().__init__(answering.model, answering.processor)
+        self.answering = answering
+        self.padded = answering.padded
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """ViLT and BLIP for questions, composites for them, and chat models that see."""
+        if checkpoint.kind == "composite":
+            return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
+        if checkpoint.kind != "transformers":
+            return None
+        if {"ViltForQuestionAnswering", "BlipForQuestionAnswering"}.intersection(checkpoint.architectures):
+            return "native"
+        return "possible" if chats(checkpoint) else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a checkpoint of any of these kinds."""
+        return cls(load_answering(checkpoint, processor))
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded model with its processor, which has an image processor and a tokenizer."""
+        return cls(answering_for(model, processor))
+
+    def check(self, options: VisualQuestionAnsweringOptions) -> None:
+        """Refuses settings of writing for a model that chooses, and what would have no effect."""
+        if not self.answering.writes:
+            written = [field.name for field in fields(GenerationOptions) if getattr(options, field.name) is not None]
+            if written or options.stream:
+                raise OptionError(
+                    f"{(written or ['stream'])[0]} is for models that write their answer; "
+                    f"{type(self.model).__name__} chooses among those that it knows"
+                )
+            return
+        self.answering.check(options)
+        config: Any = self.model.generation_config
+        check_sampling(options, config)
+        if options.truncation and self.answering.templated:
+            raise OptionError("truncation would cut into a chat model's template; ask shorter questions")
+        beams = options.given().get("num_beams", getattr(config, "num_beams", 1))
+        if options.stream and beams not in (None, 1):
+            raise OptionError(f"stream=True writes one text, and {beams} beams are kept until the end; use num_beams=1")
+
+    def expand(self, inputs: Any) -> list[Any] | None:
+        """Lists are taken apart; a picture that several of their inputs name is prepared once."""
+        return Question.sharing(list(inputs)) if isinstance(inputs, (list, tuple)) else None
+
+    def combine(self, named: Mapping[str, Any]) -> Any:
+        """Several pictures and several questions give every question about every picture, question by question."""
+        missing = [name for name in self.inputs if name not in named]
+        if missing == ["question"] and is_batch(named["image"]) and isinstance(named["image"], (list, tuple)):
+            return self.expand(named["image"])
+        if missing:
+            raise OptionError(f"{self.name} needs the inputs {', '.join(self.inputs)}; {', '.join(missing)} missing")
+        return products(named["image"], named["question"])
+
+    def split(self, raw: Any, options: VisualQuestionAnsweringOptions) -> Iterable[Unit]:
+        """One unit: the question's tensors and those of its picture, which are prepared once for all questions."""
+        image, question = picture_and_question(raw)
+        shared = getattr(raw, "shared", None)
+        picture = self._fit(image) if shared is None else shared.fitted(image, self._fit)
+        tokens = self.answering.read(question, picture, truncation=options.truncation)
+        return [Unit({**tokens, **picture.inputs}, meta=picture.key)]
+
+    def collate(self, units: Sequence[Unit], empty: Empty = torch.empty) -> Batch:
+        """The questions' tensors filled up to one length, and each picture once."""
+        rows = {key: row for row, key in enumerate(dict.fromkeys(unit.meta for unit in units))}
+        first = {unit.meta: unit for unit in reversed(units)}
+        texts = [Unit(_part(unit, self.padded, inside=True)) for unit in units]
+        pictures = [Unit(_part(first[key], self.padded, inside=False)) for key in rows]
+        keys = [[int.from_bytes(key[i : i + 8], "little", signed=True) for i in (0, 8)] for key in rows]
+        return {
+            **super().collate(texts, empty),
+            **super().collate(pictures, empty),
+            PICTURE: torch.tensor([rows[unit.meta] for unit in units]),
+            KEY: torch.tensor(keys),
+        }
+
+    def forward(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:
+        """`logits` or `ids`, one row a question."""
+        return self.answering.run(batch, options, call, self.dtype)
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
+        """One pair of answers and scores a question."""
+        return self.answering.answers(outputs, options)
+
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Answers:
+        """The one question's answers."""
+        answers, scores = parts[0]
+        return Answers(answers, scores, index=index)
+
+    def stream_text(self, raw: Any, options: VisualQuestionAnsweringOptions, runner: Runner) -> Iterator[str]:
+        """The answer to one question, piece by piece."""
+        (unit,) = self.split(raw, options)
+        return self.answering.write(unit, options, runner)
+
+    def example(self) -> dict[str, Any]:
+        """A grey gradient of 375 by 500 px, and a question of usual length."""
+        gradient = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
+        return {"image": gradient, "question": "what is to be seen in this picture?"}
+
+    def _fit(self, image: Any) -> FittedPicture:
+        return self.processor.fit(load_image(image, limits=self.limits))
+
+
+def _part(unit: Unit, names: Mapping[str, Any], *, inside: bool) -> Batch:
+    return {name: tensor for name, tensor in unit.inputs.items() if (name in names) is inside}
