@@ -224,7 +224,11 @@ def _text(raw: Any, name: str) -> str:
             f'expected a mapping {{"question": …, "context": …}}, got {type(raw).__name__}', code="unsupported-type"
         )
     if name not in raw:
-        raise InputError(f"expected the keys question and context, got {', '.join(map(str, raw))}", code="no-" + name)
+        asked = name == "context"
+        raise InputError(
+            f"expected the keys question and context, got {', '.join(map(str, raw))}",
+            code="no-context" if asked else "no-question",
+        )
     text = raw[name]
     if not isinstance(text, str):
         raise InputError(f"the {name} is a text (str), got {type(text).__name__}", code="not-text")
