@@ -89,3 +89,15 @@ def test_command_line(run, tmp_path):
     assert [Path(name).stem for name in archive["sources"]] == [name for name in NAMES if name.startswith("c")]
     assert archive["vectors"].shape == (len(archive["sources"]), 1280)
     assert np.isfinite(archive["vectors"]).all()
+
+
+def test_find_objects(run, tmp_path):
+    from tests import tiny_detection
+
+    said = run("find_objects.py", "--model", str(tiny_detection.folder("rt_detr")), "--threshold", "0.3")
+    counts = dict(re.findall(r"(\w+)\.jpg: (\d+) objects", said))
+    names = [name for name in NAMES if name.startswith("c")]
+    assert list(counts) == names
+    rows = (tmp_path / "found" / "objects.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert len(rows) == sum(map(int, counts.values())) > 0
+    assert sorted(path.stem for path in (tmp_path / "found").glob("*.png")) == names

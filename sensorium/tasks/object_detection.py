@@ -14,6 +14,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, OptionError
 from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Fit, Options
+from sensorium.tasks.float_sampling import float32_sampling
 from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
@@ -66,6 +67,9 @@ class ObjectDetection(ImageTask):
         self._rule = _rule_of(processor, config.model_type)
         self._labels = {int(number): str(label) for number, label in config.id2label.items()}
         self._takes = set(inspect.signature(model.forward).parameters)
+        head = _last_box_head(model)
+        if head is not None:
+            head.register_forward_hook(lambda module, given, offsets: offsets.float())
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
@@ -93,10 +97,17 @@ class ObjectDetection(ImageTask):
         """Takes a loaded Transformers detector with its processor."""
         return cls(model, processor_of(model, processor))
 
+    def check(self, options: Any) -> None:
+        """Refuses a dtype that the model's own code cannot run in."""
+        config: Any = self.model.config
+        if config.model_type == "dab-detr" and self.dtype != torch.float32:
+            raise OptionError(f'DAB-DETR mixes float32 into {self.dtype} and fails; pass dtype="float32" to pipeline()')
+
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """`logits`, `(B, Q, classes)`, and `boxes`, `(B, Q, 4)` cxcywh in shares of the picture."""
         inputs = self.processor.finish(batch, dtype=self.dtype)
-        output = self.model(**{name: value for name, value in inputs.items() if name in self._takes})
+        with float32_sampling(self.dtype):
+            output = self.model(**{name: value for name, value in inputs.items() if name in self._takes})
         return {"logits": output.logits, "boxes": output.pred_boxes}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
@@ -133,6 +144,22 @@ def _rule_of(processor: Any, model_type: str) -> Rule:
             f"with a processor of {', '.join(_PROCESSORS)}."
         )
     return rule
+
+
+def _last_box_head(model: nn.Module) -> nn.Module | None:
+    """What gives the final boxes' offsets; in float32, as bfloat16 next to 1 has steps of 1/256 of the picture.
+
+    None where it gives something else than offsets (D-FINE) or gives them in float32 anyway (DAB-DETR).
+    """
+    config: Any = model.config
+    if config.model_type in ("d_fine", "dab-detr", "deimv2"):
+        return None
+    decoder = getattr(getattr(model, "model", None), "decoder", None)
+    found = [getattr(owner, name, None) for owner in (decoder, model) for name in ("bbox_predictor", "bbox_embed")]
+    for head in found:
+        if isinstance(head, nn.Module):
+            return head[-1] if isinstance(head, nn.ModuleList) else head
+    return None
 
 
 def _score(logits: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
