@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 EXACT = ("hubert", "unispeech", "unispeech-sat", "wav2vec2")
 """Model types of which all that mixes frames takes a mask; each is tested.
 
-WavLM would be one, but what Transformers passes to torch's attention with a mask is deprecated there, and warned of. SEW
+WavLM would be one, but what Transformers passes to torch with a mask is deprecated there, and warned of. SEW
 pools over the edge of the mask, the later positional convolutions of Data2Vec see what the earlier ones spill over it,
 and so do adapters: their sounds share a batch where they are of one length.
 """

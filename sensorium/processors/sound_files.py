@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import os
 from typing import IO, TYPE_CHECKING, Any
 
@@ -160,12 +159,16 @@ class _Steady:
         memoryview(buffer)[: len(data)] = data
         return len(data)
 
-    def left(self) -> int:
-        """Bytes after the position."""
+    def size(self) -> int:
+        """Bytes in all."""
         position = self.tell()
         size = self.seek(0, os.SEEK_END)
         self.seek(position)
-        return size - position
+        return size
+
+    def left(self) -> int:
+        """Bytes after the position."""
+        return self.size() - self.tell()
 
 
 class _Mapped:
@@ -188,7 +191,8 @@ class _Mapped:
                 source=name,
             ) from stream.failure
         if isinstance(error, (soundfile.SoundFileError, RuntimeError)):
-            raise (_cut_off(name) if stream.left() == 0 else _corrupt(name, error)) from error
+            near_end = stream.left() <= min(2**17, stream.size() // 20)  # a decoder looks at what follows a frame
+            raise (_cut_off(name) if near_end else _corrupt(name, error)) from error
 
 
 @functools.cache
@@ -196,7 +200,7 @@ def _sound_file() -> type[SoundFile]:
     """The SoundFile of soundfile, made to read on: it seeks after every read, which loses samples of an MP3."""
     import soundfile
 
-    class Forwards(soundfile.SoundFile):
+    class Forwards(soundfile.SoundFile):  # type: ignore[misc, unused-ignore]
         def seekable(self) -> bool:
             return False
 
@@ -209,8 +213,7 @@ def _open(stream: _Steady, name: str) -> SoundFile:
     try:
         return _sound_file()(stream)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        size = stream.seek(0, io.SEEK_END)
-        raise (_cut_off(name) if size < 128 else _corrupt(name, error)) from error
+        raise (_cut_off(name) if stream.size() < 1024 else _corrupt(name, error)) from error  # not one frame
 
 
 def _cut_off(name: str) -> InputError:

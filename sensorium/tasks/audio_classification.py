@@ -60,6 +60,7 @@ class AudioClassification(SoundTask):
     name = "audio-classification"
     summary = "which of its labels a sound has"
     options = AudioClassificationOptions
+    default = "MIT/ast-finetuned-audioset-10-10-0.4593@f826b80"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
         super().__init__(model, processor)

@@ -38,7 +38,7 @@ def values(result):
 
 CONTRACT = Contract(
     build=lambda **settings: ours(tiny_sound.folder("wav2vec2"), **settings),
-    inputs=sounds,
+    inputs=lambda: [sound(seconds, seed) for seed, seconds in enumerate([0.25, 0.5, 0.245, 0.49, 0.5])],
     bad=["nowhere.wav", None, np.zeros(0, np.float32), b"no sound", {"array": sound(), "sampling_rate": 0}],
     options=[{"top_k": 2}, LOGITS, {"window_s": 0.25}, {"window_s": 0.25, "pool": "max"}, {"window_s": None}],
     tolerance=TOLERANCE,
