@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from soundfile import SoundFile
 
 _BLOCK = 2**18  # samples of all channels that are decoded at once
+_TAGS = 2**13  # bytes that may follow the sound in an MP3
 _ENDLESS = 2**62  # libsndfile's word for a length that the header does not tell is above it
 
 
@@ -105,7 +106,7 @@ class Decoder:
         slack = MP3_SLACK if self._kind == "MP3" else 0
         if self.frames is not None and self.position + slack < self.frames:
             raise _cut_off(self._name)
-        if not self._known and self._stream.left() > 2**16:
+        if not self._known and self._stream.left() > _TAGS:
             raise InputError(
                 f"{self._name}: expected an MP3 whose header tells its length, as its bit rate varies; only "
                 f"{self.position / self.rate:.1f} s of it can be found. Convert it.",
