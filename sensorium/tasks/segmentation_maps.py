@@ -57,13 +57,14 @@ def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """The class of the largest logit of every pixel, after bilinear upsampling; the first of equal ones.
 
     Args:
-        logits: `(C, h, w)` float32 on any device.
+        logits: `(C, h, w)` floating-point on any device; the arithmetic is in float32.
         size: (H, W) of the map in px.
 
     Returns:
-        `(H, W)` on the device of `logits`; uint8 for up to 256 classes, else wider. Equal to
-        `interpolate(logits, size, mode="bilinear", align_corners=False).argmax()` but for ties within rounding.
+        `(H, W)` on the device of `logits`; uint8 for up to 256 classes, else wider. Equal to the
+        arg-max of `interpolate(logits, size, mode="bilinear", align_corners=False)` but for ties within rounding.
     """
+    logits = logits.to(torch.float32, memory_format=torch.contiguous_format)
     classes, height, width = logits.shape
     grows = size[0] * size[1] > 2 * height * width
     if logits.device.type == "cpu" and grows and min(height, width) > 1 and classes > 2:

@@ -1,0 +1,236 @@
+"""image-segmentation: which pixels of a picture belong to which class or object."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import OptionError
+from sensorium.results import Segments
+from sensorium.tasks.base import Batch, Call, Fit, Options
+from sensorium.tasks.heads import Composite
+from sensorium.tasks.heads_segmentation import SegmentationHead
+from sensorium.tasks.images import ImageTask
+from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.segformer_fusion import FusedHead
+from sensorium.tasks.segmentation_maps import class_map
+from sensorium.tasks.segmentation_queries import Thresholds, instances, panoptic, semantic_logits
+
+Subtask = Literal["semantic", "instance", "panoptic"]
+
+
+@dataclass(frozen=True)
+class ImageSegmentationOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        subtask: "semantic" for a class for every pixel, "instance" for objects, "panoptic" for both; None for
+            "panoptic" where the model can do it, else "semantic".
+        threshold: the score in [0, 1] from which a segment is given; not for "semantic".
+        mask_threshold: the probability in [0, 1] from which a pixel counts as part of a segment's mask when its overlap
+            is measured; for "panoptic", and DETR's "instance".
+        overlap_mask_area_threshold: a segment is given if more than this share of its mask, in [0, 1], is not covered
+            by stronger ones; for "panoptic", and DETR's "instance".
+        overlapping: whether each object keeps its whole mask where objects overlap; else a later one covers earlier
+            ones, as in Transformers' pipeline. For "instance" of MaskFormer and Mask2Former.
+    """
+
+    subtask: Subtask | None = None
+    threshold: float = 0.9
+    mask_threshold: float = 0.5
+    overlap_mask_area_threshold: float = 0.5
+    overlapping: bool = False
+
+    def __post_init__(self) -> None:
+        if self.subtask not in (None, "semantic", "instance", "panoptic"):
+            raise OptionError(f'subtask is "semantic", "instance", "panoptic" or None, got {self.subtask!r}')
+        for name in ("threshold", "mask_threshold", "overlap_mask_area_threshold"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+                raise OptionError(f"{name} is a number from 0 to 1, got {value!r}")
+        if not isinstance(self.overlapping, bool):
+            raise OptionError(f"overlapping is True or False, got {self.overlapping!r}")
+
+
+class Family(NamedTuple):
+    """How a family of models with queries gives its answers.
+
+    Attributes:
+        classes: the name of the class logits among the model's outputs.
+        masks: the name of the mask logits.
+        grid: the size to which the reference brings mask logits first, px; None for their own.
+        objects: whether "instance" has a rule of its own, by pairs of query and class; else it is that of "panoptic".
+    """
+
+    classes: str
+    masks: str
+    grid: tuple[int, int] | None = None
+    objects: bool = True
+
+
+_FAMILIES = {
+    "detr": Family("logits", "pred_masks", objects=False),
+    "maskformer": Family("class_queries_logits", "masks_queries_logits"),
+    "mask2former": Family("class_queries_logits", "masks_queries_logits", grid=(384, 384)),
+}
+_SEMANTIC = (
+    "beit", "data2vec-vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2", "segformer", "upernet",
+)  # fmt: skip
+
+
+class ImageSegmentation(ImageTask):
+    """Segments with labels, scores and masks, as Transformers' pipeline of the same name gives them."""
+
+    name = "image-segmentation"
+    summary = "which pixels of a picture belong to which class or object"
+    options = ImageSegmentationOptions
+    default = "facebook/detr-resnet-50-panoptic@d53b52a"
+    head = SegmentationHead
+
+    def __init__(self, model: nn.Module, processor: Any, *, fuse: bool = False) -> None:
+        super().__init__(model, processor)
+        config: Any = model.config
+        composite = isinstance(model, Composite)
+        self._family = None if composite else _FAMILIES.get(config.model_type)
+        names = config["id2label"] if composite else config.id2label
+        self._labels = {int(number): str(label) for number, label in names.items()}
+        self._takes = set(inspect.signature(model.forward).parameters)
+        self._fused: FusedHead | None = None
+        self._fuse = fuse and FusedHead.fits(model)
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """Checkpoints saved with a segmentation head: semantic ones, DETR's panoptic one, MaskFormer, Mask2Former."""
+        if checkpoint.kind == "composite":
+            return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
+        if checkpoint.kind != "transformers":
+            return None
+        if set(_classes().values()).intersection(checkpoint.architectures):
+            return "native"
+        return "possible" if not checkpoint.architectures and checkpoint.model_type in _classes() else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a Transformers model with its segmentation head, or a composite."""
+        if checkpoint.kind == "composite":
+            return cls(Composite.from_pretrained(checkpoint), load_processor(processor, checkpoint))
+        from transformers import AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
+
+        semantic = checkpoint.model_type not in _FAMILIES
+        found = load_processor(processor, checkpoint)
+        auto_class = AutoModelForSemanticSegmentation if semantic else AutoModelForUniversalSegmentation
+        whole = checkpoint.options.device_map is None and checkpoint.options.quantization_config is None
+        return cls(load_transformers(auto_class, checkpoint), found, fuse=whole)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded Transformers model with its segmentation head, or a composite."""
+        return cls(model, processor_of(model, processor))
+
+    def check(self, options: ImageSegmentationOptions) -> None:
+        """Refuses a subtask that the model cannot do, and what would have no effect on it."""
+        model, subtask = type(self.model).__name__, self._subtask(options)
+        if self._family is None and subtask != "semantic":
+            raise OptionError(f'{model} does subtask="semantic" only, got {subtask!r}')
+        used = {
+            "semantic": {"subtask"},
+            "instance": {"subtask", "threshold", "overlapping"},
+            "panoptic": {"subtask", "threshold", "mask_threshold", "overlap_mask_area_threshold"},
+        }[self._rule(subtask)]
+        for field in fields(options):
+            if field.name not in used and getattr(options, field.name) != field.default:
+                raise OptionError(f"{field.name} has no effect on {subtask} segmentation with {model}; leave it out")
+
+    def forward(self, batch: Batch, options: ImageSegmentationOptions, call: Call) -> Any:
+        """Runs `compute` in one call, with the head's layers fused where that gives the same."""
+        if self._fuse:
+            weight = next(self.model.parameters())
+            if self._fused is None or (self._fused.weight.device, self._fused.weight.dtype) != (
+                weight.device,
+                weight.dtype,
+            ):
+                with torch.inference_mode(False):
+                    self._fused = FusedHead(self.model).to(weight.device, weight.dtype)
+        return call(self.compute, batch)
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """`logits`, `(B, C, h, w)`; or `classes`, `(B, Q, C + 1)`, and `masks`, `(B, Q, h, w)`, logits, too."""
+        inputs = self.processor.finish(batch, dtype=self.dtype)
+        inputs = {name: value for name, value in inputs.items() if name in self._takes}
+        if self._fused is not None:
+            return {"logits": self._fused(self.model, inputs["pixel_values"])}
+        output = self.model(**inputs)
+        if self._family is None:
+            return {"logits": output.logits}
+        return {"classes": output[self._family.classes], "masks": output[self._family.masks]}
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: ImageSegmentationOptions) -> Sequence[Any]:
+        """The arguments of a `Segments` for each picture, in NumPy arrays."""
+        rule, sizes = self._rule(self._subtask(options)), list(metas)
+        if rule == "semantic":
+            maps = self._semantic(outputs, sizes)
+            return [(each, None, None, None) for each in _down(maps)]
+        assert self._family is not None
+        classes, masks = outputs["classes"].float(), outputs["masks"].float()
+        at_least = Thresholds(options.threshold, options.mask_threshold, options.overlap_mask_area_threshold)
+        if rule == "instance":
+            found = instances(classes, masks, sizes, at_least, self._family.grid, overlapping=options.overlapping)
+        else:
+            found = panoptic(classes, masks, sizes, at_least, self._family.grid)
+        maps, valid = _down([each.segmentation for each in found]), _down([each.valid for each in found])
+        return [
+            (each, known.nonzero()[0], one.ids.numpy()[known], one.scores.numpy()[known])
+            for each, known, one in zip(maps, valid, found, strict=True)
+        ]
+
+    def merge(self, parts: Sequence[Any], options: ImageSegmentationOptions, index: int) -> Segments:
+        """The one picture's segments."""
+        segmentation, places, ids, scores = parts[0]
+        if ids is None:
+            ids = np.bincount(segmentation.ravel(), minlength=1).nonzero()[0]
+            return Segments(segmentation, ids, self._names(ids), index=index)
+        if options.overlapping:
+            return Segments.from_masks(segmentation[places], self._names(ids), scores, ids, index=index)
+        return Segments(segmentation, places + 1, self._names(ids), scores, ids, index=index)
+
+    def _names(self, ids: Any) -> list[str]:
+        return [self._labels.get(number, f"LABEL_{number}") for number in ids.tolist()]
+
+    def _subtask(self, options: ImageSegmentationOptions) -> Subtask:
+        return options.subtask or ("semantic" if self._family is None else "panoptic")
+
+    def _rule(self, subtask: Subtask) -> Subtask:
+        """DETR's objects follow the rule of panoptic segmentation."""
+        plain = self._family is not None and not self._family.objects
+        return "panoptic" if subtask == "instance" and plain else subtask
+
+    def _semantic(self, outputs: Any, sizes: list[tuple[int, int]]) -> list[Tensor]:
+        if self._family is None:
+            return [class_map(each, size) for each, size in zip(outputs["logits"], sizes, strict=True)]
+        rows = zip(outputs["classes"], outputs["masks"], sizes, strict=True)
+        grid = self._family.grid
+        return [class_map(semantic_logits(c.float(), m.float(), grid), size) for c, m, size in rows]
+
+
+def _classes() -> dict[str, str]:
+    """The segmentation class of each model type that this task knows."""
+    from transformers.models.auto import modeling_auto
+
+    semantic = modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+    queries = modeling_auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES
+    return {**{name: semantic[name] for name in _SEMANTIC}, **{name: queries[name] for name in _FAMILIES}}
+
+
+def _down(tensors: list[Tensor]) -> list[Any]:
+    """Tensors of several shapes from the device to NumPy arrays, in one copy."""
+    if not tensors or tensors[0].device.type == "cpu":
+        return [each.numpy() for each in tensors]
+    parts = torch.cat([each.flatten() for each in tensors]).cpu().split([each.numel() for each in tensors])
+    return [part.view(each.shape).numpy() for part, each in zip(parts, tensors, strict=True)]

@@ -1,0 +1,161 @@
+"""Panoptic and instance segments from queries: each query of a model gives class scores and one mask's logits.
+
+The rules are those of Transformers' post-processing for DETR, MaskFormer and Mask2Former. Everything stays on the
+device; what comes back is tensors, and nothing waits for the device between pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sensorium.tasks.segmentation_maps import upsampled
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a picture, on the device.
+
+    Attributes:
+        segmentation: `(H, W)` int16; the pixels of candidate k are k + 1, others 0. `(K, H, W)` bool where candidates
+            may overlap.
+        valid: `(K,)` bool, which candidates are segments; pixels of others are 0.
+        ids: `(K,)` the candidates' classes, on the CPU.
+        scores: `(K,)` float32 in [0, 1], on the CPU.
+    """
+
+    segmentation: Tensor
+    valid: Tensor
+    ids: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The thresholds of a call, each in [0, 1].
+
+    Attributes:
+        score: below it a query is no candidate.
+        mask: the weighted probability from which a pixel counts for the size of a query's mask.
+        overlap: a query is a segment if more than this share of its mask is left to it by stronger ones.
+    """
+
+    score: float
+    mask: float
+    overlap: float
+
+
+def panoptic(
+    classes: Tensor, masks: Tensor, sizes: list[tuple[int, int]], at_least: Thresholds, grid: tuple[int, int] | None
+) -> list[Found]:
+    """Segments that share no pixel: each pixel goes to the query with the largest product of score and probability.
+
+    Args:
+        classes: `(B, Q, C + 1)` float32 logits, the last class for "no object".
+        masks: `(B, Q, h, w)` float32 logits.
+        sizes: (H, W) of each picture, px.
+        at_least: the thresholds.
+        grid: the size to which mask logits are brought before they become probabilities; None for their own.
+    """
+    scores, ids = classes.softmax(-1).max(-1)
+    scores_cpu, ids_cpu = torch.stack([scores, ids.to(scores.dtype)]).cpu()  # class numbers are exact in float32
+    found = []
+    for row, size in enumerate(sizes):
+        keep = ((ids_cpu[row] != classes.shape[-1] - 1) & (scores_cpu[row] > at_least.score)).nonzero()[:, 0]
+        chosen = keep.to(masks.device, non_blocking=True)
+        probabilities = _at(masks[row, chosen], grid).sigmoid()
+        segmentation, valid = _assign(probabilities, scores[row, chosen], size, at_least)
+        found.append(Found(segmentation, valid, ids_cpu[row, keep].long(), scores_cpu[row, keep]))
+    return found
+
+
+def _assign(
+    probabilities: Tensor, scores: Tensor, size: tuple[int, int], at_least: Thresholds
+) -> tuple[Tensor, Tensor]:
+    """The map and the validity of the candidates of a picture."""
+    count = len(scores)
+    if not count:
+        empty = torch.zeros(size, dtype=torch.int16, device=scores.device)
+        return empty, torch.zeros(0, dtype=torch.bool, device=scores.device)
+    whole = torch.zeros(count, dtype=torch.int64, device=scores.device)
+    rows = []
+    for slab in upsampled(probabilities, size):
+        weighted = slab.mul_(scores.view(-1, 1, 1))
+        whole += (weighted >= at_least.mask).flatten(1).sum(1)
+        rows.append(weighted.argmax(0))
+    winner = torch.cat(rows)
+    own = torch.bincount(winner.flatten(), minlength=count)
+    valid = (own > 0) & (whole > 0) & (own / whole > at_least.overlap)
+    value = torch.where(valid, torch.arange(1, count + 1, device=scores.device), 0)
+    return value[winner].to(torch.int16), valid
+
+
+def instances(
+    classes: Tensor,
+    masks: Tensor,
+    sizes: list[tuple[int, int]],
+    at_least: Thresholds,
+    grid: tuple[int, int] | None,
+    *,
+    overlapping: bool = False,
+) -> list[Found]:
+    """Objects, as many pairs of query and class as there are queries; later ones cover earlier ones.
+
+    Args:
+        classes: as for `panoptic`.
+        masks: as for `panoptic`.
+        sizes: as for `panoptic`.
+        at_least: the score counts; the two others have no part in it.
+        grid: as for `panoptic`.
+        overlapping: whether to give each object its whole mask.
+    """
+    queries, labels = classes.shape[1], classes.shape[2] - 1
+    # The reference takes them unsorted, too, and the order decides which object covers which.
+    scores, pairs = classes.softmax(-1)[..., :-1].flatten(1).topk(queries, sorted=False)
+    query = pairs // labels
+    scores = scores * torch.stack([_confidence(_at(each, grid)) for each in masks]).gather(1, query)
+    down = torch.stack([scores, query.to(scores.dtype), (pairs % labels).to(scores.dtype)]).cpu()
+    found = []
+    for row, size in enumerate(sizes):
+        keep = down[0, row] >= at_least.score
+        chosen = down[1, row, keep].long().to(masks.device, non_blocking=True)
+        shapes = _at(masks[row, chosen], grid) > 0
+        down_rows, down_columns = (_nearest(n, m, masks.device) for n, m in zip(shapes.shape[1:], size, strict=True))
+        seen = shapes[:, down_rows.unique()][:, :, down_columns.unique()].flatten(1).any(1)
+        if not overlapping:
+            layer = torch.arange(1, len(chosen) + 1, dtype=torch.int16, device=masks.device).view(-1, 1, 1)
+            blank = torch.zeros((1, *shapes.shape[1:]), dtype=torch.int16, device=masks.device)
+            shapes = torch.cat([blank, shapes * layer]).amax(0)
+        drawn = shapes.index_select(-2, down_rows).index_select(-1, down_columns)
+        found.append(Found(drawn, seen, down[2, row, keep].long(), down[0, row, keep]))
+    return found
+
+
+def semantic_logits(classes: Tensor, masks: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    """`(C, h, w)` class scores of one picture's `(Q, C + 1)` and `(Q, h, w)` logits."""
+    weights = classes.softmax(-1)[..., :-1]
+    return torch.einsum("qc,qhw->chw", weights, _at(masks, grid).sigmoid())
+
+
+def _at(masks: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    """`(K, h, w)` at another size, bilinear."""
+    if grid is None:
+        return masks
+    if not len(masks):
+        return masks.new_zeros((0, *grid))
+    return F.interpolate(masks[None], size=grid, mode="bilinear", align_corners=False)[0]
+
+
+def _confidence(masks: Tensor) -> Tensor:
+    """`(Q,)` the mean probability within each of `(Q, h, w)` masks."""
+    inside = (masks > 0).float().flatten(1)
+    return (masks.sigmoid().flatten(1) * inside).sum(1) / (inside.sum(1) + 1e-6)
+
+
+def _nearest(cells: int, pixels: int, device: torch.device) -> Tensor:
+    """`(pixels,)` int64, the cell that each pixel of an axis lies in, as `interpolate(mode="nearest")` has it."""
+    numbers = torch.arange(cells, dtype=torch.float32, device=device).view(1, 1, -1)
+    return F.interpolate(numbers, size=pixels, mode="nearest").view(-1).long()
