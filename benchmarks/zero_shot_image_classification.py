@@ -4,8 +4,8 @@
 
 Measures ours with the labels' texts kept, and ours with the features of the picture alone, on the same files; the
 former is to be within 10 % of the latter. Transformers' pipeline encodes all labels anew for each picture, so it runs
-on `--peer-images` of them; the best that a user gets from Transformers, its model by hand with the texts encoded once and
-pictures in batches, runs beside it. Prints pictures per second, ratios, and the drift of bfloat16.
+on `--peer-images` of them; the best that a user gets from Transformers, its model by hand with the texts encoded once
+and pictures in batches, runs beside it. Prints pictures per second, ratios, and the drift of bfloat16.
 """
 
 from __future__ import annotations
