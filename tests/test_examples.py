@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -81,6 +82,28 @@ def test_your_own_head(run, tmp_path):
     assert list(config["id2label"].values()) == ["animal", "vehicle", "something else"]
 
 
+def test_answer_questions(run, tmp_path):
+    from tests import tiny_text
+
+    (tmp_path / "long.txt").write_text(tiny_text.words(600), encoding="utf-8")
+    (tmp_path / "empty.txt").touch()
+    folder = str(tiny_text.reader("bert"))
+    said = run("answer_questions.py", "Where is the boat?", "long.txt", "empty.txt", "--model", folder)
+    lines = said.splitlines()
+    assert (lines[0], lines[4]) == ("long.txt", "empty.txt")
+    assert all(re.fullmatch(r"  \d\.\d{3}  ….*\[.+\].*…", line) for line in lines[1:4])
+    assert "the context is empty" in lines[5]
+    assert run("answer_questions.py", "Where?", "--model", folder).startswith("the river\n")
+
+
+def test_sort_by_labels(run):
+    from tests import tiny_text
+
+    said = run("sort_by_labels.py", "an owl", "a boat", "--model", str(tiny_text.matcher("clip")))
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["an owl", "a boat"]
+    assert sorted(re.findall(r"(\w+)\.jpg \d\.\d\d", said)) == NAMES
+
+
 def test_command_line(run, tmp_path):
     said = run("command_line.sh")
     assert re.findall(r"(\w+)\.jpg\t(\w+) 0\.\d{4}\t", said) == [(name, name) for name in NAMES]
@@ -101,3 +124,81 @@ def test_find_objects(run, tmp_path):
     rows = (tmp_path / "found" / "objects.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert len(rows) == sum(map(int, counts.values())) > 0
     assert sorted(path.stem for path in (tmp_path / "found").glob("*.png")) == names
+
+
+def test_name_sounds(run):
+    from tests import tiny_sound
+
+    lines = run("name_sounds.py", "--model", str(tiny_sound.folder("ast")), "--top-k", "2").splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["noise.flac", "siren.ogg", "tone.wav"]
+    assert all(re.fullmatch(r"[a-z.]+: noise \d [01]\.\d\d, noise \d 0\.\d\d", line) for line in lines)
+    assert len({line.partition(":")[2] for line in lines}) == 3, "the sounds are told apart"
+
+
+def test_keypoints_of_your_own(run, tmp_path):
+    said = run("keypoints_of_your_own.py", "--pictures", "48", "--steps", "60")
+    before, after = (float(px) for px in re.findall(r": ([\d.]+) px off", said))
+    assert after < before / 3
+    assert re.findall(r"^(\w+): \(\d+, \d+\)", said, re.MULTILINE) == ["tip", "tail"]
+    assert (tmp_path / "arrow.png").is_file()
+
+
+def test_match_pictures(run, tmp_path):
+    from tests import tiny_keypoints
+
+    said = run("match_pictures.py", "--model", str(tiny_keypoints.lightglue()))
+    assert re.fullmatch(r"\d+ matches, \d+ within 5 px of where the turn puts them\n", said)
+    assert (tmp_path / "matches.png").is_file()
+
+
+def test_cut_out(run, tmp_path):
+    from PIL import Image
+
+    from tests import tiny_sam
+
+    said = run("cut_out.py", "--model", str(tiny_sam.folder("sam")), "--output", "cut.png")
+    areas = [int(area) for area in re.findall(r"^\d points: (\d+) px, score -?[\d.]+, box \[", said, re.MULTILINE)]
+    assert len(areas) == 3
+    with Image.open(tmp_path / "cut.png") as cut, Image.open(tmp_path / "cut_overlay.png") as overlay:
+        assert np.count_nonzero(np.asarray(cut)[..., 3]) == areas[-1]
+        assert overlay.size == cut.size
+
+
+def test_segment_folder(run, tmp_path):
+    from tests import tiny_segmentation
+
+    said = run("segment_folder.py", "--model", str(tiny_segmentation.folder("segformer")))
+    names = sorted(path.name for path in (ROOT / "examples" / "pictures").glob("c*.jpg"))
+    assert [line.partition(":")[0] for line in said.splitlines()] == names
+    for line in said.splitlines():
+        shares = [int(share) for share in re.findall(r"thing \d (\d+)%", line)]
+        assert shares
+        assert 50 < sum(shares) < 105
+    assert len(list((tmp_path / "segments").glob("*.png"))) == len(list((tmp_path / "segments").glob("*.json"))) > 1
+
+
+def test_transcribe(run, tmp_path):
+    from tests import tiny_speech
+
+    (tmp_path / "bad.wav").write_text("no sound")
+    sound = tmp_path / "talk.wav"
+    soundfile.write(sound, tiny_speech.sound(5, 3), tiny_speech.RATE)
+    model = ("--model", str(tiny_speech.whisper()))
+    said = run("transcribe.py", *model, "--window", "2", "--language", "de", "talk.wav", "bad.wav").splitlines()
+    assert said[-1].startswith("bad.wav: ")
+    chunks = len(said) - 2
+    assert re.fullmatch(rf"talk.wav: \d+ characters in {chunks} chunks", said[0])
+    assert chunks > 2
+    assert (tmp_path / "talk.srt").read_text(encoding="utf-8").startswith("1\n00:00:0")
+    assert run("transcribe.py", *model, "--window", "2").startswith("tones.wav: ")
+
+
+def test_ask_about_pictures(run):
+    from tests import tiny_answering
+
+    said = run("ask_about_pictures.py", "--model", str(tiny_answering.vilt()), "What is this?", "How many are there?")
+    assert re.findall(r"^(\S+\?|\S.*\?)$", said, re.MULTILINE) == ["What is this?", "How many are there?"]
+    rows = re.findall(r"^  (\w+)\.jpg +(answer \d)  0\.\d{3}$", said, re.MULTILINE)
+    assert [name for name, _ in rows] == NAMES * 2
+    written = run("ask_about_pictures.py", "--model", str(tiny_answering.blip()), "What is this?")
+    assert len(re.findall(r"^  \w+\.jpg +\S", written, re.MULTILINE)) == len(NAMES)
