@@ -312,6 +312,87 @@ def _bert(folder: Path) -> None:
     shutil.copytree(tiny_answering.bert(), folder, dirs_exist_ok=True)
 
 
+@stand_in("MIT/ast-finetuned-audioset-10-10-0.4593@f826b80")
+def _ast(folder: Path) -> None:
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+    sizes = {"hidden_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    ASTForAudioClassification(ASTConfig(**sizes, num_labels=527)).save_pretrained(folder)
+    ASTFeatureExtractor().save_pretrained(folder)
+
+
+@stand_in("facebook/sam-vit-base@70c1a07")
+def _sam(folder: Path) -> None:
+    from transformers import SamConfig, SamImageProcessor, SamModel
+
+    vision = {"hidden_size": 48, "num_hidden_layers": 1, "mlp_dim": 32, "global_attn_indexes": []}
+    SamModel(SamConfig(vision_config=vision, mask_decoder_config={"mlp_dim": 32})).save_pretrained(folder)
+    SamImageProcessor().save_pretrained(folder)
+
+
+@stand_in("magic-leap-community/superpoint")
+def _superpoint(folder: Path) -> None:
+    from transformers import SuperPointConfig, SuperPointForKeypointDetection, SuperPointImageProcessor
+
+    SuperPointForKeypointDetection(SuperPointConfig(encoder_hidden_sizes=[8, 8, 8, 8])).save_pretrained(folder)
+    SuperPointImageProcessor().save_pretrained(folder)
+
+
+@stand_in("ETH-CVG/lightglue_superpoint")
+def _lightglue(folder: Path) -> None:
+    from transformers import (
+        LightGlueConfig,
+        LightGlueForKeypointMatching,
+        LightGlueImageProcessor,
+        SuperPointConfig,
+    )
+
+    detector = SuperPointConfig(encoder_hidden_sizes=[8, 8, 8, 8])
+    config = LightGlueConfig(keypoint_detector_config=detector, num_hidden_layers=1)
+    LightGlueForKeypointMatching(config).save_pretrained(folder)
+    LightGlueImageProcessor().save_pretrained(folder)
+
+
+@stand_in("nvidia/segformer-b0-finetuned-ade-512-512")
+def _segformer(folder: Path) -> None:
+    import torch
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
+
+    config = SegformerConfig(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], decoder_hidden_size=16, num_labels=150)
+    model = SegformerForSemanticSegmentation(config)
+    torch.nn.init.normal_(model.decode_head.classifier.weight, std=50)
+    model.save_pretrained(folder)
+    SegformerImageProcessor().save_pretrained(folder)
+
+
+@stand_in("facebook/mask2former-swin-tiny-coco-instance")
+def _mask2former(folder: Path) -> None:
+    from transformers import Mask2FormerImageProcessor
+
+    from tests import tiny_segmentation
+
+    shutil.copytree(tiny_segmentation.folder("mask2former"), folder, dirs_exist_ok=True)
+    Mask2FormerImageProcessor(size={"shortest_edge": 128, "longest_edge": 256}).save_pretrained(folder)
+
+
+@stand_in("openai/whisper-base@e37978b")
+def _whisper(folder: Path) -> None:
+    import shutil
+
+    from tests import tiny_speech
+
+    shutil.copytree(tiny_speech.whisper(window_s=30, alignment=True), folder, dirs_exist_ok=True)
+
+
+@stand_in("facebook/wav2vec2-base-960h")
+def _wav2vec2(folder: Path) -> None:
+    import shutil
+
+    from tests import tiny_speech
+
+    shutil.copytree(tiny_speech.ctc("wav2vec2"), folder, dirs_exist_ok=True)
+
+
 def fill_hub(hub: HubServer, folder: Path, *, text: str) -> None:
     """Adds stand-ins for the repositories named in `text` to a local Hub, at the revision after `@`, too."""
     import torch

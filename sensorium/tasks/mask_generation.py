@@ -13,7 +13,6 @@ from torchvision.ops import nms
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, OptionError, TaskMismatchError
 from sensorium.processors.media import is_batch, load_image
-from sensorium.processors.resampling import resized_size
 from sensorium.results import Masks
 from sensorium.tasks.base import Batch, Call, Fit, Options, Runner, Task, Unit
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
@@ -245,10 +244,10 @@ class MaskGeneration(Task):
         height, width = frame.size
         # As the reference does it for both models. SAM 2 sees a square without padding, so that on a wide picture the
         # grid ends above the lower edge (huggingface/transformers, image_processing_sam2.py): the answers are the same.
-        edge = (self._square, self._square)
-        down, across = resized_size(height, width, rule="longest", size=edge, multiple=1)
+        scale = self._square * 1.0 / max(height, width)
+        down, across = int(height * scale + 0.5), int(width * scale + 0.5)
         points = point_grid(side, height, width)
-        prompts = Prompts(points.astype("float64"), torch.ones(points.shape[:2], dtype=torch.int64).numpy(), None)
+        prompts = Prompts(points, torch.ones(points.shape[:2], dtype=torch.int64).numpy(), None)
         return prompts.scaled(across / width, down / height)
 
     def _search(

@@ -20,12 +20,12 @@ class Prompts:
     """What is asked for on one picture or crop; px of it.
 
     Attributes:
-        points: `(N, P, 2)` float64, (x, y), for each of N objects; or None.
+        points: `(N, P, 2)` float64 (a grid's are float32), (x, y), for each of N objects; or None.
         labels: `(N, P)` int64, 1 on the object and 0 off it; or None.
         boxes: `(N, 4)` float64, xyxy; or None.
     """
 
-    points: NDArray[np.float64] | None
+    points: NDArray[Any] | None
     labels: NDArray[np.int64] | None
     boxes: NDArray[np.float64] | None
 
@@ -35,8 +35,9 @@ class Prompts:
 
     def scaled(self, x: float, y: float) -> Prompts:
         """The same on a picture that is stretched by these factors."""
-        points = None if self.points is None else self.points * np.array([x, y])
-        return Prompts(points, self.labels, None if self.boxes is None else self.boxes * np.array([x, y, x, y]))
+        factors = np.array([x, y, x, y])
+        points = None if self.points is None else self.points * factors[:2].astype(self.points.dtype)
+        return Prompts(points, self.labels, None if self.boxes is None else self.boxes * factors)
 
 
 def read_prompts(given: Mapping[str, Any], height: int, width: int) -> Prompts | None:
