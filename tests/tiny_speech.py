@@ -86,6 +86,7 @@ def whisper(
     ends: float = 1.0,
     times: float = 4.0,
     max_length: int | None = 24,
+    window_s: int = WINDOW_S,
 ) -> Path:
     """A model that writes, its feature extractor, tokenizer and generation config.
 
@@ -96,11 +97,12 @@ def whisper(
         ends: how much likelier than by chance it ends a text, as a logit.
         times: how much less likely it writes times.
         max_length: its generation config's; None leaves it to the pipeline.
+        window_s: how many seconds it hears at once.
     """
     from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
     place = Path(tempfile.mkdtemp(prefix="sensorium-whisper-"))
-    tokenizer = _whisper_tokenizer(multilingual=multilingual)
+    tokenizer = _whisper_tokenizer(multilingual=multilingual, window_s=window_s)
     ids = tokenizer.get_vocab()
     config = WhisperConfig(
         vocab_size=len(ids),
@@ -112,7 +114,7 @@ def whisper(
         encoder_ffn_dim=32,
         decoder_ffn_dim=32,
         num_mel_bins=20,
-        max_source_positions=WINDOW_S * 50,
+        max_source_positions=window_s * 50,
         max_target_positions=48,
         pad_token_id=ids["<|endoftext|>"],
         bos_token_id=ids["<|endoftext|>"],
@@ -151,11 +153,11 @@ def whisper(
     )
     model.save_pretrained(place)
     tokenizer.save_pretrained(place)
-    WhisperFeatureExtractor(feature_size=20, chunk_length=WINDOW_S).save_pretrained(place)
+    WhisperFeatureExtractor(feature_size=20, chunk_length=window_s).save_pretrained(place)
     return place
 
 
-def _whisper_tokenizer(*, multilingual: bool):
+def _whisper_tokenizer(*, multilingual: bool, window_s: int):
     from transformers import WhisperTokenizer
 
     letters = [*"ĠabcdefghijklmnopqrstuvwxyzABC.,!?'", "Ċ", "Ã", "¼"]  # the last two are halves of one letter
@@ -165,7 +167,7 @@ def _whisper_tokenizer(*, multilingual: bool):
     special = ["<|startoftranscript|>", *(f"<|{code}|>" for code in LANGUAGES if multilingual)]
     special += ["<|translate|>", "<|transcribe|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
     tokenizer.add_special_tokens({"additional_special_tokens": special})
-    tokenizer.add_tokens([f"<|{i * 0.02:.2f}|>" for i in range(WINDOW_S * 50 + 1)])
+    tokenizer.add_tokens([f"<|{i * 0.02:.2f}|>" for i in range(window_s * 50 + 1)])
     return tokenizer
 
 
