@@ -97,6 +97,17 @@ def fold_weight_norm(model: nn.Module) -> None:
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
+def hook_ahead(model: nn.Module) -> None:
+    """Installs the hooks that Transformers installs in a first forward pass, behind a lock that dynamo cannot trace."""
+    from transformers import PreTrainedModel
+    from transformers.utils import output_capturing
+
+    install = getattr(output_capturing, "maybe_install_capturing_hooks", None)  # of one version or another
+    for module in model.modules():
+        if install is not None and isinstance(module, PreTrainedModel):
+            install(module)
+
+
 def least_samples(model: nn.Module) -> int:
     """How many samples a model's convolutions need to give one frame; 1 where it has none."""
     config: Any = getattr(model, "config", None)

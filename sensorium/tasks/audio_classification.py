@@ -9,7 +9,14 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from torch import Tensor, nn
 
-from sensorium.backbones.speech import fold_weight_norm, least_samples, takes_padding, tell_lengths, watch_padding
+from sensorium.backbones.speech import (
+    fold_weight_norm,
+    hook_ahead,
+    least_samples,
+    takes_padding,
+    tell_lengths,
+    watch_padding,
+)
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.sound import SoundReader, read_all
@@ -70,6 +77,7 @@ class AudioClassification(SoundTask):
         self._activation = _default_activation(config.problem_type)
         self._least = least_samples(model)
         self._norms = watch_padding(model)
+        hook_ahead(model)
         waveform = "attention_mask" in self.processor.input_names and self.processor.features is not None
         self._unmasked = waveform and not takes_padding(model)
         self.padded = {} if self._unmasked else self.processor.padding
