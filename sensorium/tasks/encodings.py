@@ -29,7 +29,7 @@ class Encodings:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def of(self, keys: Sequence[Hashable], encode: Callable[[list[int]], Sequence[Tensor]]) -> list[Tensor]:
+    def of(self, keys: Sequence[Hashable], encode: Callable[[list[int]], Sequence[Tensor] | Tensor]) -> list[Tensor]:
         """The encodings of pictures.
 
         Args:

@@ -49,7 +49,8 @@ class FusionHead(Head):
         self.text_encoder: Any = text_encoder
         self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
         self.from_image = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width))
-        hidden = self.text_encoder.config.hidden_size
+        config: Any = text_encoder.config
+        hidden = int(config.hidden_size)
         self.from_text = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, width))
         self.kinds = nn.Parameter(torch.zeros(2, width))
         self.answer = nn.Parameter(torch.zeros(1, 1, width))
@@ -120,7 +121,8 @@ class FusionHead(Head):
 
     def extract(self, backbone: Backbone, pixel_values: Tensor) -> Tensor:
         """The backbone's coarsest map, `(B, C, h, w)`."""
-        return backbone(pixel_values, feature_maps=True, pooled=False, tokens=False).feature_maps[-1]
+        coarsest: Tensor = backbone(pixel_values, feature_maps=True, pooled=False, tokens=False).feature_maps[-1]
+        return coarsest
 
     def forward(self, features: Tensor, **inputs: Tensor) -> Tensor:
         """Logits of the answers, `(B, num_labels)`.
