@@ -27,7 +27,7 @@ class Question(dict[str, Any]):
     shared: SharedPictures
 
     @classmethod
-    def sharing(cls, pairs: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def sharing(cls, pairs: Sequence[Any]) -> list[Any]:
         """The inputs of a call, joined by the pictures that several of them name."""
         shared = SharedPictures(pair.get("image") for pair in pairs if isinstance(pair, Mapping))
         asked: list[Any] = []

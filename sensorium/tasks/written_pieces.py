@@ -73,7 +73,7 @@ class TextPieces(Iterator[str]):
         piece = self._queue.get()
         if piece is _END or isinstance(piece, BaseException):
             self._queue.put(_END)
-            raise StopIteration if piece is _END else piece
+            raise piece if isinstance(piece, BaseException) else StopIteration()
         text: str = piece
         return text
 
