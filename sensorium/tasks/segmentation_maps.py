@@ -20,7 +20,7 @@ ROWS = 8
 CROWDED = 8
 """A share of the classes, 1/8: with more candidates in a cell on average everything is interpolated."""
 
-AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
+AT_ONCE = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Interpolated values that are held at once."""
 
 _ROUNDING = 1e-5  # an interpolated value may lie above its largest corner by float32's rounding
@@ -160,7 +160,7 @@ def _by_cells(logits: Tensor, size: tuple[int, int], candidates: Candidates) -> 
     i, j = (rivals > 1).nonzero(as_tuple=True)
     order = rivals[i, j].argsort(descending=True)
     tall, wide = int(down.diff().max()), int(across.diff().max())
-    for part in order.split(max(1, AT_ONCE["cpu"] // (4 * tall * wide))):
+    for part in order.split(max(1, AT_ONCE["cpu"] // (8 * tall * wide))):
         y, y_valid = _pixels(down, i[part], tall)
         x, x_valid = _pixels(across, j[part], wide)
         cells = (row_of[i[part]], column_of[j[part]])
