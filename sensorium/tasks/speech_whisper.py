@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options
 
 
+SPECTRA_AT_ONCE = 4
+"""Windows whose spectra are computed at once on a CPU; a Fourier transform takes ten times the memory of its result."""
+
+
 @dataclass(frozen=True)
 class _Part:
     """What a unit gave: its tokens, and where it lies."""
@@ -171,7 +175,14 @@ class WhisperRecognizer(Recognizer):
         if "features" in batch:
             lengths = batch["lengths"].tolist()
             return list(batch["features"].split(lengths, dim=1)), lengths
-        features = self.audio.finish(batch, dtype=dtype)["input_features"]
+        rows = len(next(iter(batch.values())))
+        step = SPECTRA_AT_ONCE if next(iter(batch.values())).device.type == "cpu" else rows
+        parts = [
+            self.audio.finish({name: tensor[i : i + step] for name, tensor in batch.items()}, dtype=dtype)
+            for i in range(0, rows, step)
+        ]
+        features = torch.cat([part["input_features"] for part in parts])
+        batch.pop("samples", None)  # an hour has to fit into little memory: they are not needed any more
         if "length" not in batch:
             return list(features), [features.shape[2]] * len(features)
         hop = self.window // self.walker.frames
