@@ -136,7 +136,7 @@ def test_name_sounds(run):
 
 
 def test_keypoints_of_your_own(run, tmp_path):
-    said = run("keypoints_of_your_own.py", "--pictures", "48", "--steps", "60")
+    said = run("keypoints_of_your_own.py", "--pictures", "32", "--steps", "51")
     before, after = (float(px) for px in re.findall(r": ([\d.]+) px off", said))
     assert after < before / 3
     assert re.findall(r"^(\w+): \(\d+, \d+\)", said, re.MULTILINE) == ["tip", "tail"]

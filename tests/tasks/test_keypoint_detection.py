@@ -168,7 +168,10 @@ def test_every_form_of_a_picture():
 
 @pytest.mark.filterwarnings("ignore:.*recipe:UserWarning")
 def test_checkpoints_of_other_tasks_are_refused():
-    for folder, fits in ((tiny.folder("vit"), "image-classification"), (tiny_keypoints.superglue(), "keypoint-matching")):
+    for folder, fits in (
+        (tiny.folder("vit"), "image-classification"),
+        (tiny_keypoints.superglue(), "keypoint-matching"),
+    ):
         with pytest.raises(TaskMismatchError) as caught:
             ours(folder)
         assert fits in caught.value.fits

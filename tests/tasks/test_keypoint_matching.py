@@ -223,7 +223,13 @@ def test_the_ways_to_give_pairs():
         ab, ac = pipe((a, b)), pipe((a, c))
         assert len(ab) > 0
         assert ab != ac
-        for same in (pipe([a, b]), pipe(a, b), pipe(image0=a, image1=b), pipe(a, image1=b), pipe({"image0": a, "image1": b})):
+        for same in (
+            pipe([a, b]),
+            pipe(a, b),
+            pipe(image0=a, image1=b),
+            pipe(a, image1=b),
+            pipe({"image0": a, "image1": b}),
+        ):
             assert same == ab
         arrays = np.stack([np.asarray(a), np.asarray(b)])
         assert pipe(arrays) == ab
@@ -252,7 +258,7 @@ def test_what_is_no_pair():
         for named in ({"image0": a}, {"image1": a}):
             with pytest.raises(OptionError, match="missing"):
                 pipe(**named)
-        with pytest.raises(InputError, match="nowhere.jpg"):
+        with pytest.raises(InputError, match=r"nowhere\.jpg"):
             pipe((a, "nowhere.jpg"))
         good, bad = pipe([(a, a), (jpeg(), "nowhere.jpg")], on_error="return")
         assert len(good) > 0
@@ -306,7 +312,13 @@ def test_another_detector_is_refused():
 
 @pytest.mark.parametrize(
     "options",
-    [{"threshold": -0.1}, {"threshold": None}, {"keypoint_threshold": 2}, {"max_keypoints": -2}, {"max_keypoints": 1.0}],
+    [
+        {"threshold": -0.1},
+        {"threshold": None},
+        {"keypoint_threshold": 2},
+        {"max_keypoints": -2},
+        {"max_keypoints": 1.0},
+    ],
     ids=str,
 )
 def test_options_are_checked(options):
@@ -320,3 +332,17 @@ def test_bfloat16(build):
         for result in pipe(pairs()):
             assert np.isfinite(result.scores).all()
             assert result.xy0.dtype == np.float32
+
+
+def test_early_stopping_and_pruning_can_be_switched_off_alone():
+    """The peer raises there; a width of 1 prunes nothing, and it takes that."""
+    images = pairs()[1]
+    for settings in ({"width_confidence": -1.0, "depth_confidence": 0.2}, {"depth_confidence": -1.0}):
+        with pytest.raises((RuntimeError, UnboundLocalError)):
+            theirs(tiny_keypoints.lightglue(**settings), images)
+    with ours(tiny_keypoints.lightglue(width_confidence=-1.0, depth_confidence=0.2)) as pipe:
+        assert_same(pipe(images), theirs(tiny_keypoints.lightglue(width_confidence=1.0, depth_confidence=0.2), images))
+    with ours(tiny_keypoints.lightglue(width_confidence=1.0, depth_confidence=-1.0)) as pipe:
+        assert_same(
+            pipe(images), theirs(tiny_keypoints.lightglue(width_confidence=-1.0, depth_confidence=-1.0), images)
+        )

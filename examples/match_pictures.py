@@ -1,0 +1,42 @@
+"""Match the points of a picture with those of the same picture turned, and draw it.
+
+    python examples/match_pictures.py --model ETH-CVG/lightglue_superpoint
+
+The model comes from the Hub, or is a folder. Prints how many points were matched and, as the turn is known, how many of
+them rightly; writes `matches.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sensorium import pipeline
+
+PICTURE = Path(__file__).parent / "pictures" / "castle.jpg"
+TURN = 10  # degrees, counter-clockwise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ETH-CVG/lightglue_superpoint")
+    parser.add_argument("--picture", default=str(PICTURE))
+    arguments = parser.parse_args()
+
+    picture = Image.open(arguments.picture).convert("RGB")
+    turned = picture.rotate(TURN, Image.Resampling.BICUBIC)
+    result = pipeline("keypoint-matching", model=arguments.model)(picture, turned)
+
+    angle, middle = np.deg2rad(TURN), np.array(picture.size) / 2
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    expected = (result.xy0 - middle) @ turn.T + middle
+    right = np.linalg.norm(result.xy1 - expected, axis=1) < 5
+    print(f"{len(result)} matches, {right.sum()} within 5 px of where the turn puts them")
+    result.plot(picture, turned, most=60).save("matches.png")
+
+
+if __name__ == "__main__":
+    main()
