@@ -3,7 +3,8 @@
     python examples/keypoints_of_your_own.py
 
 It runs offline. The pictures are drawn here: an arrow somewhere on a coloured ground, whose tip and tail are to be
-found. The backbone is frozen, so its maps are computed once. Prints the error in px before and after, and writes a drawing.
+found. The backbone is frozen, so its maps are computed once. Prints the error in px before and after, and writes a
+drawing.
 """
 
 from __future__ import annotations

@@ -106,6 +106,17 @@ class Keypoints:
         """
         return [self[i] for i in range(len(self))]
 
+    def lines(self) -> list[str]:
+        """Short texts for a terminal: a named point each, or how many points there are and where the best one is."""
+        if self.labels is not None:
+            rows = zip(self.labels.tolist(), self.xy.tolist(), self.scores.tolist(), strict=True)
+            return [f"{label} {score:.4f} at {x:.1f}, {y:.1f}" for label, (x, y), score in rows]
+        if not len(self):
+            return ["no points"]
+        best = int(self.scores.argmax())
+        x, y = self.xy[best].tolist()
+        return [f"{len(self)} points", f"best {self.scores[best]:.4f} at {x:.1f}, {y:.1f}"]
+
     def plot(self, image: Any, *, tags: bool = True) -> Image.Image:
         """Draws the points as dots: coloured by score from blue to red, or by label.
 

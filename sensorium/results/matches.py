@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.drawing import to_rgb
-from sensorium.results.keypoints import heat
+from sensorium.results.keypoints import Keypoints, heat
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,19 +87,30 @@ class Matches:
         """`[{"keypoint_image_0": {"x", "y"}, "keypoint_image_1": {"x", "y"}, "score"}, …]`, floats, best first."""
         return [self[i] for i in range(len(self))]
 
-    def plot(self, image0: Any, image1: Any, *, most: int | None = None) -> Image.Image:
+    def lines(self) -> list[str]:
+        """Short texts for a terminal: how many matches there are, and which is the best one."""
+        if not len(self):
+            return ["no matches"]
+        best = int(self.scores.argmax())
+        (x0, y0), (x1, y1) = self.xy0[best].tolist(), self.xy1[best].tolist()
+        return [f"{len(self)} matches", f"best {self.scores[best]:.4f}: {x0:.1f}, {y0:.1f} and {x1:.1f}, {y1:.1f}"]
+
+    def plot(self, image0: Any, image1: Any = None, *, most: int | None = None) -> Image.Image:
         """Draws both pictures side by side and a line for each match, red for the surest, blue for the least sure.
 
         Args:
             image0: the first picture: a PIL image, or an `(H, W)` or `(H, W, 3)` uint8 array.
-            image1: the second one.
+            image1: the second one; without it only the points of the first one are drawn.
             most: how many matches to draw, best first; None for all.
 
         Returns:
-            An RGB picture, as wide as both and as high as the higher one.
+            An RGB picture, as wide as both and as high as the higher one, or of the size of `image0` alone.
         """
         from PIL import Image, ImageDraw
 
+        order = np.argsort(-self.scores, kind="stable")[:most]
+        if image1 is None:
+            return Keypoints(self.xy0[order], self.scores[order]).plot(image0)
         left, right = to_rgb(image0), to_rgb(image1)
         canvas = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), (24, 24, 28))
         canvas.paste(left, (0, 0))
@@ -107,7 +118,6 @@ class Matches:
         draw, radius = ImageDraw.Draw(canvas), max(2.0, max(canvas.size) / 400)
         width = max(1, round(max(canvas.size) / 800))
         best = float(self.scores.max(initial=0.0)) or 1.0
-        order = np.argsort(-self.scores, kind="stable")[:most]
         for i in order[::-1]:  # the surest ones lie on top
             (x0, y0), (x1, y1) = self.xy0[i].tolist(), self.xy1[i].tolist()
             ends, fill = ((x0, y0), (x1 + left.width, y1)), heat(float(self.scores[i]) / best)

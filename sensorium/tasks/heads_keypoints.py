@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.backbones import Backbone
+from sensorium.backbones.base import BackboneOutput
 from sensorium.errors import MissingWeightsError, OptionError, UnknownNameError
 from sensorium.tasks.heads import Head
 
@@ -36,6 +37,7 @@ class HeatMapHead(Head):
         )
         self.classify = nn.Conv2d(width, num_labels, 1)
         nn.init.normal_(self.classify.weight, std=0.01)
+        assert self.classify.bias is not None  # it is there unless asked not to be
         nn.init.constant_(self.classify.bias, -4.0)  # nearly all of a heat map is cold
 
     @classmethod
@@ -68,7 +70,8 @@ class HeatMapHead(Head):
 
     def extract(self, backbone: Backbone, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """The backbone's maps, `(B, C, H, W)` each."""
-        return backbone(pixel_values, feature_maps=True, pooled=False, tokens=False).feature_maps
+        output: BackboneOutput = backbone(pixel_values, feature_maps=True, pooled=False, tokens=False)
+        return output.feature_maps
 
     def forward(self, features: Sequence[Tensor], **inputs: Tensor) -> Tensor:
         """Maps to heat maps' logits, `(B, num_labels, h, w)`; h and w are about a quarter of the input's sides."""

@@ -92,8 +92,8 @@ def gather(points: Points, descriptors: Tensor, pairs: Sequence[int], size: tupl
     mask = mask.to(device)
 
     def pick(values: Tensor) -> Tensor:
-        picked = values[rows] * mask.view(*mask.shape, *[1] * (values.ndim - 1))
-        return picked.unflatten(0, (-1, 2))
+        picked: Tensor = values[rows] * mask.view(*mask.shape, *[1] * (values.ndim - 1))
+        return torch.unflatten(picked, 0, (-1, 2))
 
     xy = points.xy.float()
     return Pairs(pick(xy), pick(points.scores), pick(descriptors), mask.unflatten(0, (-1, 2)), size)

@@ -97,3 +97,12 @@ def test_lines_join_the_two_pictures():
     only_best = np.asarray(found.plot(left, right, most=1)).astype(int)
     assert not only_best[80, 100:].any()
     assert drawn[80, 100:].any()
+    alone = np.asarray(found.plot(left)).astype(int)
+    assert alone.shape == (60, 100, 3)
+    assert alone[20, 10].any()
+    assert not alone[20, 30:].any()
+
+
+def test_lines_for_a_terminal():
+    assert matches().lines() == ["2 matches", "best 0.7500: 1.0, 2.0 and 5.0, 6.0"]
+    assert Matches([], [], []).lines() == ["no matches"]
