@@ -187,7 +187,8 @@ def pad_centred(image: Tensor, size: tuple[int, int], *, fill: tuple[int, int, i
 def luma(pixels: Tensor) -> Tensor:
     """`(B, 3, H, W)` float32 RGB as `(B, 1, H, W)` grey, by the weights of ITU-R BT.601 to four digits."""
     red, green, blue = pixels.split(1, dim=1)
-    return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    grey: Tensor = red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    return grey
 
 
 def to_numpy_hwc(image: Tensor) -> np.ndarray[Any, Any]:

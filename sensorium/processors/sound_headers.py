@@ -96,7 +96,7 @@ def _lacks_samples(stream: IO[bytes], size: int, *, order: str) -> bool:
         stream.seek(position)
         mark, length = struct.unpack(f"{order}4sI", stream.read(8))
         if mark in (b"data", b"SSND"):
-            return 0 < length < _UNKNOWN_SIZE and position + 8 + length > size + 1  # the odd byte's padding
+            return bool(0 < length < _UNKNOWN_SIZE and position + 8 + length > size + 1)  # the odd byte's padding
         position += 8 + length + length % 2
     return False  # no samples at all, which the decoder tells
 

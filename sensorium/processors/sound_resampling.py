@@ -135,4 +135,5 @@ def _weights(seconds: Tensor, old: int, new: int) -> Tensor:
     lower = min(old, new) * _ROLLOFF
     crossings = (seconds * lower).clamp(-_CROSSINGS, _CROSSINGS)
     window = torch.cos(crossings * (math.pi / _CROSSINGS / 2)) ** 2
-    return (torch.special.sinc(crossings) * window * (lower / old)).to(torch.float32)
+    weights: Tensor = (torch.special.sinc(crossings) * window * (lower / old)).to(torch.float32)
+    return weights

@@ -9,12 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def kaldi_frames(length: int | Tensor, rate: int) -> int | Tensor:
-    """How many frames of 25 ms, 10 ms apart, lie wholly in `length` samples (an int, or a tensor of them)."""
+def kaldi_frames(lengths: Tensor, rate: int) -> Tensor:
+    """How many frames of 25 ms, 10 ms apart, lie wholly in so many samples, `(B,)` int64."""
     size, shift = _kaldi_sizes(rate)
-    if isinstance(length, Tensor):
-        return ((length - size).div(shift, rounding_mode="floor") + 1).clamp_min(0)
-    return max(0, (length - size) // shift + 1)
+    return ((lengths - size).div(shift, rounding_mode="floor") + 1).clamp_min(0)
 
 
 def kaldi_fbank(samples: Tensor, *, rate: int, mel_bins: int) -> Tensor:
@@ -38,7 +36,8 @@ def kaldi_fbank(samples: Tensor, *, rate: int, mel_bins: int) -> Tensor:
     power = torch.fft.rfft(frames, n=points).abs().square()
     filters = placed(_kaldi_filters(rate, mel_bins, points), samples.device)
     energies = power[..., : filters.shape[0]] @ filters  # the last frequency is in no filter
-    return energies.clamp_min(torch.finfo(torch.float32).eps).log()
+    logs: Tensor = energies.clamp_min(torch.finfo(torch.float32).eps).log()
+    return logs
 
 
 def log_mel(samples: Tensor, filters: Tensor, *, points: int, hop: int) -> Tensor:

@@ -93,7 +93,8 @@ def gather(points: Points, descriptors: Tensor, pairs: Sequence[int], size: tupl
 
     def pick(values: Tensor) -> Tensor:
         picked: Tensor = values[rows] * mask.view(*mask.shape, *[1] * (values.ndim - 1))
-        return torch.unflatten(picked, 0, (-1, 2))
+        paired: Tensor = picked.unflatten(0, (-1, 2))
+        return paired
 
     xy = points.xy.float()
     return Pairs(pick(xy), pick(points.scores), pick(descriptors), mask.unflatten(0, (-1, 2)), size)
