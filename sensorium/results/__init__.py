@@ -11,8 +11,8 @@ from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
 from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
-from sensorium.results.matches import Matches
 from sensorium.results.masks import Masks
+from sensorium.results.matches import Matches
 from sensorium.results.segments import Segments
 from sensorium.results.transcript import Transcript
 

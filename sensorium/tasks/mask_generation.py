@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import nms
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import CheckpointError, OptionError, TaskMismatchError
+from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from sensorium.processors.media import is_batch, load_image
 from sensorium.results import Masks
 from sensorium.tasks.base import Batch, Call, Fit, Options, Runner, Task, Unit
@@ -160,9 +161,12 @@ class MaskGeneration(Task):
     def split(self, raw: Any, options: Any) -> Iterator[Unit]:
         """The picture with its prompts; or else the picture with a grid, and its crops with theirs."""
         given = raw if isinstance(raw, Mapping) else {"image": raw}
-        unknown = set(given) - {"image", *NAMES}
-        if unknown or "image" not in given:
-            raise OptionError(f"an input has the keys image, {', '.join(NAMES)}, got {', '.join(map(str, given))}")
+        if "image" not in given or set(given) - {"image", *NAMES}:
+            raise InputError(
+                f"an input has the keys image, {', '.join(NAMES)}, the last three as needed; "
+                f"got {', '.join(map(str, given)) or 'none'}",
+                code="bad-prompt" if "image" in given else "no-image",
+            )
         picture = load_image(given["image"], limits=self.limits)
         prompts = read_prompts(given, picture.shape[1], picture.shape[2])
         yield from self.units(picture, prompts, options)
@@ -260,8 +264,7 @@ class MaskGeneration(Task):
             step = min(step, CPU_PROMPTS)
         enlarge = Enlarger(meta.frame, self._padded)
         points, labels, boxes = (
-            None if array is None else torch.from_numpy(array).to(device)
-            for array in (meta.prompts.points, meta.prompts.labels, meta.prompts.boxes)
+            _on(device, array) for array in (meta.prompts.points, meta.prompts.labels, meta.prompts.boxes)
         )
         found: list[Found] = []
         for at in range(0, len(meta.prompts), step):
@@ -297,6 +300,15 @@ def _ask(
         return scores.flatten(), masks.flatten(0, 1), objects.flatten()
     good = scores > options.pred_iou_thresh
     return scores[good], masks[good], objects[good]
+
+
+def _on(device: torch.device, array: NDArray[Any] | None) -> Tensor | None:
+    if array is None:
+        return None
+    tensor = torch.from_numpy(array)
+    if device.type == "mps" and tensor.is_floating_point():  # which has no float64
+        tensor = tensor.float()
+    return tensor.to(device)
 
 
 def _suppress(found: Found, threshold: float) -> Found:
