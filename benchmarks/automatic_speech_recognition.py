@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -210,8 +211,6 @@ def _distance(a: list[str], b: list[str]) -> int:
 
 def memory(arguments: argparse.Namespace, folder: Path) -> dict:
     """What an hour in one file costs above the model: the peak of the process less what it held before, MB."""
-    import resource
-
     import psutil
     import soundfile
 
@@ -222,16 +221,36 @@ def memory(arguments: argparse.Namespace, folder: Path) -> dict:
         with soundfile.SoundFile(path, "w", RATE, 1, format="FLAC") as file:
             for i in range(max(1, round(arguments.minutes))):
                 file.write(noise(60, i))
-    found = {}
+    process, found = psutil.Process(), {}
     with sensorium.pipeline(NAME, checkpoint(folder), device=arguments.device, compile=False) as pipe:
         pipe(noise(2, 0), max_new_tokens=4)
-        before = psutil.Process().memory_info().rss
+        before = process.memory_info().rss
         for name, options in {"windows": {"chunk_length_s": 30}, "walked through": {}}.items():
-            pipe(path, max_new_tokens=arguments.tokens, min_new_tokens=arguments.tokens, language="en", **options)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            found[name] = round((peak - before) / 1e6)
+            with Peak(process) as peak:
+                pipe(path, max_new_tokens=arguments.tokens, min_new_tokens=arguments.tokens, language="en", **options)
+            found[name] = round((peak.most - before) / 1e6)
             print(f"  {arguments.minutes:g} minutes in one file, {name}: {found[name]} MB above the model")
     return found
+
+
+class Peak:
+    """The most resident memory of a process while it is entered, looked at every 5 ms."""
+
+    def __init__(self, process) -> None:
+        self.most, self._process, self._over = 0, process, threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self):
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.005):
+            self.most = max(self.most, self._process.memory_info().rss)
 
 
 def main() -> None:

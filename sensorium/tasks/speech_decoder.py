@@ -53,22 +53,27 @@ class Decoder:
         attention = self.layers[0].self_attn
         self.heads, self.width, self.scaling = attention.num_heads, attention.head_dim, attention.scaling
 
-    def listen(self, encoded: Tensor) -> Tensor:
+    def room(self, windows: int, like: Tensor) -> Tensor:
+        """Room for what so many windows are heard as: `(layers, 2, windows, heads, positions, width)`.
+
+        Args:
+            windows: how many.
+            like: `(B, positions, d)`, what the encoder gave for some of them.
+        """
+        return like.new_empty((len(self.layers), 2, windows, self.heads, like.shape[1], self.width))
+
+    def listen(self, encoded: Tensor, heard: Tensor) -> None:
         """Projects what the encoder gave to the keys and values of every layer.
 
         Args:
             encoded: `(B, positions, d)`.
-
-        Returns:
-            `(layers, 2, B, heads, positions, width)`.
+            heard: `(layers, 2, B, heads, positions, width)`, is written.
         """
         shape = (*encoded.shape[:2], self.heads, self.width)
-        heard = encoded.new_empty((len(self.layers), 2, shape[0], self.heads, shape[1], self.width))
         for memory, layer in zip(heard, self.layers, strict=True):
             attention = layer.encoder_attn
             memory[0].copy_(attention.k_proj(encoded).view(shape).transpose(1, 2))
             memory[1].copy_(attention.v_proj(encoded).view(shape).transpose(1, 2))
-        return heard
 
     def remember(self, heard: Tensor, length: int) -> Memory:
         """An empty memory for one row a window and up to `length` tokens."""

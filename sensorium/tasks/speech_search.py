@@ -90,7 +90,7 @@ def write_greedily(decoder: Decoder, heard: Tensor, prompt: Tensor, rules: Rules
 
     Args:
         decoder: the model's.
-        heard: `(layers, 2, B, heads, positions, width)`, from `decoder.listen`.
+        heard: `(layers, 2, B, heads, positions, width)`, filled by `decoder.listen`.
         prompt: `(B, P)` int64.
         rules: what may be written.
         most: how many tokens to write at the most.

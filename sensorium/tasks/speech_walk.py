@@ -89,8 +89,13 @@ class Walker:
         config, size = self.model.config, windows.element_size()
         one = config.max_source_positions * max(config.encoder_ffn_dim, 2 * config.d_model) * size
         rows = max(1, _budget(ENCODED_BYTES, windows.device) // one)
-        parts = [self.decoder.listen(call(self._encode, part)) for part in windows.split(rows)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        heard: Tensor | None = None  # filled in place: two of them would be all the memory that an hour may take
+        for i in range(0, len(windows), rows):
+            encoded = call(self._encode, windows[i : i + rows])
+            heard = self.decoder.room(len(windows), encoded) if heard is None else heard
+            self.decoder.listen(encoded, heard[:, :, i : i + rows])
+        assert heard is not None
+        return heard
 
     def _encode(self, windows: Tensor) -> Tensor:
         encoded: Tensor = self.model.model.encoder(windows).last_hidden_state
