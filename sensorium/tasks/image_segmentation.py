@@ -15,6 +15,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.results import Segments
 from sensorium.tasks.base import Batch, Call, Fit, Options
+from sensorium.tasks.float_sampling import float32_sampling
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads_segmentation import SegmentationHead
 from sensorium.tasks.images import ImageTask
@@ -166,7 +167,8 @@ class ImageSegmentation(ImageTask):
         inputs = {name: value for name, value in inputs.items() if name in self._takes}
         if self._fused is not None:
             return {"logits": self._fused(self.model, inputs["pixel_values"])}
-        output = self.model(**inputs)
+        with float32_sampling(self.dtype):  # Mask2Former's deformable attention
+            output = self.model(**inputs)
         if self._family is None:
             return {"logits": output.logits}
         return {"classes": output[self._family.classes], "masks": output[self._family.masks]}
