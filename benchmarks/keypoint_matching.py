@@ -32,7 +32,8 @@ def checkpoint(folder: Path, name: str, image: str) -> Path:
     place = folder / name
     if not (place / "model.safetensors").exists():
         torch.manual_seed(0)
-        config = getattr(transformers, f"{kind}Config")()
+        least = {"filter_threshold": 0.0} if name == "lightglue" else {}  # random weights are never sure
+        config = getattr(transformers, f"{kind}Config")(**least)
         model = getattr(transformers, f"{kind}ForKeypointMatching")(config).eval()
         sharpen(model.keypoint_detector)
         model.config.keypoint_detector_config.keypoint_threshold = threshold_for(model.keypoint_detector, image)
