@@ -156,7 +156,7 @@ def upsampling(place: Path, image: str, device: str) -> dict[str, float]:
     from torch.nn.functional import interpolate
     from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-    from sensorium.tasks.segmentation_maps import class_map
+    from sensorium.tasks.segmentation.maps import class_map
 
     if "segformer" not in place.name:
         return {}

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sensorium import AutoBackbone, Composite, ImageProcessor, build_head, pipeline
-from sensorium.tasks.heads_keypoints import draw_heat_maps
+from sensorium.tasks.heads.keypoints import draw_heat_maps
 
 STARTER = "starter/image-classification"
 SIZE = 192

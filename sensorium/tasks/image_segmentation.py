@@ -17,12 +17,12 @@ from sensorium.results import Segments
 from sensorium.tasks.base import Batch, Call, Fit, Options
 from sensorium.tasks.float_sampling import float32_sampling
 from sensorium.tasks.heads import Composite
-from sensorium.tasks.heads_segmentation import SegmentationHead
+from sensorium.tasks.heads.segmentation import SegmentationHead
 from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
-from sensorium.tasks.segformer_fusion import FusedHead
-from sensorium.tasks.segmentation_maps import class_map
-from sensorium.tasks.segmentation_queries import Thresholds, instances, panoptic, semantic_logits
+from sensorium.tasks.segmentation.maps import class_map
+from sensorium.tasks.segmentation.queries import Thresholds, instances, panoptic, semantic_logits
+from sensorium.tasks.segmentation.segformer import FusedHead
 
 Subtask = Literal["semantic", "instance", "panoptic"]
 

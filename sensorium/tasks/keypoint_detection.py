@@ -17,9 +17,9 @@ from sensorium.processors.region import region
 from sensorium.results import Keypoints
 from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
 from sensorium.tasks.heads import Composite
-from sensorium.tasks.heads_keypoints import HeatMapHead, locate_peaks
+from sensorium.tasks.heads.keypoints import HeatMapHead, locate_peaks
 from sensorium.tasks.images import ImageTask
-from sensorium.tasks.keypoints_superpoint import CELL, Points, Search, dense, describe, find, suppress
+from sensorium.tasks.keypoints.superpoint import CELL, Points, Search, dense, describe, find, suppress
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
 

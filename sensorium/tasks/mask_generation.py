@@ -17,11 +17,11 @@ from sensorium.processors.media import is_batch, load_image
 from sensorium.results import Masks
 from sensorium.tasks.base import Batch, Call, Fit, Options, Runner, Task, Unit
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
-from sensorium.tasks.mask_crops import crop_boxes, point_grid
-from sensorium.tasks.mask_filtering import Enlarger, Found, Frame, join, measure
-from sensorium.tasks.prompt_decoding import ImageState, PromptDecoder
-from sensorium.tasks.prompted_image import PromptedImage
-from sensorium.tasks.prompts import NAMES, Prompts, read_prompts
+from sensorium.tasks.masks.crops import crop_boxes, point_grid
+from sensorium.tasks.masks.decoding import ImageState, PromptDecoder
+from sensorium.tasks.masks.filtering import Enlarger, Found, Frame, join, measure
+from sensorium.tasks.masks.prompted_image import PromptedImage
+from sensorium.tasks.masks.prompts import NAMES, Prompts, read_prompts
 
 MODELS = ("SamModel", "Sam2Model")
 CPU_PROMPTS = 4

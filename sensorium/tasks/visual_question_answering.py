@@ -14,12 +14,12 @@ from sensorium.errors import OptionError
 from sensorium.processors.media import is_batch, load_image
 from sensorium.processors.multimodal import FittedPicture, MultimodalProcessor
 from sensorium.results import Answers
-from sensorium.tasks.answering import KEY, PICTURE, Answering
-from sensorium.tasks.answering_loading import answering_for, chats, load_answering
+from sensorium.tasks.answering.base import KEY, PICTURE, Answering
+from sensorium.tasks.answering.loading import answering_for, chats, load_answering
+from sensorium.tasks.answering.questions import Question, picture_and_question, products
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Runner, Task, Unit
 from sensorium.tasks.generation import GenerationOptions, check_sampling
-from sensorium.tasks.heads_fusion import FusionHead
-from sensorium.tasks.questions import Question, picture_and_question, products
+from sensorium.tasks.heads.fusion import FusionHead
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sensorium.tasks.heads_keypoints import HeatMapHead, draw_heat_maps, locate_peaks
+from sensorium.tasks.heads.keypoints import HeatMapHead, draw_heat_maps, locate_peaks
 
 
 def logits_of(heat):

@@ -13,7 +13,7 @@ import sensorium
 from sensorium.errors import InputError, OptionError, TaskMismatchError
 from sensorium.results import Segments
 from sensorium.results.rle import decode
-from sensorium.tasks.segformer_fusion import FusedHead
+from sensorium.tasks.segmentation.segformer import FusedHead
 from tests import tiny, tiny_segmentation
 from tests.contract import Contract
 from tests.media import jpeg, picture, pictures

@@ -238,7 +238,7 @@ class TestNamedPoints:
         """A few dozen steps bring the error from a third of the picture to a few px."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        from sensorium.tasks.heads_keypoints import draw_heat_maps
+        from sensorium.tasks.heads.keypoints import draw_heat_maps
 
         torch.manual_seed(0)
         backbone = sensorium.AutoBackbone.from_pretrained(tiny.folder("resnet"), out_indices=[0])

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from sensorium.processors.multimodal import FittedPicture, digest
-from sensorium.tasks import questions
-from sensorium.tasks.encodings import Encodings
-from sensorium.tasks.questions import Question, SharedPictures, products
-from sensorium.tasks.written_pieces import TextPieces
+from sensorium.tasks.answering import questions
+from sensorium.tasks.answering.encodings import Encodings
+from sensorium.tasks.answering.questions import Question, SharedPictures, products
+from sensorium.tasks.answering.written_pieces import TextPieces
 
 
 def fitted(source):

@@ -12,9 +12,9 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorium.tasks import segmentation_maps
-from sensorium.tasks.segmentation_maps import class_map, upsampled
-from sensorium.tasks.segmentation_queries import Thresholds, instances, panoptic, semantic_logits
+from sensorium.tasks.segmentation import maps as segmentation_maps
+from sensorium.tasks.segmentation.maps import class_map, upsampled
+from sensorium.tasks.segmentation.queries import Thresholds, instances, panoptic, semantic_logits
 
 TIE = 1e-5  # float32 rounding of logits up to about 10: within it either of two classes is right
 

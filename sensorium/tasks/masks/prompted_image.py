@@ -9,7 +9,7 @@ from torch import Tensor
 from sensorium.errors import OptionError
 from sensorium.results import Masks
 from sensorium.tasks.base import Runner
-from sensorium.tasks.prompts import read_prompts
+from sensorium.tasks.masks.prompts import read_prompts
 
 if TYPE_CHECKING:
     from sensorium.tasks.mask_generation import MaskGeneration

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from sensorium.errors import InputError
 from sensorium.processors.multimodal import ChatProcessor, FittedPicture
-from sensorium.tasks.answering import KEY, PICTURE, keys_of
-from sensorium.tasks.answering_blip import Writing
+from sensorium.tasks.answering.base import KEY, PICTURE, keys_of
+from sensorium.tasks.answering.blip import Writing
+from sensorium.tasks.answering.encodings import Encodings
 from sensorium.tasks.base import Batch, Call
-from sensorium.tasks.encodings import Encodings
 from sensorium.tasks.generation import seeded
 
 _ENCODED = {"pixel_values", "pixel_attention_mask"}

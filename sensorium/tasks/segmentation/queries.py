@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sensorium.tasks.segmentation_maps import upsampled
+from sensorium.tasks.segmentation.maps import upsampled
 
 
 @dataclass(frozen=True)

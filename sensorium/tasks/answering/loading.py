@@ -10,13 +10,13 @@ from torch import nn
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, TaskMismatchError
 from sensorium.processors.multimodal import ChatProcessor, MultimodalProcessor
-from sensorium.tasks.answering import Answering
-from sensorium.tasks.answering_blip import BlipAnswering
-from sensorium.tasks.answering_chat import ChatAnswering
-from sensorium.tasks.answering_fusion import FusionAnswering
-from sensorium.tasks.answering_vilt import ViltAnswering
+from sensorium.tasks.answering.base import Answering
+from sensorium.tasks.answering.blip import BlipAnswering
+from sensorium.tasks.answering.chat import ChatAnswering
+from sensorium.tasks.answering.fusion import FusionAnswering
+from sensorium.tasks.answering.vilt import ViltAnswering
 from sensorium.tasks.heads import Composite
-from sensorium.tasks.heads_fusion import FusionHead
+from sensorium.tasks.heads.fusion import FusionHead
 from sensorium.tasks.loading import describe_module, load_transformers
 
 _NO_CHAT = {

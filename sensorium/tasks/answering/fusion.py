@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sensorium.processors.multimodal import MultimodalProcessor
-from sensorium.tasks.answering import PICTURE, Choosing, keys_of, rows_of
+from sensorium.tasks.answering.base import PICTURE, Choosing, keys_of, rows_of
+from sensorium.tasks.answering.encodings import Encodings
 from sensorium.tasks.base import Batch, Call
-from sensorium.tasks.encodings import Encodings
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.lengths import most_positions
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from sensorium.errors import OptionError
 from sensorium.processors.multimodal import MultimodalProcessor
-from sensorium.tasks.answering import PICTURE, Answering, keys_of, rows_of
+from sensorium.tasks.answering.base import PICTURE, Answering, keys_of, rows_of
+from sensorium.tasks.answering.encodings import Encodings
+from sensorium.tasks.answering.written_pieces import TextPieces
 from sensorium.tasks.base import Batch, Call, Runner, Unit
-from sensorium.tasks.encodings import Encodings
 from sensorium.tasks.generation import filled, seeded
-from sensorium.tasks.written_pieces import TextPieces
 
 DEFAULTS = {"max_new_tokens": 256}
 """Those of Transformers' pipeline, where neither the call nor the checkpoint says otherwise."""

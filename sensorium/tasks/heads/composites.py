@@ -1,4 +1,4 @@
-"""Heads on bare backbones, and the composites that they make, saved to and loaded from one folder."""
+"""Composites: a backbone with a head, saved to and loaded from one folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import copy
 import json
 import os
 import tempfile
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, get_args
+from typing import Any, Protocol, Self
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,10 +19,10 @@ from sensorium.backbones import AutoBackbone, Backbone
 from sensorium.backbones.base import unique_state
 from sensorium.backbones.loading import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
-from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
+from sensorium.errors import CheckpointError, OptionError
 from sensorium.tasks.base import get_task, task_names
+from sensorium.tasks.heads.base import Head, ProblemType
 
-ProblemType = Literal["single_label_classification", "multi_label_classification"]
 FORMAT = 1  # of the "sensorium" part of config.json; a reader refuses a higher one
 _DEFAULTS = LoadOptions()
 _UNUSED_OPTIONS = ("attn_implementation", "device_map", "quantization_config")
@@ -46,132 +45,6 @@ class HeadOutput:
     """
 
     logits: Tensor
-
-
-class Head(nn.Module):
-    """What turns a backbone's features into the logits of a task; `Task.head` says which class a task has.
-
-    Attributes:
-        kind: its name in `config.json`.
-    """
-
-    kind: ClassVar[str]
-
-    @classmethod
-    @abstractmethod
-    def build(cls, backbone: Backbone, labels: Sequence[str], **options: Any) -> Self:
-        """A head with fresh weights; `build_head`'s further arguments are the options.
-
-        Raises:
-            OptionError: an option with a value that it cannot have.
-            MissingWeightsError: the backbone cannot give the features that this head needs.
-        """
-
-    @classmethod
-    @abstractmethod
-    def from_config(cls, config: Mapping[str, Any], backbone: Backbone) -> Self:
-        """The head that a composite's `config.json` describes; its weights are copied into it afterwards.
-
-        Raises:
-            CheckpointError: the entries are not this head's.
-        """
-
-    @abstractmethod
-    def spec(self) -> dict[str, Any]:
-        """What `from_config` needs, JSON only; kept in the config under `sensorium.head`."""
-
-    def entries(self) -> dict[str, Any]:
-        """Further entries for the top level of `config.json`."""
-        return {}
-
-    @abstractmethod
-    def extract(self, backbone: Backbone, pixel_values: Tensor) -> Any:
-        """The features of `(B, 3, H, W)` pictures that `forward` takes; with a frozen backbone they can be kept."""
-
-    @abstractmethod
-    def forward(self, features: Any, **inputs: Tensor) -> Tensor:
-        """Logits.
-
-        Args:
-            features: what `extract` gave.
-            **inputs: what else the head takes.
-        """
-
-
-class LinearClassifier(Head):
-    """Pooled features to logits by one linear layer, after dropout in training."""
-
-    kind = "linear"
-
-    def __init__(
-        self,
-        in_features: int,
-        num_labels: int,
-        *,
-        dropout: float = 0.0,
-        problem_type: ProblemType = "single_label_classification",
-    ) -> None:
-        super().__init__()
-        self.problem_type = problem_type
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(in_features, num_labels)
-        nn.init.trunc_normal_(self.linear.weight, std=0.02)
-        nn.init.zeros_(self.linear.bias)
-
-    @classmethod
-    def build(
-        cls,
-        backbone: Backbone,
-        labels: Sequence[str],
-        *,
-        problem_type: ProblemType = "single_label_classification",
-        dropout: float = 0.0,
-        **options: Any,
-    ) -> Self:
-        """A classifier.
-
-        Args:
-            backbone: its pooled features are classified.
-            labels: one name for each class.
-            problem_type: whether exactly one label holds, or any number of them.
-            dropout: share of the pooled features dropped in training, in [0, 1).
-            **options: none.
-        """
-        if options:
-            raise UnknownNameError("option of a linear head", next(iter(options)), ["problem_type", "dropout"])
-        if problem_type not in get_args(ProblemType):
-            raise OptionError(f"problem_type must be one of {get_args(ProblemType)}; got {problem_type!r}.")
-        if not backbone.num_features:
-            raise MissingWeightsError("this backbone's checkpoint gives no pooled features, which a classifier needs.")
-        return cls(backbone.num_features, len(labels), dropout=dropout, problem_type=problem_type)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], backbone: Backbone) -> Self:
-        """The classifier of a composite's config."""
-        if config.get("problem_type") not in get_args(ProblemType):
-            raise CheckpointError(
-                f"problem_type should be one of {get_args(ProblemType)}; got {config.get('problem_type')!r}."
-            )
-        dropout = config["sensorium"]["head"].get("dropout", 0.0)
-        labels = len(config["id2label"])
-        return cls(backbone.num_features, labels, dropout=dropout, problem_type=config["problem_type"])
-
-    def spec(self) -> dict[str, Any]:
-        """Its width and dropout."""
-        return {"in_features": self.linear.in_features, "dropout": self.dropout.p}
-
-    def entries(self) -> dict[str, Any]:
-        """The problem type, as Transformers has it."""
-        return {"problem_type": self.problem_type}
-
-    def extract(self, backbone: Backbone, pixel_values: Tensor) -> Tensor:
-        """The pooled features, `(B, in_features)`."""
-        return backbone.pool(pixel_values)
-
-    def forward(self, features: Tensor, **inputs: Tensor) -> Tensor:
-        """`(B, in_features)` to `(B, num_labels)` logits."""
-        logits: Tensor = self.linear(self.dropout(features))
-        return logits
 
 
 class Composite(nn.Module):

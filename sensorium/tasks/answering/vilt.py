@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.processors.multimodal import MultimodalProcessor
-from sensorium.tasks.answering import PICTURE, Choosing
+from sensorium.tasks.answering.base import PICTURE, Choosing
 from sensorium.tasks.base import Batch, Call
 
 

@@ -1,0 +1,1 @@
+"""What `visual-question-answering` is made of: a file for each family of models."""

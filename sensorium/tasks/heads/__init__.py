@@ -1,0 +1,8 @@
+"""Heads on bare backbones, and the composites that they make."""
+
+from __future__ import annotations
+
+from sensorium.tasks.heads.base import Head, LinearClassifier, ProblemType
+from sensorium.tasks.heads.composites import Composite, HeadOutput, build_head
+
+__all__ = ["Composite", "Head", "HeadOutput", "LinearClassifier", "ProblemType", "build_head"]

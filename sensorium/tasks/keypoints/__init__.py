@@ -1,0 +1,1 @@
+"""What `keypoint-detection` and `keypoint-matching` are made of: a file for each architecture."""

@@ -1,0 +1,1 @@
+"""What `mask-generation` is made of."""

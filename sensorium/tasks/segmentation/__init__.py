@@ -1,0 +1,1 @@
+"""What `image-segmentation` is made of."""
