@@ -9,7 +9,7 @@ positional convolution, leaves them out of the attention, and out of the mean at
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +45,6 @@ class RealFramesNorm(nn.GroupNorm):
         if self.lengths is None:
             return super().forward(input)
         count = (self.lengths - self.kernel).div(self.stride, rounding_mode="floor") + 1
-        if input.device.type == "cpu" and not torch.compiler.is_compiling():
-            return self._row_by_row(input, count.tolist())
         real = (torch.arange(input.shape[-1], device=input.device) < count[:, None])[:, None].to(torch.float32)
         count = count.to(torch.float32)[:, None, None]
         values = input.to(torch.float32) * real
@@ -60,15 +58,36 @@ class RealFramesNorm(nn.GroupNorm):
             values = values * scale
         return values.to(input.dtype)
 
-    def _row_by_row(self, input: Tensor, counts: list[int]) -> Tensor:
-        """Torch's own norm of each row's real frames: on the CPU a tenth of what the masked passes over memory take."""
-        if min(counts) >= input.shape[-1]:
-            return super().forward(input)
-        result = torch.empty_like(input)
-        for row, count in enumerate(counts):
-            result[row, :, :count] = super().forward(input[row : row + 1, :, :count])[0]
-            result[row, :, count:] = 0
-        return result
+
+class WatchedEncoder:
+    """The forward pass of the convolutions that a speech model begins with, told of padding.
+
+    In eager mode on the CPU each sound runs alone, over its real samples: none of it is spent on padding, and the first
+    layer's output, 200 MB for 30 s in float32, is there for one sound at a time. Convolutions gain nothing from a batch
+    there. Elsewhere the batch runs as one, with norms that leave padding out.
+
+    Attributes:
+        lengths: `(B,)` int64, the real samples of each sound of the batch that comes next; None for all of them.
+    """
+
+    def __init__(self, encoder: nn.Module, norms: list[RealFramesNorm]) -> None:
+        self.encoder, self.norms = encoder, norms
+        self.lengths: Tensor | None = None
+
+    def __call__(self, input_values: Tensor) -> Tensor:
+        """From `(B, N)` samples to `(B, C, frames)`; frames after the longest real sound's may be left out."""
+        run = type(self.encoder).forward
+        if self.lengths is None:
+            return cast("Tensor", run(self.encoder, input_values))
+        if input_values.device.type == "cpu" and not torch.compiler.is_compiling():
+            pairs = zip(input_values, self.lengths.tolist(), strict=True)
+            return _padded([run(self.encoder, row[None, :length])[0] for row, length in pairs])
+        for norm in self.norms:
+            norm.lengths = self.lengths
+        features = run(self.encoder, input_values)
+        for norm in self.norms:
+            norm.lengths = None
+        return cast("Tensor", features)
 
 
 def takes_padding(model: nn.Module) -> bool:
@@ -78,28 +97,28 @@ def takes_padding(model: nn.Module) -> bool:
     return plain and getattr(config, "model_type", None) in EXACT
 
 
-def watch_padding(model: nn.Module) -> list[RealFramesNorm]:
-    """Puts `RealFramesNorm` where a model normalises over time; weights and results without `lengths` stay as they are.
+def watch_padding(model: nn.Module) -> list[WatchedEncoder]:
+    """Makes the convolutions of a model leave padding out; weights, and results without `lengths`, stay as they are.
 
     Returns:
-        What was put there, also by an earlier call: set their `lengths` before each batch. Empty for models that
-        normalise frame by frame.
+        What was put before them, also by an earlier call: tell it the lengths of each batch.
     """
-    found: list[RealFramesNorm] = []
-    for layer in list(model.modules()):
-        norm, conv = getattr(layer, "layer_norm", None), getattr(layer, "conv", None)
-        if isinstance(norm, RealFramesNorm):
-            found.append(norm)
-        elif isinstance(norm, nn.GroupNorm) and isinstance(conv, nn.Conv1d) and conv.in_channels == 1:
-            layer.layer_norm = RealFramesNorm(norm, conv)
-            found.append(layer.layer_norm)
+    found: list[WatchedEncoder] = []
+    for encoder in model.modules():
+        known = encoder.__dict__.get("forward")
+        if isinstance(known, WatchedEncoder):
+            found.append(known)
+        elif isinstance(layers := getattr(encoder, "conv_layers", None), nn.ModuleList) and _hears(layers):
+            watched = WatchedEncoder(encoder, _watched_norms(layers))
+            encoder.forward = watched  # module and weights keep their names
+            found.append(watched)
     return found
 
 
-def tell_lengths(norms: list[RealFramesNorm], lengths: Tensor | None) -> None:
-    """Tells the norms how many samples of each sound of the next batch are real, `(B,)` int64; None for all."""
-    for norm in norms:
-        norm.lengths = lengths
+def tell_lengths(encoders: list[WatchedEncoder], lengths: Tensor | None) -> None:
+    """Tells how many samples of each sound of the next batch are real, `(B,)` int64; None for all."""
+    for encoder in encoders:
+        encoder.lengths = lengths
 
 
 def fold_weight_norm(model: nn.Module) -> None:
@@ -130,3 +149,29 @@ def least_samples(model: nn.Module) -> int:
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
     return samples
+
+
+def _hears(layers: nn.ModuleList) -> bool:
+    """Whether the first of these layers takes samples."""
+    conv = getattr(layers[0], "conv", None) if len(layers) else None
+    return isinstance(conv, nn.Conv1d) and conv.in_channels == 1
+
+
+def _watched_norms(layers: nn.ModuleList) -> list[RealFramesNorm]:
+    """Puts a `RealFramesNorm` after the first convolution, if it is normalised over time."""
+    first: Any = layers[0]
+    norm = getattr(first, "layer_norm", None)
+    if not isinstance(norm, nn.GroupNorm):
+        return []
+    first.layer_norm = RealFramesNorm(norm, first.conv)
+    return [first.layer_norm]
+
+
+def _padded(rows: list[Tensor]) -> Tensor:
+    """`(B, C, frames)` from `(C, n)` each."""
+    if len(rows) == 1:
+        return rows[0][None]
+    batch = rows[0].new_zeros(len(rows), rows[0].shape[0], max(row.shape[1] for row in rows))
+    for place, row in zip(batch, rows, strict=True):
+        place[:, : row.shape[1]] = row
+    return batch

@@ -76,7 +76,7 @@ class AudioClassification(SoundTask):
         self._labels = [names.get(i, f"LABEL_{i}") for i in range(max(names, default=-1) + 1)]
         self._activation = _default_activation(config.problem_type)
         self._least = least_samples(model)
-        self._norms = watch_padding(model)
+        self._encoders = watch_padding(model)
         hook_ahead(model)
         waveform = "attention_mask" in self.processor.input_names and self.processor.features is not None
         self._unmasked = waveform and not takes_padding(model)
@@ -141,11 +141,11 @@ class AudioClassification(SoundTask):
     def compute(self, inputs: Batch) -> dict[str, Tensor]:
         """`{"logits": (B, number of labels)}` in the model's dtype."""
         mask = inputs.get("attention_mask")
-        tell_lengths(self._norms, None if mask is None else mask.sum(-1))
+        tell_lengths(self._encoders, None if mask is None else mask.sum(-1))
         try:
             return {"logits": self.model(**inputs).logits}
         finally:
-            tell_lengths(self._norms, None)  # a model that the caller has loaded is used elsewhere, too
+            tell_lengths(self._encoders, None)  # a model that the caller has loaded is used elsewhere, too
 
     def decode(self, outputs: Any, metas: Sequence[int], options: Any) -> Sequence[Any]:
         """Scores in float32; `(new samples, (number of labels,) NumPy array)` for each unit."""

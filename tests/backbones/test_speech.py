@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -32,15 +34,13 @@ def norms():
     return plain, RealFramesNorm(plain, nn.Conv1d(1, 6, 10, stride=5))
 
 
-@pytest.mark.parametrize("compiling", [False, True], ids=["row by row", "masked"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_statistics_are_those_of_the_real_frames(monkeypatch, compiling, dtype):
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)  # which takes the other way on the CPU
+def test_statistics_are_those_of_the_real_frames(dtype):
     plain, watched = norms()
     plain, watched = plain.to(dtype), watched.to(dtype)
     frames = [99, 40, 2]
     values = (3 + 5 * torch.randn(3, 6, 99)).to(dtype)
-    tell_lengths([watched], torch.tensor([5 * (n - 1) + 10 for n in frames]))
+    watched.lengths = torch.tensor([5 * (n - 1) + 10 for n in frames])
     result = watched(values)
     assert result.dtype == dtype
     assert result.isfinite().all()
@@ -53,19 +53,47 @@ def test_without_lengths_it_is_the_norm_that_it_replaces():
     plain, watched = norms()
     values = torch.randn(2, 6, 30)
     assert torch.equal(watched(values), plain(values))
-    tell_lengths([watched], torch.tensor([155, 155]))
-    assert torch.equal(watched(values), plain(values))
     assert watched.weight is plain.weight
 
 
-def test_only_norms_over_time_are_watched_and_only_once():
+@pytest.mark.parametrize("compiling", [False, True], ids=["one by one", "as a batch"])
+@pytest.mark.parametrize("architecture", ["wav2vec2", "wav2vec2-layer", "hubert"])
+def test_each_sound_s_frames_are_those_that_it_has_alone(monkeypatch, compiling, architecture):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)  # which takes the other way on the CPU
+    plain, model = load(architecture), load(architecture)
+    watched = watch_padding(model)
+    lengths = [4_000, 1_234, 2_900]
+    samples = torch.randn(3, 4_096) * (torch.arange(4_096) < torch.tensor(lengths)[:, None])
+    alike = next(name for name in ("wav2vec2", "hubert") if hasattr(model, name))
+    with torch.inference_mode():
+        tell_lengths(watched, torch.tensor(lengths))
+        frames = getattr(model, alike).feature_extractor(samples)
+        tell_lengths(watched, None)
+        for row, one, length in zip(frames, samples, lengths, strict=True):
+            alone = getattr(plain, alike).feature_extractor(one[None, :length])[0]
+            torch.testing.assert_close(row[:, : alone.shape[1]], alone, atol=1e-5, rtol=1e-5)
+        again = getattr(model, alike).feature_extractor(samples)
+        torch.testing.assert_close(again, getattr(plain, alike).feature_extractor(samples), atol=0, rtol=0)
+
+
+def test_a_model_is_watched_once_and_keeps_its_weights():
     grouped, layered = load("wav2vec2"), load("wav2vec2-layer")
     names = list(grouped.state_dict())
     found = watch_padding(grouped)
-    assert len(found) == 1
+    assert [len(one.norms) for one in found] == [1]
+    assert [len(one.norms) for one in watch_padding(layered)] == [0]
     assert watch_padding(grouped) == found
-    assert watch_padding(layered) == []
+    assert watch_padding(load("ast")) == []
     assert list(grouped.state_dict()) == names
+
+
+def test_a_watched_model_can_be_copied():
+    model = load("wav2vec2")
+    watch_padding(model)
+    other = copy.deepcopy(model)
+    (found,) = watch_padding(other)
+    assert found.encoder is other.wav2vec2.feature_extractor
+    assert found.norms == [other.wav2vec2.feature_extractor.conv_layers[0].layer_norm]
 
 
 @pytest.mark.parametrize("architecture", tiny_sound.ARCHITECTURES)
