@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options
 
 
-SPECTRA_AT_ONCE = 4
-"""Windows whose spectra are computed at once on a CPU; a Fourier transform takes ten times the memory of its result."""
-
-
 @dataclass(frozen=True)
 class _Part:
     """What a unit gave: its tokens, and where it lies."""
@@ -73,13 +69,13 @@ class WhisperRecognizer(Recognizer):
         at_rate = reader.at(rate)
         if options.chunk_length_s:
             for samples, stride in self.windows(at_rate, options):
-                yield Unit(self.audio.fit(samples, rate), meta=stride)
+                yield Unit(self._window(samples), meta=stride)
             return
         samples = at_rate.read(0, self.window + 1)
         if not len(samples):
             raise self.too_short(reader, 1)
         if len(samples) <= self.window:
-            yield Unit(self.audio.fit(samples, rate))
+            yield Unit(self._window(samples))
         elif isinstance(self.audio.features, LogMel):
             yield Unit({"features": long_log_mel(at_rate, self.audio.features)})
         else:
@@ -157,6 +153,14 @@ class WhisperRecognizer(Recognizer):
             index=index,
         )
 
+    def _window(self, samples: Tensor) -> dict[str, Tensor]:
+        """What a unit holds of a window: its samples; on a CPU its spectrum, which takes half of their memory."""
+        fitted = self.audio.fit(samples, self.audio.sampling_rate)
+        if self.model.device.type != "cpu" or "samples" not in fitted:
+            return fitted
+        whole = {name: tensor[None] for name, tensor in fitted.items()}
+        return {"input_features": self.audio.finish(whole)["input_features"][0], "length": fitted["length"]}
+
     def _plan(self, options: Options, *, long: bool) -> Any:
         wanted = bool(options.return_timestamps)
         pad = self.tokenizer.pad_token_id
@@ -175,14 +179,10 @@ class WhisperRecognizer(Recognizer):
         if "features" in batch:
             lengths = batch["lengths"].tolist()
             return list(batch["features"].split(lengths, dim=1)), lengths
-        rows = len(next(iter(batch.values())))
-        step = SPECTRA_AT_ONCE if next(iter(batch.values())).device.type == "cpu" else rows
-        parts = [
-            self.audio.finish({name: tensor[i : i + step] for name, tensor in batch.items()}, dtype=dtype)
-            for i in range(0, rows, step)
-        ]
-        features = torch.cat([part["input_features"] for part in parts])
-        batch.pop("samples", None)  # an hour has to fit into little memory: they are not needed any more
+        if "samples" in batch:
+            features = self.audio.finish(batch, dtype=dtype)["input_features"]
+        else:
+            features = batch["input_features"].to(dtype)
         if "length" not in batch:
             return list(features), [features.shape[2]] * len(features)
         hop = self.window // self.walker.frames

@@ -13,6 +13,7 @@ import transformers
 
 import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError, UnknownNameError
+from sensorium.tasks.speech_whisper import WhisperRecognizer
 from tests import tiny, tiny_speech
 from tests.contract import Contract
 from tests.sounds import encoded
@@ -309,11 +310,19 @@ def test_windows_of_a_long_file_are_read_as_they_are_needed(tmp_path):
     heard, _ = soundfile.read(path, dtype="float32")
     with ours(tiny_speech.whisper(), batch_size=2) as pipe:
         units = iter(pipe.task.split(path, pipe.task.options(chunk_length_s=1.0)))
-        assert next(units).inputs["samples"].shape == (RATE,)
+        assert next(units).inputs["length"] == RATE
         units.close()
         result = pipe(path, chunk_length_s=1.0, num_beams=1)
         assert pipe.stats()["batches"] == 7
     assert result.to_dict() == theirs(tiny_speech.whisper())(heard, chunk_length_s=1.0, num_beams=1)
+
+
+def test_samples_go_up_where_the_device_is_not_a_cpu(monkeypatch):
+    """There the spectra of a batch are computed at once; here it is only made to do so."""
+    with ours(tiny_speech.whisper(), batch_size=3) as pipe:
+        want = [r.to_dict() for r in pipe(sounds(), num_beams=1)]
+        monkeypatch.setattr(WhisperRecognizer, "_window", lambda self, samples: self.audio.fit(samples, RATE))
+        assert [r.to_dict() for r in pipe(sounds(), num_beams=1)] == want
 
 
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2"])
