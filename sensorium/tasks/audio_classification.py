@@ -66,6 +66,7 @@ class AudioClassification(SoundTask):
 
     name = "audio-classification"
     summary = "which of its labels a sound has"
+    inputs = ("audio",)
     options = AudioClassificationOptions
     default = "MIT/ast-finetuned-audioset-10-10-0.4593@f826b80"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 
 import numpy as np
@@ -303,3 +304,19 @@ def test_checkpoints_of_other_tasks_are_refused():
         ours(tiny.folder("vit"))
     with pytest.raises(TaskMismatchError, match="audio-classification"):
         sensorium.pipeline("image-classification", tiny_sound.folder("ast"))
+
+
+def test_on_the_command_line_a_folder_is_its_sounds(tmp_path):
+    from typer.testing import CliRunner
+
+    from sensorium.cli import app
+
+    for name in ("a.wav", "b.FLAC"):
+        (tmp_path / name).write_bytes(encoded(sound(0.6), form=name[2:].upper()))
+    (tmp_path / "notes.txt").write_text("no sound")
+    words = ["run", "audio-classification", str(tmp_path), "--model", str(tiny_sound.folder("wav2vec2")), "--json"]
+    done = CliRunner().invoke(app, [*words, "--top-k", "2", "--window-s", "0.3", "--pool", "max", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["source"] for row in rows] == [str(tmp_path / "a.wav"), str(tmp_path / "b.FLAC")]
+    assert [len(row["result"]) for row in rows] == [2, 2]
