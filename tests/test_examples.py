@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 NAMES = sorted(path.stem for path in (EXAMPLES / "pictures").glob("*.jpg"))
 LABELLED = r"(\w+)\.jpg: (\w+) 0\.\d\d"
-TIMEOUT_S = 100  # an example takes a few seconds, most of them importing; a loaded machine takes some times longer
+TIMEOUT_S = 240  # an example takes some seconds, most of them importing; a loaded machine takes many times longer
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ is computed) is imported after all, and so is one that was registered at run tim
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import re
 import sys
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def _from_source(name: str, path: Path) -> TaskCard | None:
     """Reads a task's file; None where only importing it would tell."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    values = dict(_assignments(classes[class_name(name)].body))
+    values = _values(tree, classes, classes[class_name(name)])
     try:
         facts = {key: ast.literal_eval(values[key]) for key in _FACTS if key in values}
         options = _options_from_source(tree, classes, values.get("options"))
@@ -126,20 +127,57 @@ def _options_from_source(
     if named is None:
         return ()
     node = classes[ast.unparse(named)]
-    if [ast.unparse(base) for base in node.bases] != ["Options"]:
-        raise ValueError("the fields of another class are inherited")
-    names: dict[str, Any] = {"Literal": typing.Literal, "Any": Any}
-    for alias, value in _assignments(tree.body):
-        if isinstance(value, ast.Subscript) and ast.unparse(value.value) == "Literal":
-            names[alias] = _evaluate(value, names)
     helps = _attribute_texts(ast.get_docstring(node) or "")
-    cards = []
+    fields = _fields(tree, classes, node)
+    return tuple(OptionCard(name, hint, default, helps.get(name, "")) for name, (hint, default) in fields.items())
+
+
+def _fields(tree: ast.Module, classes: dict[str, ast.ClassDef], node: ast.ClassDef) -> dict[str, tuple[Any, Any]]:
+    """Types and defaults of an options class's fields by name, those of its bases in the package first."""
+    fields: dict[str, tuple[Any, Any]] = {}
+    for base in map(ast.unparse, node.bases):
+        if base == "Options":
+            continue
+        if base in classes:
+            fields |= _fields(tree, classes, classes[base])
+            continue
+        there = ast.parse(_module_of(tree, base).read_text(encoding="utf-8"))
+        others = {each.name: each for each in there.body if isinstance(each, ast.ClassDef)}
+        fields |= _fields(there, others, others[base])
+    names = {"Literal": typing.Literal, "Any": Any, "Mapping": Mapping, "Sequence": Sequence}
+    for alias, value in _assignments(tree.body):
+        if isinstance(value, ast.BinOp) or (isinstance(value, ast.Subscript) and ast.unparse(value.value) == "Literal"):
+            with contextlib.suppress(NameError, TypeError):  # a sum of numbers, or types from elsewhere
+                names[alias] = _evaluate(value, names)
     for field in node.body:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            default = REQUIRED if field.value is None else ast.literal_eval(field.value)
-            option = field.target.id
-            cards.append(OptionCard(option, _evaluate(field.annotation, names), default, helps.get(option, "")))
-    return tuple(cards)
+            default = REQUIRED if field.value is None else _evaluate(field.value, {"__builtins__": {}})
+            fields[field.target.id] = (_evaluate(field.annotation, names), default)
+    return fields
+
+
+def _values(tree: ast.Module, classes: dict[str, ast.ClassDef], node: ast.ClassDef) -> dict[str, ast.expr]:
+    """What a task's class assigns, and what it inherits from its bases in the package."""
+    values: dict[str, ast.expr] = {}
+    for base in map(ast.unparse, node.bases):
+        if base in classes:
+            values |= _values(tree, classes, classes[base])
+            continue
+        with contextlib.suppress(ValueError, KeyError):  # not of the package
+            there = ast.parse(_module_of(tree, base).read_text(encoding="utf-8"))
+            others = {each.name: each for each in there.body if isinstance(each, ast.ClassDef)}
+            values |= _values(there, others, others[base])
+    return values | dict(_assignments(node.body))
+
+
+def _module_of(tree: ast.Module, name: str) -> Path:
+    """The file of the package that a name is imported from."""
+    for node in tree.body:
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("sensorium."):
+            continue
+        if any(alias.name == name and alias.asname is None for alias in node.names):
+            return Path(__file__).parents[1].joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
+    raise ValueError(f"{name} is not defined in the package")
 
 
 def _evaluate(annotation: ast.expr, names: dict[str, Any]) -> Any:

@@ -102,7 +102,7 @@ class MaskGeneration(Task):
     name = "mask-generation"
     summary = "masks of everything on a picture, or of what points and boxes ask for"
     inputs = ("image",)
-    optional_inputs = NAMES
+    optional_inputs = ("points", "point_labels", "boxes")
     options = MaskGenerationOptions
     default = "facebook/sam-vit-base@70c1a07"
 

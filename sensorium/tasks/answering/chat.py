@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.errors import InputError
 from sensorium.processors.multimodal import ChatProcessor, FittedPicture
@@ -19,6 +20,16 @@ from sensorium.tasks.generation import seeded
 
 _ENCODED = {"pixel_values", "pixel_attention_mask"}
 """A picture with nothing but these is encoded by itself; others tell the language model something, too."""
+
+_LOOK_BACK = (
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size",
+    "bad_words_ids",
+    "sequence_bias",
+)
+"""Settings of `generate()` that go by the tokens of the prompt."""
 
 
 class ChatAnswering(Writing):
@@ -63,14 +74,36 @@ class ChatAnswering(Writing):
 
     def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`ids`, `(B, new tokens)`."""
-        text = {name: tensor for name, tensor in batch.items() if name in self.padded}
         pad = self.processor.text.tokenizer.pad_token_id
         filling = min(self.ends, default=0) if pad is None else pad
+        settings = self.settings(options, pad_token_id=filling)
         with seeded(options.seed, batch["input_ids"].device):
-            written = self.model.generate(
-                **text, **self._pictures(batch, dtype), **self.settings(options, pad_token_id=filling)
-            )
-        return {"ids": written[:, batch["input_ids"].shape[1] :]}
+            if not self._looks_back(settings):
+                return {"ids": self._write(batch, settings, dtype)}
+            lengths = batch["attention_mask"].sum(1)
+            written: dict[int, Tensor] = {}
+            for length in lengths.unique().tolist():
+                rows = (lengths == length).nonzero()[:, 0]
+                text = {name: batch[name][rows, -length:] for name in self.padded if name in batch}
+                ids = self._write({**batch, **text, PICTURE: batch[PICTURE][rows]}, settings, dtype)
+                written.update(zip(rows.tolist(), ids, strict=True))
+        inorder = [written[row] for row in range(len(lengths))]
+        return {"ids": pad_sequence(inorder, batch_first=True, padding_value=filling)}
+
+    def _write(self, batch: Batch, settings: dict[str, Any], dtype: torch.dtype) -> Tensor:
+        text = {name: tensor for name, tensor in batch.items() if name in self.padded}
+        written: Tensor = self.model.generate(**text, **self._pictures(batch, dtype), **settings)
+        return written[:, batch["input_ids"].shape[1] :]
+
+    def _looks_back(self, settings: dict[str, Any]) -> bool:
+        """Whether what is written depends on the tokens before it by rules that do not know filling from text.
+
+        `generate()` takes the filling of shorter questions for tokens that were written before, often the very token
+        that ends a text: such questions are then written in batches of one length, without any filling.
+        """
+        configured = self.model.generation_config
+        told = (settings.get(name, getattr(configured, name, None)) for name in _LOOK_BACK)
+        return any(value not in (None, 0, 1, 1.0) for value in told)
 
     def _pictures(self, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
         """What tells `generate()` of each question's picture: encoded already, or its tensors."""
