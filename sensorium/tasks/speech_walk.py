@@ -18,7 +18,7 @@ from sensorium.tasks.speech_search import write_greedily, write_with_beams
 HEARD_BYTES = {"cpu": 112 * 2**20, "other": 8 * 2**30}
 """How much the keys and values of the windows that are written at once may take: an hour has to fit beside them."""
 
-ENCODED_BYTES = {"cpu": 16 * 2**20, "other": 2**30}
+ENCODED_BYTES = {"cpu": 8 * 2**20, "other": 2**30}
 """How much one activation of the windows that are encoded at once may take."""
 
 

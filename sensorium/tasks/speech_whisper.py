@@ -99,13 +99,24 @@ class WhisperRecognizer(Recognizer):
             lengths = torch.tensor([one.shape[1] for one in spectra])
             return {"features": spectra[0] if len(spectra) == 1 else torch.cat(spectra, dim=1), "lengths": lengths}
         if "samples" not in units[0].inputs:
-            return None
+            return self._share(units, empty)
         samples: Tensor = empty((len(units), self.window), dtype=torch.float32)
         for row, unit in zip(samples, units, strict=True):
             heard = unit.inputs["samples"][: self.window]
             row[: len(heard)] = heard
             row[len(heard) :] = 0
         return {"samples": samples, "length": torch.stack([unit.inputs["length"] for unit in units])}
+
+    def _share(self, units: Sequence[Unit], empty: Empty) -> Batch:
+        """A batch of spectra. On a CPU the units hold views of it from here on, and what they held goes."""
+        first = units[0].inputs
+        batch = {name: empty((len(units), *tensor.shape), dtype=tensor.dtype) for name, tensor in first.items()}
+        for name, whole in batch.items():
+            for row, unit in zip(whole, units, strict=True):
+                row.copy_(unit.inputs[name])
+                if self.model.device.type == "cpu":
+                    unit.inputs[name] = row
+        return batch
 
     def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`tokens`, `(B, T)` int64, -1 after the last; `times`, `(B, T)`; `languages`, `(B,)` int64, -1 if unknown."""
@@ -182,7 +193,7 @@ class WhisperRecognizer(Recognizer):
         if "samples" in batch:
             features = self.audio.finish(batch, dtype=dtype)["input_features"]
         else:
-            features = batch["input_features"].to(dtype)
+            features = batch["input_features"]
         if "length" not in batch:
             return list(features), [features.shape[2]] * len(features)
         hop = self.window // self.walker.frames
