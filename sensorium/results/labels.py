@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,6 +16,9 @@ from sensorium.results.drawing import draw_bars
 
 if TYPE_CHECKING:
     from PIL import Image
+
+SHOWN = 10
+"""How many labels `repr` shows."""
 
 
 class Labels:
@@ -67,10 +71,10 @@ class Labels:
     __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
 
     def __repr__(self) -> str:
-        rows = ", ".join(
-            f"{label!r}: {score:.4g}" for label, score in zip(self.labels.tolist(), self.scores.tolist(), strict=True)
-        )
-        return f"Labels({{{rows}}}, index={self.index})"
+        pairs = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
+        rows = [f"{label!r}: {score:.4g}" for label, score in islice(pairs, SHOWN)]
+        more = [f"… {len(self) - SHOWN} more"] if len(self) > SHOWN else []
+        return f"Labels({{{', '.join([*rows, *more])}}}, index={self.index})"
 
     def to_dict(self) -> list[dict[str, Any]]:
         """`[{"label": str, "score": float}, …]`, best first."""

@@ -71,16 +71,19 @@ class ImageFeatureExtraction(ImageTask):
             inner = checkpoint.config.get("pretrained_cfg") or {}
             classes = checkpoint.config.get("num_classes", inner.get("num_classes", 0))
             return "possible" if classes else "native"
+        from transformers.models.auto import modeling_auto as auto
         from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
-        from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
         kind = checkpoint.model_type
-        if kind not in IMAGE_PROCESSOR_MAPPING_NAMES and kind not in MODEL_FOR_BACKBONE_MAPPING_NAMES:
+        if kind not in IMAGE_PROCESSOR_MAPPING_NAMES and kind not in auto.MODEL_FOR_BACKBONE_MAPPING_NAMES:
             return None
-        bare = {MODEL_MAPPING_NAMES.get(kind), MODEL_FOR_BACKBONE_MAPPING_NAMES.get(kind)}
-        saved = [
-            name for name in checkpoint.architectures if not re.search("For[A-Z]", name)
-        ]  # LightGlue's "model" has a head
+        # These are saved as a bare model that does all of another task: SAM, CLIP. LightGlue's "model" has a head.
+        whole = {
+            *auto.MODEL_FOR_MASK_GENERATION_MAPPING_NAMES.values(),
+            *auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES.values(),
+        }
+        bare = {auto.MODEL_MAPPING_NAMES.get(kind), auto.MODEL_FOR_BACKBONE_MAPPING_NAMES.get(kind)} - whole
+        saved = [name for name in checkpoint.architectures if not re.search("For[A-Z]", name)]
         return "native" if bare.intersection(saved) else "possible"
 
     @classmethod

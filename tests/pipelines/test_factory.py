@@ -22,7 +22,7 @@ from sensorium.errors import (
     UnknownNameError,
     UnsafeCheckpointError,
 )
-from tests import tiny
+from tests import tiny, tiny_sam
 from tests.media import jpeg, picture
 
 CPU = {"device": "cpu", "dtype": "float32", "compile": False}
@@ -222,3 +222,11 @@ def test_from_a_hub_dead_url_is_an_error_row():
         got = pipe(["http://127.0.0.1:9/x.jpg", picture()], on_error="return")
     assert got[0].code == "dead-url"
     assert len(got[1]) == 5
+
+
+@pytest.mark.parametrize("name", ["sam", "sam2"])
+def test_a_model_that_does_all_of_a_task_is_found_by_it(name):
+    with sensorium.pipeline(model=tiny_sam.folder(name), **CPU) as pipe:
+        assert pipe.task.name == "mask-generation"
+    with sensorium.pipeline(model=tiny.folder("clip", bare=True), **CPU) as pipe:
+        assert pipe.task.name == "zero-shot-image-classification"
