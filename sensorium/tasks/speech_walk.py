@@ -66,7 +66,9 @@ class Walker:
                 windows = torch.stack([self._window(features[i], at[i]) for i in group])
                 heard = self._listen(windows, call)
                 prompt = self._prompt(plan, heard, [found[i] for i in group])
-                for i, tokens in zip(group, self._write(heard, prompt, plan, step), strict=True):
+                written = self._write(heard, prompt, plan, step)
+                del heard  # or it is still there when the next group's is made
+                for i, tokens in zip(group, written, strict=True):
                     kept, passed = self._cut(tokens, plan, left=features[i].shape[1] - at[i])
                     found[i].tokens += kept
                     at[i] += passed
