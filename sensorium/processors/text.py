@@ -26,6 +26,12 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 LONGEST = 1_000_000
 """What Transformers writes for a tokenizer without a limit is far above this."""
 
+VOCABULARIES = frozenset(
+    ["merges.txt", "sentencepiece.bpe.model", "spiece.model", "tekken.json", "tokenizer.json", "tokenizer.model",
+     "vocab.json", "vocab.txt"]
+)  # fmt: skip
+"""The files that vocabularies come in, whatever the tokenizer's class calls its own."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -106,6 +112,12 @@ class TextProcessor:
                 f"{name!r} has no tokenizer that can be loaded ({type(error).__name__}: {error}). Pass processor=, "
                 "with the name or folder of a checkpoint that has one."
             ) from error
+        named = set(getattr(tokenizer, "vocab_files_names", {}).values())  # none where bytes are the vocabulary
+        if named and not any((folder / each).is_file() for each in named | VOCABULARIES):
+            raise CheckpointError(
+                f"{name!r} has no tokenizer: none of {', '.join(sorted(named))} is in {folder}, and Transformers makes "
+                "an empty one, which knows no word. Pass processor=, with the name or folder of one that has."
+            )
         return cls(tokenizer)
 
     @classmethod

@@ -22,7 +22,7 @@ from sensorium.errors import (
     UnknownNameError,
     UnsafeCheckpointError,
 )
-from tests import tiny, tiny_sam
+from tests import tiny, tiny_sam, tiny_text
 from tests.media import jpeg, picture
 
 CPU = {"device": "cpu", "dtype": "float32", "compile": False}
@@ -228,5 +228,5 @@ def test_from_a_hub_dead_url_is_an_error_row():
 def test_a_model_that_does_all_of_a_task_is_found_by_it(name):
     with sensorium.pipeline(model=tiny_sam.folder(name), **CPU) as pipe:
         assert pipe.task.name == "mask-generation"
-    with sensorium.pipeline(model=tiny.folder("clip", bare=True), **CPU) as pipe:
+    with sensorium.pipeline(model=tiny_text.matcher("clip"), **CPU) as pipe:
         assert pipe.task.name == "zero-shot-image-classification"

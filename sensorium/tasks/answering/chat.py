@@ -101,9 +101,9 @@ class ChatAnswering(Writing):
         `generate()` takes the filling of shorter questions for tokens that were written before, often the very token
         that ends a text: such questions are then written in batches of one length, without any filling.
         """
-        configured = self.model.generation_config
-        told = (settings.get(name, getattr(configured, name, None)) for name in _LOOK_BACK)
-        return any(value not in (None, 0, 1, 1.0) for value in told)
+        configured = settings.get("generation_config", self.model.generation_config)
+        told = {name: settings.get(name, getattr(configured, name, None)) for name in _LOOK_BACK}
+        return any(value and not (name.endswith("_penalty") and value == 1) for name, value in told.items())
 
     def _pictures(self, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
         """What tells `generate()` of each question's picture: encoded already, or its tensors."""
