@@ -13,7 +13,7 @@ import transformers
 
 import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError, UnknownNameError
-from sensorium.tasks.speech_whisper import WhisperRecognizer
+from sensorium.tasks.speech.whisper import WhisperRecognizer
 from tests import tiny, tiny_speech
 from tests.contract import Contract
 from tests.sounds import encoded

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sensorium.errors import OptionError, UnknownNameError
 from sensorium.tasks.generation import SAMPLING, filled
-from sensorium.tasks.speech_search import Beams, Rules
+from sensorium.tasks.speech.search import Beams, Rules
 
 FURTHER = frozenset(
     {

@@ -15,7 +15,7 @@ from sensorium.processors.padding import Padding
 from sensorium.processors.sound import SoundReader
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Unit
-from sensorium.tasks.speech_windows import Stride, overlapping
+from sensorium.tasks.speech.windows import Stride, overlapping
 
 if TYPE_CHECKING:
     from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options

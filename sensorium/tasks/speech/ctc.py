@@ -17,8 +17,8 @@ from sensorium.processors.sound import SoundReader, read_all
 from sensorium.processors.sound_resampling import resampled_length
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Unit
-from sensorium.tasks.speech_recognizer import Recognizer
-from sensorium.tasks.speech_windows import Stride
+from sensorium.tasks.speech.recognizer import Recognizer
+from sensorium.tasks.speech.windows import Stride
 
 if TYPE_CHECKING:
     from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options

@@ -1,0 +1,1 @@
+"""What `automatic-speech-recognition` is made of."""
