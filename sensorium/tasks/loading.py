@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -16,6 +16,8 @@ from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.tasks.heads import Composite
+
+P = TypeVar("P", TextProcessor, AudioProcessor)
 
 
 def load_transformers(auto_class: Any, checkpoint: Checkpoint) -> nn.Module:
@@ -67,16 +69,7 @@ def load_text_processor(processor: Any, checkpoint: Checkpoint | None) -> TextPr
     Raises:
         CheckpointError: there is none.
     """
-    if processor is None and checkpoint is not None:
-        return TextProcessor.from_pretrained(checkpoint)
-    if isinstance(processor, TextProcessor):
-        return processor
-    if isinstance(processor, (str, Path)):
-        access = LoadOptions() if checkpoint is None else _same_access(checkpoint.options)
-        return TextProcessor.from_pretrained(processor, options=access)
-    if processor is None:
-        raise CheckpointError("a loaded model needs its tokenizer; pass processor=… (a name, a folder or a loaded one)")
-    return TextProcessor.from_transformers(processor)
+    return _given_or_own(TextProcessor, processor, checkpoint, what="tokenizer")
 
 
 def load_audio_processor(processor: Any, checkpoint: Checkpoint | None) -> AudioProcessor:
@@ -85,18 +78,20 @@ def load_audio_processor(processor: Any, checkpoint: Checkpoint | None) -> Audio
     Raises:
         CheckpointError: there is none.
     """
+    return _given_or_own(AudioProcessor, processor, checkpoint, what="feature extractor")
+
+
+def _given_or_own(kind: type[P], processor: Any, checkpoint: Checkpoint | None, *, what: str) -> P:
     if processor is None and checkpoint is not None:
-        return AudioProcessor.from_pretrained(checkpoint)
-    if isinstance(processor, AudioProcessor):
+        return kind.from_pretrained(checkpoint)
+    if isinstance(processor, kind):
         return processor
     if isinstance(processor, (str, Path)):
         access = LoadOptions() if checkpoint is None else _same_access(checkpoint.options)
-        return AudioProcessor.from_pretrained(processor, options=access)
+        return kind.from_pretrained(processor, options=access)
     if processor is None:
-        raise CheckpointError(
-            "a loaded model needs its feature extractor; pass processor=… (a name, a folder or a loaded one)"
-        )
-    return AudioProcessor.from_transformers(processor)
+        raise CheckpointError(f"a loaded model needs its {what}; pass processor=… (a name, a folder or a loaded one)")
+    return kind.from_transformers(processor)
 
 
 def describe_module(model: nn.Module) -> Checkpoint:
