@@ -12,6 +12,7 @@ import typer.core
 import typer.main
 
 from sensorium.cli.catalogue import REQUIRED, OptionCard, TaskCard, cards_of, known_tasks, task_card
+from sensorium.cli.inputs import media_kind
 from sensorium.cli.options import parameter, read_all
 from sensorium.cli.running import Run
 from sensorium.cli.settings import OutputSettings, PipelineSettings
@@ -82,15 +83,16 @@ def task_command(card: TaskCard) -> Any:
 def _input_options(card: TaskCard) -> Iterator[OptionCard]:
     """The inputs after the first, which are options here: the same for every INPUT, and text or JSON."""
     for name in card.inputs[1:]:
-        what = name.replace("_", " ")
-        yield OptionCard(name, str, REQUIRED, f"the {what} for every INPUT; @FILE takes it from a text file.")
+        source = "" if media_kind(name) else "; @FILE takes it from a text file"
+        yield OptionCard(name, str, REQUIRED, f"the {name.replace('_', ' ')} for every INPUT{source}.")
     for name in card.optional_inputs:
         yield OptionCard(name, Any, None, f"the {name.replace('_', ' ')} for every INPUT, as JSON.")
 
 
 def _named_inputs(card: TaskCard, given: Mapping[str, Any]) -> dict[str, Any]:
     named = read_all(tuple(_input_options(card)), given)
-    return {name: _from_file(name, v) if isinstance(v, str) and v[:1] == "@" else v for name, v in named.items()}
+    texts = {name for name in card.inputs[1:] if media_kind(name) is None and named[name].startswith("@")}
+    return {name: _from_file(name, value) if name in texts else value for name, value in named.items()}
 
 
 def _from_file(name: str, value: str) -> str:

@@ -44,8 +44,15 @@ def read_inputs(words: Iterable[str], kind: str) -> Iterator[str]:
             yield from _expand(word, kind)
 
 
-def _expand(word: str, kind: str) -> Iterator[str]:
-    if kind not in SUFFIXES or word.startswith(("http://", "https://", "data:")):
+def media_kind(name: str) -> str | None:
+    """What kind of file an input of this name is ("image" for "image0"), or None for text."""
+    kind = name.rstrip("0123456789")
+    return kind if kind in SUFFIXES else None
+
+
+def _expand(word: str, name: str) -> Iterator[str]:
+    kind = media_kind(name)
+    if kind is None or word.startswith(("http://", "https://", "data:")):
         yield word
     elif os.path.isdir(word):  # noqa: PTH112 - False, not an error, for a name that no file can have
         yield from _or_itself(_walk(word, SUFFIXES[kind]), word)

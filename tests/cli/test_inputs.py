@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.cli.inputs import SUFFIXES, count_inputs, read_inputs
+from sensorium.cli.inputs import SUFFIXES, count_inputs, media_kind, read_inputs
 from sensorium.processors.limits import FORMATS
 
 
@@ -100,3 +100,14 @@ def test_every_format_that_is_opened_has_its_suffix():
     ours = {name for name, kind in Image.registered_extensions().items() if kind in FORMATS}
     assert ours - SUFFIXES["image"] <= {".j2k", ".avifs", ".dib", ".pfm"}
     assert SUFFIXES["image"] - ours <= {".mpo"}
+
+
+def test_a_numbered_input_is_of_its_kind(tmp_path):
+    (tmp_path / "b.jpg").touch()
+    (tmp_path / "a.png").touch()
+    (tmp_path / "c.txt").touch()
+    want = [str(tmp_path / name) for name in ("a.png", "b.jpg")]
+    assert list(read_inputs([str(tmp_path)], "image0")) == want
+    assert count_inputs([str(tmp_path)], "image0") == 2
+    assert media_kind("image1") == "image"
+    assert media_kind("question") is None
