@@ -103,11 +103,12 @@ def test_every_format_that_is_opened_has_its_suffix():
 
 
 def test_a_numbered_input_is_of_its_kind(tmp_path):
-    (tmp_path / "b.jpg").touch()
-    (tmp_path / "a.png").touch()
-    (tmp_path / "c.txt").touch()
-    want = [str(tmp_path / name) for name in ("a.png", "b.jpg")]
-    assert list(read_inputs([str(tmp_path)], "image0")) == want
-    assert count_inputs([str(tmp_path)], "image0") == 2
+    folder = tmp_path / "numbered"
+    folder.mkdir()
+    for name in ("b.jpg", "a.png", "c.txt"):
+        (folder / name).touch()
+    want = [str(folder / name) for name in ("a.png", "b.jpg")]
+    assert list(read_inputs([str(folder)], "image0")) == want
+    assert count_inputs([str(folder)], "image0") == 2
     assert media_kind("image1") == "image"
     assert media_kind("question") is None
