@@ -91,6 +91,13 @@ class Answers:
         more = f", and {len(self) - 8} more" if len(self) > 8 else ""
         return f"Answers({{{rows}{more}}}, index={self.index})"
 
+    def lines(self) -> list[str]:
+        """Short texts for a terminal: an answer each, with its score where it has one."""
+        scores = [""] * len(self) if self.scores is None else [f" {score:.4f}" for score in self.scores.tolist()]
+        return [f"{answer}{score}" for answer, score in zip(self.answers.tolist(), scores, strict=True)] or [
+            "no answer"
+        ]
+
     def to_dict(self) -> list[dict[str, Any]] | dict[str, Any]:
         """The answers in Transformers' schema, best first, with those keys whose values are known.
 

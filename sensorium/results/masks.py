@@ -196,6 +196,12 @@ class Masks:
         height, width = self.size
         return f"Masks({len(self)} of {width}x{height} px, index={self.index})"
 
+    def lines(self) -> list[str]:
+        """Short texts for a terminal: a mask each, its score, area and box."""
+        rows = zip(self.scores.tolist(), self.areas.tolist(), self.boxes.tolist(), strict=True)
+        found = [f"mask {score:.4f}, {area} px, {x0},{y0} to {x1},{y1}" for score, area, (x0, y0, x1, y1) in rows]
+        return found or ["no masks"]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: masks in COCO's compressed RLE, and a list for each other attribute."""
         return {

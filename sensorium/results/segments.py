@@ -162,6 +162,13 @@ class Segments:
         known = dict(zip(found.tolist(), counts.tolist(), strict=True))
         return np.array([known.get(value, 0) for value in self.values.tolist()], dtype=np.int64)
 
+    def lines(self) -> list[str]:
+        """Short texts for a terminal: a segment each, its class, score where there is one, and share of the picture."""
+        whole = max(1, self.size[0] * self.size[1])
+        scores = [""] * len(self) if self.scores is None else [f" {score:.4f}" for score in self.scores.tolist()]
+        rows = zip(self.labels.tolist(), scores, self.areas.tolist(), strict=True)
+        return [f"{label}{score}, {area / whole:.1%} of the picture" for label, score, area in rows] or ["no segments"]
+
     def to_dict(self) -> list[dict[str, Any]]:
         """`[{"score": float | None, "label": str, "mask": {"size": [H, W], "counts": str}}, …]`, in COCO's RLE."""
         return [self._item(i, encode(self.mask(i))) for i in range(len(self))]

@@ -108,6 +108,10 @@ class Transcript:
         ends = np.where(np.isnan(self.ends), np.inf, self.ends)
         return self[(ends > start_s) & (starts < end_s)]
 
+    def lines(self) -> list[str]:
+        """What was said, for a terminal."""
+        return [self.text]
+
     def to_dict(self) -> dict[str, Any]:
         """The result in Transformers' schema.
 
