@@ -89,7 +89,7 @@ class Engine:
         """Runs a function on the pool of split threads."""
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.workers, "sensorium-split", initializer=_one_thread_each)
+                self._pool = _start_pool(self.workers)
             return self._pool.submit(function, *args)
 
     def close(self) -> None:
@@ -267,6 +267,31 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _one_thread_each() -> None:
-    """Worker threads run side by side; each does its tensor work alone instead of starting a team of its own."""
+_starting = threading.Lock()
+
+
+def _start_pool(workers: int) -> ThreadPoolExecutor:
+    """A pool whose threads run side by side: each does its tensor work alone instead of starting a team of its own.
+
+    `torch.set_num_threads` is for the calling thread, and for all threads that have not worked with torch yet, the one
+    that runs the model among them. So all workers start here, and the others' number is set back.
+    """
+    with _starting:
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(workers, "sensorium-split", initializer=_work_alone)
+        ready = threading.Barrier(workers)
+        try:
+            for started in [pool.submit(ready.wait) for _ in range(workers)]:
+                started.result()
+        except BaseException:
+            ready.abort()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            torch.set_num_threads(threads)
+        return pool
+
+
+def _work_alone() -> None:
+    torch.get_num_threads()  # torch sets a thread up at its first question, and would overwrite what follows
     torch.set_num_threads(1)

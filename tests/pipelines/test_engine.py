@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import subprocess
+import sys
 import threading
 import time
 
@@ -243,6 +245,51 @@ def test_several_threads_share_a_pipeline():
         assert pipe.model.most_inside == 1
     for n, values in outcomes.items():
         assert values == pytest.approx([expected(raw(10, question=n, start=i)) for i in range(40)], rel=1e-5)
+
+
+def test_workers_work_alone_and_take_no_thread_of_others():
+    script = """
+import threading, torch
+from tests.pipelines.test_engine import build, raw
+from sensorium.pipelines import engine
+
+torch.set_num_threads(3)
+seen = []
+work_alone = engine._advance
+def watched(*args):
+    seen.append(torch.get_num_threads())
+    torch.ones(300_000).exp()  # torch's parallel loops set a thread up, too
+    seen.append(torch.get_num_threads())
+    return work_alone(*args)
+engine._advance = watched
+def others():
+    seen.append(("new thread", torch.get_num_threads()))
+with build(num_workers=2) as pipe:
+    pipe([raw(5) for _ in range(20)])
+    main = torch.get_num_threads()
+    thread = threading.Thread(target=others)
+    thread.start()
+    thread.join()
+print(main, *sorted(set(map(str, seen))))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[0] == "3 ('new thread', 3) 1"
+
+
+def test_a_model_run_on_a_fresh_thread_has_all_threads():
+    with build(num_workers=2) as pipe:
+        threads = torch.get_num_threads()
+        seen = []
+
+        def run():
+            pipe([raw(5)])
+            seen.append(torch.get_num_threads())
+
+        for _ in range(2):
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+    assert seen == [threads, threads]
 
 
 def test_unknown_option_fails_before_any_work_and_names_the_nearest():
