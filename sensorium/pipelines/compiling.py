@@ -14,12 +14,16 @@ import torch._inductor.config
 from torch.utils import _pytree as pytree
 
 from sensorium.errors import OptionError
+from sensorium.pipelines import attention
 from sensorium.pipelines.batching import is_out_of_memory
 from sensorium.pipelines.graphs import GraphPool
 from sensorium.pipelines.statistics import Statistics
 
 MOST_SHAPES = 16
 """How many static shapes of one function are compiled; a further one runs eagerly, and is counted."""
+
+MOST_CALLS = 1024
+"""Functions and shapes of which is remembered whether their attention is worth replacing."""
 
 PAYBACK_S = {"cpu": 60.0, "cuda": 60.0}
 """Seconds of eager forward work, spent or foreseen, from which compiling wins its own cost back."""
@@ -32,12 +36,20 @@ class Compiler:
     small static batches are replayed as CUDA graphs.
     """
 
-    def __init__(self, setting: bool | Literal["auto"], device: torch.device, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        setting: bool | Literal["auto"],
+        device: torch.device,
+        statistics: Statistics,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         if setting not in (True, False, "auto"):
             raise OptionError(f'compile is "auto", True or False, got {setting!r}')
         self.setting, self.device, self._statistics = setting, device, statistics
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
         self._shapes: dict[Hashable, set[Hashable]] = {}
+        self._writes_out = attention.applies(device, dtype)
+        self._attends: dict[Hashable, bool] = {}
         self._lock = threading.RLock()
         self._graphs = GraphPool(device)
         self._broken: str | None = None
@@ -63,7 +75,17 @@ class Compiler:
 
     def eager(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Calls the function as it is."""
-        return function(*args)
+        if not self._writes_out:
+            return function(*args)
+        call = (function, _signature(args))
+        if not self._attends.get(call, True):
+            return function(*args)
+        with attention.WrittenOut() as mode:
+            result = function(*args)
+        if len(self._attends) >= MOST_CALLS:
+            self._attends.clear()
+        self._attends[call] = mode.replaced > 0
+        return result
 
     def compiled(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Calls the function compiled for the shapes of `args`."""
@@ -82,7 +104,7 @@ class Compiler:
                 )
             if self._broken is not None or crowded:
                 self._statistics.count("eager_batches")
-                return function(*args)
+                return self.eager(function, *args)
             if not known:
                 shapes.add(shape)
                 return self._first_call(function, shape, args)
@@ -110,7 +132,7 @@ class Compiler:
                 raise
             self._broken = f"{type(error).__name__}: {error}"
             warnings.warn(f"torch.compile failed, going on without it: {self._broken}", RuntimeWarning, stacklevel=2)
-            return function(*args)
+            return self.eager(function, *args)
         self._compiled[function, shape] = fast
         self._statistics.count("compiles")
         self._graphs.capture((function, shape), fast, args)

@@ -48,6 +48,7 @@ class Engine:
     Args:
         task: what to run.
         device: where its model lies.
+        dtype: of the model, where that is known.
         batch_size: units a batch, or "auto".
         compile: "auto", True or False.
         workers: threads that split inputs, or "auto" for one a core, at most 16.
@@ -58,6 +59,7 @@ class Engine:
         task: Task,
         device: torch.device,
         *,
+        dtype: torch.dtype | None = None,
         batch_size: int | Literal["auto"] = "auto",
         compile: bool | Literal["auto"] = "auto",
         workers: int | Literal["auto"] = "auto",
@@ -67,7 +69,7 @@ class Engine:
         self.task, self.device = task, device
         self.statistics = Statistics()
         self.sizer = BatchSizer(batch_size, device, grows=compile is not True)
-        self.compiler = Compiler(compile, device, self.statistics)
+        self.compiler = Compiler(compile, device, self.statistics, dtype)
         self.forwarder = Forwarder(task, device, self.sizer, self.compiler, self.statistics)
         self.workers = automatic_workers() if workers == "auto" else int(workers)
         self._pool: ThreadPoolExecutor | None = None

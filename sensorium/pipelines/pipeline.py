@@ -38,7 +38,14 @@ class Pipeline:
         num_workers: int | Literal["auto"] = "auto",
     ) -> None:
         self.task, self.placement = task, placement
-        self._engine = Engine(task, placement.device, batch_size=batch_size, compile=compile, workers=num_workers)
+        self._engine = Engine(
+            task,
+            placement.device,
+            dtype=placement.dtype,
+            batch_size=batch_size,
+            compile=compile,
+            workers=num_workers,
+        )
 
     @property
     def model(self) -> nn.Module:

@@ -101,7 +101,9 @@ def test_pickled_weights_only_if_asked_for(vit):
     with pytest.raises(UnsafeCheckpointError, match="use_safetensors=False"):
         sensorium.pipeline("image-classification", vit)
     with sensorium.pipeline(model=vit, use_safetensors=False, **CPU) as pipe:
-        assert pipe(picture()) == expected
+        found = pipe(picture())
+    assert found.labels.tolist() == expected.labels.tolist()
+    assert np.allclose(found.scores, expected.scores, atol=1e-6)  # weights lie elsewhere in memory: other rounding
 
 
 def test_code_in_a_checkpoint_never_runs_unasked(vit, tmp_path):
