@@ -41,9 +41,15 @@ def wordpiece(*, cased: bool = False):
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizer
 
-    trained = BertWordPieceTokenizer(lowercase=not cased)
-    trained.train_from_iterator(CORPUS, vocab_size=260, min_frequency=1, show_progress=False)
-    return BertTokenizer(vocab=trained.get_vocab(), do_lower_case=not cased, model_max_length=512)
+    blank = BertWordPieceTokenizer(lowercase=not cased)  # trained, it would know other pieces in each process
+    split = [blank._tokenizer.pre_tokenizer.pre_tokenize_str(blank.normalize(text)) for text in CORPUS]
+    found = sorted({word for row in split for word, _ in row})
+    letters = sorted(set("".join(found)))
+    known = found[::2] + [piece for word in found[1::2] for piece in (word[:4], f"##{word[4:]}")]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocab = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *known])
+    ids = {piece: i for i, piece in enumerate(piece for piece in vocab if piece != "##")}
+    return BertTokenizer(vocab=ids, do_lower_case=not cased, model_max_length=512)
 
 
 @functools.cache

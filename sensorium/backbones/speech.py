@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -23,6 +24,9 @@ pools over the edge of the mask, the later positional convolutions of Data2Vec s
 and so do adapters: their sounds share a batch where they are of one length.
 """
 
+PIECE = 250
+"""Frames that the convolutions give at a time in eager mode on the CPU, 5 s."""
+
 
 class RealFramesNorm(nn.GroupNorm):
     """A group norm of one channel a group, whose statistics leave out padding.
@@ -31,6 +35,7 @@ class RealFramesNorm(nn.GroupNorm):
         lengths: `(B,)` int64, the real samples of each sound of the batch that comes next; None for all of them.
         kernel: of the convolution before it, samples.
         stride: the same.
+        statistics: mean and variance of each channel, `(C,)` float32, where what comes is a piece of a sound.
     """
 
     def __init__(self, norm: nn.GroupNorm, conv: nn.Conv1d) -> None:
@@ -38,10 +43,14 @@ class RealFramesNorm(nn.GroupNorm):
         self.weight, self.bias = norm.weight, norm.bias
         self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
         self.lengths: Tensor | None = None
+        self.statistics: tuple[Tensor, Tensor] | None = None
         self.train(norm.training)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalises `(B, C, frames)` along time."""
+        if self.statistics is not None:
+            weight, bias = (None if p is None else p.to(torch.float32) for p in (self.weight, self.bias))
+            return F.batch_norm(input, *self.statistics, weight, bias, eps=self.eps)
         if self.lengths is None:
             return super().forward(input)
         count = (self.lengths - self.kernel).div(self.stride, rounding_mode="floor") + 1
@@ -62,9 +71,9 @@ class RealFramesNorm(nn.GroupNorm):
 class WatchedEncoder:
     """The forward pass of the convolutions that a speech model begins with, told of padding.
 
-    In eager mode on the CPU each sound runs alone, over its real samples: none of it is spent on padding, and the first
-    layer's output, 200 MB for 30 s in float32, is there for one sound at a time. Convolutions gain nothing from a batch
-    there. Elsewhere the batch runs as one, with norms that leave padding out.
+    In eager mode on the CPU each sound runs alone, over its real samples, some frames at a time: none of it is spent on
+    padding, and the first layers' outputs, 400 MB for 30 s in float32, are there for a piece at a time. Convolutions
+    gain nothing from a batch there. Elsewhere the batch runs as one, with norms that leave padding out.
 
     Attributes:
         lengths: `(B,)` int64, the real samples of each sound of the batch that comes next; None for all of them.
@@ -81,13 +90,31 @@ class WatchedEncoder:
             return cast("Tensor", run(self.encoder, input_values))
         if input_values.device.type == "cpu" and not torch.compiler.is_compiling():
             pairs = zip(input_values, self.lengths.tolist(), strict=True)
-            return _padded([run(self.encoder, row[None, :length])[0] for row, length in pairs])
+            return _padded([self._alone(row[None, :length])[0] for row, length in pairs])
         for norm in self.norms:
             norm.lengths = self.lengths
         features = run(self.encoder, input_values)
         for norm in self.norms:
             norm.lengths = None
         return cast("Tensor", features)
+
+    def _alone(self, samples: Tensor) -> Tensor:
+        """One sound, `(1, N)`, in pieces: the convolutions look at no more than `kernel` samples for a frame."""
+        layers: Any = self.encoder.conv_layers
+        kernel, stride = _reach(layers)
+        frames = (samples.shape[1] - kernel) // stride + 1
+        run = type(self.encoder).forward
+        if frames <= PIECE or not all(_is_local(layer) for layer in layers):
+            return cast("Tensor", run(self.encoder, samples))
+        starts = range(0, frames, PIECE)
+        pieces = [samples[:, i * stride : (min(i + PIECE, frames) - 1) * stride + kernel] for i in starts]
+        for norm in self.norms:
+            norm.statistics = _statistics(layers[0].conv, samples, PIECE * stride)
+        try:
+            return torch.cat([run(self.encoder, piece) for piece in pieces], dim=2)
+        finally:
+            for norm in self.norms:
+                norm.statistics = None
 
 
 def takes_padding(model: nn.Module) -> bool:
@@ -149,6 +176,39 @@ def least_samples(model: nn.Module) -> int:
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
     return samples
+
+
+def _reach(layers: nn.ModuleList) -> tuple[int, int]:
+    """How many samples a frame comes from, and how many lie between two frames."""
+    kernel, stride = 1, 1
+    for layer in layers:
+        conv: Any = layer.conv
+        kernel += (conv.kernel_size[0] - 1) * stride
+        stride *= conv.stride[0]
+    return kernel, stride
+
+
+def _is_local(layer: nn.Module) -> bool:
+    """Whether a layer mixes frames by nothing but a convolution without filling, and a norm that can be told."""
+    conv: Any = getattr(layer, "conv", None)
+    plain = isinstance(conv, nn.Conv1d) and conv.padding == (0,) and conv.dilation == (1,)
+    norm = getattr(layer, "layer_norm", None)
+    return plain and (isinstance(norm, RealFramesNorm) or not isinstance(norm, nn.GroupNorm))
+
+
+def _statistics(conv: nn.Conv1d, samples: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance over time of what the first convolution gives, `(C,)` float32, by `step` samples at a time."""
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    frames, some = (samples.shape[1] - kernel) // stride + 1, step // stride
+    mean, spread = torch.zeros(2, conv.out_channels, dtype=torch.float64)
+    for first in range(0, frames, some):
+        last = min(first + some, frames)
+        values = conv(samples[:, None, first * stride : (last - 1) * stride + kernel])[0].to(torch.float32)
+        variance, middle = (found.double() for found in torch.var_mean(values, dim=1, correction=0))
+        count, apart = last - first, middle - mean
+        mean += apart * count / last
+        spread += variance * count + apart.square() * first * count / last
+    return mean.float(), (spread / frames).float()
 
 
 def _hears(layers: nn.ModuleList) -> bool:

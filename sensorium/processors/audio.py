@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.errors import CheckpointError, InputError, UnsafeCheckpointError
+from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.features import Features, Unread, read_features
-from sensorium.processors.locating import locate
+from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.padding import Padding
 from sensorium.processors.sound_resampling import resample, resampled_length
 
@@ -70,13 +70,16 @@ class AudioProcessor:
             UnsafeCheckpointError: its recipe is code of its own, and nobody asked for that.
             DownloadError: the Hub could not be reached, or refused.
         """
+        from transformers import AutoFeatureExtractor
+
         name, folder, options = locate(name_or_folder, options, *FILE_NAMES)
         if not any((folder / file).is_file() for file in FILE_NAMES):
             raise CheckpointError(
                 f"{name!r} has no {FILE_NAMES[0]} in {folder}, so how to prepare sound is not known, and a guess would "
                 f"give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained alike."
             )
-        return cls.from_transformers(_load_auto(name, folder, options))
+        extractor = load_auto(AutoFeatureExtractor, folder, options, of=name, what="feature extractor")
+        return cls.from_transformers(extractor)
 
     @classmethod
     def from_transformers(cls, processor: Any) -> AudioProcessor:
@@ -234,27 +237,3 @@ class AudioProcessor:
             ) from error
         tensors = {name: value[0] for name, value in outputs.items() if isinstance(value, (Tensor, np.ndarray))}
         return {name: torch.as_tensor(value) for name, value in tensors.items()}
-
-
-def _load_auto(name: str, folder: Path, options: LoadOptions) -> Any:
-    """The Transformers feature extractor of a local folder; `auto_map` runs code only if the options say so."""
-    from transformers import AutoFeatureExtractor
-
-    try:
-        return AutoFeatureExtractor.from_pretrained(
-            folder,
-            local_files_only=options.local_files_only or not options.trust_remote_code,
-            token=options.token,
-            cache_dir=options.cache_dir,
-            trust_remote_code=options.trust_remote_code,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        if "trust_remote_code" in str(error) and not options.trust_remote_code:
-            raise UnsafeCheckpointError(
-                f"{name!r} prepares sound with code of its own, which is not run unless asked for. Read it, and pass "
-                f"trust_remote_code=True if you trust it, or pass another processor=."
-            ) from error
-        raise CheckpointError(
-            f"{name!r}: Transformers cannot read the feature extractor in {folder} ({type(error).__name__}: {error}). "
-            f"Correct its {FILE_NAMES[0]}, or pass processor=."
-        ) from error

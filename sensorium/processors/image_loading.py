@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sensorium.checkpoints import Checkpoint, LoadOptions
-from sensorium.errors import CheckpointError, UnsafeCheckpointError
-from sensorium.processors.locating import locate
+from sensorium.errors import CheckpointError
+from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def load(
             f"{name!r} has no {_FILE_NAME} in {folder}, so how to prepare pictures is not known, and a guess would "
             f"give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained alike."
         )
-    return cls.from_transformers(_load_auto(folder, nested or own, options, of=name))
+    return _read_recipe(cls, folder, options, of=name)
 
 
 def load_dict(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProcessor:
@@ -47,7 +47,7 @@ def load_dict(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProces
         return _load_own(cls, data)
     with TemporaryDirectory() as folder:
         Path(folder, _FILE_NAME).write_text(json.dumps(dict(data)), encoding="utf-8")
-        return cls.from_transformers(_load_auto(Path(folder), data, LoadOptions(), of="the given recipe"))
+        return _read_recipe(cls, Path(folder), LoadOptions(), of="the given recipe")
 
 
 def _load_own(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProcessor:
@@ -57,28 +57,10 @@ def _load_own(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProces
     return cls(Recipe.from_dict(data[part])) if part == "sensorium_recipe" else cls.from_timm(data[part])
 
 
-def _load_auto(folder: Path, data: Mapping[str, Any], options: LoadOptions, *, of: str) -> Any:
-    """The Transformers image processor of a local folder; `auto_map` runs code only if the options say so."""
+def _read_recipe(cls: type[ImageProcessor], folder: Path, options: LoadOptions, *, of: str) -> ImageProcessor:
     from transformers import AutoImageProcessor
 
-    try:
-        return AutoImageProcessor.from_pretrained(
-            folder,
-            local_files_only=options.local_files_only or not options.trust_remote_code,
-            token=options.token,
-            cache_dir=options.cache_dir,
-            trust_remote_code=options.trust_remote_code,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        if data.get("auto_map") and not options.trust_remote_code:
-            raise UnsafeCheckpointError(
-                f"{of!r} prepares pictures with code of its own ({data['auto_map']}), which is not run unless asked "
-                f"for. Read it, and pass trust_remote_code=True if you trust it, or pass another processor=."
-            ) from error
-        raise CheckpointError(
-            f"{of!r}: Transformers cannot read the image processor in {folder} ({type(error).__name__}: {error}). "
-            f"Correct its {_FILE_NAME}, or pass processor=."
-        ) from error
+    return cls.from_transformers(load_auto(AutoImageProcessor, folder, options, of=of, what="image processor"))
 
 
 def _read_json(path: Path, *, of: str) -> dict[str, Any]:

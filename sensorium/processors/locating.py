@@ -1,11 +1,13 @@
-"""Where a processor's files are: with a checkpoint, or in a folder that holds a processor alone."""
+"""Where a processor's files are, with a checkpoint or in a folder of its own, and how Transformers reads them."""
 
 from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.errors import CheckpointError, UnsafeCheckpointError
 
 
 def locate(
@@ -29,3 +31,37 @@ def locate(
         return str(place), folder, options
     checkpoint = resolve(place, options)
     return checkpoint.name, checkpoint.folder, checkpoint.options
+
+
+def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, what: str) -> Any:
+    """What one of Transformers' `Auto…` classes reads in a local folder; code runs only if the options say so.
+
+    Args:
+        auto_class: `AutoImageProcessor`, `AutoFeatureExtractor`, `AutoTokenizer`.
+        folder: with its files.
+        options: how to open it.
+        of: the name of the checkpoint, for the errors.
+        what: the field's word for what is loaded, for the errors.
+
+    Raises:
+        UnsafeCheckpointError: it is code of the checkpoint's own, and nobody asked for that.
+        CheckpointError: Transformers cannot read it.
+    """
+    try:
+        return auto_class.from_pretrained(
+            folder,
+            local_files_only=options.local_files_only or not options.trust_remote_code,
+            token=options.token,
+            cache_dir=options.cache_dir,
+            trust_remote_code=options.trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        if "trust_remote_code" in str(error) and not options.trust_remote_code:
+            raise UnsafeCheckpointError(
+                f"{of!r} brings code of its own for its {what}, which is not run unless asked for. Read it, and pass "
+                "trust_remote_code=True if you trust it, or pass another processor=."
+            ) from error
+        raise CheckpointError(
+            f"{of!r}: Transformers cannot read the {what} in {folder} ({type(error).__name__}: {error}). Correct its "
+            "files, or pass processor=, with the name or folder of a checkpoint that has one."
+        ) from error

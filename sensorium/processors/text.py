@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from sensorium.checkpoints import Checkpoint, LoadOptions
-from sensorium.errors import CheckpointError, InputError, UnsafeCheckpointError
-from sensorium.processors.locating import locate
+from sensorium.errors import CheckpointError, InputError
+from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.padding import Padding
 
 if TYPE_CHECKING:
@@ -98,20 +98,7 @@ class TextProcessor:
         from transformers import AutoTokenizer
 
         name, folder, options = locate(name_or_folder, options, "tokenizer.json", "tokenizer_config.json")
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=options.trust_remote_code
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-            if "trust_remote_code" in str(error) and not options.trust_remote_code:
-                raise UnsafeCheckpointError(
-                    f"{name!r} brings a tokenizer of its own, in Python. Read it, and pass trust_remote_code=True to "
-                    "allow it."
-                ) from error
-            raise CheckpointError(
-                f"{name!r} has no tokenizer that can be loaded ({type(error).__name__}: {error}). Pass processor=, "
-                "with the name or folder of a checkpoint that has one."
-            ) from error
+        tokenizer = load_auto(AutoTokenizer, folder, options, of=name, what="tokenizer")
         named = set(getattr(tokenizer, "vocab_files_names", {}).values())  # none where bytes are the vocabulary
         if named and not any((folder / each).is_file() for each in named | VOCABULARIES):
             raise CheckpointError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import nn
 
+from sensorium.backbones import speech
 from sensorium.backbones.speech import (
     RealFramesNorm,
     fold_weight_norm,
@@ -74,6 +76,36 @@ def test_each_sound_s_frames_are_those_that_it_has_alone(monkeypatch, compiling,
             torch.testing.assert_close(row[:, : alone.shape[1]], alone, atol=1e-5, rtol=1e-5)
         again = getattr(model, alike).feature_extractor(samples)
         torch.testing.assert_close(again, getattr(plain, alike).feature_extractor(samples), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("architecture", ["wav2vec2", "hubert", "wav2vec2-layer"])
+def test_long_sounds_go_through_the_convolutions_in_pieces(monkeypatch, architecture, dtype):
+    model = load(architecture.removesuffix("-layer"))
+    config = copy.deepcopy(model.config)
+    if architecture.endswith("-layer"):
+        config.feat_extract_norm = "layer"
+        model = type(model)(config)
+    encoder = next(m for m in model.to(dtype).modules() if hasattr(m, "conv_layers"))
+    torch.manual_seed(0)
+    sounds = 0.3 + torch.randn(2, 30_001).to(dtype)
+    with torch.inference_mode():
+        expected = [encoder(sounds[:1]), encoder(sounds[1:, :20_007])]
+        [watched] = watch_padding(model)
+        tell_lengths([watched], torch.tensor([30_001, 20_007]))
+        whole = type(encoder).forward
+        seen = []
+        monkeypatch.setattr(type(encoder), "forward", lambda self, x: seen.append(x.shape[1]) or whole(self, x))
+        monkeypatch.setattr(speech, "PIECE", 7)
+        found = encoder(sounds)
+    assert max(seen) < 8 * _samples_a_frame(config) + 1000
+    for row, one in zip(found, expected, strict=True):
+        close = {"atol": 1e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.05}
+        torch.testing.assert_close(row[:, : one.shape[2]], one[0], **close)
+
+
+def _samples_a_frame(config):
+    return math.prod(config.conv_stride)
 
 
 def test_a_model_is_watched_once_and_keeps_its_weights():

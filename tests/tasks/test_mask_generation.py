@@ -212,6 +212,21 @@ def test_points_per_batch_changes_nothing():
     assert_same(one, all_.masks, all_.scores, all_.boxes)
 
 
+@pytest.mark.parametrize("model", ["sam", "sam2"])
+def test_points_whose_masks_are_all_left_out(model):
+    image = picture(64, 48)
+    with ours(model) as pipe:
+        scores = pipe(image, **{**MANY, "pred_iou_thresh": 0.0}).scores
+        between = float(np.quantile(scores, 0.98))  # so that most batches of points keep nothing
+        few = pipe(image, **{**MANY, "pred_iou_thresh": between, "points_per_batch": 1})
+        with torch.no_grad():
+            pipe.model.mask_decoder.iou_prediction_head.proj_out.bias.sub_(100)
+        none = pipe(image, **{**MANY, "pred_iou_thresh": 1.0})
+    assert 0 < len(few) < len(scores)
+    assert none.masks.shape == (0, 48, 64)
+    assert len(none.scores) == 0
+
+
 def test_a_picture_is_encoded_once():
     image = picture(64, 48)
     with ours("sam") as pipe:

@@ -275,7 +275,7 @@ def _spread(conv: Any, places: Tensor) -> Tensor:
     """A transposed convolution with stride and kernel 2 as a product: `(…, C)` to `(…, 4, C')`, patch by patch."""
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 2·2·C')
     spread = torch.addmm(conv.bias.repeat(4), places.flatten(0, -2), weight)
-    return spread.view(*places.shape[:-1], 4, -1)
+    return spread.view(*places.shape[:-1], 4, spread.shape[-1] // 4)
 
 
 def _gelu(x: Tensor) -> Tensor:
