@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Measurement, as_rows, in_turn, ratio, ratio_value, save
+from benchmarks.harness import compared, in_turn, save
 
 RATE = 16_000
 
@@ -132,24 +132,9 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
         files = as_files(sounds, folder / f"clips-{name}")
         runs["ours, defaults, from FLAC files"] = lambda: mine["ours, defaults"](files)
     found = in_turn(runs, len(sounds), rounds=arguments.rounds)
-    return report(name, found, tried, {label: pipe.stats() for label, pipe in mine.items()})
-
-
-def report(name: str, found: dict[str, Measurement], tried: dict[str, object], stats: dict) -> dict:
-    defaults, best, *ours = found.values()
     print(f"\n{name}")
-    for measurement in found.values():
-        print(f"  {measurement}")
-    ratios: dict[str, dict[str, float]] = {}
-    for mine in ours:
-        print(f"  {mine.name}: {ratio(mine, defaults)} the peer's defaults, {ratio(mine, best)} its best")
-        ratios[mine.name] = {"defaults": ratio_value(mine, defaults), "best": ratio_value(mine, best)}
-    return {
-        "measurements": as_rows(list(found.values())),
-        "ratios": ratios,
-        "peer_settings_tried": tried,
-        "stats": stats,
-    }
+    stats = {label: pipe.stats() for label, pipe in mine.items()}
+    return {**compared(found), "peer_settings_tried": tried, "stats": stats}
 
 
 def drift(name: str, arguments: argparse.Namespace, folder: Path) -> dict:

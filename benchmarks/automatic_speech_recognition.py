@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import as_rows, in_turn, ratio, ratio_value, save
+from benchmarks.harness import compared, in_turn, save
 
 RATE = 16_000
 SECONDS = [5, 8, 12, 20, 25, 30, 45, 60, 75, 100, 140, 180, 240, 360, 450, 650, 1200]  # an hour
@@ -164,18 +164,10 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
         "ours, 1 beam": lambda: mine(paths, num_beams=1, **options),
     }
     found = in_turn(runs, round(seconds), rounds=arguments.rounds, warmup=arguments.warmup)
-    defaults, fastest, *ours = found.values()
-    ratios: dict[str, dict[str, float]] = {}
-    for measurement in found.values():
-        print(f"  {measurement}")
-    for one in ours:
-        print(f"  {one.name}: {ratio(one, defaults)} the peer's defaults, {ratio(one, fastest)} its best")
-        ratios[one.name] = {"defaults": ratio_value(one, defaults), "best": ratio_value(one, fastest)}
     return {
         "seconds_of_sound": seconds,
         "tokens": arguments.tokens,
-        "measurements": as_rows(list(found.values())),
-        "ratios": ratios,
+        **compared(found),
         "peer_settings_tried": tried,
         "stats": {"ours": mine.stats(), "float32": exact.stats()},
     }

@@ -55,6 +55,28 @@ def ratio_value(a: Measurement, b: Measurement) -> float:
     return statistics.median(x / y for x, y in zip(a.rates, b.rates, strict=True))
 
 
+def compared(found: dict[str, Measurement]) -> dict[str, Any]:
+    """Prints all rates, and what ours are of the peer's; returns both as `save` takes them.
+
+    Args:
+        found: the peer at its defaults, at its best, maybe in float32 at its best batch; then ours, whose names say so.
+    """
+    defaults, best, *_ = found.values()
+    float32 = next((m for name, m in found.items() if name.startswith("peer, float32, best")), None)
+    ratios: dict[str, dict[str, float]] = {}
+    for measurement in found.values():
+        print(f"  {measurement}")
+    for name, ours in found.items():
+        if not name.startswith("ours"):
+            continue
+        print(f"  {name}: {ratio(ours, defaults)} the peer's defaults, {ratio(ours, best)} its best")
+        ratios[name] = {"defaults": ratio_value(ours, defaults), "best": ratio_value(ours, best)}
+        if float32 is not None and "float32" in name:
+            print(f"  {name}: {ratio(ours, float32)} the peer in float32 at its best batch")
+            ratios[name]["float32"] = ratio_value(ours, float32)
+    return {"measurements": as_rows(list(found.values())), "ratios": ratios}
+
+
 def environment() -> dict[str, Any]:
     """What the figures were taken on."""
     import torch

@@ -15,7 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
-from benchmarks.harness import Measurement, as_rows, in_turn, photographs, ratio, ratio_value, save
+from benchmarks.harness import Measurement, compared, in_turn, photographs, save
 
 
 def _vit():
@@ -122,19 +122,8 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
 
 
 def report(name: str, found: dict[str, Measurement], tried: dict[str, float], stats: dict) -> dict:
-    defaults, best, float32, *ours = found.values()
     print(f"\n{name}")
-    for measurement in found.values():
-        print(f"  {measurement}")
-    ratios: dict[str, dict[str, float]] = {}
-    for mine in ours:
-        print(f"  {mine.name}: {ratio(mine, defaults)} the peer's defaults, {ratio(mine, best)} its best")
-        ratios[mine.name] = {"defaults": ratio_value(mine, defaults), "best": ratio_value(mine, best)}
-        if "float32" in mine.name:
-            print(f"  {mine.name}: {ratio(mine, float32)} the peer in float32 at its best batch")
-            ratios[mine.name]["float32"] = ratio_value(mine, float32)
-    rows = as_rows(list(found.values()))
-    return {"measurements": rows, "ratios": ratios, "peer_settings_tried": tried, "stats": stats}
+    return {**compared(found), "peer_settings_tried": tried, "stats": stats}
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import as_rows, in_turn, photographs, ratio, ratio_value, save
+from benchmarks.harness import compared, in_turn, photographs, ratio, save
 
 LABELS = 150
 
@@ -129,24 +129,11 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
         "ours, defaults, every mask made": lambda: [list(each) for each in mine["ours, defaults"](images, **options)],
     }
     found = in_turn(runs, len(images), rounds=arguments.rounds)
-    defaults, fastest, float32, *ours = found.values()
     print(f"\n{name}")
-    ratios = {}
-    for measurement in found.values():
-        print(f"  {measurement}")
-    for each in ours:
-        print(f"  {each.name}: {ratio(each, defaults)} the peer's defaults, {ratio(each, fastest)} its best")
-        ratios[each.name] = {"defaults": ratio_value(each, defaults), "best": ratio_value(each, fastest)}
-        if "float32" in each.name:
-            ratios[each.name]["float32"] = ratio_value(each, float32)
+    figures = compared(found)
     stats = {label: pipe.stats() for label, pipe in mine.items()}
-    return {
-        "measurements": as_rows(list(found.values())),
-        "ratios": ratios,
-        "peer_settings_tried": tried,
-        "stats": stats,
-        "upsampling": upsampling(place, images[0], device),
-    }
+    enlarged = upsampling(place, images[0], device)
+    return {**figures, "peer_settings_tried": tried, "stats": stats, "upsampling": enlarged}
 
 
 def upsampling(place: Path, image: str, device: str) -> dict[str, float]:

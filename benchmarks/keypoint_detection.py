@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import as_rows, in_turn, photographs, ratio, ratio_value, save
+from benchmarks.harness import compared, in_turn, photographs, save
 
 POINTS = 1000
 
@@ -128,22 +128,10 @@ def speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         **{label: (lambda pipe=pipe: pipe(images)) for label, pipe in mine.items()},
     }
     found = in_turn(runs, len(images), rounds=arguments.rounds)
-    defaults, fastest, *ours = found.values()
-    for measurement in found.values():
-        print(measurement)
-    ratios = {}
-    for each in ours:
-        print(f"{each.name}: {ratio(each, defaults)} the peer's defaults, {ratio(each, fastest)} its best")
-        ratios[each.name] = {"defaults": ratio_value(each, defaults), "best": ratio_value(each, fastest)}
+    figures = compared(found)
     points = float(np.mean([len(result) for result in mine["ours, float32"](images[:8])]))
     stats = {label: pipe.stats() for label, pipe in mine.items()}
-    return {
-        "measurements": as_rows(list(found.values())),
-        "ratios": ratios,
-        "peer_settings_tried": tried,
-        "points_a_picture": points,
-        "stats": stats,
-    }
+    return {**figures, "peer_settings_tried": tried, "points_a_picture": points, "stats": stats}
 
 
 def drift(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:

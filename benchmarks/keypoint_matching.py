@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import as_rows, in_turn, photographs, ratio, ratio_value, save
+from benchmarks.harness import compared, in_turn, photographs, save
 from benchmarks.keypoint_detection import parse, sharpen, threshold_for
 
 
@@ -86,16 +86,8 @@ def speed(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, A
         **{label: (lambda pipe=pipe: pipe(pairs)) for label, pipe in mine.items()},
     }
     found = in_turn(runs, len(pairs), rounds=arguments.rounds)
-    defaults, fastest, *ours = found.values()
     print(f"\n{name}, pairs a second")
-    for measurement in found.values():
-        print(f"  {measurement}")
-    ratios = {}
-    for each in ours:
-        print(f"  {each.name}: {ratio(each, defaults)} the peer's defaults, {ratio(each, fastest)} its best")
-        ratios[each.name] = {"defaults": ratio_value(each, defaults), "best": ratio_value(each, fastest)}
-    rows = as_rows(list(found.values()))
-    return {"measurements": rows, "ratios": ratios, "peer_settings_tried": tried}
+    return {**compared(found), "peer_settings_tried": tried}
 
 
 def drift(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:

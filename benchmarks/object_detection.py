@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import as_rows, in_turn, photographs, ratio, ratio_value, save
+from benchmarks.harness import compared, in_turn, photographs, save
 
 FOLDER = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
 EVERYTHING = 0.0  # random weights are sure of nothing: a threshold at which each box goes through post-processing
@@ -145,16 +145,9 @@ def speed(name: str, arguments: argparse.Namespace) -> dict:
     }
     found = in_turn(runs, len(images), rounds=arguments.rounds)
     print(f"\n{name}")
-    for measurement in found.values():
-        print(f"  {measurement}")
-    defaults, fastest, *rest = found.values()
-    ratios = {}
-    for one in rest:
-        print(f"  {one.name}: {ratio(one, defaults)} the peer's defaults, {ratio(one, fastest)} its best")
-        ratios[one.name] = {"defaults": ratio_value(one, defaults), "best": ratio_value(one, fastest)}
+    figures = compared(found)
     stats = {label: pipe.stats() for label, pipe in mine.items()}
-    rows = as_rows(list(found.values()))
-    return {"measurements": rows, "ratios": ratios, "peer_settings_tried": tried, "stats": stats}
+    return {**figures, "peer_settings_tried": tried, "stats": stats}
 
 
 def drift(name: str, arguments: argparse.Namespace) -> dict:

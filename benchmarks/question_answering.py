@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import as_rows, in_turn, ratio, ratio_value, save
+from benchmarks.harness import compared, in_turn, save
 
 QUESTION = "Where does the river begin and who saw it?"
 _SYLLABLES = "ka lo mi ren tu sha vel dor in bra que pa ston ley fir no wes ta gri mund"
@@ -136,17 +136,10 @@ def compare(place: Path, contexts: list[str], arguments: argparse.Namespace) -> 
         **{name: (lambda pipe=pipe: pipe(question=QUESTION, context=contexts)) for name, pipe in mine.items()},
     }
     found = in_turn(runs, len(contexts), rounds=arguments.rounds)
-    defaults, best, *ours = found.values()
-    for measurement in found.values():
-        print(f"  {measurement}")
-    ratios = {}
-    for each in ours:
-        print(f"  {each.name}: {ratio(each, defaults)} the peer's defaults, {ratio(each, best)} its best")
-        ratios[each.name] = {"defaults": ratio_value(each, defaults), "best": ratio_value(each, best)}
+    figures = compared(found)
     agree(peers["float32"](contexts[:8]), mine["ours, float32, eager"](question=QUESTION, context=contexts[:8]))
     stats = {name: pipe.stats() for name, pipe in mine.items()}
-    rows = as_rows(list(found.values()))
-    return {"measurements": rows, "ratios": ratios, "peer_settings_tried": tried, "stats": stats}
+    return {**figures, "peer_settings_tried": tried, "stats": stats}
 
 
 def agree(theirs: list[dict[str, Any]], mine: list[Any]) -> None:

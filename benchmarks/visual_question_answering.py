@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import as_rows, in_turn, photographs, ratio, ratio_value, save
+from benchmarks.harness import compared, in_turn, photographs, save
 
 TEXT = "what colour is the large dog on left side of street near a red car how many people are there"
 WORDS = TEXT.split()
@@ -172,23 +172,11 @@ def main() -> None:
         "ours, float32, eager": lambda: exact(images, asked),
     }
     found = in_turn(runs, len(images) * len(asked), rounds=arguments.rounds)
-    defaults, best, *mine = found.values()
-    for measurement in found.values():
-        print(measurement)
-    ratios = {}
-    for one in mine:
-        print(f"{one.name}: {ratio(one, defaults)} one by one, {ratio(one, best)} the best by hand")
-        ratios[one.name] = {"defaults": ratio_value(one, defaults), "best": ratio_value(one, best)}
+    figures = compared(found)
     moved = drift(place, device, images[:4], asked[:4])
     same = moved["same_best_answer"]
     print(f"bfloat16: scores move by {moved['largest']:.2e} at the most, {same:.0%} of the best answers are the same")
-    figures = {
-        "measurements": as_rows(list(found.values())),
-        "ratios": ratios,
-        "peer_settings_tried": tried,
-        "drift_bfloat16": moved,
-        "stats": ours.stats(),
-    }
+    figures |= {"peer_settings_tried": tried, "drift_bfloat16": moved, "stats": ours.stats()}
     if not arguments.no_save:
         save("visual-question-answering", figures)
 
