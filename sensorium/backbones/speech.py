@@ -109,7 +109,7 @@ class WatchedEncoder:
         starts = range(0, frames, PIECE)
         pieces = [samples[:, i * stride : (min(i + PIECE, frames) - 1) * stride + kernel] for i in starts]
         for norm in self.norms:
-            norm.statistics = _statistics(layers[0].conv, samples, PIECE * stride)
+            norm.statistics = _statistics(layers[0].conv, samples)
         try:
             return torch.cat([run(self.encoder, piece) for piece in pieces], dim=2)
         finally:
@@ -196,19 +196,17 @@ def _is_local(layer: nn.Module) -> bool:
     return plain and (isinstance(norm, RealFramesNorm) or not isinstance(norm, nn.GroupNorm))
 
 
-def _statistics(conv: nn.Conv1d, samples: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance over time of what the first convolution gives, `(C,)` float32, by `step` samples at a time."""
-    kernel, stride = conv.kernel_size[0], conv.stride[0]
-    frames, some = (samples.shape[1] - kernel) // stride + 1, step // stride
-    mean, spread = torch.zeros(2, conv.out_channels, dtype=torch.float64)
-    for first in range(0, frames, some):
-        last = min(first + some, frames)
-        values = conv(samples[:, None, first * stride : (last - 1) * stride + kernel])[0].to(torch.float32)
-        variance, middle = (found.double() for found in torch.var_mean(values, dim=1, correction=0))
-        count, apart = last - first, middle - mean
-        mean += apart * count / last
-        spread += variance * count + apart.square() * first * count / last
-    return mean.float(), (spread / frames).float()
+def _statistics(conv: nn.Conv1d, samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over time of what the first convolution gives, `(C,)` float32.
+
+    It is linear in the few samples that it sees at a time, so that their mean and covariance tell, without running it.
+    """
+    seen = samples[0].double().unfold(0, conv.kernel_size[0], conv.stride[0])
+    middle, weight = seen.mean(0), conv.weight[:, 0].double()
+    apart = seen - middle
+    covariance = apart.T @ apart / len(seen)
+    mean = weight @ middle if conv.bias is None else weight @ middle + conv.bias.double()
+    return mean.float(), ((weight @ covariance) * weight).sum(1).float()
 
 
 def _hears(layers: nn.ModuleList) -> bool:
