@@ -89,6 +89,23 @@ def checkpoint(folder: Path) -> Path:
     return place
 
 
+def ctc_checkpoint(folder: Path) -> Path:
+    """wav2vec2-base with random weights and letters for its frames."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    place = folder / "wav2vec2-ctc"
+    if not (place / "vocab.json").exists():
+        place.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(0)
+        Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=32)).save_pretrained(place)
+        letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
+        (place / "letters.json").write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
+        Wav2Vec2CTCTokenizer(str(place / "letters.json")).save_pretrained(place)
+        Wav2Vec2FeatureExtractor().save_pretrained(place)
+    return place
+
+
 def files(folder: Path, minutes: float) -> tuple[list[str], float]:
     """FLAC files of tones and noise that come and go, a few times shorter where less than an hour is asked for."""
     import soundfile
@@ -214,15 +231,23 @@ def memory(arguments: argparse.Namespace, folder: Path) -> dict:
             for i in range(max(1, round(arguments.minutes))):
                 file.write(noise(60, i))
     process, found = psutil.Process(), {}
-    with sensorium.pipeline(NAME, checkpoint(folder), device=arguments.device, compile=False) as pipe:
-        pipe(noise(2, 0), max_new_tokens=4)
-        before = process.memory_info().rss
-        for name, options in {"windows": {"chunk_length_s": 30}, "walked through": {}}.items():
+    fixed = {"max_new_tokens": arguments.tokens, "min_new_tokens": arguments.tokens, "language": "en", "num_beams": 1}
+    ways = {
+        "Whisper-base, windows": (checkpoint, {"chunk_length_s": 30, **fixed}),
+        "Whisper-base, walked through": (checkpoint, fixed),
+        "wav2vec2-base, windows": (ctc_checkpoint, {"chunk_length_s": 30}),
+    }
+    for name, (build, options) in ways.items():
+        with sensorium.pipeline(
+            NAME, build(folder), device=arguments.device, dtype=arguments.dtype, compile=False
+        ) as pipe:
+            pipe(noise(2, 0), **options)
+            before = process.memory_info().rss
             with Peak(process) as peak:
-                pipe(path, max_new_tokens=arguments.tokens, min_new_tokens=arguments.tokens, language="en", **options)
-            found[name] = round((peak.most - before) / 1e6)
-            print(f"  {arguments.minutes:g} minutes in one file, {name}: {found[name]} MB above the model")
-    return found
+                pipe(path, **options)
+        found[name] = round((peak.most - before) / 1e6)
+        print(f"  {arguments.minutes:g} minutes in one file, {name}: {found[name]} MB above the model", flush=True)
+    return {"minutes": arguments.minutes, "dtype": arguments.dtype, "mb_above_the_model": found}
 
 
 class Peak:
@@ -258,6 +283,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="of trained weights, for --drift")
     parser.add_argument("--drift", action="store_true")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--dtype", default="auto", help="ours, for --memory")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
