@@ -4,7 +4,8 @@
     python -m benchmarks.mask_generation --drift
 
 Random weights find nothing, so the last layers are moved until a third of the masks is thought good enough and their
-logits are as large as trained ones are: the filters then leave some hundreds of masks, as they do for a photograph.
+logits are as large as trained ones are: the filters then leave some hundreds of masks, as they do for a photograph; the
+suppression leaves few of these, since random masks are alike.
 Prints seconds a picture in all and outside the encoder, the highest memory of a process that does nothing else, and
 what a second prompt on a picture costs beside the first.
 """
