@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
 from tests.pipelines.made_up import WholeScoring, WindowScoring, expected
@@ -338,6 +339,23 @@ def test_progress_shows_true_totals(capsys):
     err = capsys.readouterr().err
     assert "3/3" in err
     assert "failed=1" in err
+
+
+def test_long_units_run_one_by_one_on_the_cpu_unless_several_are_cheaper():
+    quick, long, cheaper = (BatchSizer("auto", torch.device("cpu")) for _ in range(3))
+    quick.record(1, 0.01)
+    assert quick.size == 4
+    for seconds in (2.0, 1.5, 1.5):
+        assert long.size == cheaper.size == 1
+        long.record(1, seconds)
+        cheaper.record(1, seconds)
+    for _ in range(3):
+        assert long.size == cheaper.size == 2
+        long.record(2, 3.0)
+        cheaper.record(2, 2.0)
+    assert (long.size, long.settled) == (1, True)
+    assert (cheaper.size, cheaper.settled) == (4, False)
+    assert BatchSizer("auto", torch.device("cuda")).size == 16
 
 
 def test_the_automatic_batch_size_settles():

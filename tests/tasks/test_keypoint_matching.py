@@ -302,7 +302,7 @@ def test_checkpoints_of_other_tasks_are_refused():
 def test_another_detector_is_refused():
     model, processor = reference(tiny_keypoints.lightglue())
     config = model.config.keypoint_detector_config
-    model.config.keypoint_detector_config = transformers.ViTConfig()
+    vars(model.config)["keypoint_detector_config"] = transformers.ViTConfig()  # setting it may be refused
     try:
         with pytest.raises(CheckpointError, match="SuperPoint, and this lightglue checkpoint wants 'vit'"):
             sensorium.pipeline("keypoint-matching", model, processor=processor, device="cpu")

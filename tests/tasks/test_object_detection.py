@@ -14,6 +14,7 @@ from sensorium.results import Detections
 from tests import tiny, tiny_detection
 from tests.contract import Contract
 from tests.media import SIZES, jpeg, picture, pictures
+from tests.versions import needs_newer_transformers
 
 SCORE = 1e-4  # float32 rounding of sums, made larger by random weights of width 1.5 in ten layers
 BOX = 1e-4  # of the picture's longer side
@@ -75,7 +76,13 @@ def assert_same_rows(mine, expected, tolerance=SCORE):
         assert max(abs(a["box"][side] - b["box"][side]) for side in a["box"]) <= 1
 
 
-@pytest.mark.parametrize("architecture", tiny_detection.ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        pytest.param(name, marks=needs_newer_transformers) if name == "rf_detr" else name
+        for name in tiny_detection.ARCHITECTURES
+    ],
+)
 def test_same_objects_as_each_processor_s_own_post_processing(architecture):
     folder, inputs = tiny_detection.folder(architecture), pictures()
     expected = reference(folder, inputs, LOW)
