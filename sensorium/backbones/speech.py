@@ -24,8 +24,8 @@ pools over the edge of the mask, the later positional convolutions of Data2Vec s
 and so do adapters: their sounds share a batch where they are of one length.
 """
 
-PIECE = 250
-"""Frames that the convolutions give at a time in eager mode on the CPU, 5 s."""
+PIECE = 125
+"""Frames that the convolutions give at a time in eager mode on the CPU, 2.5 s."""
 
 
 class RealFramesNorm(nn.GroupNorm):

@@ -22,8 +22,8 @@ class BatchSizer:
     """Finds the batch size: a fixed one, or the fastest that fits.
 
     "auto" starts small, and doubles for as long as a unit gets cheaper by 3 % or more; where every size would have to
-    be compiled it is one middling size instead. On the CPU the first batch is one unit: if that takes `LONG_S`, the
-    cores are busy already, and growing starts from there. Out of memory halves the size for good. Safe to use from
+    be compiled it is one middling size instead. On the CPU the first batch is one unit, and growing starts from
+    one again where a unit takes `LONG_S`: the cores are busy already. Out of memory halves the size for good. Safe to use from
     several threads.
     """
 
@@ -33,7 +33,7 @@ class BatchSizer:
         self._lock = threading.Lock()
         self._growing = setting == "auto" and grows
         start, middling, self._most = (16, 64, 256) if device.type == "cuda" else (4, 8, 32)
-        self._start = start
+        self._start, self._watches_long = start, device.type == "cpu"
         first = 1 if device.type == "cpu" else start
         self._size = (first if grows else middling) if setting == "auto" else int(setting)
         self._costs: dict[int, list[float]] = defaultdict(list)  # seconds for a measure of work, by batch size
@@ -60,7 +60,12 @@ class BatchSizer:
         with self._lock:
             if not self._growing or rows != self._size:
                 return
-            if rows == 1 and not self._costs and seconds < LONG_S:
+            if self._watches_long and seconds >= LONG_S * rows:
+                self._watches_long, self._size, self._best = False, 1, (float("inf"), 1)
+                self._costs.clear()
+                if rows > 1:
+                    return
+            elif self._watches_long and rows == 1:
                 self._size = self._start
             self._costs[rows].append(seconds / (work or rows))
             if len(self._costs[rows]) < 3:  # the first batch of a size also pays for its buffers and kernels

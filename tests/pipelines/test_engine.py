@@ -355,6 +355,8 @@ def test_long_units_run_one_by_one_on_the_cpu_unless_several_are_cheaper():
         cheaper.record(2, 2.0)
     assert (long.size, long.settled) == (1, True)
     assert (cheaper.size, cheaper.settled) == (4, False)
+    quick.record(4, 8.0)  # longer units come
+    assert quick.size == 1
     assert BatchSizer("auto", torch.device("cuda")).size == 16
 
 
