@@ -22,9 +22,9 @@ class BatchSizer:
     """Finds the batch size: a fixed one, or the fastest that fits.
 
     "auto" starts small, and doubles for as long as a unit gets cheaper by 3 % or more; where every size would have to
-    be compiled it is one middling size instead. On the CPU the first batch is one unit, and growing starts from
-    one again where a unit takes `LONG_S`: the cores are busy already. Out of memory halves the size for good. Safe to use from
-    several threads.
+    be compiled it is one middling size instead. On the CPU the first batch is one unit, and growing starts from one
+    again where a unit takes `LONG_S`: the cores are busy already. Out of memory halves the size for good. Safe to use
+    from several threads.
     """
 
     def __init__(self, setting: int | Literal["auto"], device: torch.device, *, grows: bool = True) -> None:

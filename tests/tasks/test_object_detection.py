@@ -189,7 +189,7 @@ def test_elongated_pictures(architecture):
     """One that a recipe makes narrower than a pixel is refused by name, and costs its neighbours nothing."""
     folder, good = tiny_detection.folder(architecture), picture()
     inputs = [good, picture(1, 20_000), picture(20_000, 1), good, picture(1, 1), picture(1, 90), picture(20_000, 90)]
-    with ours(folder) as pipe:
+    with ours(folder, batch_size=1) as pipe:
         results = pipe(inputs, on_error="return", threshold=0.0)
     assert results[0] == results[3]
     for image, result in zip(inputs, results, strict=True):
