@@ -118,7 +118,8 @@ class Recipe:
         view = view.to(torch.float32)
         for operation in self.arithmetic:
             value = self._constant(operation.values, pixels.device, repeats=pixels.shape[3] if wide else 0)
-            view = _OPERATORS[operation.operator][owned](view, value)
+            fresh, in_place = _OPERATORS[operation.operator]  # an index by a bool is more than torch 2.11 can compile
+            view = (in_place if owned else fresh)(view, value)
             owned = True
         if wide:
             view = view.view(*view.shape[:2], -1, 3).permute(0, 3, 1, 2)
