@@ -45,11 +45,12 @@ def wordpiece(*, cased: bool = False):
     split = [blank._tokenizer.pre_tokenizer.pre_tokenize_str(blank.normalize(text)) for text in CORPUS]
     found = sorted({word for row in split for word, _ in row})
     letters = sorted(set("".join(found)))
-    known = found[::2] + [piece for word in found[1::2] for piece in (word[:4], f"##{word[4:]}")]
+    halves = [(word[: len(word) // 2], f"##{word[len(word) // 2 :]}") for word in found if len(word) % 2 == 0]
+    known = [*(word for word in found if len(word) % 2), *itertools.chain.from_iterable(halves)]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocab = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *known])
-    ids = {piece: i for i, piece in enumerate(piece for piece in vocab if piece != "##")}
-    return BertTokenizer(vocab=ids, do_lower_case=not cased, model_max_length=512)
+    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *known])
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    return BertTokenizer(vocab=vocab, do_lower_case=not cased, model_max_length=512)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ positional convolution, leaves them out of the attention, and out of the mean at
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -23,6 +24,9 @@ WavLM would be one, but what Transformers passes to torch with a mask is depreca
 pools over the edge of the mask, the later positional convolutions of Data2Vec see what the earlier ones spill over it,
 and so do adapters: their sounds share a batch where they are of one length.
 """
+
+SHARE = 480_000
+"""Values of a batch, 30 s of samples, that run at a time in eager mode on the CPU, where more gain nothing."""
 
 PIECE = 125
 """Frames that the convolutions give at a time in eager mode on the CPU, 2.5 s."""
@@ -101,7 +105,8 @@ class WatchedEncoder:
     def _alone(self, samples: Tensor) -> Tensor:
         """One sound, `(1, N)`, in pieces: the convolutions look at no more than `kernel` samples for a frame."""
         layers: Any = self.encoder.conv_layers
-        kernel, stride = _reach(layers)
+        convs = [layer.conv for layer in layers]
+        kernel, stride = _reach([conv.kernel_size[0] for conv in convs], [conv.stride[0] for conv in convs])
         frames = (samples.shape[1] - kernel) // stride + 1
         run = type(self.encoder).forward
         if frames <= PIECE or not all(_is_local(layer) for layer in layers):
@@ -148,6 +153,21 @@ def tell_lengths(encoders: list[WatchedEncoder], lengths: Tensor | None) -> None
         encoder.lengths = lengths
 
 
+def in_shares(compute: Callable[[Mapping[str, Tensor]], Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+    """Runs a batch of long sounds a few at a time where that is as fast: it bounds the memory of their activations.
+
+    Args:
+        compute: from the model's inputs to a tensor, both with the sounds along their first axis.
+        inputs: all of them.
+    """
+    first = next(iter(inputs.values()))
+    some = max(1, SHARE // first[0].numel())
+    if first.device.type != "cpu" or torch.compiler.is_compiling() or len(first) <= some:
+        return compute(inputs)
+    starts = range(0, len(first), some)
+    return torch.cat([compute({name: values[i : i + some] for name, values in inputs.items()}) for i in starts])
+
+
 def fold_weight_norm(model: nn.Module) -> None:
     """Computes weights that are kept as length and direction once, instead of in each forward pass."""
     for module in model.modules():
@@ -172,20 +192,16 @@ def least_samples(model: nn.Module) -> int:
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
     if not kernels or not strides:
         return 1
-    samples = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
+    return _reach(kernels, strides)[0]
 
 
-def _reach(layers: nn.ModuleList) -> tuple[int, int]:
-    """How many samples a frame comes from, and how many lie between two frames."""
-    kernel, stride = 1, 1
-    for layer in layers:
-        conv: Any = layer.conv
-        kernel += (conv.kernel_size[0] - 1) * stride
-        stride *= conv.stride[0]
-    return kernel, stride
+def _reach(kernels: Iterable[int], strides: Iterable[int]) -> tuple[int, int]:
+    """How many samples a frame comes from, and how many lie between two frames, of convolutions one after the other."""
+    samples, step = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        samples += (kernel - 1) * step
+        step *= stride
+    return samples, step
 
 
 def _is_local(layer: nn.Module) -> bool:

@@ -14,17 +14,13 @@ from sensorium.errors import OptionError
 
 T = TypeVar("T")
 
-LONG_S = 0.5
-"""Seconds that a unit takes by itself from which a batch of several gains a CPU little, and costs it memory."""
-
 
 class BatchSizer:
     """Finds the batch size: a fixed one, or the fastest that fits.
 
     "auto" starts small, and doubles for as long as a unit gets cheaper by 3 % or more; where every size would have to
-    be compiled it is one middling size instead. On the CPU the first batch is one unit, and growing starts from one
-    again where a unit takes `LONG_S`: the cores are busy already. Out of memory halves the size for good. Safe to use
-    from several threads.
+    be compiled it is one middling size instead. Out of memory halves the size for good. Safe to use from several
+    threads.
     """
 
     def __init__(self, setting: int | Literal["auto"], device: torch.device, *, grows: bool = True) -> None:
@@ -33,9 +29,7 @@ class BatchSizer:
         self._lock = threading.Lock()
         self._growing = setting == "auto" and grows
         start, middling, self._most = (16, 64, 256) if device.type == "cuda" else (4, 8, 32)
-        self._start, self._watches_long = start, device.type == "cpu"
-        first = 1 if device.type == "cpu" else start
-        self._size = (first if grows else middling) if setting == "auto" else int(setting)
+        self._size = (start if grows else middling) if setting == "auto" else int(setting)
         self._costs: dict[int, list[float]] = defaultdict(list)  # seconds for a measure of work, by batch size
         self._best: tuple[float, int] = (float("inf"), self._size)
 
@@ -60,13 +54,6 @@ class BatchSizer:
         with self._lock:
             if not self._growing or rows != self._size:
                 return
-            if self._watches_long and seconds >= LONG_S * rows:
-                self._watches_long, self._size, self._best = False, 1, (float("inf"), 1)
-                self._costs.clear()
-                if rows > 1:
-                    return
-            elif self._watches_long and rows == 1:
-                self._size = self._start
             self._costs[rows].append(seconds / (work or rows))
             if len(self._costs[rows]) < 3:  # the first batch of a size also pays for its buffers and kernels
                 return

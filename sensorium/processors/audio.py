@@ -78,7 +78,9 @@ class AudioProcessor:
                 f"{name!r} has no {FILE_NAMES[0]} in {folder}, so how to prepare sound is not known, and a guess would "
                 f"give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained alike."
             )
-        extractor = load_auto(AutoFeatureExtractor, folder, options, of=name, what="feature extractor")
+        extractor = load_auto(
+            AutoFeatureExtractor, folder, options, of=name, what="feature extractor", file=FILE_NAMES[0]
+        )
         return cls.from_transformers(extractor)
 
     @classmethod

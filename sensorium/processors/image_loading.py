@@ -60,7 +60,8 @@ def _load_own(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProces
 def _read_recipe(cls: type[ImageProcessor], folder: Path, options: LoadOptions, *, of: str) -> ImageProcessor:
     from transformers import AutoImageProcessor
 
-    return cls.from_transformers(load_auto(AutoImageProcessor, folder, options, of=of, what="image processor"))
+    found = load_auto(AutoImageProcessor, folder, options, of=of, what="image processor", file=_FILE_NAME)
+    return cls.from_transformers(found)
 
 
 def _read_json(path: Path, *, of: str) -> dict[str, Any]:

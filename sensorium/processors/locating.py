@@ -33,7 +33,7 @@ def locate(
     return checkpoint.name, checkpoint.folder, checkpoint.options
 
 
-def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, what: str) -> Any:
+def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, what: str, file: str) -> Any:
     """What one of Transformers' `Auto…` classes reads in a local folder; code runs only if the options say so.
 
     Args:
@@ -42,6 +42,7 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, w
         options: how to open it.
         of: the name of the checkpoint, for the errors.
         what: the field's word for what is loaded, for the errors.
+        file: where its settings are, for the errors.
 
     Raises:
         UnsafeCheckpointError: it is code of the checkpoint's own, and nobody asked for that.
@@ -62,6 +63,6 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, w
                 "trust_remote_code=True if you trust it, or pass another processor=."
             ) from error
         raise CheckpointError(
-            f"{of!r}: Transformers cannot read the {what} in {folder} ({type(error).__name__}: {error}). Correct its "
-            "files, or pass processor=, with the name or folder of a checkpoint that has one."
+            f"{of!r} has no {what} to use: Transformers cannot read the {what} in {folder} ({type(error).__name__}: "
+            f"{error}). Correct its {file}, or pass processor=, with the name or folder of a checkpoint that has one."
         ) from error

@@ -98,7 +98,7 @@ class TextProcessor:
         from transformers import AutoTokenizer
 
         name, folder, options = locate(name_or_folder, options, "tokenizer.json", "tokenizer_config.json")
-        tokenizer = load_auto(AutoTokenizer, folder, options, of=name, what="tokenizer")
+        tokenizer = load_auto(AutoTokenizer, folder, options, of=name, what="tokenizer", file="tokenizer_config.json")
         named = set(getattr(tokenizer, "vocab_files_names", {}).values())  # none where bytes are the vocabulary
         if named and not any((folder / each).is_file() for each in named | VOCABULARIES):
             raise CheckpointError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sensorium.backbones.speech import (
     fold_weight_norm,
     hook_ahead,
+    in_shares,
     least_samples,
     takes_padding,
     tell_lengths,
@@ -141,12 +142,16 @@ class AudioClassification(SoundTask):
 
     def compute(self, inputs: Batch) -> dict[str, Tensor]:
         """`{"logits": (B, number of labels)}` in the model's dtype."""
+        return {"logits": in_shares(self._logits, inputs)}
+
+    def _logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
         mask = inputs.get("attention_mask")
         tell_lengths(self._encoders, None if mask is None else mask.sum(-1))
         try:
-            return {"logits": self.model(**inputs).logits}
+            logits: Tensor = self.model(**inputs).logits
         finally:
             tell_lengths(self._encoders, None)  # a model that the caller has loaded is used elsewhere, too
+        return logits
 
     def decode(self, outputs: Any, metas: Sequence[int], options: Any) -> Sequence[Any]:
         """Scores in float32; `(new samples, (number of labels,) NumPy array)` for each unit."""

@@ -13,6 +13,7 @@ from sensorium.backbones import speech
 from sensorium.backbones.speech import (
     RealFramesNorm,
     fold_weight_norm,
+    in_shares,
     least_samples,
     takes_padding,
     tell_lengths,
@@ -102,6 +103,21 @@ def test_long_sounds_go_through_the_convolutions_in_pieces(monkeypatch, architec
     for row, one in zip(found, expected, strict=True):
         close = {"atol": 1e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.05}
         torch.testing.assert_close(row[:, : one.shape[2]], one[0], **close)
+
+
+@pytest.mark.parametrize(("rows", "shares"), [(1, [1]), (3, [3]), (7, [3, 3, 1])])
+def test_batches_of_long_sounds_run_in_shares(rows, shares):
+    seen = []
+
+    def twice(inputs):
+        seen.append(len(inputs["input_values"]))
+        assert inputs["attention_mask"].shape == inputs["input_values"].shape
+        return 2 * inputs["input_values"][:, :5]
+
+    values = torch.arange(rows * 160_000.0).view(rows, 160_000)
+    found = in_shares(twice, {"input_values": values, "attention_mask": torch.ones_like(values)})
+    assert seen == shares
+    assert torch.equal(found, 2 * values[:, :5])
 
 
 def _samples_a_frame(config):

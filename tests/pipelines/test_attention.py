@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -48,8 +50,9 @@ def test_a_query_that_may_look_at_nothing_gives_numbers():
 
 def test_bfloat16_drifts_as_rounding_does():
     query, key, value = made(dtype=torch.bfloat16)
-    with WrittenOut():
+    with WrittenOut() as mode:
         found = F.scaled_dot_product_attention(query, key, value)
+    assert mode.replaced == 1
     exact = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
     assert found.dtype == torch.bfloat16
     assert (found.float() - exact).abs().max() < 0.02
@@ -79,6 +82,9 @@ def test_is_for_this_thread_and_only_while_it_is_on(monkeypatch):
     F.scaled_dot_product_attention(query, key, value)
     with WrittenOut():
         F.scaled_dot_product_attention(query, key, value, scale=0.5)
+        other = threading.Thread(target=F.scaled_dot_product_attention, args=(query, key, value))
+        other.start()
+        other.join()
     F.scaled_dot_product_attention(query, key, value)
     assert [args[4] for args in calls] == [0.5]
 

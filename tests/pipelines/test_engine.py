@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError, OptionError, UnknownNameError
-from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
 from tests.pipelines.made_up import WholeScoring, WindowScoring, expected
@@ -248,49 +248,47 @@ def test_several_threads_share_a_pipeline():
         assert values == pytest.approx([expected(raw(10, question=n, start=i)) for i in range(40)], rel=1e-5)
 
 
-def test_workers_work_alone_and_take_no_thread_of_others():
-    script = """
-import threading, torch
+@pytest.mark.parametrize("fresh", [False, True], ids=["by the main thread", "by a thread new to torch"])
+def test_workers_work_alone_and_take_no_thread_of_others(fresh):
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS, *(["fresh"] if fresh else [])],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[0] == "model {3} workers {1} afterwards 3 new thread 3"
+
+
+COUNT_THREADS = """
+import sys, threading, torch
+from tests.pipelines import made_up
 from tests.pipelines.test_engine import build, raw
 from sensorium.pipelines import engine
 
-torch.set_num_threads(3)
-seen = []
-work_alone = engine._advance
-def watched(*args):
-    seen.append(torch.get_num_threads())
+def count():
     torch.ones(300_000).exp()  # torch's parallel loops set a thread up, too
-    seen.append(torch.get_num_threads())
-    return work_alone(*args)
-engine._advance = watched
-def others():
-    seen.append(("new thread", torch.get_num_threads()))
-with build(num_workers=2) as pipe:
-    pipe([raw(5) for _ in range(20)])
-    main = torch.get_num_threads()
-    thread = threading.Thread(target=others)
+    return torch.get_num_threads()
+
+def watch(where, name, seen):
+    real = getattr(where, name)
+    setattr(where, name, lambda *args: seen.add(count()) or real(*args))
+
+def on_a_new_thread(function):
+    thread = threading.Thread(target=function)
     thread.start()
     thread.join()
-print(main, *sorted(set(map(str, seen))))
+
+torch.set_num_threads(3)
+workers, model, later = set(), set(), []
+watch(engine, "_advance", workers)
+watch(made_up.WindowScoring, "forward", model)
+with build(num_workers=2) as pipe:
+    run = lambda: pipe([raw(5) for _ in range(20)])
+    on_a_new_thread(run) if "fresh" in sys.argv else run()
+    on_a_new_thread(lambda: later.append(count()))
+    print("model", model, "workers", workers, "afterwards", count(), "new thread", *later)
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert run.stdout.split("\n")[0] == "3 ('new thread', 3) 1"
-
-
-def test_a_model_run_on_a_fresh_thread_has_all_threads():
-    with build(num_workers=2) as pipe:
-        threads = torch.get_num_threads()
-        seen = []
-
-        def run():
-            pipe([raw(5)])
-            seen.append(torch.get_num_threads())
-
-        for _ in range(2):
-            thread = threading.Thread(target=run)
-            thread.start()
-            thread.join()
-    assert seen == [threads, threads]
 
 
 def test_unknown_option_fails_before_any_work_and_names_the_nearest():
@@ -339,25 +337,6 @@ def test_progress_shows_true_totals(capsys):
     err = capsys.readouterr().err
     assert "3/3" in err
     assert "failed=1" in err
-
-
-def test_long_units_run_one_by_one_on_the_cpu_unless_several_are_cheaper():
-    quick, long, cheaper = (BatchSizer("auto", torch.device("cpu")) for _ in range(3))
-    quick.record(1, 0.01)
-    assert quick.size == 4
-    for seconds in (2.0, 1.5, 1.5):
-        assert long.size == cheaper.size == 1
-        long.record(1, seconds)
-        cheaper.record(1, seconds)
-    for _ in range(3):
-        assert long.size == cheaper.size == 2
-        long.record(2, 3.0)
-        cheaper.record(2, 2.0)
-    assert (long.size, long.settled) == (1, True)
-    assert (cheaper.size, cheaper.settled) == (4, False)
-    quick.record(4, 8.0)  # longer units come
-    assert quick.size == 1
-    assert BatchSizer("auto", torch.device("cuda")).size == 16
 
 
 def test_the_automatic_batch_size_settles():

@@ -92,6 +92,16 @@ def test_weights_that_lack_the_head_are_never_made_up(vit):
         sensorium.pipeline("image-classification", vit)
 
 
+@pytest.fixture
+def one_thread():
+    """Where weights lie in memory changes how a product is shared out among threads, and so its rounding."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_pickled_weights_only_if_asked_for(vit):
     model = transformers.AutoModelForImageClassification.from_pretrained(vit)
     torch.save(model.state_dict(), vit / "pytorch_model.bin")
@@ -101,9 +111,7 @@ def test_pickled_weights_only_if_asked_for(vit):
     with pytest.raises(UnsafeCheckpointError, match="use_safetensors=False"):
         sensorium.pipeline("image-classification", vit)
     with sensorium.pipeline(model=vit, use_safetensors=False, **CPU) as pipe:
-        found = pipe(picture())
-    assert found.labels.tolist() == expected.labels.tolist()
-    assert np.allclose(found.scores, expected.scores, atol=1e-6)  # weights lie elsewhere in memory: other rounding
+        assert pipe(picture()) == expected
 
 
 def test_code_in_a_checkpoint_never_runs_unasked(vit, tmp_path):

@@ -91,7 +91,7 @@ def test_a_checkpoint_without_a_tokenizer_is_told(tmp_path):
     with pytest.raises(CheckpointNotFoundError):
         TextProcessor.from_pretrained(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTModel"]}')
-    with pytest.raises(CheckpointError, match=r"no tokenizer|cannot read the tokenizer"):
+    with pytest.raises(CheckpointError, match="no tokenizer"):
         TextProcessor.from_pretrained(tmp_path, options=LoadOptions())
     (tmp_path / "config.json").write_text('{"model_type": "clip", "architectures": ["CLIPModel"]}')
     with pytest.raises(CheckpointError, match="knows no word"):  # Transformers makes one of two tokens

@@ -18,7 +18,6 @@ from tests import tiny, tiny_sound
 from tests.contract import Contract
 from tests.media import jpeg
 from tests.sounds import RATE, encoded, sound, sounds
-from tests.versions import needs_newer_transformers
 
 LOGITS = {"function_to_apply": "none", "top_k": None}
 # Logits of the tiny models are up to 20 and differ between sounds by about 1; float32 gives them to 1e-5.
@@ -77,12 +76,7 @@ def test_the_rows_are_transformers(architecture, options):
 
 @pytest.mark.parametrize(
     ("problem_type", "num_labels"),
-    [
-        pytest.param("multi_label_classification", 7, marks=needs_newer_transformers),
-        pytest.param("regression", 1, marks=needs_newer_transformers),
-        (None, 1),
-        ("single_label_classification", 3),
-    ],
+    [("multi_label_classification", 7), ("regression", 1), (None, 1), ("single_label_classification", 3)],
 )
 def test_the_config_chooses_the_function(problem_type, num_labels):
     folder = tiny_sound.folder("wav2vec2", num_labels=num_labels, problem_type=problem_type)

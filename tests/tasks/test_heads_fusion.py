@@ -160,5 +160,5 @@ def test_a_vision_checkpoint_is_no_text_encoder():
 
 def test_a_composite_saved_without_its_tokenizer_says_so(tmp_path):
     built().save_pretrained(tmp_path, processor().image)
-    with pytest.raises(CheckpointError, match=r"no tokenizer|cannot read the tokenizer"):
+    with pytest.raises(CheckpointError, match="no tokenizer"):
         ours(tmp_path)

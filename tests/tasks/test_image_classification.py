@@ -13,7 +13,6 @@ from sensorium.errors import CheckpointError, InputError, OptionError, TaskMisma
 from tests import tiny
 from tests.contract import Contract
 from tests.media import jpeg, picture, pictures
-from tests.versions import needs_newer_transformers
 
 PARITY = 1e-5  # float32 rounding of sums of a few thousand products, on probabilities
 
@@ -124,7 +123,7 @@ def test_drop_in(options, call, tmp_path):
     ("problem_type", "num_labels"),
     [
         ("multi_label_classification", 7),
-        pytest.param("regression", 1, marks=needs_newer_transformers),
+        ("regression", 1),
         (None, 1),
         ("single_label_classification", 7),
     ],

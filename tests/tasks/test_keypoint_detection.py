@@ -227,8 +227,7 @@ class TestNamedPoints:
     def test_saved_loaded_and_served(self, architecture, tmp_path):
         composite = self.composite(architecture).eval()
         composite.save_pretrained(tmp_path, sensorium.ImageProcessor.from_pretrained(tiny.folder(architecture)))
-        same = {"compile": False, "batch_size": 3}
-        with self.pipe(composite, architecture, **same) as first, ours(tmp_path, **same) as second:
+        with self.pipe(composite, architecture, compile=False) as first, ours(tmp_path, batch_size=3) as second:
             for a, b in zip(first(pictures()), second(pictures()), strict=True):
                 assert a == b
                 assert a.labels.tolist() == list(self.LABELS)

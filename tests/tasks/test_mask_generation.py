@@ -17,7 +17,6 @@ from sensorium.results import Masks, rle
 from tests import tiny, tiny_sam
 from tests.contract import Contract
 from tests.media import picture, pictures
-from tests.versions import needs_newer_transformers
 
 MODELS = ["sam", "sam2"]
 SCORES = 2e-5  # float32 rounding, on scores up to 4: the reference itself is 4e-5 away from its own float64
@@ -107,7 +106,6 @@ def by_hand(model, image, *, layers, overlap, points, downscale, nms):
     return processor.post_process_for_mask_generation(masks, scores, boxes, nms)
 
 
-@needs_newer_transformers
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("layers", "downscale", "nms"), [(2, 1, 1.0), (1, 2, 0.9)])
 def test_crops_as_the_processor_s_own_steps(model, layers, downscale, nms):

@@ -14,7 +14,6 @@ from sensorium.results import Detections
 from tests import tiny, tiny_detection
 from tests.contract import Contract
 from tests.media import SIZES, jpeg, picture, pictures
-from tests.versions import needs_newer_transformers
 
 SCORE = 1e-4  # float32 rounding of sums, made larger by random weights of width 1.5 in ten layers
 BOX = 1e-4  # of the picture's longer side
@@ -76,13 +75,7 @@ def assert_same_rows(mine, expected, tolerance=SCORE):
         assert max(abs(a["box"][side] - b["box"][side]) for side in a["box"]) <= 1
 
 
-@pytest.mark.parametrize(
-    "architecture",
-    [
-        pytest.param(name, marks=needs_newer_transformers) if name == "rf_detr" else name
-        for name in tiny_detection.ARCHITECTURES
-    ],
-)
+@pytest.mark.parametrize("architecture", tiny_detection.ARCHITECTURES)
 def test_same_objects_as_each_processor_s_own_post_processing(architecture):
     folder, inputs = tiny_detection.folder(architecture), pictures()
     expected = reference(folder, inputs, LOW)
@@ -189,7 +182,7 @@ def test_elongated_pictures(architecture):
     """One that a recipe makes narrower than a pixel is refused by name, and costs its neighbours nothing."""
     folder, good = tiny_detection.folder(architecture), picture()
     inputs = [good, picture(1, 20_000), picture(20_000, 1), good, picture(1, 1), picture(1, 90), picture(20_000, 90)]
-    with ours(folder, batch_size=1) as pipe:
+    with ours(folder) as pipe:
         results = pipe(inputs, on_error="return", threshold=0.0)
     assert results[0] == results[3]
     for image, result in zip(inputs, results, strict=True):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sensorium.backbones.speech import least_samples, takes_padding, tell_lengths, watch_padding
+from sensorium.backbones.speech import in_shares, least_samples, takes_padding, tell_lengths, watch_padding
 from sensorium.errors import OptionError
 from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.sound import SoundReader, read_all
@@ -68,7 +68,7 @@ class CtcRecognizer(Recognizer):
     def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`ids`, `(B, frames)` int32, and `frames`, `(B,)` int64, how many of them are of the sound itself."""
         inputs = self.audio.finish(batch, dtype=dtype)
-        ids = call(self._compute, inputs)
+        ids = call(self._ids, inputs)
         if not self._exact:
             return {"ids": ids, "frames": torch.full((len(ids),), ids.shape[1], device=ids.device)}
         frames = inputs["attention_mask"].sum(-1)
@@ -97,7 +97,10 @@ class CtcRecognizer(Recognizer):
         ]
         return Transcript(decoded["text"], [one[wanted] for one in found], *seconds, timed=True, index=index)
 
-    def _compute(self, inputs: Batch) -> Tensor:
+    def _ids(self, inputs: Batch) -> Tensor:
+        return in_shares(self._compute, inputs)
+
+    def _compute(self, inputs: Mapping[str, Tensor]) -> Tensor:
         tell_lengths(self._norms, inputs["attention_mask"].sum(-1) if self._exact else None)
         try:
             ids: Tensor = self.model(**inputs).logits.argmax(-1)
