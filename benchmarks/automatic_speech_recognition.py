@@ -231,7 +231,7 @@ def memory(arguments: argparse.Namespace, folder: Path) -> dict:
             for i in range(max(1, round(arguments.minutes))):
                 file.write(noise(60, i))
     process, found = psutil.Process(), {}
-    fixed = {"max_new_tokens": arguments.tokens, "min_new_tokens": arguments.tokens, "language": "en", "num_beams": 1}
+    fixed = {"max_new_tokens": arguments.tokens, "min_new_tokens": arguments.tokens, "language": "en"}
     ways = {
         "Whisper-base, windows": (checkpoint, {"chunk_length_s": 30, **fixed}),
         "Whisper-base, walked through": (checkpoint, fixed),

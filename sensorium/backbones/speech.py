@@ -76,7 +76,7 @@ class WatchedEncoder:
     """The forward pass of the convolutions that a speech model begins with, told of padding.
 
     In eager mode on the CPU each sound runs alone, over its real samples, some frames at a time: none of it is spent on
-    padding, and the first layers' outputs, 400 MB for 30 s in float32, are there for a piece at a time. Convolutions
+    padding, and the first layers' outputs, 491 MB for 30 s in float32, are there for a piece at a time. Convolutions
     gain nothing from a batch there. Elsewhere the batch runs as one, with norms that leave padding out.
 
     Attributes:
