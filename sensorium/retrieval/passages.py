@@ -1,0 +1,183 @@
+"""What is searched: documents as they are read, and the passages that they are cut into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sensorium.errors import InputError, LimitError
+
+RESERVED = ("id", "text", "title", "source", "start", "end")
+"""The keys of a hit's passage that metadata cannot have."""
+
+LONGEST = 1_000_000
+"""Characters of a passage at the most: encoders read a few hundred words, and what is longer is a document."""
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of text that is encoded, searched and read as one.
+
+    Attributes:
+        text: what it says; not blank, and at most 1,000,000 characters.
+        title: of its document. DPR's encoders read it before the text.
+        source: where its document comes from, such as a path.
+        start: the first of its characters in the document's text, from 0; None with `end` where that is not known.
+        end: one after the last of them: `document.text[start:end] == text` where `split` made it.
+        id: its name in an index; None to have it numbered.
+        metadata: anything else to keep with it, by names other than `RESERVED`.
+
+    Raises:
+        InputError: `not-text` (a text, title or source that is no str or holds what is no character), `empty-text`,
+            `bad-offsets`, `bad-id`, `bad-metadata`.
+        LimitError: `passage-too-long`.
+    """
+
+    text: str
+    title: str = ""
+    source: str | None = None
+    start: int | None = None
+    end: int | None = None
+    id: int | str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_texts(self.text, self.title, self.source, what="passage")
+        if not self.text or self.text.isspace():
+            raise InputError(
+                "expected a passage with words, got a blank text. Leave it out.",
+                code="empty-text",
+                source=self.source,
+            )
+        if len(self.text) > LONGEST:
+            raise LimitError(
+                f"expected a passage of at most {LONGEST:,} characters, got {len(self.text):,}. Cut it first: "
+                f"sensorium.retrieval.split(Document(text, title)) gives passages of about a hundred words.",
+                code="passage-too-long",
+                source=self.source,
+            )
+        _check_offsets(self)
+        if self.id is not None and (isinstance(self.id, bool) or not isinstance(self.id, int | str)):
+            raise InputError(
+                f"expected the id of a passage to be an int, a str or None, got {self.id!r} "
+                f"({type(self.id).__name__}).",
+                code="bad-id",
+                source=self.source,
+            )
+        object.__setattr__(self, "metadata", _checked_metadata(self.metadata, self.source))
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"id", "text", "title", "source", "start", "end", **metadata}`, as a hit's passage is given."""
+        return {**{name: getattr(self, name) for name in RESERVED}, **self.metadata}
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading of a document.
+
+    Attributes:
+        start: the first character of its line in the document's text, marks such as `##` included.
+        end: one after the last.
+        level: from 1, the topmost.
+        text: what it says, without marks.
+    """
+
+    start: int
+    end: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text to cut into passages.
+
+    Attributes:
+        text: all of it.
+        title: what it is called, "" where that is not known.
+        source: where it comes from, such as a path.
+        metadata: copied to each of its passages. `split` adds "section", "page" and "last_page".
+        headings: in the order of the text; no passage of `split_sentences` goes across one.
+        pages: where each page starts in `text`, for documents that have pages. Page 1 starts at 0.
+        start: where the passages begin: what stands before it (front matter) goes into none.
+
+    Raises:
+        InputError: `not-text`, `bad-metadata`, `bad-offsets`.
+    """
+
+    text: str
+    title: str = ""
+    source: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    headings: tuple[Heading, ...] = ()
+    pages: tuple[int, ...] = ()
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        _check_texts(self.text, self.title, self.source, what="document")
+        object.__setattr__(self, "metadata", _checked_metadata(self.metadata, self.source))
+        places = [self.start, *(place for heading in self.headings for place in (heading.start, heading.end))]
+        for name, order in (("headings", places), ("pages", list(self.pages))):
+            if order != sorted(order) or (order and not 0 <= order[0] <= order[-1] <= len(self.text)):
+                raise InputError(
+                    f"expected the document's start and {name} in order and within its {len(self.text):,} "
+                    f"characters, got {order[:10]} …",
+                    code="bad-offsets",
+                    source=self.source,
+                )
+
+
+def _check_texts(text: object, title: object, source: object, *, what: str) -> None:
+    named = source if isinstance(source, str) else None
+    for name, value in (("text", text), ("title", title), ("source", source)):
+        if name == "source" and value is None:
+            continue
+        if not isinstance(value, str):
+            raise InputError(
+                f"expected the {name} of a {what} to be a str, got {type(value).__name__}.",
+                code="not-text",
+                source=named,
+            )
+        if not value.isascii() and _LONE_SURROGATE.search(value):
+            raise InputError(
+                f"expected the {name} of a {what} to be a text, got one with half of a surrogate pair: no character.",
+                code="not-text",
+                source=None if name == "source" else named,
+            )
+
+
+def _check_offsets(passage: Passage) -> None:
+    start, end = passage.start, passage.end
+    if start is None and end is None:
+        return
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (start, end))
+    if not whole or not 0 <= start <= end:  # type: ignore[operator]
+        raise InputError(
+            f"expected start and end of a passage to be None both, or characters with 0 <= start <= end, got "
+            f"start={start!r}, end={end!r}.",
+            code="bad-offsets",
+            source=passage.source,
+        )
+
+
+def _checked_metadata(metadata: object, source: str | None) -> dict[str, Any]:
+    """A copy, so that nobody changes it from outside."""
+    if not isinstance(metadata, Mapping):
+        raise InputError(
+            f"expected metadata to be a mapping from names to values, got {type(metadata).__name__}.",
+            code="bad-metadata",
+            source=source,
+        )
+    for name in metadata:
+        if not isinstance(name, str) or name in RESERVED:
+            raise InputError(
+                f"expected the names in metadata to be texts other than {', '.join(RESERVED)}, got {name!r}. "
+                f"Those have arguments of their own; give it another name.",
+                code="bad-metadata",
+                source=source,
+            )
+    return dict(metadata)
