@@ -1,0 +1,224 @@
+"""Documents → passages: by words, as DPR cuts Wikipedia, or by headings, paragraphs and sentences."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sensorium.errors import InputError, OptionError
+from sensorium.retrieval.passages import Document, Heading, Passage
+from sensorium.retrieval.sentences import Sentence, find_sentences, find_stretches, find_words
+
+By = Literal["sentences", "words"]
+
+_DEFAULTS: dict[str, tuple[int, int]] = {"sentences": (120, 1), "words": (100, 0)}
+MOST_WORDS = 1000
+"""Words of a passage at the most."""
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How documents are cut; `split(document, **splitting.to_dict())` does it.
+
+    Attributes:
+        by: "sentences" for `split_sentences`, "words" for `split_words`.
+        words: how many words a passage has at the most, from 1 to 1,000; None for 120 by sentences, 100 by words.
+        overlap: how many sentences, or words, neighbours share, from 0; None for one sentence, or no word.
+
+    Raises:
+        OptionError: a value out of its range, or as many shared words as a passage has.
+    """
+
+    by: By = "sentences"
+    words: int | None = None
+    overlap: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.by not in tuple(_DEFAULTS):
+            raise OptionError(f"by is one of {', '.join(_DEFAULTS)}, got {self.by!r}")
+        for name, default in zip(("words", "overlap"), _DEFAULTS[self.by], strict=True):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        _check_number("words", self.words, 1, MOST_WORDS)
+        _check_number("overlap", self.overlap, 0, MOST_WORDS)
+        words, overlap = self.sizes
+        if self.by == "words" and overlap >= words:
+            raise OptionError(f"overlap is below words, {words}, got {overlap}")
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """`words` and `overlap`, which are numbers once the options are made."""
+        assert self.words is not None
+        assert self.overlap is not None
+        return self.words, self.overlap
+
+    def to_dict(self) -> dict[str, Any]:
+        """The three options, to be written as JSON; `Splitting(**options)` gives them back."""
+        return asdict(self)
+
+
+def split(
+    document: Document, *, by: By = "sentences", words: int | None = None, overlap: int | None = None
+) -> list[Passage]:
+    """Cut a document into passages.
+
+    Args:
+        document: with a text of any length.
+        by: "sentences" for `split_sentences`, "words" for `split_words`.
+        words: as in `Splitting`.
+        overlap: as in `Splitting`.
+
+    Returns:
+        The passages in the order of the text. `document.text[p.start:p.end] == p.text` for each, and every word from
+        `document.start` on is in one of them. They carry the document's title, source and metadata, and of a document
+        with pages the numbers of their first and last as metadata "page" and "last_page", from 1.
+
+    Raises:
+        OptionError: as `Splitting`.
+        InputError: `empty-text`: the document has no words; `bad-metadata`: its metadata has a name that is given here.
+    """
+    chosen = Splitting(by, words, overlap)
+    cut = split_words if chosen.by == "words" else split_sentences
+    return cut(document, words=chosen.words, overlap=chosen.overlap)
+
+
+def split_words(document: Document, *, words: int | None = None, overlap: int | None = None) -> list[Passage]:
+    """Cut a document every so many words, as DPR does: passages of 100 words that share none.
+
+    Headings and sentences play no part. What counts as a word is told by `find_words`.
+
+    Args:
+        document: with a text of any length.
+        words: of a passage; the last has what is left. None for 100.
+        overlap: words that neighbours share, below `words`. None for 0.
+
+    Raises:
+        OptionError: as `Splitting`.
+        InputError: as `split`.
+    """
+    size, shared = Splitting("words", words, overlap).sizes
+    spans = []
+    for start, end in find_stretches(document.text, document.start, len(document.text)):
+        found = find_words(document.text, start, end)
+        for first in range(0, max(len(found) - shared, min(1, len(found))), size - shared):
+            part = found[first : first + size]
+            spans.append((part[0][0], part[-1][1], ""))
+    return _passages(document, spans)
+
+
+def split_sentences(document: Document, *, words: int | None = None, overlap: int | None = None) -> list[Passage]:
+    """Cut a document at its headings, and between them into whole sentences.
+
+    Passages end at a paragraph's end where that leaves them at least half full. A sentence of more than `words` words
+    is cut at words. A heading begins a passage, and with it come the headings right above it; the path of headings that
+    a passage stands under is its metadata "section", such as "Install > From source", without one that says what the
+    title does.
+
+    Args:
+        document: with a text of any length.
+        words: of a passage at the most. None for 120.
+        overlap: sentences at a passage's end that the next begins with, as far as they fit; never across a heading.
+            None for 1.
+
+    Raises:
+        OptionError: as `Splitting`.
+        InputError: as `split`.
+    """
+    size, shared = Splitting("sentences", words, overlap).sizes
+    spans = []
+    for start, end, heading_end, section in _sections(document):
+        for first, last in find_stretches(document.text, start, end):
+            body = min(max(heading_end, first), last)  # no sentence goes from a heading to what it heads
+            found = [
+                *find_sentences(document.text, first, body, most_words=size),
+                *find_sentences(document.text, body, last, most_words=size),
+            ]
+            spans += [(*span, section) for span in _pack(found, size, shared)]
+    return _passages(document, spans)
+
+
+def _sections(document: Document) -> Iterator[tuple[int, int, int, str]]:
+    """Start, end, the end of the headings, and path of each section; headings with nothing between them are one's."""
+    text, headings = document.text, [h for h in document.headings if h.start >= document.start]
+    path: list[Heading] = []
+    start = heading_end = document.start
+    for heading in headings:
+        follows = heading_end > start and not text[heading_end : heading.start].strip()
+        deeper = bool(path) and heading.level > path[-1].level
+        if not (follows and deeper):
+            if start < heading.start:
+                yield start, heading.start, heading_end, _name(path, document.title)
+            start = heading.start
+        heading_end = heading.end
+        path = [above for above in path if above.level < heading.level] + [heading]
+    yield start, len(text), heading_end, _name(path, document.title)
+
+
+def _name(path: Sequence[Heading], title: str) -> str:
+    return " > ".join(heading.text for heading in path if heading.text and heading.text != title)
+
+
+def _pack(sentences: Sequence[Sentence], most: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """Runs of sentences of at most `most` words together, each with at least one that the last had not."""
+    begin, new = 0, 0
+    while new < len(sentences):
+        end, count = new, sum(sentence.words for sentence in sentences[begin:new])
+        half_full = 0  # the last paragraph's end that leaves it at least half full
+        while end < len(sentences) and count + sentences[end].words <= most:
+            if end > new and sentences[end].opens and 2 * count >= most:
+                half_full = end
+            count += sentences[end].words
+            end += 1
+        if end < len(sentences) and half_full and not sentences[end].opens:
+            end = half_full
+        yield sentences[begin].start, sentences[end - 1].end
+        begin, new = max(begin + 1, end - overlap), end
+        if new < len(sentences):
+            shared = sum(sentence.words for sentence in sentences[begin:new])
+            while begin < new and shared + sentences[new].words > most:
+                shared -= sentences[begin].words
+                begin += 1
+
+
+def _passages(document: Document, spans: Sequence[tuple[int, int, str]]) -> list[Passage]:
+    if not spans:
+        raise InputError(
+            "expected a document with words, got a blank one. Leave it out.",
+            code="empty-text",
+            source=document.source,
+        )
+    passages = []
+    for start, end, section in spans:
+        added: dict[str, Any] = {"section": section} if section else {}
+        if document.pages:
+            added["page"] = bisect_right(document.pages, start)
+            added["last_page"] = bisect_right(document.pages, end - 1)
+        passages.append(
+            Passage(
+                document.text[start:end],
+                document.title,
+                document.source,
+                start,
+                end,
+                metadata=_joined(document.metadata, added, document.source),
+            )
+        )
+    return passages
+
+
+def _joined(metadata: Mapping[str, Any], added: Mapping[str, Any], source: str | None) -> dict[str, Any]:
+    for name in added:
+        if name in metadata:
+            raise InputError(
+                f"expected the document's metadata without {name!r}, which its passages get. Give it another name.",
+                code="bad-metadata",
+                source=source,
+            )
+    return {**metadata, **added}
+
+
+def _check_number(name: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise OptionError(f"{name} is a whole number from {least} to {most:,}, got {value!r}")
