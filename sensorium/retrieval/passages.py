@@ -60,6 +60,8 @@ class Passage:
                 code="passage-too-long",
                 source=self.source,
             )
+        if isinstance(self.id, str):
+            _check_text(self.id, "the id of a passage", self.source)
         _check_offsets(self)
         if self.id is not None and (isinstance(self.id, bool) or not isinstance(self.id, int | str)):
             raise InputError(
@@ -136,18 +138,18 @@ def _check_texts(text: object, title: object, source: object, *, what: str) -> N
     for name, value in (("text", text), ("title", title), ("source", source)):
         if name == "source" and value is None:
             continue
-        if not isinstance(value, str):
-            raise InputError(
-                f"expected the {name} of a {what} to be a str, got {type(value).__name__}.",
-                code="not-text",
-                source=named,
-            )
-        if not value.isascii() and _LONE_SURROGATE.search(value):
-            raise InputError(
-                f"expected the {name} of a {what} to be a text, got one with half of a surrogate pair: no character.",
-                code="not-text",
-                source=None if name == "source" else named,
-            )
+        _check_text(value, f"the {name} of a {what}", named if name != "source" else None)
+
+
+def _check_text(value: object, what: str, source: str | None) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"expected {what} to be a str, got {type(value).__name__}.", code="not-text", source=source)
+    if not value.isascii() and _LONE_SURROGATE.search(value):
+        raise InputError(
+            f"expected {what} to be a text, got one with half of a surrogate pair, which is no character.",
+            code="not-text",
+            source=source,
+        )
 
 
 def _check_offsets(passage: Passage) -> None:

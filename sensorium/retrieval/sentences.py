@@ -82,8 +82,9 @@ def find_stretches(text: str, start: int, end: int) -> Iterator[tuple[int, int]]
 
 
 def find_sentences(text: str, start: int, end: int, *, most_words: int) -> list[Sentence]:
-    """The sentences between two characters of a text; one of more than `most_words` comes in parts.
+    """The sentences between two characters of a text.
 
+    One of more than `most_words` comes in parts: its lines, and of a line that is as long as many words as may be.
     A sentence ends at `.`, `!`, `?` or `…` where a space follows, and after it something other than a small letter; not
     after initials, common abbreviations, and the number of a list's item. It ends at the full stops of other scripts
     (`。`, `！`, `？`, `؟`, `।`, `։`, `።`), at a blank line, and before a line that begins with a list's mark.
@@ -92,12 +93,23 @@ def find_sentences(text: str, start: int, end: int, *, most_words: int) -> list[
     opens = True
     for first, last, closes in _spans(text, start, end):
         words = find_words(text, first, last)
-        for i in range(0, len(words), most_words):
-            part = words[i : i + most_words]
-            sentences.append(Sentence(part[0][0], part[-1][1], len(part), opens))
-            opens = False
+        for line in [words] if len(words) <= most_words else _lines(text, words):
+            for i in range(0, len(line), most_words):
+                part = line[i : i + most_words]
+                sentences.append(Sentence(part[0][0], part[-1][1], len(part), opens))
+                opens = False
         opens = closes or (opens and not words)
     return sentences
+
+
+def _lines(text: str, words: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    line: list[tuple[int, int]] = []
+    for word in words:
+        if line and "\n" in text[line[-1][1] : word[0]]:
+            yield line
+            line = []
+        line.append(word)
+    yield line
 
 
 def _spans(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:

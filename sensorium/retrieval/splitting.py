@@ -112,9 +112,9 @@ def split_sentences(document: Document, *, words: int | None = None, overlap: in
     """Cut a document at its headings, and between them into whole sentences.
 
     Passages end at a paragraph's end where that leaves them at least half full. A sentence of more than `words` words
-    is cut at words. A heading begins a passage, and with it come the headings right above it; the path of headings that
-    a passage stands under is its metadata "section", such as "Install > From source", without one that says what the
-    title does.
+    (a table, a program) is cut at its lines' ends, and a longer line at words. A heading begins a passage, and with it
+    come the headings right above it; the path of headings that a passage stands under is its metadata "section", such
+    as "Install > From source", without one that says what the title does.
 
     Args:
         document: with a text of any length.

@@ -1,5 +1,7 @@
 """Documents are cut where it is said, and every passage knows where it stands."""
 
+# ruff: noqa: RUF001 - marks of other scripts
+
 from __future__ import annotations
 
 import json
@@ -189,9 +191,13 @@ def test_a_passage_ends_with_its_paragraph_where_it_is_half_full():
     assert [p.text for p in passages] == [f"Few words.\n\n{second}", "Fifteen sixteen seventeen."]
 
 
-def test_a_long_sentence_is_cut_at_words():
+def test_a_long_sentence_is_cut_at_lines_and_a_long_line_at_words():
     words = " ".join(f"w{i}" for i in range(25))
     assert [len(p.text.split()) for p in split_sentences(Document(words), words=10, overlap=1)] == [10, 10, 5]
+    table = "\n".join(f"| row {i} | of a table |" for i in range(4))  # nine words a line
+    lines = table.splitlines()
+    passages = split_sentences(Document(table), words=20, overlap=0)
+    assert [p.text for p in passages] == ["\n".join(lines[:2]), "\n".join(lines[2:])]
 
 
 def headed(text, *levels, title=""):
@@ -258,8 +264,16 @@ def test_metadata_that_passages_get_is_refused():
 
 @pytest.mark.parametrize(
     "text",
-    ["x" * 20_000_000, "." * 3_000_000 + "x", "a" + " " * 20_000_000 + "b", "\n \n" * 2_000_000 + "x"]
-    + ["\n" + "1" * 3_000_000, "a. " * 1_000_000, "好" * 1_000_000, "(" * 3_000_000 + " x"],
+    [
+        "x" * 20_000_000,
+        "." * 3_000_000 + "x",
+        "a" + " " * 20_000_000 + "b",
+        "\n \n" * 2_000_000 + "x",
+        "\n" + "1" * 3_000_000,
+        "a. " * 1_000_000,
+        "好" * 1_000_000,
+        "(" * 3_000_000 + " x",
+    ],
     ids=["word", "dots", "spaces", "blank lines", "digits", "letters", "han", "brackets"],
 )
 @pytest.mark.parametrize("by", ["words", "sentences"])

@@ -1,0 +1,240 @@
+"""Files and folders → documents: plain text, reStructuredText, Markdown, HTML and PDF."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.retrieval.formats.isolation import IsolatedParser
+from sensorium.retrieval.formats.limits import DEFAULT_LIMITS, DocumentLimits
+from sensorium.retrieval.formats.text import read_rst, read_text
+from sensorium.retrieval.passages import Document
+
+__all__ = ["DEFAULT_LIMITS", "SUFFIXES", "DocumentLimits", "OnError", "find_documents", "read_documents"]
+
+OnError = Literal["raise", "skip", "return"]
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+SUFFIXES = {
+    ".txt": "text",
+    ".text": "text",
+    ".rst": "reStructuredText",
+    ".md": "Markdown",
+    ".markdown": "Markdown",
+    ".html": "HTML",
+    ".htm": "HTML",
+    ".xhtml": "HTML",
+    ".pdf": "PDF",
+}
+"""What is read, by the end of a file's name, in any case."""
+
+_ROWS = (".jsonl", ".ndjson", ".tsv", ".gz")  # for read_passages
+
+
+@overload
+def read_documents(
+    paths: Paths, *, on_error: Literal["raise", "skip"] = "raise", limits: DocumentLimits = ..., encoding: str = ...
+) -> Iterator[Document]: ...
+
+
+@overload
+def read_documents(
+    paths: Paths, *, on_error: OnError, limits: DocumentLimits = ..., encoding: str = ...
+) -> Iterator[Document | InputError]: ...
+
+
+def read_documents(
+    paths: Paths, *, on_error: OnError = "raise", limits: DocumentLimits = DEFAULT_LIMITS, encoding: str = "utf-8"
+) -> Iterator[Document | InputError]:
+    """Read files, and all that is in folders, one document a file, lazily and in order.
+
+    Args:
+        paths: one path or several, of files and folders. What a folder gives is told by `find_documents`.
+        on_error: what becomes of a file that cannot be read. "raise" ends there, "skip" leaves it out, "return" puts
+            its error in its place.
+        limits: what one file may cost.
+        encoding: of text, Markdown and HTML files that do not say it themselves, by a byte order mark or, in HTML, a
+            declaration. No encoding is guessed.
+
+    Returns:
+        Documents whose `source` is their path. The text is the file's own, but for HTML and PDF, where it is what was
+        extracted; `formats/` tells how.
+
+    Raises:
+        OptionError: an unknown `on_error` or `encoding`, at the call.
+        InputError: while it is read, where `on_error` is "raise"; `index` is the file's position among all, `source`
+            its path, and `code` one of `missing-file`, `unreadable-file`, `empty-file`, `unknown-format`,
+            `no-documents`, `unsupported-type`, `not-a-document`, `bad-encoding`, `empty-text`, `corrupt`, `encrypted`,
+            `no-text`.
+        LimitError: an InputError; `too-many-bytes`, `too-many-pages`, `too-many-characters`, `parsing-timeout`,
+            `too-much-memory`.
+    """
+    check_on_error(on_error)
+    try:
+        b"".decode(encoding)
+    except (LookupError, TypeError) as error:
+        raise OptionError(f"encoding is the name of one of Python's text encodings, got {encoding!r}") from error
+    return _read_all(find_documents(paths), on_error, limits, encoding)
+
+
+def find_documents(paths: Paths) -> Iterator[str | InputError]:
+    """The files that `read_documents` reads, in its order, without opening them.
+
+    A folder stands for the files in it, to any depth, whose suffix is in `SUFFIXES`, sorted by name; hidden files and
+    folders (`.git`) are left out, and links to folders are not followed. A file that is named itself is given in any
+    case. In place of a path stands an InputError for a folder without documents, or that cannot be listed, and for what
+    is no path.
+    """
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+            yield InputError(
+                f"expected a path of a file or folder, got {type(path).__name__}.",
+                code="unsupported-type",
+                source=type(path).__name__,
+            )
+        elif os.path.isdir(path):  # noqa: PTH112 - False, not an error, for a name that no file can have
+            yield from _walk(os.fspath(path))
+        else:
+            yield os.fspath(path)
+
+
+def check_on_error(on_error: object) -> None:
+    """Refuses what is no way to go on after an error.
+
+    Raises:
+        OptionError: with those that there are.
+    """
+    if on_error not in ("raise", "skip", "return"):
+        raise OptionError(f"on_error is 'raise', 'skip' or 'return', got {on_error!r}")
+
+
+def display_name(path: str) -> str:
+    """A path as a text, whatever bytes a file's name has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_file(path: str, *, name: str, most: int | None, advice: str) -> None:
+    """Refuses what is no regular file, an empty one, or one of more than `most` bytes.
+
+    Raises:
+        InputError: `missing-file`, `unreadable-file`, `empty-file`.
+        LimitError: `too-many-bytes`.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        raise _unopened(path, name, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise _unreadable(name, "a folder, pipe, socket or device")
+    if status.st_size == 0:
+        raise InputError(
+            f"{name}: expected a file with a text, got 0 bytes. Check how it was written or downloaded.",
+            code="empty-file",
+            source=name,
+        )
+    if most is not None and status.st_size > most:
+        raise LimitError(
+            f"{name}: expected at most {most:,} bytes, got {status.st_size:,}. {advice}",
+            code="too-many-bytes",
+            source=name,
+        )
+
+
+def _read_all(
+    found: Iterator[str | InputError], on_error: OnError, limits: DocumentLimits, encoding: str
+) -> Iterator[Document | InputError]:
+    with IsolatedParser(limits) as parser:
+        for index, path in enumerate(found):
+            outcome: Document | InputError
+            try:
+                outcome = path if isinstance(path, InputError) else _read(path, parser, limits, encoding)
+            except InputError as error:
+                outcome = error
+            if isinstance(outcome, InputError):
+                outcome.index = index
+                if on_error == "raise":
+                    raise outcome
+                if on_error == "skip":
+                    continue
+            yield outcome
+
+
+def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, encoding: str) -> Document:
+    name = display_name(path)
+    kind = SUFFIXES.get(Path(path).suffix.lower())
+    check_file(
+        path,
+        name=name,
+        most=limits.max_bytes if kind else None,
+        advice="Cut the file, or raise DocumentLimits.max_bytes if you trust it.",
+    )
+    if kind is None:
+        rows = " Rows of passages are read by read_passages." if Path(path).suffix.lower() in _ROWS else ""
+        raise InputError(
+            f"{name}: expected a file whose name ends in {', '.join(SUFFIXES)}, got "
+            f"{Path(name).suffix or 'a name without such an end'!r}. Rename or convert it.{rows}",
+            code="unknown-format",
+            source=name,
+        )
+    if kind in ("text", "reStructuredText"):
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise _unopened(path, name, error) from error
+        read = read_text if kind == "text" else read_rst
+        document = read(data, name=name, encoding=encoding)
+    else:
+        document = parser.read(path, kind=kind, name=name, encoding=encoding)
+    if not document.text[document.start :].strip():
+        raise InputError(
+            f"{name}: expected a document with words, got none. Leave it out, or check how it was written.",
+            code="empty-text",
+            source=name,
+        )
+    return document
+
+
+def _walk(folder: str) -> Iterator[str | InputError]:
+    refused: list[OSError] = []
+    empty = True
+    for where, folders, files in os.walk(folder, onerror=refused.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                empty = False
+                yield str(Path(where, name))
+        yield from (_unreadable(display_name(str(error.filename)), error) for error in refused)
+        empty = empty and not refused
+        refused.clear()
+    yield from (_unreadable(display_name(str(error.filename)), error) for error in refused)
+    if empty and not refused:
+        name = display_name(folder)
+        yield InputError(
+            f"{name}: expected a folder with files whose names end in {', '.join(SUFFIXES)}, found none in it.",
+            code="no-documents",
+            source=name,
+        )
+
+
+def _unopened(path: str, name: str, error: Exception) -> InputError:
+    if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return _unreadable(name, error)
+    tried = os.path.abspath(path) if len(path) < 1000 else f"a name of {len(path):,} characters"  # noqa: PTH100
+    return InputError(
+        f"{name[:1000]}: expected a file or folder, found none at {tried!r}. Check the path.",
+        code="missing-file",
+        source=name[:1000],
+    )
+
+
+def _unreadable(name: str, why: Any) -> InputError:
+    return InputError(
+        f"{name}: expected a file or folder that can be read, got {why}. Check its permissions.",
+        code="unreadable-file",
+        source=name,
+    )

@@ -1,0 +1,167 @@
+"""HTML → documents: the words of a page as they are read, without what surrounds them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from bs4 import BeautifulSoup
+from bs4.dammit import EncodingDetector
+from bs4.element import NavigableString, PageElement, PreformattedString, Tag
+
+from sensorium.retrieval.formats.decoding import decode
+from sensorium.retrieval.passages import Document, Heading
+
+# fmt: off
+_LEFT_OUT = frozenset([
+    "audio", "button", "canvas", "datalist", "embed", "footer", "head", "iframe", "nav", "noscript", "object", "rp",
+    "rt", "script", "select", "style", "svg", "template", "textarea", "video",
+])
+_LEFT_OUT_ROLES = frozenset(["navigation", "banner", "contentinfo", "search", "menu", "menubar"])
+_PARAGRAPHS = frozenset([
+    "article", "aside", "blockquote", "details", "dl", "fieldset", "figure", "form", "h1", "h2", "h3", "h4", "h5",
+    "h6", "header", "hr", "main", "ol", "p", "pre", "section", "table", "ul",
+])
+_LINES = frozenset(["address", "br", "caption", "dd", "div", "dt", "figcaption", "li", "summary", "tr"])
+# fmt: on
+_CELLS = frozenset(["td", "th"])
+_BREAKS = ("", " ", "\n", "\n\n")
+_SPACE, _NEW_LINE, _BLANK_LINE = 1, 2, 3
+_HEADING = re.compile(r"h[1-6]")
+_ENCODINGS = {  # what browsers take a declaration for
+    "ascii": "cp1252",
+    "us-ascii": "cp1252",
+    "iso-8859-1": "cp1252",
+    "latin1": "cp1252",
+    "latin-1": "cp1252",
+    "iso-8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "euc-kr": "cp949",
+    "ks_c_5601-1987": "cp949",
+    "utf-16": "utf-8",  # a declaration that can be read as ASCII is not in UTF-16
+    "utf-16le": "utf-8",
+    "utf-16be": "utf-8",
+}
+
+
+def read_html(data: bytes, *, name: str, encoding: str) -> Document:
+    """A document of a page's main part, with its headings; its title is the page's, or the first heading.
+
+    The text is put together from the page's words: paragraphs stand a blank line apart, items of lists begin with "- ",
+    cells of tables are set off by " | ". Its offsets are characters of that text, not of the file.
+    """
+    declared = EncodingDetector.find_declared_encoding(data, is_html=True)
+    coded = encoding if declared is None else _ENCODINGS.get(declared.lower(), declared)
+    text = decode(data, encoding=coded, name=name, declared=declared is not None)
+    soup = BeautifulSoup(text, "html.parser")
+    writer = _Writer()
+    for root in (_main(soup), soup):
+        if root is not None:
+            writer = _Writer()
+            _write(root, writer)
+            if writer.length:
+                break
+    title = " ".join(soup.title.get_text(" ").split()) if soup.title else ""
+    title = title or next((heading.text for heading in writer.headings), "")
+    return Document("".join(writer.parts), title, name, headings=tuple(writer.headings))
+
+
+@dataclass
+class _Writer:
+    """The text so far; a break is written only once something follows it."""
+
+    parts: list[str] = field(default_factory=list)
+    length: int = 0
+    headings: list[Heading] = field(default_factory=list)
+    pending: int = 0
+    mark: str = ""
+
+    def ask(self, pending: int) -> None:
+        """Wants a space, a new line or a blank line before what comes next."""
+        if not self.mark:  # what stands between a mark and its words is no break
+            self.pending = max(self.pending, pending)
+
+    def write(self, text: str) -> None:
+        before = (_BREAKS[self.pending] if self.length else "") + self.mark
+        self.pending, self.mark = 0, ""
+        self.parts.append(before + text)
+        self.length += len(before) + len(text)
+
+
+def _main(soup: BeautifulSoup) -> Tag | None:
+    """The one element that says that it is the page's main part."""
+    for found in (soup.find_all("main"), soup.find_all(role="main"), soup.find_all("article")):
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _write(root: Tag, writer: _Writer) -> None:
+    """Walks the tree with a stack of its own: pages nest deeper than Python calls."""
+    stack: list[tuple[PageElement, bool, Any]] = [(root, False, None)]
+    pre = 0
+    while stack:
+        element, leaving, state = stack.pop()
+        if isinstance(element, Tag):
+            if leaving:
+                _leave(element, writer, state)
+                pre -= element.name == "pre"
+            elif not _is_left_out(element):
+                pre += element.name == "pre"
+                stack.append((element, True, _enter(element, writer)))
+                stack.extend((child, False, None) for child in reversed(element.contents))
+        elif isinstance(element, NavigableString) and not isinstance(element, PreformattedString):
+            _write_text(str(element), writer, verbatim=pre > 0)
+
+
+def _write_text(text: str, writer: _Writer, *, verbatim: bool) -> None:
+    if verbatim:
+        if text.strip() or (writer.parts and not writer.pending):
+            writer.write(text)
+        return
+    words = text.split()
+    if not words or text[0].isspace():
+        writer.ask(_SPACE)
+    if words:
+        writer.write(" ".join(words))
+        if text[-1].isspace():
+            writer.ask(_SPACE)
+
+
+def _enter(tag: Tag, writer: _Writer) -> int | None:
+    """The break before an element; for a heading or a cell, how many parts stand before it."""
+    writer.ask(_BLANK_LINE if tag.name in _PARAGRAPHS else _NEW_LINE if tag.name in _LINES else 0)
+    if tag.name == "li":
+        writer.mark = "- "
+    elif tag.name in _CELLS and writer.length and writer.pending < _NEW_LINE:  # not the row's first
+        writer.mark, writer.pending = " | ", 0
+    return len(writer.parts) if tag.name in _CELLS or _HEADING.fullmatch(tag.name) else None
+
+
+def _leave(tag: Tag, writer: _Writer, parts_before: int | None) -> None:
+    writer.ask(_BLANK_LINE if tag.name in _PARAGRAPHS else _NEW_LINE if tag.name in _LINES else 0)
+    if tag.name == "li" or tag.name in _CELLS:
+        writer.mark = ""  # of an empty one
+    if parts_before is None or len(writer.parts) == parts_before:
+        return
+    if tag.name in _CELLS:
+        writer.pending = min(writer.pending, _SPACE)  # paragraphs in a cell do not end its row
+        return
+    written = "".join(writer.parts[parts_before:])
+    text = written.lstrip()
+    if text and (not writer.headings or writer.headings[-1].end <= writer.length - len(text)):  # none within another
+        start = writer.length - len(text)
+        writer.headings.append(Heading(start, writer.length, int(tag.name[1]), " ".join(text.split())))
+
+
+def _is_left_out(tag: Tag) -> bool:
+    if tag.name in _LEFT_OUT or tag.has_attr("hidden") or tag.get("aria-hidden") == "true":
+        return True
+    role = tag.get("role")
+    if isinstance(role, str) and role.lower() in _LEFT_OUT_ROLES:
+        return True
+    return tag.name == "a" and "headerlink" in (tag.get("class") or ())  # Sphinx's marks after headings

@@ -1,0 +1,126 @@
+"""Parsing in a process of its own, with a bound on time and memory: a hostile file can make a parser run for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sensorium.errors import InputError, LimitError, SensoriumError
+from sensorium.retrieval.formats.limits import DocumentLimits
+from sensorium.retrieval.formats.worker import READY
+from sensorium.retrieval.passages import Document, Heading
+
+_PACKAGES = Path(__file__).parents[3]  # where `sensorium` is found
+
+
+class IsolatedParser:
+    """Reads Markdown, HTML and PDF files, one at a time. Its process starts with the first file, and ends with `close`.
+
+    Not to be used from several threads at once.
+    """
+
+    def __init__(self, limits: DocumentLimits) -> None:
+        self.limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def read(self, path: str, *, kind: str, name: str, encoding: str) -> Document:
+        """Parse one file.
+
+        Args:
+            path: of the file.
+            kind: "Markdown", "HTML" or "PDF".
+            name: what to call it in an error, and the document's source.
+            encoding: of texts that do not say it themselves.
+
+        Raises:
+            InputError: `not-a-document`, `bad-encoding`, `corrupt`, `encrypted`, `no-text`.
+            LimitError: `parsing-timeout`, `too-much-memory`, `too-many-pages`, `too-many-characters`.
+        """
+        request = {"path": path, "kind": kind, "name": name, "encoding": encoding}
+        if self._process is None:
+            self._start()
+        begun = time.monotonic()
+        line = self._ask(json.dumps(request).encode() + b"\n")
+        if not line.endswith(b"\n"):
+            error = self._died(time.monotonic() - begun, kind, name)
+            self.close()
+            raise error
+        answer: dict[str, Any] = json.loads(line)
+        if "document" in answer:
+            fields = answer["document"]
+            fields["headings"] = tuple(Heading(**heading) for heading in fields["headings"])
+            fields["pages"] = tuple(fields["pages"])
+            return Document(**fields)
+        refusal = LimitError if answer["limit"] else InputError
+        raise refusal(answer["message"], code=answer["code"], source=name)
+
+    def close(self) -> None:
+        """Ends the process, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "sensorium.retrieval.formats.worker"]
+        self._process = process = subprocess.Popen(
+            [*command, json.dumps(asdict(self.limits))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_PACKAGES), *inherited])},
+        )
+        assert process.stdout is not None
+        if process.stdout.readline() != READY:
+            self.close()
+            raise SensoriumError(
+                f"expected a process that parses files, but it did not start in {self.limits.max_memory_bytes:,} bytes "
+                f"of memory. Raise DocumentLimits.max_memory_bytes, or see what this says: {' '.join(command)} '{{}}'"
+            )
+
+    def _ask(self, request: bytes) -> bytes:
+        """The answer's line, or less if the process ended over it."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            return process.stdout.readline()
+        except BrokenPipeError:
+            return b""
+        except BaseException:  # Ctrl-C: the answer would be taken for the next file's
+            self.close()
+            raise
+
+    def _died(self, seconds: float, kind: str, name: str) -> InputError:
+        if seconds >= self.limits.timeout_s:
+            return LimitError(
+                f"{name}: expected a {kind} file that is parsed in {self.limits.timeout_s:g} s, got one that takes "
+                f"longer. Cut the file, or raise DocumentLimits.timeout_s if you trust it.",
+                code="parsing-timeout",
+                source=name,
+            )
+        return InputError(
+            f"{name}: expected a {kind} file that can be read, got one over which the parsing process died. Write or "
+            f"download it again, and look whether the machine ran out of memory.",
+            code="corrupt",
+            source=name,
+        )

@@ -1,0 +1,103 @@
+"""The process that parses files: a line of JSON in, a line of JSON out. `isolation.py` starts it, and ends it."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+from sensorium.errors import InputError, LimitError
+from sensorium.retrieval.formats.limits import DocumentLimits
+from sensorium.retrieval.passages import Document
+
+READY = b"ready\n"
+
+
+def main() -> None:
+    """Answers requests until standard input ends."""
+    limits = DocumentLimits(**json.loads(sys.argv[1]))
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a parser prints is no answer
+    _bound_memory(limits.max_memory_bytes)
+    answers.write(READY)
+    answers.flush()
+    for line in sys.stdin.buffer:
+        # Ends this process from outside of the interpreter, whatever it is at, and also if nobody waits any more.
+        faulthandler.dump_traceback_later(limits.timeout_s, exit=True)
+        _answer(json.loads(line), limits, answers)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _answer(request: dict[str, Any], limits: DocumentLimits, answers: BinaryIO) -> None:
+    name = request["name"]
+    try:
+        answer = {"document": asdict(_read(request, limits))}
+        line = json.dumps(answer, ensure_ascii=False).encode()
+    except InputError as error:
+        line = _refusal(error)
+    except OSError as error:
+        line = _refusal(
+            InputError(
+                f"{name}: expected a file that can be read, got {error}. Check its permissions.",
+                code="unreadable-file",
+                source=name,
+            )
+        )
+    except MemoryError:
+        line = _refusal(
+            LimitError(
+                f"{name}: expected a file that is parsed in {limits.max_memory_bytes:,} bytes of memory, got one that "
+                f"needs more. Cut the file, or raise DocumentLimits.max_memory_bytes if you trust it.",
+                code="too-much-memory",
+                source=name,
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - parsers raise anything on a damaged file
+        line = _refusal(
+            InputError(
+                f"{name}: expected a {request['kind']} file that can be read, got one on which its parser fails with "
+                f"{type(error).__name__}: {str(error)[:300]}. Write or download it again.",
+                code="corrupt",
+                source=name,
+            )
+        )
+    answers.write(line + b"\n")
+    answers.flush()
+
+
+def _read(request: dict[str, Any], limits: DocumentLimits) -> Document:
+    kind, name = request["kind"], request["name"]
+    with open(request["path"], "rb") as file:  # noqa: PTH123 - a name that may be no text
+        data = file.read()
+    if kind == "PDF":
+        from sensorium.retrieval.formats.pdf import read_pdf
+
+        return read_pdf(data, name=name, limits=limits)
+    if kind == "HTML":
+        from sensorium.retrieval.formats.html import read_html
+
+        return read_html(data, name=name, encoding=request["encoding"])
+    from sensorium.retrieval.formats.markdown import read_markdown
+
+    return read_markdown(data, name=name, encoding=request["encoding"])
+
+
+def _refusal(error: InputError) -> bytes:
+    limit = isinstance(error, LimitError)
+    return json.dumps({"message": error.message, "code": error.code, "limit": limit}).encode()
+
+
+def _bound_memory(most: int) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+if __name__ == "__main__":
+    main()
