@@ -84,7 +84,7 @@ def _cuda() -> dict[str, Any]:
 def _choices() -> dict[str, Any]:
     """What `pipeline()` takes where it is told nothing."""
     from sensorium.pipelines.compiling import can_compile
-    from sensorium.pipelines.engine import automatic_workers
+    from sensorium.pipelines.workers import automatic_workers
     from sensorium.pipelines.placement import cpu_features, resolve_device, resolve_dtype
 
     device = resolve_device()

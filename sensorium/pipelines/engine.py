@@ -7,7 +7,6 @@ batch size that "auto" finds, so a run is repeatable.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from sensorium.pipelines.compiling import Compiler
 from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.items import Entry, Item
 from sensorium.pipelines.statistics import Statistics
+from sensorium.pipelines.workers import automatic_workers, start_pool
 from sensorium.processors.media import describe
 from sensorium.tasks.base import Task, Unit
 
@@ -72,6 +72,16 @@ class Engine:
         self.compiler = Compiler(compile, device, self.statistics, dtype)
         self.forwarder = Forwarder(task, device, self.sizer, self.compiler, self.statistics)
         self.workers = automatic_workers() if workers == "auto" else int(workers)
+        self.upstream: Engine | None = None
+        if task.upstream is not None:
+            self.upstream = Engine(
+                task.upstream,
+                next(task.upstream.model.parameters()).device,
+                dtype=task.upstream.dtype,
+                batch_size=batch_size,
+                compile=compile,
+                workers=workers,
+            )
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -85,13 +95,26 @@ class Engine:
             options: the task's options.
             total: how many inputs there are, where that is known.
         """
-        return _Run(self, inputs, options, total).outcomes()
+        if self.upstream is None:
+            return _Run(self, enumerate(inputs), options, total).outcomes()
+        return self._run_downstream(inputs, options, total)
+
+    def _run_downstream(
+        self, inputs: Iterable[Any], options: Any, total: int | None
+    ) -> Generator[tuple[int, Any], None, None]:
+        """The outcomes of the task upstream are the inputs of this one; what has failed there keeps its place."""
+        assert self.upstream is not None
+        first = self.upstream.run(inputs, self.task.upstream_options(options), total=total)
+        try:
+            yield from _Run(self, first, options, total).outcomes()
+        finally:
+            first.close()
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Runs a function on the pool of split threads."""
         with self._lock:
             if self._pool is None:
-                self._pool = _start_pool(self.workers)
+                self._pool = start_pool(self.workers)
             return self._pool.submit(function, *args)
 
     def close(self) -> None:
@@ -100,14 +123,27 @@ class Engine:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
+        if self.upstream is not None:
+            self.upstream.close()
+
+    def stats(self) -> dict[str, Any]:
+        """What has been counted; `upstream` holds the same of the task upstream, where there is one."""
+        counted = {**self.statistics.snapshot(), "batch_size": self.sizer.size}
+        return counted if self.upstream is None else {**counted, "upstream": self.upstream.stats()}
+
+    def reset_stats(self) -> None:
+        """Starts counting anew."""
+        self.statistics.reset()
+        if self.upstream is not None:
+            self.upstream.reset_stats()
 
 
 class _Run:
-    """The state of one call."""
+    """The state of one call; its inputs come with their positions."""
 
-    def __init__(self, engine: Engine, inputs: Iterable[Any], options: Any, total: int | None) -> None:
+    def __init__(self, engine: Engine, inputs: Iterator[tuple[int, Any]], options: Any, total: int | None) -> None:
         self._engine, self._task, self._options, self._total = engine, engine.task, options, total
-        self._source: Iterator[tuple[int, Any]] = enumerate(inputs)
+        self._source = inputs
         self._source_error: BaseException | None = None
         self._exhausted = False
         self._inline = total == 1  # a single input is split by the caller's own thread: nothing runs beside it
@@ -170,7 +206,10 @@ class _Run:
                 self._engine.statistics.add("source", seconds=spent, waited=spent)
             item = Item(index)
             self._items.append(item)
-            self._submit(item, partial(self._open, raw), raw)
+            if self._engine.upstream is not None and isinstance(raw, InputError):
+                item.error = raw
+            else:
+                self._submit(item, partial(self._open, raw), raw)
 
     def _open(self, raw: Any) -> Iterator[Unit]:
         return iter(self._task.split(raw, self._options))
@@ -258,42 +297,3 @@ def _as_input_error(error: Exception, index: int, raw: Any) -> InputError:
     if error.source is None and raw is not None:
         error.source = describe(raw)
     return error
-
-
-def automatic_workers() -> int:
-    """One thread for each core that this process may use, at most 16."""
-    return min(16, _cores())
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_starting = threading.Lock()
-
-
-def _start_pool(workers: int) -> ThreadPoolExecutor:
-    """A pool whose threads run side by side: each does its tensor work alone instead of starting a team of its own.
-
-    `torch.set_num_threads` is for the calling thread, and for all threads that have not worked with torch yet, the one
-    that runs the model among them. So all workers start here, and the others' number is set back.
-    """
-    with _starting:
-        threads = torch.get_num_threads()
-        pool = ThreadPoolExecutor(workers, "sensorium-split", initializer=_work_alone)
-        ready = threading.Barrier(workers)
-        try:
-            for started in [pool.submit(ready.wait) for _ in range(workers)]:
-                started.result()
-        except BaseException:
-            ready.abort()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            torch.set_num_threads(threads)
-        return pool
-
-
-def _work_alone() -> None:
-    torch.get_num_threads()  # torch sets a thread up at its first question, and would overwrite what follows
-    torch.set_num_threads(1)

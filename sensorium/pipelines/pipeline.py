@@ -177,13 +177,14 @@ class Pipeline:
             `stages`: for each of source, split, forward, decode and merge, the items, the seconds of work and
             `bottleneck`, the share of the time for which the run waited for it; and counts of inputs, failures,
             batches, padded_rows, eager_batches (run without compiling for want of room for their shape),
-            out_of_memory, compiles, recompiles; `batch_size`, the size in use.
+            out_of_memory, compiles, recompiles; `batch_size`, the size in use. `upstream` holds the same of the task
+            whose results this one's inputs are made from, where there is one.
         """
-        return {**self._engine.statistics.snapshot(), "batch_size": self._engine.sizer.size}
+        return self._engine.stats()
 
     def reset_stats(self) -> None:
         """Starts counting anew."""
-        self._engine.statistics.reset()
+        self._engine.reset_stats()
 
     def close(self) -> None:
         """Ends the pipeline's threads; a later call starts new ones."""

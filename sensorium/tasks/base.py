@@ -103,6 +103,7 @@ class Task(ABC):
         limits: what its inputs may cost; set by the pipeline.
         padded: the tensors of a unit whose last axis may differ from its neighbours' in a batch, and how they are
             filled up. The model must be told what is filling, so that neighbours never change a result.
+        upstream: a loaded task whose results are this one's raw inputs, so that a call takes its inputs; None for most.
     """
 
     name: ClassVar[str]
@@ -117,6 +118,7 @@ class Task(ABC):
         self.model, self.processor = model, processor
         self.limits = MediaLimits()
         self.padded: Mapping[str, Padding] = {}
+        self.upstream: Task | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -157,6 +159,10 @@ class Task(ABC):
         Raises:
             OptionError: such an option; the message says what the model can do.
         """
+
+    def upstream_options(self, options: Any) -> Any:
+        """The options of a call to the task upstream, made of those of a call to this one; its defaults unless told."""
+        return None if self.upstream is None else self.upstream.options()
 
     def expand(self, inputs: Any) -> list[Any] | None:
         """Takes several inputs apart into raw inputs; None for what is one input, or a lazy stream of them.

@@ -10,7 +10,8 @@ import torch
 from huggingface_hub import constants
 
 from sensorium import cli
-from sensorium.pipelines.engine import Engine, automatic_workers
+from sensorium.pipelines.engine import Engine
+from sensorium.pipelines.workers import automatic_workers
 from sensorium.tasks.base import all_tasks
 from tests.pipelines.made_up import WindowScoring
 

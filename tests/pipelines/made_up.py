@@ -149,3 +149,22 @@ def expected(raw, scale=1.0):
     padded = torch.zeros(-(-len(series) // 4) * 4, dtype=torch.float64)
     padded[: len(series)] = series
     return float((padded.view(-1, 4) * weight).sum()) * scale
+
+
+class TotalScoring(WindowScoring):
+    """Scores the totals that another task gives: a task with one upstream."""
+
+    name = "total-scoring"
+
+    def __init__(self, upstream=None) -> None:
+        super().__init__()
+        self.upstream = upstream or WindowScoring()
+
+    def upstream_options(self, options):
+        return WindowOptions(length=options.length)
+
+    def split(self, raw, options):
+        assert isinstance(raw, Total)
+        if raw.value > 1e6:
+            raise InputError("too much", code="too-much")
+        return super().split({"series": [raw.value], "question": 1}, options)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
-from tests.pipelines.made_up import WholeScoring, WindowScoring, expected
+from tests.pipelines.made_up import TotalScoring, WholeScoring, WindowScoring, expected
 
 CPU = Placement(torch.device("cpu"), torch.float32)
 
@@ -400,3 +400,36 @@ def test_sequences_of_one_bucket_are_one_batch():
     with Pipeline(task, CPU, compile=False, batch_size=8) as pipe:
         pipe([raw(n) for n in (33, 34, 35, 36, 37)])
     assert sorted(task.model.calls) == [(1, 40), (4, 36)]
+
+
+@pytest.mark.parametrize("on_error", ["skip", "return"])
+def test_a_task_upstream_gives_the_inputs_and_its_failures_keep_their_places(on_error):
+    raws = [raw(4 + i, start=i) for i in range(12)]
+    raws[2] = {"series": [math.nan], "question": 0}  # fails upstream
+    raws[5] = {"series": [1e9, 1e9], "question": 1}  # fails downstream
+    with Pipeline(TotalScoring(), CPU, compile=False, batch_size=3) as pipe:
+        results = pipe(raws, on_error=on_error, scale=2.0)
+        one = pipe(raws[7], scale=2.0)
+        stats = pipe.stats()
+        pipe.reset_stats()
+        assert pipe.stats()["upstream"]["inputs"] == 0
+    good = [r for r in results if not isinstance(r, InputError)]
+    assert [r.index for r in good] == [i for i in range(12) if i not in (2, 5)]
+    for r in good:
+        total = expected(raws[r.index])
+        assert r.value == pytest.approx(2 * expected({"series": [total], "question": 1}), rel=1e-5)
+    assert one.index == 0 and one.value == pytest.approx(next(r.value for r in good if r.index == 7))
+    bad = [(r.index, r.code) for r in results if isinstance(r, InputError)]
+    assert bad == ([] if on_error == "skip" else [(2, "not-finite"), (5, "too-much")])
+    assert (stats["inputs"], stats["failures"]) == (13, 2)
+    assert (stats["upstream"]["inputs"], stats["upstream"]["failures"]) == (13, 1)
+
+
+def test_a_stream_through_two_tasks_is_lazy():
+    taken = []
+    source = (taken.append(i) or raw(4, start=i) for i in itertools.count())
+    with Pipeline(TotalScoring(), CPU, compile=False, batch_size=2) as pipe:
+        stream = pipe.stream(source)
+        assert [next(stream).index for _ in range(5)] == list(range(5))
+        assert len(taken) < 200
+        stream.close()
