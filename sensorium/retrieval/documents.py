@@ -76,8 +76,8 @@ def read_documents(
     """
     check_on_error(on_error)
     try:
-        b"".decode(encoding)
-    except (LookupError, TypeError) as error:
+        "a".encode(encoding)  # nothing at all would not be looked up
+    except (LookupError, TypeError, UnicodeError) as error:
         raise OptionError(f"encoding is the name of one of Python's text encodings, got {encoding!r}") from error
     return _read_all(find_documents(paths), on_error, limits, encoding)
 

@@ -21,28 +21,15 @@ def sentences_of(text):
     return [text[s.start : s.end] for s in find_sentences(text, 0, len(text), most_words=1000)]
 
 
+# fmt: off
 PIECES = st.one_of(
     st.text(max_size=12),
-    st.sampled_from(
-        [
-            " ",
-            "\n",
-            "\n\n",
-            ". ",
-            "e.g. ",
-            "Dr. ",
-            "3.14",
-            "! ",
-            "。",
-            "你好世界",
-            "「はい」",
-            "ภาษาไทย",
-            "ab ",
-            "- item\n",
-        ]
-        + [" " * 500, "x" * 250, "\r\n", "\u3000", "\x1c", "\u200b", "😀", "मैं। ", "‘q’ "]
-    ),
+    st.sampled_from([
+        " ", "\n", "\n\n", "\r\n", ". ", "e.g. ", "Dr. ", "3.14", "! ", "ab ", "- item\n", "‘q’ ", " " * 500, "x" * 250,
+        "。", "你好世界", "「はい」", "ภาษาไทย", "मैं। ", "\u3000", "\x1c", "\u200b", "😀",
+    ]),
 )
+# fmt: on
 
 
 @st.composite

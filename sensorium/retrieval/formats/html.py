@@ -16,7 +16,7 @@ from sensorium.retrieval.passages import Document, Heading
 # fmt: off
 _LEFT_OUT = frozenset([
     "audio", "button", "canvas", "datalist", "embed", "footer", "head", "iframe", "nav", "noscript", "object", "rp",
-    "rt", "script", "select", "style", "svg", "template", "textarea", "video",
+    "rt", "script", "select", "style", "svg", "template", "textarea", "title", "video",
 ])
 _LEFT_OUT_ROLES = frozenset(["navigation", "banner", "contentinfo", "search", "menu", "menubar"])
 _PARAGRAPHS = frozenset([
@@ -79,11 +79,15 @@ class _Writer:
     headings: list[Heading] = field(default_factory=list)
     pending: int = 0
     mark: str = ""
+    cell: int = -1  # how many parts stood before the last cell of a table: its first paragraph follows no blank line
 
     def ask(self, pending: int) -> None:
         """Wants a space, a new line or a blank line before what comes next."""
-        if not self.mark:  # what stands between a mark and its words is no break
-            self.pending = max(self.pending, pending)
+        if self.mark:  # what stands between a mark and its words is no break
+            return
+        if len(self.parts) == self.cell:
+            pending = min(pending, _NEW_LINE)
+        self.pending = max(self.pending, pending)
 
     def write(self, text: str) -> None:
         before = (_BREAKS[self.pending] if self.length else "") + self.mark
@@ -137,7 +141,9 @@ def _enter(tag: Tag, writer: _Writer) -> int | None:
     writer.ask(_BLANK_LINE if tag.name in _PARAGRAPHS else _NEW_LINE if tag.name in _LINES else 0)
     if tag.name == "li":
         writer.mark = "- "
-    elif tag.name in _CELLS and writer.length and writer.pending < _NEW_LINE:  # not the row's first
+    if tag.name in _CELLS:
+        writer.cell = len(writer.parts)
+    if tag.name in _CELLS and writer.length and writer.pending < _NEW_LINE:  # not the row's first
         writer.mark, writer.pending = " | ", 0
     return len(writer.parts) if tag.name in _CELLS or _HEADING.fullmatch(tag.name) else None
 

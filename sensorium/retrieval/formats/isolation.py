@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any, Self
 
 from sensorium.errors import InputError, LimitError, SensoriumError
 from sensorium.retrieval.formats.limits import DocumentLimits
-from sensorium.retrieval.formats.worker import READY
+from sensorium.retrieval.formats.worker import OUT_OF_MEMORY, READY
 from sensorium.retrieval.passages import Document, Heading
 
 _PACKAGES = Path(__file__).parents[3]  # where `sensorium` is found
+_LAST_BREATH_S = 5.0  # from the end of its answers to the process's own
 
 
 class IsolatedParser:
@@ -49,7 +51,7 @@ class IsolatedParser:
         begun = time.monotonic()
         line = self._ask(json.dumps(request).encode() + b"\n")
         if not line.endswith(b"\n"):
-            error = self._died(time.monotonic() - begun, kind, name)
+            error = self._died(self._wait(), time.monotonic() - begun, kind, name)
             self.close()
             raise error
         answer: dict[str, Any] = json.loads(line)
@@ -67,6 +69,13 @@ class IsolatedParser:
         if process is not None:
             process.kill()
             process.communicate()
+
+    def _wait(self) -> int | None:
+        """The exit status of a process that has ended, or is just about to."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_BREATH_S)
+        return self._process.returncode
 
     def __enter__(self) -> Self:
         return self
@@ -110,12 +119,19 @@ class IsolatedParser:
             self.close()
             raise
 
-    def _died(self, seconds: float, kind: str, name: str) -> InputError:
+    def _died(self, status: int | None, seconds: float, kind: str, name: str) -> InputError:
         if seconds >= self.limits.timeout_s:
             return LimitError(
                 f"{name}: expected a {kind} file that is parsed in {self.limits.timeout_s:g} s, got one that takes "
                 f"longer. Cut the file, or raise DocumentLimits.timeout_s if you trust it.",
                 code="parsing-timeout",
+                source=name,
+            )
+        if status == OUT_OF_MEMORY:
+            return LimitError(
+                f"{name}: expected a {kind} file that is parsed in {self.limits.max_memory_bytes:,} bytes of memory, "
+                f"got one that needs more. Cut the file, or raise DocumentLimits.max_memory_bytes if you trust it.",
+                code="too-much-memory",
                 source=name,
             )
         return InputError(

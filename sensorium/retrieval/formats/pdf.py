@@ -46,7 +46,8 @@ def read_pdf(data: bytes, *, name: str, limits: DocumentLimits) -> Document:
     length = 0
     for page in reader.pages:
         starts.append(length)
-        parts.append(replace_surrogates(page.extract_text()) + "\n")
+        found = replace_surrogates(page.extract_text())
+        parts.append(f"{found}\n" if found.strip() else "")  # a blank page ends no paragraph
         length += len(parts[-1])
         if length > limits.max_characters:
             raise LimitError(

@@ -14,6 +14,7 @@ from sensorium.retrieval.formats.limits import DocumentLimits
 from sensorium.retrieval.passages import Document
 
 READY = b"ready\n"
+OUT_OF_MEMORY = 12  # exit status
 
 
 def main() -> None:
@@ -47,14 +48,7 @@ def _answer(request: dict[str, Any], limits: DocumentLimits, answers: BinaryIO) 
             )
         )
     except MemoryError:
-        line = _refusal(
-            LimitError(
-                f"{name}: expected a file that is parsed in {limits.max_memory_bytes:,} bytes of memory, got one that "
-                f"needs more. Cut the file, or raise DocumentLimits.max_memory_bytes if you trust it.",
-                code="too-much-memory",
-                source=name,
-            )
-        )
+        os._exit(OUT_OF_MEMORY)  # what filled it is still held, and an answer takes some, too
     except Exception as error:  # noqa: BLE001 - parsers raise anything on a damaged file
         line = _refusal(
             InputError(
