@@ -9,6 +9,7 @@ from sensorium.results.answers import Answers
 from sensorium.results.base import Result
 from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
+from sensorium.results.hits import Hits, SearchResults
 from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
 from sensorium.results.masks import Masks
@@ -20,11 +21,13 @@ __all__ = [
     "Answers",
     "Detections",
     "Embedding",
+    "Hits",
     "Keypoints",
     "Labels",
     "Masks",
     "Matches",
     "Result",
+    "SearchResults",
     "Segments",
     "Transcript",
     "similarity",
