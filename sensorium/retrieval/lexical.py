@@ -1,0 +1,290 @@
+"""Lexical search: BM25 over words, by bm25s."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.errors import CheckpointError, InputError, OptionError, UnknownNameError
+from sensorium.retrieval.words import search_terms
+
+Method = Literal["lucene", "robertson", "atire"]
+
+METHODS = ("lucene", "robertson", "atire")
+
+LANGUAGES = {
+    "da": "DANISH", "de": "GERMAN", "en": "EN", "es": "SPANISH", "fr": "FRENCH", "it": "ITALIAN", "ko": "KOREAN",
+    "nl": "DUTCH", "no": "NORWEGIAN", "pt": "PORTUGUESE", "ru": "RUSSIAN", "sv": "SWEDISH", "tr": "TURKISH",
+    "zh": "CHINESE",
+}  # fmt: skip
+"""The lists of stopwords that bm25s has, by the language's code."""
+
+SETTINGS, TERMS = "lexical.json", "lexical_terms.json"
+SCORES, ROWS, STARTS = "lexical_scores.npy", "lexical_rows.npy", "lexical_starts.npy"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LexicalSettings:
+    """How a `LexicalIndex` scores.
+
+    Attributes:
+        k1: how far repetitions of a term count, from 0 (not at all).
+        b: how far long texts are held back, in [0, 1].
+        method: the variant of BM25.
+        stopwords: terms that count neither in texts nor in queries.
+    """
+
+    k1: float
+    b: float
+    method: Method
+    stopwords: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("k1", self.k1, float("inf")), ("b", self.b, 1.0)):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= most or value == float("inf"):
+                wanted = "from 0" if name == "k1" else "in [0, 1]"
+                raise OptionError(f"{name} is a number {wanted}, got {value!r}")
+            object.__setattr__(self, name, float(value))
+        if self.method not in METHODS:
+            raise OptionError(f"method is one of {', '.join(METHODS)}, got {self.method!r}")
+
+
+class LexicalIndex:
+    """Ranks texts by the words that they share with a query.
+
+    Of a query's terms t, those that are in no text or are stopwords left out and repeated ones counted again, the score
+    of a text of length l (in terms; L on average) that holds t f times is
+
+        Σ idf(t) · f / (f + k1 · (1 - b + b · l / L)),   idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5))
+
+    with "lucene" (the factor k1 + 1 of the textbook, which changes no order, is left out as in Lucene 8), n of N texts
+    holding t. "robertson" has idf = ln(max(1, (N - n + 0.5) / (n + 0.5))), "atire" idf = ln(N / n) and that factor.
+    Sources: Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009); Kamphuis et al., "Which BM25 Do You
+    Mean?" (ECIR 2020); the scores are bm25s's (Lù, 2024). `words.search_terms` says what a term is.
+
+    Attributes:
+        settings: how it scores.
+    """
+
+    def __init__(self, settings: LexicalSettings, terms: dict[str, int], bm25: Any) -> None:
+        self.settings = settings
+        self._terms, self._bm25 = terms, bm25
+
+    @classmethod
+    def build(
+        cls,
+        texts: Iterable[str],
+        *,
+        k1: float = 1.5,
+        b: float = 0.75,
+        method: Method = "lucene",
+        stopwords: str | Iterable[str] | None = None,
+    ) -> Self:
+        """Counts the terms of texts.
+
+        Args:
+            texts: read once; row i of a search's result is the i-th of them. A text without terms is never found.
+            k1: how far repetitions of a term count, from 0 (not at all).
+            b: how far long texts are held back, in [0, 1].
+            method: the variant of BM25, as the class says.
+            stopwords: words to leave out: None for none, a language of bm25s's lists ("en", "de", …), or words.
+
+        Raises:
+            InputError: `not-text`, something among the texts that is no str; `no-documents`, no texts at all.
+            OptionError: an argument with a value that it cannot have.
+            UnknownNameError: a language without a list of stopwords.
+        """
+        settings = LexicalSettings(k1, b, method, _stopwords(stopwords))
+        terms: dict[str, int] = {}
+        rows = [_count(text, terms, frozenset(settings.stopwords)) for text in _checked(texts)]
+        if not rows:
+            raise InputError("expected texts to index, got none", code="no-documents")
+        bm25 = _blank(settings)
+        if terms:
+            bm25.index((rows, terms), create_empty_token=False, show_progress=False)
+        else:  # bm25s takes no empty vocabulary
+            none = np.empty(0, np.float32)
+            bm25.scores = _postings(none, none.astype(np.int32), np.zeros(1, np.int64), len(rows))
+        return cls(settings, terms, bm25)
+
+    def __len__(self) -> int:
+        return int(self._bm25.scores["num_docs"])
+
+    def __repr__(self) -> str:
+        return f"LexicalIndex({len(self)} texts, {len(self._terms)} terms, {self.settings.method})"
+
+    def search(
+        self, queries: Sequence[str], k: int, *, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The texts that score best for each of Q queries.
+
+        Args:
+            queries: any texts; one without a known term finds nothing.
+            k: how many to give, from 1.
+            allowed: `(N,)` bool, which texts may be found; None for all. Scores do not depend on it.
+
+        Returns:
+            `(Q, k)` float32 scores, best first, and `(Q, k)` int64 rows. Equal scores go by row, the lower first. Only
+            texts that score above 0 are found; places beyond them hold -inf and -1.
+
+        Raises:
+            InputError: `not-text`, a query that is no str.
+            OptionError: a k or an `allowed` that cannot be.
+        """
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise OptionError(f"k is a whole number from 1, got {k!r}")
+        if allowed is not None and (np.shape(allowed) != (len(self),) or np.asarray(allowed).dtype != np.bool_):
+            got = f"{np.asarray(allowed).dtype} {np.shape(allowed)}"
+            raise OptionError(f"allowed is a bool for each text, ({len(self)},), got {got}")
+        asked = list(_checked(queries))
+        scores = np.full((len(asked), k), -np.inf, np.float32)
+        rows = np.full((len(asked), k), -1, np.int64)
+        stopwords = frozenset(self.settings.stopwords)
+        for i, query in enumerate(asked):
+            known = [self._terms[t] for t in search_terms(query) if t in self._terms and t not in stopwords]
+            if not known:
+                continue
+            found = self._bm25.get_scores_from_ids(known)
+            best = _best(found, found > 0 if allowed is None else (found > 0) & allowed, k)
+            scores[i, : len(best)], rows[i, : len(best)] = found[best], best
+        return scores, rows
+
+    def save(self, folder: str | PathLike[str]) -> list[str]:
+        """Writes the index into a folder, which is made if need be; equal indexes write equal bytes, and no pickle.
+
+        Returns:
+            The names of the files.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        header = {"format": FORMAT, "texts": len(self), **asdict(self.settings)}
+        for name, value in ((SETTINGS, header), (TERMS, list(self._terms))):
+            (place / name).write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name, key in ((SCORES, "data"), (ROWS, "indices"), (STARTS, "indptr")):
+            np.save(place / name, self._bm25.scores[key], allow_pickle=False)
+        return [SETTINGS, TERMS, SCORES, ROWS, STARTS]
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str], *, mmap: bool = True) -> Self:
+        """Reads what `save` wrote.
+
+        Args:
+            folder: where it lies.
+            mmap: whether scores and rows stay on disk until they are looked at.
+
+        Raises:
+            CheckpointError: a file is missing, broken, or does not go with the others.
+        """
+        place = Path(folder)
+        try:
+            header = json.loads((place / SETTINGS).read_text(encoding="utf-8"))
+            if header["format"] != FORMAT:
+                raise ValueError(f"format {FORMAT} is expected in {SETTINGS}, got {header['format']!r}")
+            terms = json.loads((place / TERMS).read_text(encoding="utf-8"))
+            names = (SCORES, ROWS, STARTS)
+            mode: Literal["r"] | None = "r" if mmap else None
+            data, rows, starts = (
+                np.asarray(np.load(place / name, allow_pickle=False, mmap_mode=mode)) for name in names
+            )
+            _check_terms(header["stopwords"], SETTINGS)
+            _check_terms(terms, TERMS)
+            settings = LexicalSettings(header["k1"], header["b"], header["method"], tuple(header["stopwords"]))
+            scores = _postings(data, rows, starts, header["texts"])
+            _check_postings(scores, len(terms))
+        except (OSError, EOFError, MemoryError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CheckpointError(
+                f"expected the lexical index that save() wrote in {str(place)!r}, but it cannot be used: "
+                f"{type(error).__name__}: {error}. Build it again."
+            ) from error
+        bm25 = _blank(settings)
+        bm25.scores = scores
+        return cls(settings, {term: i for i, term in enumerate(terms)}, bm25)
+
+
+def _stopwords(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        from bm25s import stopwords as lists
+
+        if given not in LANGUAGES:
+            raise UnknownNameError("language of stopwords", given, LANGUAGES, "A list of words is taken, too.")
+        given = getattr(lists, f"STOPWORDS_{LANGUAGES[given]}")
+    words = list(given)
+    wrong = [word for word in words if not isinstance(word, str)]
+    if wrong:
+        raise OptionError(f"stopwords are words (str), got {wrong[0]!r} among them")
+    terms = [search_terms(word) for word in words]
+    return tuple(sorted({term[0] for term in terms if len(term) == 1}))  # "don't" is two terms, and never met as one
+
+
+def _checked(texts: Iterable[str]) -> Iterable[str]:
+    if isinstance(texts, (str, bytes)):
+        raise InputError(f"expected several texts, got one {type(texts).__name__}; put it in a list", code="not-text")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"expected a text (str), got {type(text).__name__}", code="not-text", index=i)
+        yield text
+
+
+def _count(text: str, terms: dict[str, int], stopwords: frozenset[str]) -> array[int]:
+    """The numbers of a text's terms, four bytes each; new terms are numbered."""
+    found = search_terms(text)
+    kept = [term for term in found if term not in stopwords] if stopwords else found
+    return array("i", [terms.setdefault(term, len(terms)) for term in kept])
+
+
+def _blank(settings: LexicalSettings) -> Any:
+    from bm25s import BM25
+
+    bm25 = BM25(k1=settings.k1, b=settings.b, method=settings.method)
+    bm25.nonoccurrence_array = None  # what these methods have; set by index() alone
+    return bm25
+
+
+def _postings(data: NDArray[Any], rows: NDArray[Any], starts: NDArray[Any], texts: int) -> dict[str, Any]:
+    return {"data": data, "indices": rows, "indptr": starts, "num_docs": texts}
+
+
+def _check_terms(terms: Any, name: str) -> None:
+    if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms) or len(set(terms)) < len(terms):
+        raise ValueError(f"{name} holds a list of different terms")
+
+
+def _check_postings(scores: dict[str, Any], terms: int) -> None:
+    """Refuses arrays that bm25s would read beyond, or whose parts are of different indexes."""
+    data, rows, starts, texts = (scores[key] for key in ("data", "indices", "indptr", "num_docs"))
+    if not isinstance(texts, int) or isinstance(texts, bool) or texts < 1:
+        raise ValueError(f"a number of texts is expected, got {texts!r}")
+    if starts.shape != (terms + 1,):
+        raise ValueError(f"{STARTS} is expected to tell of {terms} terms, got {starts.shape}")
+    kinds = {SCORES: (data, np.float32), ROWS: (rows, np.int32), STARTS: (starts, np.int64)}
+    for name, (values, kind) in kinds.items():
+        if values.dtype != kind or values.ndim != 1:
+            raise ValueError(f"{name} holds {np.dtype(kind).name} numbers, got {values.dtype} {values.shape}")
+    if starts[0] != 0 or starts[-1] != len(rows) or len(rows) != len(data) or (np.diff(starts) < 0).any():
+        raise ValueError(f"{SCORES}, {ROWS} and {STARTS} do not go together")
+    if len(rows) and not 0 <= rows.min() <= rows.max() < texts:
+        raise ValueError(f"{ROWS} names texts beyond the {texts} that there are")
+    if not np.isfinite(data).all():
+        raise ValueError(f"{SCORES} holds numbers that are not finite")
+
+
+def _best(scores: NDArray[np.float32], kept: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
+    """The rows of the k best scores that are kept, best first, equal ones in their order."""
+    (rows,) = kept.nonzero()
+    if len(rows) > k:
+        least = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
+        above, level = rows[scores[rows] > least], rows[scores[rows] == least]
+        rows = np.sort(np.concatenate([above, level[: k - len(above)]]))
+    return rows[np.argsort(-scores[rows], kind="stable")]
