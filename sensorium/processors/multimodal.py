@@ -140,10 +140,7 @@ class ChatProcessor(MultimodalProcessor):
     @property
     def padding(self) -> dict[str, Padding]:
         """What fills up shorter prompts: on the left, since what a model writes goes on from the right."""
-        tokenizer = self.text.tokenizer
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        values = {"input_ids": pad or 0, "attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0}
-        return {name: Padding(value, side="left") for name, value in values.items()}
+        return {**self.text.prompt_padding, "mm_token_type_ids": Padding(0, side="left")}
 
     def fit(self, image: Tensor) -> FittedPicture:
         """Prepare one picture, `(3, H, W)`, for any number of questions.

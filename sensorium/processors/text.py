@@ -132,6 +132,21 @@ class TextProcessor:
         }
         return {name: Padding(values[name], most=self.most, side=side) for name in self.input_names}
 
+    @property
+    def prompt_padding(self) -> dict[str, Padding]:
+        """What fills up shorter prompts of a batch: on the left, since what a model writes goes on from the right."""
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        values = {"input_ids": pad or 0, "attention_mask": 0, "token_type_ids": 0}
+        return {name: Padding(value, side="left") for name, value in values.items()}
+
+    def chat(self, message: str) -> str:
+        """A user's message laid out by the checkpoint's chat template, up to where the answer begins."""
+        with self._lock:
+            text: str = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": message}], add_generation_prompt=True, tokenize=False
+            )
+        return text
+
     def encode(self, text: str, pair: str | None = None, *, special_tokens: bool = True) -> Encoded:
         """Tokens of a text, or of two in one sequence.
 

@@ -50,6 +50,7 @@ class Window:
         begin: the context's token that the window begins with.
         end: the context's token after the last one.
         at: where in the window `begin` stands.
+        title: a text that stands before the context, one separator between them; its tokens count back from -2.
     """
 
     inputs: dict[str, Tensor]
@@ -58,27 +59,44 @@ class Window:
     begin: int
     end: int
     at: int
+    title: Context | None = None
 
-    def characters(
+    def tokens(
         self, first: NDArray[np.int64], last: NDArray[np.int64], *, whole_words: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The characters of the context that spans of the window's tokens stand for.
+        """Spans of the window's tokens as spans of the context's, which are the same in every window.
 
         Args:
-            first: `(K,)`, the position in the window of each span's first token, one of the context.
+            first: `(K,)`, the position in the window of each span's first token, one of the context or its title.
             last: `(K,)`, that of its last token.
             whole_words: whether to widen a span to whole words; as far as they are in the window, and where both its
-                ends lie in words.
+                ends lie in words of the context.
 
         Returns:
-            `(K,)` int64 first characters, and `(K,)` int64 characters after the last ones.
+            `(K,)` int64 first tokens, and `(K,)` int64 last ones; negative where they lie in the title.
         """
         first, last = first - self.at + self.begin, last - self.at + self.begin
         if whole_words:
             context = self.context
-            known = (context.word_starts[first] >= 0) & (context.word_ends[last] >= 0)
+            known = (first >= self.begin) & (context.word_starts[first] >= 0) & (context.word_ends[last] >= 0)
             first = np.where(known, np.maximum(context.word_starts[first], self.begin), first)
             last = np.where(known, np.minimum(context.word_ends[last], self.end - 1), last)
+        return first, last
+
+    def characters(
+        self, first: NDArray[np.int64], last: NDArray[np.int64], *, whole_words: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The characters of the context that spans of the window's tokens in it stand for.
+
+        Args:
+            first: `(K,)`, as in `tokens`.
+            last: `(K,)`, as in `tokens`.
+            whole_words: as in `tokens`.
+
+        Returns:
+            `(K,)` int64 first characters, and `(K,)` int64 characters after the last ones.
+        """
+        first, last = self.tokens(first, last, whole_words=whole_words)
         return self.context.starts[first], self.context.ends[last]
 
 
@@ -107,21 +125,42 @@ def windows(
     Raises:
         InputError: `empty-text`, a text has no tokens; `question-too-long`, too little room is left for the context.
     """
-    asked_first = processor.tokenizer.padding_side == "right"
-    pair = (question, context) if asked_first else (context, question)
-    tokens = _Layout(processor.encode(*pair), processor, context, asked_first, question_length)
-    room = length - len(tokens.head) - len(tokens.tail)
-    count = len(tokens.context.starts)
-    if count > room and room <= overlap:
-        raise InputError(
-            f"the question and the special tokens leave {max(0, room)} of a window's {length} tokens to the context, "
-            f"of which neighbours share {overlap}: expected more room. Shorten the question or set max_question_len=, "
-            "raise max_seq_len=, or lower doc_stride=",
-            code="question-too-long",
-        )
+    layout = _pair(processor, question, context, question_length)
     backwards = processor.tokenizer.truncation_side == "left"
-    for begin, end in _stretches(count, room, room - overlap, backwards=backwards):
-        yield tokens.window(begin, end)
+    return _cut(layout, length, overlap, backwards=backwards, advice="Shorten the question or set max_question_len=")
+
+
+def titled_windows(
+    processor: TextProcessor,
+    question: str,
+    title: str,
+    context: str,
+    *,
+    length: int,
+    overlap: int,
+    search_title: bool,
+) -> Iterator[Window]:
+    """Lays a question, a title and a context out as DPR's reader takes them.
+
+    `[CLS] question [SEP] title [SEP] context`, without a separator at the end.
+
+    Args:
+        processor: the checkpoint's, with a fast tokenizer.
+        question: what is asked, the same in every window.
+        title: of the context, the same in every window; may be empty.
+        context: the text to be searched; one without tokens gives no window.
+        length: how many tokens a window has at the most, special ones included.
+        overlap: how many of the context's tokens neighbouring windows share.
+        search_title: whether the first window's title, with the separator after it, is searched as the context is.
+
+    Raises:
+        InputError: `empty-text`, the question has no tokens; `question-too-long`, too little room is left for the
+            context.
+    """
+    layout = _titled(processor, question, title, context, search_title=search_title)
+    if len(layout.context.starts):
+        backwards = processor.tokenizer.truncation_side == "left"
+        yield from _cut(layout, length, overlap, backwards=backwards, advice="Shorten the question or the title")
 
 
 def window_padding(processor: TextProcessor) -> dict[str, Padding]:
@@ -136,56 +175,116 @@ def window_padding(processor: TextProcessor) -> dict[str, Padding]:
     return {**known, "roles": Padding(NEVER, processor.most)}
 
 
+@dataclass(frozen=True)
 class _Layout:
-    """A question and a context in one sequence: what stands before the context, the context, what stands after it."""
+    """A question and a context in one sequence: what stands before the context, the context, what stands after it.
 
-    def __init__(
-        self, encoded: Encoded, processor: TextProcessor, text: str, asked_first: bool, question_length: int | None
-    ) -> None:
-        which = np.array([-1 if i is None else i for i in encoded.sequence_ids])
-        (of_context,) = (which == int(asked_first)).nonzero()
-        (of_question,) = (which == int(not asked_first)).nonzero()
-        for name, found in (("question", of_question), ("context", of_context)):
-            if not len(found):
-                raise InputError(f"the {name} has no words: expected a text that is not blank", code="empty-text")
-        kept = np.ones(len(which), bool)
-        kept[of_question[question_length:]] = question_length is None
-        first, last = int(of_context[0]), int(of_context[-1])
-        before, after = kept[:first].nonzero()[0], last + 1 + kept[last + 1 :].nonzero()[0]
-        self._encoded, self._names = encoded, processor.input_names
-        self._ids, self._type_ids = np.array(encoded.ids), np.array(encoded.type_ids)
-        self._cls, self._asked_first = processor.tokenizer.cls_token_id, asked_first
-        self.head, self.tail, self._first = before, after, first
-        self.context = _context(text, encoded, first, last + 1)
+    Attributes:
+        ids: of the whole sequence.
+        type_ids: the segment of each token.
+        roles: of each token.
+        head: the places of the tokens before the context, which every window has.
+        first: the place of the context's first token.
+        tail: the places of those after it.
+        context: the context.
+        names: the model's inputs.
+        title: what stands before the context.
+    """
+
+    ids: NDArray[np.int64]
+    type_ids: NDArray[np.int64]
+    roles: NDArray[np.uint8]
+    head: NDArray[np.int64]
+    first: int
+    tail: NDArray[np.int64]
+    context: Context
+    names: tuple[str, ...]
+    title: Context | None = None
 
     def window(self, begin: int, end: int) -> Window:
         """The window of the context's tokens from `begin` to before `end`."""
-        middle = np.arange(self._first + begin, self._first + end)
+        middle = np.arange(self.first + begin, self.first + end)
         chosen = np.concatenate([self.head, middle, self.tail])
         values: dict[str, Any] = {
-            "input_ids": self._ids[chosen],
-            "token_type_ids": self._type_ids[chosen],
+            "input_ids": self.ids[chosen],
+            "token_type_ids": self.type_ids[chosen],
             "attention_mask": np.ones(len(chosen), np.int64),
         }
-        inputs = {name: torch.from_numpy(values[name]) for name in self._names}
-        at = len(self.head)
-        return Window(inputs, self._roles(values["input_ids"], at, at + len(middle)), self.context, begin, end, at)
+        inputs = {name: torch.from_numpy(values[name]) for name in self.names}
+        at, roles = len(self.head), self.roles[chosen]
+        if begin:  # what of the head is searched is searched once, with the first window
+            roles[:at][roles[:at] == CONTEXT] = NEVER
+        return Window(inputs, torch.from_numpy(roles), self.context, begin, end, at, self.title)
 
-    def _roles(self, ids: NDArray[np.int64], at: int, until: int) -> Tensor:
-        """The context may hold the answer; the classification token says that there is none, by its own span."""
-        roles = np.full(len(ids), NEVER, np.uint8)
-        (special,) = (ids == self._cls).nonzero()
-        roles[special] = COUNTED
-        roles[at:until] = CONTEXT
-        nothing = 0 if self._asked_first else int(special[-1]) if len(special) else 0
-        if roles[nothing] == COUNTED:
-            roles[nothing] = NOTHING
-        return torch.from_numpy(roles)
+
+def _pair(processor: TextProcessor, question: str, context: str, question_length: int | None) -> _Layout:
+    """The tokenizer's own pair of the two; the context may hold the answer, the classification token that none is."""
+    asked_first = processor.tokenizer.padding_side == "right"
+    encoded = processor.encode(*((question, context) if asked_first else (context, question)))
+    which = np.array([-1 if i is None else i for i in encoded.sequence_ids])
+    (of_context,) = (which == int(asked_first)).nonzero()
+    (of_question,) = (which == int(not asked_first)).nonzero()
+    for name, found in (("question", of_question), ("context", of_context)):
+        if not len(found):
+            raise InputError(f"the {name} has no words: expected a text that is not blank", code="empty-text")
+    kept = np.ones(len(which), bool)
+    kept[of_question[question_length:]] = question_length is None
+    first, end = int(of_context[0]), int(of_context[-1]) + 1
+    head, tail = kept[:first].nonzero()[0], end + kept[end:].nonzero()[0]
+    ids, outside = np.array(encoded.ids), np.concatenate([head, tail])
+    special = outside[ids[outside] == processor.tokenizer.cls_token_id]
+    roles = np.full(len(ids), NEVER, np.uint8)
+    roles[special] = COUNTED
+    roles[first:end] = CONTEXT
+    nothing = 0 if asked_first else int(special[-1]) if len(special) else 0
+    if roles[nothing] == COUNTED:
+        roles[nothing] = NOTHING
+    found_context = _context(context, encoded, first, end)
+    return _Layout(ids, np.array(encoded.type_ids), roles, head, first, tail, found_context, processor.input_names)
+
+
+def _titled(processor: TextProcessor, question: str, title: str, context: str, *, search_title: bool) -> _Layout:
+    """The tokenizer's pair of question and title, and the context's tokens after it, without an end."""
+    before, text = processor.encode(question, title), processor.encode(context, special_tokens=False)
+    if 0 not in before.sequence_ids:
+        raise InputError("the question has no words: expected a text that is not blank", code="empty-text")
+    first, count = len(before), before.sequence_ids.count(1)
+    ids = np.array([*before.ids, *text.ids])
+    roles = np.full(len(ids), NEVER, np.uint8)
+    roles[first - count - 1 if search_title else first :] = CONTEXT
+    return _Layout(
+        ids,
+        np.array([*before.type_ids, *text.type_ids]),
+        roles,
+        np.arange(first),
+        first,
+        np.arange(0),
+        _context(context, text, 0, len(text)),
+        processor.input_names,
+        _context(title, before, first - count - 1, first - 1),
+    )
+
+
+def _cut(layout: _Layout, length: int, overlap: int, *, backwards: bool, advice: str) -> Iterator[Window]:
+    """The windows of a sequence."""
+    room = length - len(layout.head) - len(layout.tail)
+    count = len(layout.context.starts)
+    if count > room and room <= overlap:
+        raise InputError(
+            f"the question and the special tokens leave {max(0, room)} of a window's {length} tokens to the context, "
+            f"of which neighbours share {overlap}: expected more room. {advice}, raise max_seq_len=, or lower "
+            "doc_stride=",
+            code="question-too-long",
+        )
+    for begin, end in _stretches(count, room, room - overlap, backwards=backwards):
+        yield layout.window(begin, end)
 
 
 def _context(text: str, encoded: Encoded, first: int, end: int) -> Context:
     offsets = np.array(encoded.offsets[first:end], np.int64).reshape(-1, 2)
     words = np.array([-1 if word is None else word for word in encoded.word_ids[first:end]], np.int64)
+    if not len(words):
+        return Context(text, *(np.zeros(0, np.int64) for _ in range(4)))
     begins = np.flatnonzero(np.concatenate([[True], words[1:] != words[:-1]]))
     run = np.searchsorted(begins, np.arange(len(words)), side="right") - 1
     starts, ends = begins[run], np.append(begins[1:], len(words))[run] - 1

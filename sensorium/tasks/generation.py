@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -98,6 +98,10 @@ class GenerationOptions(Options):
         """Names that the task's models take in `generate_kwargs` besides those of `GenerationConfig`."""
         return frozenset()
 
+    def settings_given(self) -> list[str]:
+        """The names of those settings of writing that are not left to the checkpoint."""
+        return [field.name for field in fields(GenerationOptions) if getattr(self, field.name) is not None]
+
     def given(self) -> dict[str, Any]:
         """What the call sets, by the names of `generate()`, those of `generate_kwargs` among them."""
         named = {name: getattr(self, name) for name in _NAMED if getattr(self, name) is not None}
@@ -163,6 +167,21 @@ def check_sampling(options: GenerationOptions, configured: Any) -> None:
     named += ["seed"] if options.seed is not None else []
     if named and not given.get("do_sample", getattr(configured, "do_sample", None)):
         raise OptionError(f"{', '.join(named)} would do nothing without do_sample=True; set it, or leave them out")
+
+
+def check_streaming(options: Any, configured: Any) -> None:
+    """Refuses to stream what is decided at the end.
+
+    Args:
+        options: `GenerationOptions` with a field `stream`.
+        configured: the model's `generation_config`.
+
+    Raises:
+        OptionError: several beams are kept.
+    """
+    beams = options.given().get("num_beams", getattr(configured, "num_beams", 1))
+    if options.stream and beams not in (None, 1):
+        raise OptionError(f"stream=True writes one text, and {beams} beams are kept until the end; use num_beams=1")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ MASKED = -10_000.0
 
 
 class Spans(NamedTuple):
-    """The K best spans of each of B sequences, best first.
+    """K spans of each of B sequences, best first.
 
     Attributes:
         starts: `(B, K)` int64, positions of their first tokens.
@@ -64,15 +64,56 @@ def best_spans(
         top_k: how many spans to give for each sequence, from 1.
         join: makes a span's score of its start's and its end's: `torch.mul` for probabilities, `torch.add` for logits.
     """
-    length = start.shape[-1]
-    most = min(most_tokens, length)
+    scores, most = _band(start, end, roles, most_tokens, join)
+    best, where = scores.topk(min(top_k, scores.shape[-1]), dim=-1)
+    return _found(best, where, most, (join(start, end) * (roles == NOTHING)).sum(-1, keepdim=True))
+
+
+def separate_spans(
+    start: Tensor,
+    end: Tensor,
+    roles: Tensor,
+    *,
+    most_tokens: int,
+    top_k: int,
+    join: Callable[[Tensor, Tensor], Tensor] = torch.mul,
+) -> Spans:
+    """The best spans of which none lies within another: again and again the best of those left, of equals the first.
+
+    This is how DPR's reader chooses its spans; those that merely overlap are kept there, too. Arguments as in
+    `best_spans`.
+    """
+    scores, most = _band(start, end, roles, most_tokens, join)
+    places = torch.arange(scores.shape[-1], device=scores.device)
+    firsts, lasts = places // most, places // most + places % most
+    best: list[Tensor] = []
+    where: list[Tensor] = []
+    for _ in range(min(top_k, scores.shape[-1])):
+        at = scores.argmax(-1, keepdim=True)
+        where.append(at)
+        best.append(scores.gather(-1, at))
+        first, last = firsts[at], lasts[at]
+        around = (firsts <= first) & (lasts >= last)
+        inside = (firsts >= first) & (lasts <= last)
+        scores = scores.masked_fill(around | inside, -torch.inf)
+    nothing = (join(start, end) * (roles == NOTHING)).sum(-1, keepdim=True)
+    return _found(torch.cat(best, -1), torch.cat(where, -1), most, nothing)
+
+
+def _band(
+    start: Tensor, end: Tensor, roles: Tensor, most_tokens: int, join: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, int]:
+    """Scores of the spans that begin at token `i // most` and end `i % most` further, `(B, L * most)`, and `most`."""
+    most = min(most_tokens, start.shape[-1])
     context = roles == CONTEXT
     # ends[b, i, d] is token i + d as an end; what lies beyond the sequence is out of the context
     ends = torch.nn.functional.pad(end, (0, most - 1)).unfold(-1, most, 1)
     allowed = torch.nn.functional.pad(context, (0, most - 1)).unfold(-1, most, 1) & context[..., None]
-    scores = join(start[..., None], ends).masked_fill(~allowed, -torch.inf).flatten(1)
-    best, where = scores.topk(min(top_k, scores.shape[-1]), dim=-1)
-    nothing = (join(start, end) * (roles == NOTHING)).sum(-1, keepdim=True)
+    return join(start[..., None], ends).masked_fill(~allowed, -torch.inf).flatten(1), most
+
+
+def _found(best: Tensor, where: Tensor, most: int, nothing: Tensor) -> Spans:
+    """Spans from their scores and their places in the band, both `(B, K)`; one copy from the device."""
     # positions are exact in float32 up to 2**24: one tensor, one copy
     first, further = where // most, where % most
     found = torch.cat([best, first.float(), further.float(), nothing], dim=-1).cpu().numpy()

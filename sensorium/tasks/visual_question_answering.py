@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -18,7 +18,7 @@ from sensorium.tasks.answering.base import KEY, PICTURE, Answering
 from sensorium.tasks.answering.loading import answering_for, chats, load_answering
 from sensorium.tasks.answering.questions import Question, picture_and_question, products
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Runner, Task, Unit
-from sensorium.tasks.generation import GenerationOptions, check_sampling
+from sensorium.tasks.generation import GenerationOptions, check_sampling, check_streaming
 from sensorium.tasks.heads.fusion import FusionHead
 
 
@@ -98,7 +98,7 @@ class VisualQuestionAnswering(Task):
     def check(self, options: VisualQuestionAnsweringOptions) -> None:
         """Refuses settings of writing for a model that chooses, and what would have no effect."""
         if not self.answering.writes:
-            written = [field.name for field in fields(GenerationOptions) if getattr(options, field.name) is not None]
+            written = options.settings_given()
             if written or options.stream:
                 raise OptionError(
                     f"{(written or ['stream'])[0]} is for models that write their answer; "
@@ -110,9 +110,7 @@ class VisualQuestionAnswering(Task):
         check_sampling(options, config)
         if options.truncation and self.answering.templated:
             raise OptionError("truncation would cut into a chat model's template; ask shorter questions")
-        beams = options.given().get("num_beams", getattr(config, "num_beams", 1))
-        if options.stream and beams not in (None, 1):
-            raise OptionError(f"stream=True writes one text, and {beams} beams are kept until the end; use num_beams=1")
+        check_streaming(options, config)
 
     def expand(self, inputs: Any) -> list[Any] | None:
         """Lists are taken apart; a picture that several of their inputs name is prepared once."""

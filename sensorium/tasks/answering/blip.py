@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,70 +13,28 @@ from sensorium.errors import OptionError
 from sensorium.processors.multimodal import MultimodalProcessor
 from sensorium.tasks.answering.base import PICTURE, Answering, keys_of, rows_of
 from sensorium.tasks.answering.encodings import Encodings
-from sensorium.tasks.answering.written_pieces import TextPieces
 from sensorium.tasks.base import Batch, Call, Runner, Unit
-from sensorium.tasks.generation import filled, seeded
-
-DEFAULTS = {"max_new_tokens": 256}
-"""Those of Transformers' pipeline, where neither the call nor the checkpoint says otherwise."""
-
-
-class _Streamed:
-    """The options of a call whose answer is read while it is written."""
-
-    def __init__(self, options: Any, pieces: TextPieces) -> None:
-        self.options, self.pieces = options, pieces
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.options, name)
+from sensorium.tasks.generation import seeded
+from sensorium.tasks.writing import Writer
+from sensorium.tasks.written_pieces import TextPieces
 
 
 class Writing(Answering):
     """A model that writes its answer."""
 
     writes = True
-    held_words = 3  # WordPiece joins up to three tokens to one word once it has the last: do, ', n't
+
+    def __init__(self, model: nn.Module, processor: MultimodalProcessor, writer: Writer) -> None:
+        super().__init__(model, processor)
+        self.writer = writer
 
     def write(self, unit: Unit, options: Any, runner: Runner) -> TextPieces:
         """The answer to one question, piece by piece."""
-        return TextPieces(
-            lambda pieces: runner.forward([unit], _Streamed(options, pieces)),
-            self.text_of,
-            held_words=self.held_words,
-        )
+        return self.writer.pieces(unit, options, runner)
 
     def answers(self, outputs: Mapping[str, Tensor], options: Any) -> Sequence[tuple[list[str], Any]]:
         """The written text, without special tokens and outer spaces."""
-        return [([self.text_of(ids)], None) for ids in outputs["ids"].cpu().tolist()]
-
-    def text_of(self, ids: Sequence[int]) -> str:
-        """The text of written tokens, up to the first that ends it."""
-        ends = self.ends
-        length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
-        return self.processor.text.decode(list(ids[:length])).strip()
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """The tokens that end an answer."""
-        found = self.model.generation_config.eos_token_id
-        return frozenset([] if found is None else [found] if isinstance(found, int) else found)
-
-    def settings(self, options: Any, **further: Any) -> dict[str, Any]:
-        """What `generate()` is told for a call: a config, and what does not fit into one.
-
-        Args:
-            options: the call's.
-            **further: the model's own entries of the config.
-        """
-        config = copy.deepcopy(self.model.generation_config)
-        config.update(**{**further, **filled(options.given(), config, DEFAULTS)})
-        settings: dict[str, Any] = {"generation_config": config}
-        if config.stop_strings:
-            settings["tokenizer"] = self.processor.text.tokenizer
-        pieces = getattr(options, "pieces", None)
-        if pieces is not None:
-            settings |= {"streamer": pieces, "stopping_criteria": pieces.criteria}
-        return settings
+        return [([self.writer.text_of(ids)], None) for ids in outputs["ids"].cpu().tolist()]
 
 
 class BlipAnswering(Writing):
@@ -88,8 +45,10 @@ class BlipAnswering(Writing):
     the mask is handed on to where it counts.
     """
 
-    def __init__(self, model: nn.Module, processor: MultimodalProcessor) -> None:
-        super().__init__(model, processor)
+    def __init__(self, model: Any, processor: MultimodalProcessor) -> None:
+        ends = frozenset([model.config.text_config.sep_token_id])  # its decoder ends with [SEP]
+        # WordPiece joins up to three tokens to one word once it has the last: do, ', n't
+        super().__init__(model, processor, Writer(model, processor.text, ends=ends, held_words=3))
         self.padded = {name: self.padded[name] for name in ("input_ids", "attention_mask") if name in self.padded}
         self.encodings = Encodings(self.model.vision_model)
 
@@ -104,11 +63,6 @@ class BlipAnswering(Writing):
         asked, most = options.given().get("max_new_tokens", 0), self.positions
         if most is not None and asked >= most:
             raise OptionError(f"max_new_tokens is less than {most} for this model, got {asked}")
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """BLIP's decoder ends with [SEP]."""
-        return frozenset([self.model.config.text_config.sep_token_id])
 
     def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`ids`, `(B, new tokens)`."""
@@ -128,7 +82,7 @@ class BlipAnswering(Writing):
                 input_ids=begin,
                 encoder_hidden_states=questions,
                 encoder_attention_mask=mask,
-                **self.settings(options, eos_token_id=text.sep_token_id, pad_token_id=text.pad_token_id),
+                **self.writer.settings(options, eos_token_id=text.sep_token_id, pad_token_id=text.pad_token_id),
             )
         return {"ids": written[:, 1:]}
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.errors import InputError
 from sensorium.processors.multimodal import ChatProcessor, FittedPicture
@@ -17,19 +16,10 @@ from sensorium.tasks.answering.blip import Writing
 from sensorium.tasks.answering.encodings import Encodings
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.generation import seeded
+from sensorium.tasks.writing import Writer
 
 _ENCODED = {"pixel_values", "pixel_attention_mask"}
 """A picture with nothing but these is encoded by itself; others tell the language model something, too."""
-
-_LOOK_BACK = (
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "encoder_repetition_penalty",
-    "encoder_no_repeat_ngram_size",
-    "bad_words_ids",
-    "sequence_bias",
-)
-"""Settings of `generate()` that go by the tokens of the prompt."""
 
 
 class ChatAnswering(Writing):
@@ -40,10 +30,9 @@ class ChatAnswering(Writing):
 
     processor: ChatProcessor
     templated = True
-    held_words = 1
 
     def __init__(self, model: nn.Module, processor: ChatProcessor) -> None:
-        super().__init__(model, processor)
+        super().__init__(model, processor, Writer(model, processor.text))
         self.padded = processor.padding
         self.encodings = Encodings(model)
         takes = inspect.signature(self.model.forward).parameters
@@ -74,36 +63,19 @@ class ChatAnswering(Writing):
 
     def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`ids`, `(B, new tokens)`."""
-        pad = self.processor.text.tokenizer.pad_token_id
-        filling = min(self.ends, default=0) if pad is None else pad
-        settings = self.settings(options, pad_token_id=filling)
+        settings = self.writer.settings(options, pad_token_id=self.writer.filling)
+
+        def write(rows: Tensor, length: int) -> Tensor:
+            text = {name: batch[name][rows, -length:] for name in self.padded if name in batch}
+            return self._write({**batch, **text, PICTURE: batch[PICTURE][rows]}, settings, dtype)
+
         with seeded(options.seed, batch["input_ids"].device):
-            if not self._looks_back(settings):
-                return {"ids": self._write(batch, settings, dtype)}
-            lengths = batch["attention_mask"].sum(1)
-            written: dict[int, Tensor] = {}
-            for length in lengths.unique().tolist():
-                rows = (lengths == length).nonzero()[:, 0]
-                text = {name: batch[name][rows, -length:] for name in self.padded if name in batch}
-                ids = self._write({**batch, **text, PICTURE: batch[PICTURE][rows]}, settings, dtype)
-                written.update(zip(rows.tolist(), ids, strict=True))
-        inorder = [written[row] for row in range(len(lengths))]
-        return {"ids": pad_sequence(inorder, batch_first=True, padding_value=filling)}
+            return {"ids": self.writer.in_batches(batch["attention_mask"], settings, write)}
 
     def _write(self, batch: Batch, settings: dict[str, Any], dtype: torch.dtype) -> Tensor:
         text = {name: tensor for name, tensor in batch.items() if name in self.padded}
         written: Tensor = self.model.generate(**text, **self._pictures(batch, dtype), **settings)
         return written[:, batch["input_ids"].shape[1] :]
-
-    def _looks_back(self, settings: dict[str, Any]) -> bool:
-        """Whether what is written depends on the tokens before it by rules that do not know filling from text.
-
-        `generate()` takes the filling of shorter questions for tokens that were written before, often the very token
-        that ends a text: such questions are then written in batches of one length, without any filling.
-        """
-        configured = settings.get("generation_config", self.model.generation_config)
-        told = {name: settings.get(name, getattr(configured, name, None)) for name in _LOOK_BACK}
-        return any(value and not (name.endswith("_penalty") and value == 1) for name, value in told.items())
 
     def _pictures(self, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
         """What tells `generate()` of each question's picture: encoded already, or its tensors."""

@@ -1,0 +1,131 @@
+"""Writing with a Transformers model: what `generate()` is told, batches of prompts, and the text that comes out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from sensorium.processors.text import TextProcessor
+from sensorium.tasks.base import Runner, Unit
+from sensorium.tasks.generation import filled
+from sensorium.tasks.written_pieces import TextPieces
+
+DEFAULTS: Mapping[str, Any] = {"max_new_tokens": 256}
+"""Those of Transformers' pipeline, where neither the call nor the checkpoint says otherwise."""
+
+_LOOK_BACK = (
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size",
+    "bad_words_ids",
+    "sequence_bias",
+)
+"""Settings of `generate()` that go by the tokens of the prompt."""
+
+
+class _Streamed:
+    """The options of a call whose answer is read while it is written."""
+
+    def __init__(self, options: Any, pieces: TextPieces) -> None:
+        self.options, self.pieces = options, pieces
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.options, name)
+
+
+class Writer:
+    """Knows how a model's text is begun, ended and read.
+
+    Args:
+        model: a model of Transformers that has a `generation_config`.
+        text: its tokenizer.
+        ends: the tokens that end a text; None for those of the generation config.
+        held_words: how many words at the end of a streamed text may still change with the next token.
+    """
+
+    def __init__(
+        self, model: Any, text: TextProcessor, *, ends: frozenset[int] | None = None, held_words: int = 1
+    ) -> None:
+        self.model, self.text = model, text
+        self._ends, self._held_words = ends, held_words
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end a text."""
+        if self._ends is not None:
+            return self._ends
+        found = self.model.generation_config.eos_token_id
+        return frozenset([] if found is None else [found] if isinstance(found, int) else found)
+
+    @property
+    def filling(self) -> int:
+        """The token that fills up shorter texts."""
+        pad: int | None = self.text.tokenizer.pad_token_id
+        return min(self.ends, default=0) if pad is None else pad
+
+    def settings(self, options: Any, *, defaults: Mapping[str, Any] = DEFAULTS, **further: Any) -> dict[str, Any]:
+        """What `generate()` is told for a call: a config, and what does not fit into one.
+
+        Args:
+            options: the call's `GenerationOptions`.
+            defaults: what holds where neither the call nor the checkpoint says otherwise.
+            **further: the model's own entries of the config.
+        """
+        config = copy.deepcopy(self.model.generation_config)
+        config.update(**{**further, **filled(options.given(), config, defaults)})
+        settings: dict[str, Any] = {"generation_config": config}
+        if config.stop_strings:
+            settings["tokenizer"] = self.text.tokenizer
+        pieces = getattr(options, "pieces", None)
+        if pieces is not None:
+            settings |= {"streamer": pieces, "stopping_criteria": pieces.criteria}
+        return settings
+
+    def in_batches(self, mask: Tensor, settings: Mapping[str, Any], write: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """Writes a batch as a whole, or where what is written may depend on filling, prompts of one length at a time.
+
+        Some of the settings go by the tokens before: for them `generate()` takes the filling of shorter prompts for
+        tokens that were written before, often the very token that ends a text.
+
+        Args:
+            mask: `(B, L)`, which of the prompts' tokens are no filling.
+            settings: what `settings` gave.
+            write: given the rows to write, `(b,)` int64, and their length, gives `(b, new tokens)`.
+
+        Returns:
+            `(B, new tokens)`.
+        """
+        if not self._looks_back(settings):
+            return write(torch.arange(len(mask), device=mask.device), mask.shape[1])
+        lengths = mask.sum(1)
+        written: dict[int, Tensor] = {}
+        for length in lengths.unique().tolist():
+            rows = (lengths == length).nonzero()[:, 0]
+            written.update(zip(rows.tolist(), write(rows, length), strict=True))
+        in_order = [written[row] for row in range(len(mask))]
+        return pad_sequence(in_order, batch_first=True, padding_value=self.filling)
+
+    def _looks_back(self, settings: Mapping[str, Any]) -> bool:
+        config = settings.get("generation_config", self.model.generation_config)
+        told = {name: settings.get(name, getattr(config, name, None)) for name in _LOOK_BACK}
+        return any(value and not (name.endswith("_penalty") and value == 1) for name, value in told.items())
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The text of written tokens, up to the first that ends it, without special tokens and outer spaces."""
+        ends = self.ends
+        length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+        return self.text.decode(list(ids[:length])).strip()
+
+    def pieces(self, unit: Unit, options: Any, runner: Runner) -> TextPieces:
+        """The text for one unit, piece by piece while it is written."""
+        return TextPieces(
+            lambda pieces: runner.forward([unit], _Streamed(options, pieces)),
+            self.text_of,
+            held_words=self._held_words,
+        )
