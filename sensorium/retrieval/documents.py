@@ -63,7 +63,7 @@ def read_documents(
 
     Returns:
         Documents whose `source` is their path. The text is the file's own, but for HTML and PDF, where it is what was
-        extracted; `formats/` tells how.
+        extracted (docs/documents.md tells how).
 
     Raises:
         OptionError: an unknown `on_error` or `encoding`, at the call.

@@ -178,6 +178,13 @@ def test_a_passage_ends_with_its_paragraph_where_it_is_half_full():
     assert [p.text for p in passages] == [f"Few words.\n\n{second}", "Fifteen sixteen seventeen."]
 
 
+def test_no_passage_is_a_part_of_the_next():
+    first, second = "a " * 6 + "end.", "B " * 3 + "end."
+    third = "C " * 3 + "end."
+    passages = split_sentences(Document(f"{first}\n\n{second} {third}"), words=12, overlap=1)
+    assert [p.text for p in passages] == [first, f"{second} {third}"]
+
+
 def test_a_long_sentence_is_cut_at_lines_and_a_long_line_at_words():
     words = " ".join(f"w{i}" for i in range(25))
     assert [len(p.text.split()) for p in split_sentences(Document(words), words=10, overlap=1)] == [10, 10, 5]
@@ -212,6 +219,11 @@ def test_headings_cut_and_name_their_sections():
     by_words = split_words(headed(text), words=50)
     assert [p.text for p in by_words] == [text]
     assert "section" not in by_words[0].metadata
+
+
+def test_headings_of_one_level_have_passages_of_their_own():
+    passages = split_sentences(headed("# A\n# B\n## C\n# D\ntext"))
+    assert [p.text for p in passages] == ["# A", "# B\n## C", "# D\ntext"]
 
 
 def test_front_matter_goes_into_no_passage():
