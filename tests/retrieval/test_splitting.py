@@ -93,7 +93,7 @@ def test_no_passage_by_sentences_goes_across_a_heading(document, options):
         inside = [h for h in document.headings if passage.start < h.start < passage.end]
         for heading in inside:  # only headings that come right under one another
             before = document.text[passage.start : heading.start]
-            above = [h for h in document.headings if passage.start <= h.start and h.end <= heading.start]
+            above = [h for h in document.headings if passage.start < h.end <= heading.start]  # or the end of one
             for one in reversed(above):
                 before = before[: max(0, one.start - passage.start)] + before[max(0, one.end - passage.start) :]
             assert not before.strip()
