@@ -99,6 +99,28 @@ class Window:
         first, last = self.tokens(first, last, whole_words=whole_words)
         return self.context.starts[first], self.context.ends[last]
 
+    def text(self, first: int, last: int) -> tuple[str, int, int]:
+        """What a span of the context's tokens says, and the characters of the context that it stands for.
+
+        Args:
+            first: its first token, as `tokens` gives it.
+            last: its last one.
+
+        Returns:
+            The text, its first character, and the character after its last one; -1 for both where it does not lie in
+            the context alone. One from the title on into the context has both parts, with a space between them.
+        """
+        context, title = self.context, self.title
+        if first >= 0:
+            start, end = int(context.starts[first]), int(context.ends[last])
+            return context.text[start:end], start, end
+        parts = [] if last < 0 else [context.text[: context.ends[last]]]
+        count = 0 if title is None else len(title.starts)  # -1 is the separator, -1 - count the title's first token
+        if title is not None and first < -1:
+            until = title.ends[min(last, -2) + 1 + count]
+            parts.insert(0, title.text[title.starts[first + 1 + count] : until])
+        return " ".join(parts), -1, -1
+
 
 def windows(
     processor: TextProcessor,

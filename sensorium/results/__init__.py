@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sensorium.results.answers import Answers
 from sensorium.results.base import Result
+from sensorium.results.cited_answers import CitedAnswers
 from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
 from sensorium.results.hits import Hits, SearchResults
@@ -19,6 +20,7 @@ from sensorium.results.transcript import Transcript
 
 __all__ = [
     "Answers",
+    "CitedAnswers",
     "Detections",
     "Embedding",
     "Hits",

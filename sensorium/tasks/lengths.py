@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from torch import nn
+
+from sensorium.errors import OptionError
+
+OVERLAP = 128
+"""Tokens of the context that neighbouring windows share, at the most half a window."""
 
 
 def most_positions(model: nn.Module) -> int | None:
@@ -12,3 +20,36 @@ def most_positions(model: nn.Module) -> int | None:
             # RoBERTa counts from the place after its padding's
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
+
+
+@dataclass(frozen=True)
+class WindowSize:
+    """How long the windows of a long text are, by the options `max_seq_len` and `doc_stride`.
+
+    Attributes:
+        usual: tokens of a window, where the model takes as many.
+        most: how many the tokenizer says that it takes.
+        positions: how many places the model has.
+    """
+
+    usual: int
+    most: int | None
+    positions: int | None
+
+    def of(self, options: Any) -> tuple[int, int]:
+        """The length of a window, and how much neighbours share, in tokens."""
+        limits = [limit for limit in (self.most, self.positions) if limit is not None]
+        length = min(self.usual, *limits) if options.max_seq_len is None else options.max_seq_len
+        return length, min(length // 2, OVERLAP) if options.doc_stride is None else options.doc_stride
+
+    def check(self, options: Any) -> None:
+        """Refuses windows that the model cannot take.
+
+        Raises:
+            OptionError: they are too long, or share more than they hold.
+        """
+        length, overlap = self.of(options)
+        if self.positions is not None and length > self.positions:
+            raise OptionError(f"max_seq_len is at most {self.positions} for this model, got {length}")
+        if overlap > length:
+            raise OptionError(f"doc_stride is at most max_seq_len, {length}, got {overlap}")

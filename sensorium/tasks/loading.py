@@ -72,6 +72,23 @@ def load_text_processor(processor: Any, checkpoint: Checkpoint | None) -> TextPr
     return _given_or_own(TextProcessor, processor, checkpoint, what="tokenizer")
 
 
+def check_fast(processor: TextProcessor, what: str) -> None:
+    """Refuses a tokenizer that cannot tell where its tokens stand.
+
+    Args:
+        processor: with the tokenizer.
+        what: who needs it.
+
+    Raises:
+        CheckpointError: it is a slow one.
+    """
+    if not getattr(processor.tokenizer, "is_fast", False):
+        raise CheckpointError(
+            f"{what} needs a fast tokenizer, which tells where each token stands in the text, got "
+            f"{type(processor.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
+        )
+
+
 def load_audio_processor(processor: Any, checkpoint: Checkpoint | None) -> AudioProcessor:
     """The feature extractor that the caller gave (a name, a folder, a loaded one), or else the checkpoint's own.
 

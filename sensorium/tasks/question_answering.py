@@ -12,20 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
+from sensorium.errors import InputError, OptionError, TaskMismatchError
 from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import Window, window_padding, windows
 from sensorium.results import Answers
 from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
-from sensorium.tasks.lengths import most_positions
-from sensorium.tasks.loading import load_text_processor, load_transformers
+from sensorium.tasks.lengths import WindowSize, most_positions
+from sensorium.tasks.loading import check_fast, load_text_processor, load_transformers
 from sensorium.tasks.spans import best_spans, probabilities
 
 WINDOW = 384
 """Tokens of a window, where the model takes as many."""
-
-OVERLAP = 128
-"""Tokens of the context that neighbouring windows share, at the most half a window."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +85,9 @@ class QuestionAnswering(Task):
 
     def __init__(self, model: nn.Module, processor: TextProcessor) -> None:
         super().__init__(model, processor)
-        if not getattr(processor.tokenizer, "is_fast", False):
-            raise CheckpointError(
-                f"{self.name} needs a fast tokenizer, which tells where each token stands in the text, got "
-                f"{type(processor.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
-            )
+        check_fast(processor, self.name)
         self.padded = window_padding(processor)
-        self._positions = most_positions(model)
+        self._size = WindowSize(WINDOW, processor.most, most_positions(model))
         self._takes = set(inspect.signature(model.forward).parameters)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in self._takes else {}
 
@@ -131,11 +124,7 @@ class QuestionAnswering(Task):
 
     def check(self, options: QuestionAnsweringOptions) -> None:
         """Refuses windows that the model cannot take."""
-        length, overlap = self._window(options)
-        if self._positions is not None and length > self._positions:
-            raise OptionError(f"max_seq_len is at most {self._positions} for this model, got {length}")
-        if overlap > length:
-            raise OptionError(f"doc_stride is at most max_seq_len, {length}, got {overlap}")
+        self._size.check(options)
 
     def expand(self, inputs: Any) -> list[Any] | None:
         """Several pairs: a list of them, or one mapping with lists."""
@@ -147,7 +136,7 @@ class QuestionAnswering(Task):
     def split(self, raw: Any, options: QuestionAnsweringOptions) -> Iterator[Unit]:
         """The windows of the question with its context."""
         question, context = (_text(raw, name) for name in self.inputs)
-        length, overlap = self._window(options)
+        length, overlap = self._size.of(options)
         found = windows(
             self.processor,
             question,
@@ -209,12 +198,6 @@ class QuestionAnswering(Task):
     def example(self) -> dict[str, str]:
         """A question with a context of some 300 words."""
         return {"question": "Where does the river begin?", "context": "The river begins in the hills. " * 50}
-
-    def _window(self, options: QuestionAnsweringOptions) -> tuple[int, int]:
-        """The length of a window, and how much neighbours share, in tokens."""
-        limits = [limit for limit in (self.processor.most, self._positions) if limit is not None]
-        length = min(WINDOW, *limits) if options.max_seq_len is None else options.max_seq_len
-        return length, min(length // 2, OVERLAP) if options.doc_stride is None else options.doc_stride
 
 
 def _text(raw: Any, name: str) -> str:

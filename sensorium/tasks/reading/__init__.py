@@ -1,0 +1,1 @@
+"""What `retrieval-qa` is made of: a file for each kind of reader."""

@@ -1,0 +1,220 @@
+"""retrieval-qa: what answers a question, read in passages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import OptionError
+from sensorium.processors.text import TextProcessor
+from sensorium.results import CitedAnswers
+from sensorium.tasks.base import Batch, Call, Fit, Runner, Task, Unit
+from sensorium.tasks.generation import GenerationOptions
+from sensorium.tasks.reading.base import Reader
+from sensorium.tasks.reading.loading import fit_of, load_reader, reader_for
+from sensorium.tasks.reading.passages import read_asked
+from sensorium.tasks.reading.prompts import check_prompt
+
+_COUNTS = {
+    "top_k": 1,
+    "num_passages": 1,
+    "num_spans_per_passage": 1,
+    "max_answer_len": 1,
+    "max_seq_len": 1,
+    "doc_stride": 0,
+}
+_SOME = (
+    "retrieval_weight",
+    "num_spans_per_passage",
+    "max_answer_len",
+    "max_seq_len",
+    "doc_stride",
+    "align_to_words",
+    "title_spans",
+    "prompt",
+    "refusal",
+)
+
+
+@dataclass(frozen=True)
+class RetrievalQaOptions(GenerationOptions):
+    """The options of a call. What is for one kind of reader is an error for another; None leaves it to the reader.
+
+    Attributes:
+        top_k: how many answers to give, best first. Fewer spans give fewer, and a reader that writes gives one.
+        num_passages: how many passages to read; None for all that are given, and of a search the best 20, or 5 for a
+            reader that writes.
+        where: which passages a search may find; for the index.
+        retrieval_weight: how much a passage's score in the search adds to what the reader says of it; None for 0, the
+            reader's order alone. For readers that point.
+        num_spans_per_passage: how many answers one passage gives at the most; None for 4. For readers that point.
+        max_answer_len: how many tokens an answer has at the most; None for 64 with DPR's readers, and 15 with others
+            that point.
+        max_seq_len: how many tokens a window has, the question and special tokens included; None for 512 with DPR's
+            readers and 384 with others that point, or as many as the model takes.
+        doc_stride: how many of a passage's tokens neighbouring windows share; None for 128, or half a window where that
+            is less. For readers that point.
+        align_to_words: whether an answer is widened to whole words; None for no with DPR's readers, and yes with others
+            that point.
+        title_spans: whether an answer may stand in the title, too, as in Transformers; None for yes. For DPR's readers.
+        prompt: what a reader that writes is told, a text with {question} and {passages}, and maybe {refusal}.
+        refusal: what a reader that writes is to write where the passages do not hold the answer; None for
+            "unanswerable".
+        stream: whether the answer to one question comes as an iterator of pieces of text, while it is written.
+        max_new_tokens: how many tokens to write at the most; None for 256, or what the checkpoint says.
+        min_new_tokens: how many tokens to write before an end is allowed.
+        num_beams: how many beams to keep; 1 for the likeliest token at each step.
+        do_sample: whether to draw tokens at random by their probability.
+        temperature: above 0; less than 1 makes likely tokens likelier. Counts only with `do_sample`.
+        top_p: in (0, 1]; the share of probability to draw from, likeliest first. Counts only with `do_sample`.
+        repetition_penalty: above 0; more than 1 makes tokens that were written before less likely.
+        no_repeat_ngram_size: how many tokens in a row may not come twice; 0 for no limit.
+        length_penalty: with beams, the power of the length that a score is divided by; above 0 favours long answers.
+        seed: makes what `do_sample` draws repeatable, for the same inputs in the same batches.
+        generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
+    """
+
+    top_k: int = 1
+    num_passages: int | None = None
+    where: Any = None
+    retrieval_weight: float | None = None
+    num_spans_per_passage: int | None = None
+    max_answer_len: int | None = None
+    max_seq_len: int | None = None
+    doc_stride: int | None = None
+    align_to_words: bool | None = None
+    title_spans: bool | None = None
+    prompt: str | None = None
+    refusal: str | None = None
+    stream: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, smallest in _COUNTS.items():
+            value = getattr(self, name)
+            if value is None and name != "top_k":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+                raise OptionError(f"{name} is a whole number from {smallest}, got {value!r}")
+        for name in ("align_to_words", "title_spans", "stream"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and (value is not None or name == "stream"):
+                raise OptionError(f"{name} is True or False, got {value!r}")
+        weight = self.retrieval_weight
+        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if weight is not None and not (number and 0 <= weight < math.inf):
+            raise OptionError(f"retrieval_weight is a number from 0, got {weight!r}")
+        if self.prompt is not None:
+            check_prompt(self.prompt)
+        if self.refusal is not None and (not isinstance(self.refusal, str) or not any(map(str.isalnum, self.refusal))):
+            raise OptionError(f"refusal is a text with words, got {self.refusal!r}")
+
+    def for_some_readers(self) -> list[str]:
+        """The names of those options that are given and that not every reader takes."""
+        given = [name for name in _SOME if getattr(self, name) is not None]
+        given += ["top_k"] * (self.top_k != 1) + ["stream"] * self.stream
+        return given + self.settings_given()
+
+
+class RetrievalQa(Task):
+    """Answers out of passages that are given with the question, or were found for it.
+
+    A reader is DPR's (`DPRReader`), any model for extractive question answering, or any model that writes text.
+    """
+
+    name = "retrieval-qa"
+    summary = "what answers a question, read in passages that are given or found for it"
+    inputs = ("question", "passages")
+    options = RetrievalQaOptions
+    processor: TextProcessor
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader.model, reader.processor)
+        self.reader = reader
+        self.padded = reader.padded
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """DPR's readers natively; models of question answering, and those that write, possibly."""
+        return fit_of(checkpoint)
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a reader with its tokenizer."""
+        return cls(load_reader(checkpoint, processor))
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded Transformers model with its tokenizer."""
+        return cls(reader_for(model, processor))
+
+    def check(self, options: RetrievalQaOptions) -> None:
+        """Refuses options of another kind of reader, and of a search where there is none."""
+        self.reader.check(options)
+        if options.where is not None and self.upstream is None:
+            raise OptionError("where chooses what a search may find, and the passages are given here; leave it out")
+
+    def wanted_passages(self, options: RetrievalQaOptions) -> int:
+        """How many passages a search should find for a call."""
+        return self.reader.usual_passages if options.num_passages is None else options.num_passages
+
+    def expand(self, inputs: Any) -> list[Any] | None:
+        """Several questions: a list of inputs, or one mapping with a list of questions or of lists of passages."""
+        if isinstance(inputs, Mapping) and set(self.inputs) <= inputs.keys():
+            told = (*self.inputs, "scores")
+            combined = self.combine({name: inputs[name] for name in told if name in inputs})
+            return combined if isinstance(combined, list) else None
+        return list(inputs) if isinstance(inputs, (list, tuple)) else None
+
+    def combine(self, named: Mapping[str, Any]) -> Any:
+        """One list of passages goes with every question; a list of such lists side by side with the questions."""
+        held = {name: _Whole(value) if _is_one(name, value) else value for name, value in named.items()}
+        combined = super().combine(held)
+        rows = combined if isinstance(combined, list) else [combined]
+        for row in rows if len(self.inputs) > 1 else ():
+            row.update({name: value.value for name, value in row.items() if isinstance(value, _Whole)})
+        return combined
+
+    def split(self, raw: Any, options: RetrievalQaOptions) -> Iterable[Unit]:
+        """The question with each passage, or one prompt with all of them."""
+        return self.reader.units(read_asked(raw, most=options.num_passages), options)
+
+    def forward(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:
+        """The reader's tensors, one row a unit."""
+        return self.reader.run(batch, options, call)
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
+        """The reader's parts, one a unit."""
+        return self.reader.decode(outputs, metas, options)
+
+    def merge(self, parts: Sequence[Any], options: Any, index: int) -> CitedAnswers:
+        """The answers to one question; empty where there was nothing to read."""
+        return self.reader.merge(parts, options, index)
+
+    def stream_text(self, raw: Any, options: RetrievalQaOptions, runner: Runner) -> Iterator[str]:
+        """The answer to one question, piece by piece; nothing where there is nothing to read."""
+        for unit in self.split(raw, options):
+            return self.reader.write(unit, options, runner)
+        return iter(())
+
+    def example(self) -> dict[str, Any]:
+        """A question with four passages of about a hundred words."""
+        return {"question": "Where does the river begin?", "passages": ["The river begins in the hills. " * 16] * 4}
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A list that is one input."""
+
+    value: Any
+
+
+def _is_one(name: str, value: Any) -> bool:
+    """Whether this is a list, and the passages of one question, or their scores."""
+    several = isinstance(value, (list, tuple))
+    return name != "question" and several and not (value and all(isinstance(each, (list, tuple)) for each in value))
