@@ -25,15 +25,13 @@ def dpr_tokenizer():
 
 
 @functools.cache
-def dpr(*, positions: int = 512, projection_dim: int = 0, base: bool = False) -> Path:
+def dpr(*, base: bool = False) -> Path:
     """DPR's reader; `base` gives it the size of the trained ones."""
     from transformers import DPRConfig, DPRReader
 
     tokenizer = dpr_tokenizer()
     size = {} if base else _SMALL
-    config = DPRConfig(
-        **size, vocab_size=len(tokenizer), max_position_embeddings=positions, projection_dim=projection_dim
-    )
+    config = DPRConfig(**size, vocab_size=len(tokenizer))
     torch.manual_seed(0)
     model = DPRReader(config)
     if not base:

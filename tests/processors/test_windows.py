@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from sensorium.errors import InputError
 from sensorium.processors.text import TextProcessor
-from sensorium.processors.windows import CONTEXT, COUNTED, NEVER, NOTHING, window_padding, windows
+from sensorium.processors.windows import CONTEXT, COUNTED, NEVER, NOTHING, titled_windows, window_padding, windows
 from tests import tiny_text
 
 QUESTION = "Where is the boat?"
@@ -110,3 +112,50 @@ def test_filling_goes_to_the_right_and_only_where_the_model_is_told():
     rows = [torch.full((length,), CONTEXT, dtype=torch.uint8) for length in (9, 10)]
     assert padding["roles"].stack(rows)[0, 9:].tolist() == [NEVER] * (padding["roles"].length(10) - 9)
     assert window_padding(TextProcessor(tiny_text.pieces())) == {}
+
+
+@pytest.mark.parametrize("title", ["the old bridge", ""])
+@pytest.mark.parametrize("search", [True, False])
+def test_a_title_stands_before_the_context_in_every_window(title, search):
+    from tests.tiny_reading import dpr_tokenizer
+
+    tokenizer, context = dpr_tokenizer(), "Déjà vu. " + tiny_text.words(90, 3)
+    head = tokenizer([QUESTION], [title])["input_ids"][0]  # as a list, or an empty one would be none
+    encoded = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
+    found = list(
+        titled_windows(TextProcessor(tokenizer), QUESTION, title, context, length=64, overlap=10, search_title=search)
+    )
+    assert len(found) > 2
+    titled = len(tokenizer.tokenize(title))
+    for window in found:
+        ids = window.inputs["input_ids"].tolist()
+        assert ids == head + encoded["input_ids"][window.begin : window.end]
+        assert len(ids) <= 64 and set(window.inputs) == {"input_ids", "attention_mask"}
+        searched = titled + 1 if search and window.begin == 0 else 0
+        assert window.roles.tolist() == [NEVER] * (len(head) - searched) + [CONTEXT] * (searched + len(ids) - len(head))
+    assert [a.end - b.begin for a, b in itertools.pairwise(found)] == [10] * (len(found) - 1)
+    first, last = found[0], found[-1]
+    start, end = encoded["offset_mapping"][2][0], encoded["offset_mapping"][4][1]
+    assert first.text(2, 4) == (context[start:end], start, end)
+    tokens = last.tokens(np.array([last.at]), np.array([last.at + 1]), whole_words=False)
+    assert [x.tolist() for x in tokens] == [[last.begin], [last.begin + 1]]
+    assert first.text(-1, -1) == ("", -1, -1)
+    assert first.text(-1, 0) == (context[: encoded["offset_mapping"][0][1]], -1, -1)
+    if title:
+        places = tokenizer(title, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        assert first.text(-1 - titled, -2) == first.text(-1 - titled, -1) == (title, -1, -1)
+        assert first.text(-1 - titled, 0)[0] == f"{title} {context[: encoded['offset_mapping'][0][1]]}"
+        assert first.text(-titled, -titled)[0] == title[slice(*places[1])]
+
+
+def test_a_context_without_tokens_has_no_window_and_a_long_title_no_room():
+    from tests.tiny_reading import dpr_tokenizer
+
+    processor = TextProcessor(dpr_tokenizer())
+    sizes = {"length": 64, "overlap": 10, "search_title": True}
+    assert list(titled_windows(processor, QUESTION, "a", "\x00", **sizes)) == []
+    with pytest.raises(InputError, match="Shorten the question or the title") as caught:
+        list(titled_windows(processor, QUESTION, tiny_text.words(60), tiny_text.words(50), **sizes))
+    assert caught.value.code == "question-too-long"
+    with pytest.raises(InputError, match="the question has no words"):
+        list(titled_windows(processor, "\x00", "a", "b", **sizes))

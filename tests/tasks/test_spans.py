@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.processors.windows import CONTEXT, COUNTED, NEVER, NOTHING
-from sensorium.tasks.spans import best_spans, probabilities
+from sensorium.tasks.spans import best_spans, probabilities, separate_spans
 
 
 def every_span(start, end, roles, most, join):
@@ -50,3 +50,27 @@ def test_probabilities_leave_out_what_does_not_count():
     expected = torch.tensor([1.0, 2.0, 3.0, -4.0]).softmax(-1)
     torch.testing.assert_close(found[0, [0, 2, 3, 4]], expected)
     assert found[0, [1, 5]].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("join", [torch.mul, torch.add])
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_separate_spans_are_those_that_a_greedy_choice_keeps(join, data):
+    length, rows = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
+    most, top_k = data.draw(st.integers(1, 15)), data.draw(st.integers(1, 9))
+    roles = data.draw(st.lists(st.lists(st.sampled_from([NEVER, CONTEXT, CONTEXT]), min_size=length, max_size=length),
+                               min_size=rows, max_size=rows))  # fmt: skip
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
+    start, end = torch.randint(0, 4, (2, rows, length), generator=generator).float()  # many are equal
+    found = separate_spans(start, end, torch.tensor(roles, dtype=torch.uint8), most_tokens=most, top_k=top_k, join=join)
+    for i in range(rows):
+        chosen = []
+        for score, s, e in sorted(
+            every_span(start[i], end[i], roles[i], most, join), key=lambda x: (-x[0], x[1], x[2])
+        ):
+            nested = any((s <= a and b <= e) or (a <= s and e <= b) for _, a, b in chosen)
+            if not nested and len(chosen) < top_k:
+                chosen.append((float(score), s, e))
+        real = np.isfinite(found.scores[i])
+        rows_ = zip(found.scores[i][real], found.starts[i][real], found.ends[i][real], strict=True)
+        assert [(float(score), s, e) for score, s, e in rows_] == chosen
