@@ -10,6 +10,7 @@
     │   ├── MissingWeightsError           a checkpoint without the weights that the task needs
     │   ├── UnsafeCheckpointError         pickled weights or remote code, refused unless asked for
     │   └── TaskMismatchError             a checkpoint of another task; names the tasks that it fits
+    ├── IndexFileError(ValueError)        the folder of an index that is damaged, incomplete, or none at all
     └── DownloadError(OSError)            the Hub could not be reached, or refused
 
 Each message says what was expected, what came, and what to do. A library's exception is kept as `__cause__`.
@@ -103,6 +104,10 @@ class TaskMismatchError(CheckpointError):
     def __init__(self, message: str, *, fits: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.fits = sorted(fits)
+
+
+class IndexFileError(SensoriumError, ValueError):
+    """The folder of an index that is damaged, incomplete or none at all; nothing of it was opened."""
 
 
 class DownloadError(SensoriumError, OSError):

@@ -1,0 +1,182 @@
+"""A folder of files that is replaced as a whole or not at all, and read only as it was written.
+
+`index.json` names the files with their sizes and SHA-256 digests, and holds its own. Writing puts new files beside the
+old ones, makes them durable, and replaces `index.json` in one step: whatever ends the process leaves what was there or
+what is new. Files that `index.json` does not name are left over from a write that was ended, and go with the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sensorium.errors import IndexFileError
+
+NAME = "index.json"
+FORMAT = 1
+MAX_JSON_BYTES = 16 * 2**20
+BLOCK = 16 * 2**20
+
+_GENERATED = re.compile(r"[a-z]+(-[a-z0-9_]+)*-g[0-9a-f]{12}\.[a-z0-9]+")
+"""The names that files get here, and no other file is ever removed."""
+
+
+def write_folder(
+    folder: Path, facts: Mapping[str, Any], files: Mapping[str, tuple[str, Callable[[Path], None]]]
+) -> dict[str, Path]:
+    """Replaces what a folder holds.
+
+    Args:
+        folder: made where it does not exist.
+        facts: what `index.json` is to hold besides the files; JSON.
+        files: by their keys, a suffix (`".arrow"`) and what writes the file to a given path.
+
+    Returns:
+        The files' paths by their keys.
+
+    Raises:
+        IndexFileError: the folder holds other things than an index.
+        OSError: the disk would not take it; the folder holds what it held before.
+    """
+    _check_target(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    token = f"g{secrets.token_hex(6)}"
+    paths = {key: folder / f"{key}-{token}{suffix}" for key, (suffix, _) in files.items()}
+    try:
+        listed = {}
+        for key, (_, write) in files.items():
+            write(paths[key])
+            _sync(paths[key])
+            listed[key] = {"name": paths[key].name, **_measure(paths[key])}
+        content = {"format": FORMAT, **facts, "files": listed}
+        content["digest"] = _digest_of(content)
+        part = folder / f"{NAME}.part"
+        part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        _sync(part)
+        _sync(folder)
+        part.replace(folder / NAME)
+    except BaseException:
+        for path in (*paths.values(), folder / f"{NAME}.part"):
+            path.unlink(missing_ok=True)
+        raise
+    _sync(folder)
+    _sweep(folder, keep={path.name for path in paths.values()})
+    return paths
+
+
+def read_folder(folder: Path, *, verify: bool = True) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Reads what `write_folder` wrote.
+
+    Args:
+        folder: the folder.
+        verify: whether to compare the files with their digests, which reads all of them; their sizes always are.
+
+    Returns:
+        The facts, and the files' paths by their keys.
+
+    Raises:
+        IndexFileError: there is no index, a file is missing, or one is not as it was written.
+    """
+    content = _read_json(folder)
+    paths = {}
+    for key, listed in content.pop("files").items():
+        path = folder / listed["name"]
+        if not path.is_file():
+            raise IndexFileError(f"{folder} lacks {path.name}, which its {NAME} names. Copy the whole folder again.")
+        found = _measure(path) if verify else {"bytes": path.stat().st_size, "sha256": listed["sha256"]}
+        if found != {"bytes": listed["bytes"], "sha256": listed["sha256"]}:
+            raise IndexFileError(
+                f"{path} is not as it was written ({found['bytes']:,} bytes, {listed['bytes']:,} expected; or another "
+                "content). It is not opened. Copy the whole folder again, or build it anew."
+            )
+        paths[key] = path
+    return content, paths
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_JSON_BYTES + 1)
+    except FileNotFoundError as error:
+        what = "does not exist" if not folder.exists() else f"has no {NAME}"
+        raise IndexFileError(f"{folder} {what}. Expected the folder of an index, as `Index.save` writes it.") from error
+    except OSError as error:
+        raise IndexFileError(f"{path} cannot be read: {error}") from error
+    content = _checked(text)
+    if content is None:
+        raise IndexFileError(f"{path} is not as it was written. It is not opened; copy it again, or build it anew.")
+    if content.pop("format") != FORMAT:
+        raise IndexFileError(f"{path} was written by another version of Sensorium; build the index anew with this one.")
+    return content
+
+
+def _checked(text: bytes) -> dict[str, Any] | None:
+    """The content of an `index.json`, or None where it is not as it was written."""
+    if len(text) > MAX_JSON_BYTES:
+        return None
+    try:
+        content: dict[str, Any] = json.loads(text)
+        digest = content.pop("digest")
+        plain = all(_GENERATED.fullmatch(listed["name"]) for listed in content["files"].values())
+        return content if plain and digest == _digest_of(content) else None
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def _check_target(folder: Path) -> None:
+    """Refuses to write into a folder that is something else."""
+    if folder.exists() and not folder.is_dir():
+        raise IndexFileError(f"{folder} is a file; expected the name of a folder, new or that of an index")
+    if not folder.is_dir() or (folder / NAME).exists():
+        return
+    others = [path.name for path in folder.iterdir() if not _ours(path.name)]
+    if others:
+        raise IndexFileError(
+            f"{folder} holds other files ({', '.join(sorted(others)[:3])}); expected a new folder or that of an index"
+        )
+
+
+def _ours(name: str) -> bool:
+    return name in (NAME, f"{NAME}.part") or _GENERATED.fullmatch(name) is not None
+
+
+def _sweep(folder: Path, *, keep: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in keep and path.name != NAME and _ours(path.name):
+            with contextlib.suppress(OSError):  # another process has it open: the next write removes it
+                path.unlink()
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            yield block
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Waits until the disk has it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
