@@ -393,6 +393,20 @@ def _wav2vec2(folder: Path) -> None:
     shutil.copytree(tiny_speech.ctc("wav2vec2"), folder, dirs_exist_ok=True)
 
 
+@stand_in("facebook/dpr-reader-multiset-base")
+def _dpr_reader(folder: Path) -> None:
+    from tests import tiny_reading
+
+    shutil.copytree(tiny_reading.dpr(), folder, dirs_exist_ok=True)
+
+
+@stand_in("HuggingFaceTB/SmolLM2-360M-Instruct")
+def _chat_model(folder: Path) -> None:
+    from tests import tiny_reading
+
+    shutil.copytree(tiny_reading.causal(chat=True), folder, dirs_exist_ok=True)
+
+
 def fill_hub(hub: HubServer, folder: Path, *, text: str) -> None:
     """Adds stand-ins for the repositories named in `text` to a local Hub, at the revision after `@`, too."""
     import torch

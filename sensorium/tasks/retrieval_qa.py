@@ -130,6 +130,7 @@ class RetrievalQa(Task):
     name = "retrieval-qa"
     summary = "what answers a question, read in passages that are given or found for it"
     inputs = ("question", "passages")
+    optional_inputs = ("scores",)
     options = RetrievalQaOptions
     processor: TextProcessor
 
@@ -166,7 +167,7 @@ class RetrievalQa(Task):
     def expand(self, inputs: Any) -> list[Any] | None:
         """Several questions: a list of inputs, or one mapping with a list of questions or of lists of passages."""
         if isinstance(inputs, Mapping) and set(self.inputs) <= inputs.keys():
-            told = (*self.inputs, "scores")
+            told = (*self.inputs, *self.optional_inputs)
             combined = self.combine({name: inputs[name] for name in told if name in inputs})
             return combined if isinstance(combined, list) else None
         return list(inputs) if isinstance(inputs, (list, tuple)) else None

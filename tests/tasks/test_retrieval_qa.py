@@ -181,6 +181,8 @@ def test_the_search_counts_as_much_as_it_is_told_to(make):
         with pytest.raises(InputError, match="scores") as caught:
             pipe(asked, retrieval_weight=0.5)
         assert caught.value.code == "no-scores"
+        assert pipe(QUESTION, PASSAGES, scores, top_k=3, retrieval_weight=1000) == drawn
+        assert pipe(question=QUESTION, passages=PASSAGES, scores=scores, top_k=3, retrieval_weight=1000) == drawn
         several = pipe({"question": QUESTIONS[:2], "passages": [PASSAGES] * 2, "scores": [scores, [*scores[1:], 0]]},
                        retrieval_weight=1000)  # fmt: skip
         assert [result.citations for result in several] == [[[5]], [[4]]]
