@@ -52,6 +52,7 @@ class Checkpoint:
         options: how it was opened; `options.revision` holds the revision that `name` named.
         revision: the 40-hex commit if it came from the Hub, else None.
         repo_id: the Hub repository if it came from the Hub, else None.
+        root: the folder that was named, where `folder` is one in it (an old layout of sentence-transformers).
     """
 
     name: str
@@ -61,6 +62,7 @@ class Checkpoint:
     options: LoadOptions
     revision: str | None = None
     repo_id: str | None = None
+    root: Path | None = None
 
     @property
     def architectures(self) -> list[str]:

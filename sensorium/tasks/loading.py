@@ -20,12 +20,13 @@ from sensorium.tasks.heads import Composite
 P = TypeVar("P", TextProcessor, AudioProcessor)
 
 
-def load_transformers(auto_class: Any, checkpoint: Checkpoint) -> nn.Module:
+def load_transformers(auto_class: Any, checkpoint: Checkpoint, *, unused: str | None = None) -> nn.Module:
     """Loads a Transformers model with all of its weights.
 
     Args:
         auto_class: one of Transformers' `AutoModelFor…` classes.
         checkpoint: a resolved checkpoint; its weights are downloaded now if they are not there.
+        unused: a part of the model that the task has no use for; it is taken out where its weights are missing.
 
     Raises:
         MissingWeightsError: the checkpoint lacks weights of the model; they would have been random.
@@ -39,6 +40,9 @@ def load_transformers(auto_class: Any, checkpoint: Checkpoint) -> nn.Module:
         )
     checkpoint.weights()
     model, missing = load_weights(auto_class, None, checkpoint)
+    if unused is not None and any(name.startswith(f"{unused}.") for name in missing):
+        missing = [name for name in missing if not name.startswith(f"{unused}.")]
+        setattr(model, unused, None)
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise MissingWeightsError(
