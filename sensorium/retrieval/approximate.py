@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Approximate:
 
     def __init__(self, index: Any) -> None:
         self.index = index
+        self._lock = threading.Lock()  # faiss cannot add and search at once
 
     @classmethod
     def of(cls, vectors: NDArray[np.float32], kind: str) -> Approximate:
@@ -84,7 +86,8 @@ class Approximate:
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Adds `(N, D)` vectors after those that are there."""
-        self.index.add(np.ascontiguousarray(vectors))
+        with self._lock:
+            self.index.add(np.ascontiguousarray(vectors))
 
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None = None
@@ -108,7 +111,8 @@ class Approximate:
         if isinstance(inner, faiss.IndexHNSW) and share < FEW:
             index = inner.storage  # all vectors as they are: the graph would lead past those few
         try:
-            scores, rows = index.search(queries, k, params=_parameters(index, k, share, selector))
+            with self._lock:
+                scores, rows = index.search(queries, k, params=_parameters(index, k, share, selector))
         except RuntimeError as error:
             raise OptionError(
                 f"{type(inner).__name__} cannot leave out passages, which where= and deleted ones need "

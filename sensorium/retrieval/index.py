@@ -1,0 +1,437 @@
+"""Index: passages or media with their vectors, searched by meaning, by words, or by both."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sensorium.retrieval.encoders import Encoder
+from sensorium.retrieval.reranking import Reranker
+
+from sensorium.errors import InputError, OptionError
+from sensorium.pipelines.placement import resolve_device
+from sensorium.results import SearchResults
+from sensorium.retrieval.building import EncodedPassages, encode_passages
+from sensorium.retrieval.fusion import reciprocal_rank_fusion
+from sensorium.retrieval.kinds import choose_kind, make_searcher
+from sensorium.retrieval.passage_table import PassageTable
+from sensorium.retrieval.rows import Row, check_unique, numbered, read_rows
+from sensorium.retrieval.state import State
+from sensorium.retrieval.vectors import as_queries, as_vectors, unit_rows
+
+Mode = Literal["dense", "lexical", "hybrid"]
+Similarity = Literal["dot", "cosine"]
+
+MODES = ("dense", "lexical", "hybrid")
+
+CANDIDATES = 100
+"""Passages of each ranking that a fusion or a reranker looks at, at the least."""
+
+
+class Index:
+    """Passages (or pictures, or sounds) and their vectors; made by `build`, `from_vectors` or `load`.
+
+    May be searched from several threads, also while passages are added or deleted.
+
+    Attributes:
+        kind: "exact", "hnsw", "ivfpq" or a factory string of faiss.
+        dimension: of a vector.
+        similarity: "dot" for inner products, "cosine" for those of unit vectors.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        kind: str,
+        dimension: int,
+        similarity: Similarity,
+        next_id: int,
+        encoder: Encoder | Mapping[str, Any] | None,
+        device: torch.device,
+    ) -> None:
+        self.kind, self.dimension, self.similarity = kind, dimension, similarity
+        self._state, self._next_id, self._encoder, self._device = state, next_id, encoder, device
+        self._lock = threading.RLock()
+
+    @classmethod
+    def build(
+        cls,
+        passages: Iterable[Any],
+        encoder: str | os.PathLike[str] | Encoder,
+        *,
+        kind: str = "auto",
+        lexical: bool = False,
+        deletes: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
+        resume: str | os.PathLike[str] | None = None,
+        device: str | int | torch.device | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Encodes passages and makes them searchable.
+
+        Args:
+            passages: `Passage`s, texts, pairs `(title, text)`, or mappings with "text"; for an encoder of media
+                whatever a pipeline takes of that kind, or mappings with "image" or "audio", and metadata.
+            encoder: a name or folder of what `Encoder.from_pretrained` takes, or an `Encoder`.
+            kind: "exact", "hnsw", "ivfpq", any factory string of faiss, or "auto": by size, memory and `deletes`.
+            lexical: whether to index the words, too, for `mode="lexical"` and `"hybrid"`.
+            deletes: whether passages will be deleted or replaced often, which graphs (HNSW) are bad at.
+            on_error: whether a passage that cannot be encoded ends the build, or is left out with a warning.
+            resume: a folder that keeps what was encoded, so that a build that was interrupted goes on where it
+                stopped, and gives the same index. It is not removed.
+            device: where an exact search and the encoder run; None for the best there is.
+            progress: shows a progress bar on standard error.
+
+        Raises:
+            InputError: a passage that cannot be encoded (with its `index`), ids that come twice, or no passages.
+            OptionError: an argument with a value that it cannot have.
+        """
+        place = resolve_device(device)
+        loaded = _opened(encoder, device)
+        found = encode_passages(passages, loaded, on_error=on_error, resume=resume, progress=progress)
+        kind = choose_kind(kind, *found.vectors.shape, deletes=deletes, device=place)
+        return cls._of(found, kind, loaded.similarity, lexical=lexical, encoder=loaded, device=place)
+
+    @classmethod
+    def from_vectors(
+        cls,
+        vectors: Any,
+        *,
+        passages: Iterable[Any] | None = None,
+        kind: str = "auto",
+        similarity: Similarity = "dot",
+        lexical: bool = False,
+        deletes: bool = False,
+        encoder: str | os.PathLike[str] | Encoder | None = None,
+        device: str | int | torch.device | None = None,
+    ) -> Self:
+        """Makes vectors searchable that are there already.
+
+        Args:
+            vectors: `(N, D)`, an array or tensor of numbers; float32, also memory-mapped, is not copied.
+            passages: N passages as `build` takes them; None for rows with numbers alone.
+            kind: as in `build`.
+            similarity: "cosine" divides vectors and queries by their norms.
+            lexical: as in `build`.
+            deletes: as in `build`.
+            encoder: what encodes queries that are no vectors; None where all are.
+            device: as in `build`.
+
+        Raises:
+            InputError: vectors of another shape, or with what is not finite; ids that come twice.
+            OptionError: an argument with a value that it cannot have.
+        """
+        place = resolve_device(device)
+        if similarity not in ("dot", "cosine"):
+            raise OptionError(f'similarity is "dot" or "cosine", got {similarity!r}')
+        loaded = None if encoder is None else _opened(encoder, device)
+        checked = as_vectors(vectors, width=None if loaded is None else loaded.dimension)
+        rows = _rows_for(passages, len(checked), loaded)
+        found = EncodedPassages(rows, unit_rows(checked) if similarity == "cosine" else checked)
+        kind = choose_kind(kind, *checked.shape, deletes=deletes, device=place)
+        return cls._of(found, kind, similarity, lexical=lexical, encoder=loaded, device=place)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        encoder: str | os.PathLike[str] | Encoder | None = None,
+        verify: bool = True,
+        device: str | int | torch.device | None = None,
+    ) -> Self:
+        """Opens what `save` wrote; vectors and passages stay on disk until they are looked at.
+
+        Args:
+            folder: the index's.
+            encoder: instead of finding the encoder that it was built with by its name.
+            verify: whether to compare the files with their digests, which reads them once.
+            device: as in `build`.
+
+        Raises:
+            IndexFileError: there is no index, or it is not as it was written.
+            OptionError: another encoder than the index was built with.
+        """
+        place = resolve_device(device)
+        facts, state = State.read(Path(folder), verify=verify, device=place)
+        index = cls(
+            state,
+            kind=facts["kind"],
+            dimension=facts["dimension"],
+            similarity=facts["similarity"],
+            next_id=facts["next_id"],
+            encoder=facts["encoder"],
+            device=place,
+        )
+        if encoder is not None:
+            loaded = _opened(encoder, device)
+            _check_same(loaded, facts["encoder"], index.dimension)
+            index._encoder = loaded
+        return index
+
+    @classmethod
+    def _of(
+        cls,
+        found: EncodedPassages,
+        kind: str,
+        similarity: Similarity,
+        *,
+        lexical: bool,
+        encoder: Encoder | None,
+        device: torch.device,
+    ) -> Self:
+        count, width = found.vectors.shape
+        if lexical and encoder is not None and encoder.modality != "text":
+            raise OptionError(f"lexical=True is for texts; {encoder.name!r} is of {encoder.modality}")
+        numbered(found.rows, first=0, texts=None)
+        table = PassageTable.of(found.rows)
+        check_unique(table.ids)
+        state = State(
+            table,
+            found.vectors if kind == "exact" else None,
+            make_searcher(found.vectors, kind, device),
+            np.ones(count, dtype=np.bool_),
+            words=lexical,
+        )
+        following = 0 if table.ids.dtype.kind == "U" else int(table.ids.max()) + 1
+        return cls(
+            state, kind=kind, dimension=width, similarity=similarity, next_id=following, encoder=encoder, device=device
+        )
+
+    def __len__(self) -> int:
+        """How many passages there are, without those deleted."""
+        return int(self._state.alive.sum())
+
+    def __repr__(self) -> str:
+        return f"Index({len(self):,} × {self.dimension}, kind={self.kind!r}, similarity={self.similarity!r})"
+
+    @property
+    def encoder(self) -> Encoder:
+        """What encodes queries and passages; opened when it is first needed.
+
+        Raises:
+            OptionError: the index was made of vectors, without an encoder.
+            CheckpointError: the encoder cannot be opened; `Index.load(…, encoder=…)` names another place of it.
+        """
+        with self._lock:
+            if self._encoder is None:
+                raise OptionError("this index has no encoder: give it vectors, or name one with encoder=…")
+            if not isinstance(self._encoder, Encoder):
+                opened = Encoder.from_spec(self._encoder["spec"], device=self._device)
+                _check_same(opened, self._encoder, self.dimension)
+                self._encoder = opened
+            return self._encoder
+
+    @property
+    def ids(self) -> NDArray[Any]:
+        """`(N,)`, the passages' ids, int64 or str, in the order in which they were added."""
+        state = self._state
+        return state.table.ids[state.alive]
+
+    def passages(self, ids: Sequence[Any] | NDArray[Any]) -> list[dict[str, Any]]:
+        """The passages that bear ids.
+
+        Raises:
+            OptionError: an id that no passage bears.
+        """
+        state = self._state
+        return state.table.take(state.rows_of(ids))
+
+    def add(
+        self, passages: Iterable[Any] | None = None, *, vectors: Any = None, progress: bool = False
+    ) -> NDArray[Any]:
+        """Adds passages, or vectors, or passages with their vectors; many at once cost far less than one by one.
+
+        Args:
+            passages: as `build` takes them; None for vectors alone.
+            vectors: `(M, D)`; None to have the passages encoded.
+            progress: shows a progress bar on standard error.
+
+        Returns:
+            `(M,)`, their ids.
+
+        Raises:
+            InputError: as `build` and `from_vectors`; nothing is added then.
+        """
+        if vectors is None:
+            if passages is None:
+                raise OptionError("add needs passages, vectors=…, or both")
+            found = encode_passages(passages, self.encoder, on_error="raise", resume=None, progress=progress)
+        else:
+            checked = as_vectors(vectors, width=self.dimension)
+            rows = _rows_for(passages, len(checked), self._encoder if isinstance(self._encoder, Encoder) else None)
+            found = EncodedPassages(rows, unit_rows(checked) if self.similarity == "cosine" else checked)
+        with self._lock:
+            state = self._state
+            known = state.table.ids
+            numbered(found.rows, first=self._next_id, texts=known.dtype.kind == "U")
+            added = PassageTable.of(found.rows)
+            check_unique(added.ids, known=known[state.alive])
+            self._state = state.grown(added, found.vectors, self._device)
+            if known.dtype.kind != "U":
+                self._next_id = max(self._next_id, int(added.ids.max()) + 1)
+        return added.ids
+
+    def delete(self, ids: Sequence[Any] | NDArray[Any]) -> int:
+        """Deletes the passages that bear ids; their room is given back when an exact index is saved.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            OptionError: an id that no passage bears; nothing is deleted then.
+        """
+        with self._lock:
+            state = self._state
+            alive = state.alive.copy()
+            rows = state.rows_of(ids)
+            alive[rows] = False
+            self._state = replace(state, alive=alive)
+        return len(np.unique(rows))
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        where: Any = None,
+        mode: Mode = "dense",
+        reranker: Reranker | None = None,
+    ) -> SearchResults:
+        """Finds the nearest passages of queries.
+
+        Args:
+            queries: a text or a list of texts; a medium, or a list of media, for an encoder that takes them; or
+                vectors, `(D,)` or `(Q, D)`.
+            k: how many passages to give for each query, from 1; fewer where there are no more.
+            where: which passages may be found: a mapping from columns (title, source, metadata …) to a value or a list
+                of values, or an expression of `pyarrow.compute`.
+            mode: "dense" by vectors, "lexical" by words (BM25), "hybrid" by both, fused by their ranks.
+            reranker: reads each query with its best passages again, and orders them anew.
+
+        Returns:
+            The hits of Q queries.
+
+        Raises:
+            OptionError: an argument with a value that it cannot have.
+            InputError: a query that cannot be encoded, or vectors of another width.
+        """
+        texts, vectors = self._queries(queries, mode)
+        if reranker is not None and texts is None:
+            raise OptionError("a reranker reads texts; give the queries as texts")
+        return self.search_encoded(vectors, texts, k, where=where, mode=mode, reranker=reranker)
+
+    def search_encoded(
+        self,
+        vectors: NDArray[np.float32] | None,
+        texts: Sequence[str | None] | None,
+        k: int,
+        *,
+        where: Any = None,
+        mode: Mode = "dense",
+        reranker: Reranker | None = None,
+    ) -> SearchResults:
+        """`search` for queries that are encoded already.
+
+        Args:
+            vectors: `(Q, D)` float32; None for `mode="lexical"`.
+            texts: what the vectors say, where that is known; needed for words and for a reranker.
+            k: as in `search`.
+            where: as in `search`.
+            mode: as in `search`.
+            reranker: as in `search`.
+        """
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise OptionError(f"k is a whole number from 1, got {k!r}")
+        state = self._state
+        allowed = state.allowed(where)
+        wide = k if mode != "hybrid" and reranker is None else max(CANDIDATES, k)
+        asked = [text or "" for text in texts or ()]
+        rankings = []
+        if vectors is not None:
+            rankings.append(state.searcher.search(vectors, wide, allowed=allowed))
+        if mode != "dense":
+            rankings.append(state.lexical.search(asked, wide, allowed=allowed))
+        scores, rows = rankings[0]
+        if len(rankings) > 1:
+            scores, rows = reciprocal_rank_fusion([rows for _, rows in rankings], k=wide)
+        if reranker is not None:
+            scores, rows = state.reranked(asked, rows, reranker)
+        return state.results(scores[:, :k], rows[:, :k], texts)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the index; whatever interrupts it, the folder holds what it held before or this.
+
+        Args:
+            folder: a new one, or that of an index, which is replaced.
+
+        Raises:
+            IndexFileError: the folder holds something else.
+            OSError: the disk would not take it.
+        """
+        with self._lock:
+            state = self._state.compacted(self._device)
+            encoder = self._encoder
+            known = (
+                {"spec": encoder.spec(), "fingerprint": encoder.fingerprint}
+                if isinstance(encoder, Encoder)
+                else encoder
+            )
+            facts = {
+                "kind": self.kind,
+                "dimension": self.dimension,
+                "similarity": self.similarity,
+                "next_id": self._next_id,
+                "encoder": known,
+            }
+            state.write(Path(folder), facts)
+            self._state = state
+
+    def _queries(self, queries: Any, mode: Mode) -> tuple[list[str | None] | None, NDArray[np.float32] | None]:
+        """The texts of queries where they are texts, and their vectors where the mode needs them."""
+        if mode not in MODES:
+            raise OptionError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
+        if isinstance(queries, (np.ndarray, torch.Tensor)) and queries.ndim <= 2 and mode == "dense":
+            return None, as_queries(queries, width=self.dimension)
+        several = list(queries) if isinstance(queries, (list, tuple)) else [queries]
+        texts = [query if isinstance(query, str) else None for query in several]
+        if mode != "dense" and None in texts:
+            raise OptionError(f"mode={mode!r} searches for words; give the queries as texts")
+        return texts, None if mode == "lexical" else self.encoder.encode_queries(several)
+
+
+def _opened(encoder: str | os.PathLike[str] | Encoder, device: str | int | torch.device | None) -> Encoder:
+    return encoder if isinstance(encoder, Encoder) else Encoder.from_pretrained(encoder, device=device)
+
+
+def _rows_for(passages: Iterable[Any] | None, count: int, encoder: Encoder | None) -> list[Row]:
+    """The rows of passages that come with `count` vectors, or blank ones."""
+    if passages is None:
+        return [{"id": None, "text": "", "title": "", "source": None, "start": None, "end": None} for _ in range(count)]
+    read = read_rows(passages, "text" if encoder is None else encoder.modality)
+    rows = [item.row for item in read if not isinstance(item, InputError)]
+    if len(rows) != count:
+        raise InputError(f"expected a vector for each passage, got {count:,} and {len(rows):,}", code="bad-vectors")
+    return rows
+
+
+def _check_same(encoder: Encoder, known: Mapping[str, Any] | None, width: int) -> None:
+    """Refuses an encoder whose vectors are not to be compared with those of the index."""
+    if encoder.dimension != width:
+        raise OptionError(
+            f"the index has vectors of {width} dimensions, and {encoder.name!r} gives {encoder.dimension}"
+        )
+    if known is not None and encoder.fingerprint != known["fingerprint"]:
+        raise OptionError(
+            f"the index was built with {known['spec'].get('model')!r}, and {encoder.name!r} has other weights, another "
+            "tokenizer or other prompts: their vectors are not to be compared. Open the one that it was built with, or "
+            "build the index anew."
+        )

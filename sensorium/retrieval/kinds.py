@@ -1,0 +1,70 @@
+"""Which kind of search an index uses, and making it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorium.errors import OptionError
+from sensorium.retrieval.approximate import HNSW_LINKS, Approximate
+from sensorium.retrieval.exact import ExactScan
+
+MOST_EXACT = 2_000_000
+"""Vectors up to which "auto" is exact on a CPU: a question takes a quarter of a second there at 768 dimensions."""
+
+MOST_EXACT_GPU = 20_000_000
+"""The same on a GPU, where they fit."""
+
+Searcher = ExactScan | Approximate
+
+
+def choose_kind(kind: str, count: int, width: int, *, deletes: bool, device: torch.device) -> str:
+    """The kind that "auto" stands for; any other stands for itself.
+
+    Exact for as long as that is fast enough; then a graph where it fits in half of the memory and nothing is to be
+    deleted (a graph keeps what was deleted, and leads through it), and inverted lists of quantized vectors beyond.
+
+    Args:
+        kind: as `Index.build` takes it.
+        count: how many vectors.
+        width: how many dimensions.
+        deletes: whether passages will be deleted or replaced.
+        device: where an exact search runs.
+    """
+    if not isinstance(kind, str) or not kind:
+        raise OptionError(
+            'kind is "auto", "exact", "hnsw", "ivfpq" or a factory string of faiss, such as "IVF1024,Flat", '
+            f"got {kind!r}"
+        )
+    if kind != "auto":
+        return kind
+    if count <= (MOST_EXACT_GPU if device.type == "cuda" else MOST_EXACT) and count * width * 6 < _memory() / 2:
+        return "exact"
+    graph = count * (4 * width + 8 * HNSW_LINKS)
+    return "hnsw" if graph < _memory() / 2 and not deletes else "ivfpq"
+
+
+def make_searcher(vectors: NDArray[np.float32], kind: str, device: torch.device, **known: Any) -> Searcher:
+    """What searches `(N, D)` vectors.
+
+    Args:
+        vectors: float32, finite.
+        kind: not "auto".
+        device: where an exact search runs.
+        **known: what an exact search that was stored gives back to `ExactScan`.
+
+    Raises:
+        OptionError: faiss knows no such kind, or it needs more vectors to learn from.
+    """
+    return ExactScan(vectors, device=device, **known) if kind == "exact" else Approximate.of(vectors, kind)
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 16 * 2**30

@@ -1,0 +1,129 @@
+"""From what a user has (passages, texts, pictures, sounds) to the rows of an index and what its encoder reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.errors import InputError, OptionError
+from sensorium.retrieval.passages import RESERVED, Passage
+
+Modality = Literal["text", "image", "audio"]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One passage or medium.
+
+    Attributes:
+        row: what the index keeps of it.
+        read: what an encoder reads: a text, a pair `(title, text)`, or `{"image": …}`, `{"audio": …}`.
+        index: its place among the inputs.
+    """
+
+    row: Row
+    read: Any
+    index: int
+
+
+def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -> Iterator[Item | InputError]:
+    """What the index and its encoder need of each item.
+
+    Args:
+        items: for texts a `Passage`, a text, a pair `(title, text)`, or a mapping with "text"; for media whatever a
+            pipeline takes of that kind, or a mapping with "image" or "audio", and with metadata.
+        modality: what the items are.
+        skip: whether an item that is none comes as its error, instead of being raised.
+
+    Raises:
+        InputError: an item that is none; it carries its `index`.
+    """
+    if isinstance(items, (str, bytes, Mapping)):
+        raise OptionError(f"expected several passages, got one {type(items).__name__}; put it in a list")
+    read = _text if modality == "text" else _medium
+    for index, item in enumerate(items):
+        try:
+            yield Item(*read(item, modality), index)
+        except InputError as error:
+            error.index = index
+            if not skip:
+                raise
+            yield error
+
+
+def numbered(rows: Sequence[Row], *, first: int, texts: bool | None) -> None:
+    """Gives rows without an id the next numbers, in place.
+
+    Args:
+        rows: with an `id` that may be None.
+        first: the next number.
+        texts: whether the ids that are there are texts; None where there are none.
+
+    Raises:
+        InputError: `bad-id`: numbers and texts among each other, or a missing id where the others are texts.
+    """
+    for index, row in enumerate(rows):
+        if row["id"] is None and not texts:
+            row["id"], first = first, first + 1
+        texts = isinstance(row["id"], str) if texts is None else texts
+        if isinstance(row["id"], str) != texts:
+            wanted, got = ("a text", "a number") if texts else ("a number", "a text")
+            raise InputError(
+                f"the id of each passage is {wanted} in this index, got {got}: {row['id']!r}. Give all of them ids of "
+                "one kind, or none.",
+                code="bad-id",
+                index=index,
+            )
+        if not texts and not -(2**63) <= row["id"] < 2**63:
+            raise InputError(f"an id is a whole number of 64 bits, got {row['id']}", code="bad-id", index=index)
+        first = first if texts else max(first, row["id"] + 1)
+
+
+def check_unique(ids: NDArray[Any], *, known: NDArray[Any] | None = None) -> None:
+    """Refuses ids that come twice.
+
+    Raises:
+        InputError: `duplicate-id`; names the first ones.
+    """
+    values, counts = np.unique(ids, return_counts=True)
+    twice = values[counts > 1]
+    if known is not None and len(known) and not len(twice):
+        twice = np.intersect1d(values, known)
+    if len(twice):
+        shown = ", ".join(repr(each) for each in twice[:3].tolist())
+        raise InputError(
+            f"ids are each of one passage, and {len(twice):,} come twice: {shown}{', …' if len(twice) > 3 else ''}. "
+            "Leave the copies out, or delete what is there first.",
+            code="duplicate-id",
+        )
+
+
+def _text(item: Any, modality: Modality) -> tuple[Row, Any]:
+    if isinstance(item, Mapping):
+        if "text" not in item:
+            raise InputError(
+                f"expected a mapping with the key text, got {', '.join(map(str, item)) or 'none'}", code="not-text"
+            )
+        fixed = {name: item[name] for name in RESERVED if item.get(name) is not None}
+        passage = Passage(**fixed, metadata={k: v for k, v in item.items() if k not in RESERVED})
+    elif isinstance(item, tuple) and len(item) == 2:
+        passage = Passage(item[1], title=item[0])
+    else:
+        passage = item if isinstance(item, Passage) else Passage(item)
+    return passage.to_dict(), (passage.title, passage.text) if passage.title else passage.text
+
+
+def _medium(item: Any, modality: Modality) -> tuple[Row, Any]:
+    metadata: Mapping[str, Any] = {}
+    if isinstance(item, Mapping) and modality in item:
+        metadata = {name: value for name, value in item.items() if name != modality}
+        item = item[modality]
+    given = os.fspath(item) if isinstance(item, (str, os.PathLike)) else None
+    row: Row = {"id": None, "text": "", "title": "", "source": given, "start": None, "end": None}
+    return {**row, **metadata}, {modality: item}

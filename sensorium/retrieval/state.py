@@ -1,0 +1,174 @@
+"""What an index is at one moment: passages, what searches their vectors and words, and which are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sensorium.retrieval.reranking import Reranker
+
+from sensorium.errors import IndexFileError, OptionError
+from sensorium.results import Hits, SearchResults
+from sensorium.retrieval.approximate import Approximate
+from sensorium.retrieval.exact import ExactScan
+from sensorium.retrieval.kinds import Searcher
+from sensorium.retrieval.lexical import FILES, LexicalIndex
+from sensorium.retrieval.passage_table import PassageTable
+from sensorium.retrieval.storage import read_folder, write_folder
+
+
+@dataclass(frozen=True)
+class State:
+    """Replaced as a whole, never changed, so that a search sees one state whatever is added meanwhile.
+
+    Attributes:
+        table: the passages.
+        vectors: `(N, D)` float32 of an exact index, else None.
+        searcher: searches the vectors.
+        alive: `(N,)` bool, which passages are not deleted.
+        words: whether the passages' words are to be searched, too.
+    """
+
+    table: PassageTable
+    vectors: NDArray[np.float32] | None
+    searcher: Searcher
+    alive: NDArray[np.bool_]
+    words: bool = False
+
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """BM25 of the passages' titles and texts; counted when it is first needed after passages were added."""
+        if not self.words:
+            raise OptionError('this index knows no words; build it with lexical=True for mode="lexical" and "hybrid"')
+        rows = self.table.take(np.arange(len(self.table)))
+        return LexicalIndex.build(f"{row['title'] or ''}\n{row['text'] or ''}" for row in rows)
+
+    def allowed(self, where: Any) -> NDArray[np.bool_] | None:
+        """Which passages a search may find; None for all."""
+        mask = self.alive if where is None else self.alive & self.table.where(where)
+        return None if len(self.searcher) == len(mask) and mask.all() else mask
+
+    def rows_of(self, ids: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
+        """The rows of the passages that bear ids and are not deleted, in the order of `ids`.
+
+        Raises:
+            OptionError: an id that none bears.
+        """
+        wanted = np.asarray(ids)
+        texts = self.table.ids.dtype.kind == "U"
+        if wanted.ndim != 1 or (len(wanted) and (wanted.dtype.kind == "U") != texts) or wanted.dtype.kind not in "Uiuf":
+            kind = "texts" if texts else "whole numbers"
+            raise OptionError(f"expected a list of ids, which are {kind} here, got {ids!r:.100}")
+        places, rows = self.table.find(wanted)
+        living = self.alive[rows]
+        missing = np.setdiff1d(np.arange(len(wanted)), places[living])
+        if len(missing):
+            raise OptionError(f"no passage has the id {wanted[missing[0]].item()!r}")
+        return rows[living]
+
+    def grown(self, table: PassageTable, vectors: NDArray[np.float32], device: torch.device) -> Self:
+        """With further passages after those that are there."""
+        alive = np.concatenate([self.alive, np.ones(len(vectors), dtype=np.bool_)])
+        joined = self.table.append(table)
+        if isinstance(self.searcher, Approximate):
+            self.searcher.add(
+                vectors
+            )  # rows that a search of the state before finds beyond its own are not allowed there
+            return replace(self, table=joined, alive=alive)
+        assert self.vectors is not None
+        together = np.concatenate([self.vectors, vectors])
+        return replace(self, table=joined, alive=alive, vectors=together, searcher=ExactScan(together, device=device))
+
+    def compacted(self, device: torch.device) -> Self:
+        """Without the deleted passages, where the vectors are there to leave theirs out."""
+        if self.vectors is None or self.alive.all():
+            return self
+        (rows,) = self.alive.nonzero()
+        kept = self.vectors[rows]
+        searcher = ExactScan(kept, device=device)
+        return replace(
+            self, table=self.table.keep(rows), vectors=kept, searcher=searcher, alive=np.ones(len(rows), np.bool_)
+        )
+
+    def reranked(
+        self, queries: Sequence[str], rows: NDArray[np.int64], reranker: Reranker
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The rows of each query in the order in which the reranker has them, with its scores."""
+        found = [row[row >= 0] for row in rows]
+        texts = [[_read(passage) for passage in self.table.take(each)] for each in found]
+        scores, ordered = np.full(rows.shape, -np.inf, np.float32), np.full(rows.shape, -1, np.int64)
+        for i, (order, values) in enumerate(reranker.rerank(queries, texts)):
+            scores[i, : len(order)], ordered[i, : len(order)] = values, found[i][order]
+        return scores, ordered
+
+    def results(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], texts: Sequence[str | None] | None
+    ) -> SearchResults:
+        """The hits that rows stand for."""
+        real = rows >= 0
+        distinct, places = np.unique(rows[real], return_inverse=True)
+        passages = self.table.take(distinct)
+        blank: Any = "" if self.table.ids.dtype.kind == "U" else -1
+        ids = np.full(rows.shape, blank, dtype=self.table.ids.dtype)
+        ids[real] = self.table.ids[rows[real]]
+        hits, at = [], 0
+        for i, count in enumerate(real.sum(axis=1).tolist()):
+            own = [passages[place] for place in places[at : at + count].tolist()]
+            query = None if texts is None else texts[i]
+            hits.append(Hits(ids[i, :count], scores[i, :count], own, query=query, index=i))
+            at += count
+        return SearchResults(ids, scores, rows, hits)
+
+    def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Writes the index."""
+        files: dict[str, tuple[str, Callable[[Path], None]]] = {
+            "passages": (".arrow", self.table.write),
+            "alive": (".npy", partial(_write_array, self.alive)),
+        }
+        if self.vectors is not None:
+            files["vectors"] = (".npy", partial(_write_array, self.vectors))
+        else:
+            assert isinstance(self.searcher, Approximate)
+            files["vectors"] = (".faiss", self.searcher.write)
+        if self.words:
+            files |= self.lexical.files()
+        write_folder(folder, facts, files)
+
+    @classmethod
+    def read(cls, folder: Path, *, verify: bool, device: torch.device) -> tuple[dict[str, Any], Self]:
+        """The facts that `write` was given, and what it wrote.
+
+        Raises:
+            IndexFileError: it is not there as it was written.
+        """
+        facts, paths = read_folder(folder, verify=verify)
+        try:
+            table = PassageTable.open(paths["passages"])
+            alive = np.load(paths["alive"], allow_pickle=False)
+            exact = facts["kind"] == "exact"
+            vectors = np.load(paths["vectors"], mmap_mode="c", allow_pickle=False) if exact else None
+            words = set(FILES) <= set(paths)
+            lexical = LexicalIndex.from_files({key: paths[key] for key in FILES}) if words else None
+        except (OSError, ValueError, KeyError) as error:
+            raise IndexFileError(f"the index in {folder} cannot be read: {error}. Build it anew.") from error
+        searcher = Approximate.read(paths["vectors"]) if vectors is None else ExactScan(vectors, device=device)
+        state = cls(table, vectors, searcher, alive, words=words)
+        if lexical is not None:
+            state.__dict__["lexical"] = lexical
+        return facts, state
+
+
+def _read(passage: Mapping[str, Any]) -> str:
+    """What a reranker reads of a passage."""
+    return f"{passage['title']}\n{passage['text']}" if passage["title"] else str(passage["text"])
+
+
+def _write_array(array: NDArray[Any], path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

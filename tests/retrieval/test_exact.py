@@ -1,0 +1,141 @@
+"""Exact search against all products, computed by NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorium.retrieval import exact
+from sensorium.retrieval.exact import ExactScan
+
+DTYPES = [torch.bfloat16, torch.float32]
+
+
+def data(kind, rows, width, seed):
+    """Vectors of a kind that stresses the proof."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, width)).astype(np.float32)
+    if kind == "near-duplicates":
+        return x[:1] + x * np.float32(1e-4)
+    if kind == "integers":  # exact in both types: many equal products
+        return rng.integers(-2, 3, (rows, width)).astype(np.float32)
+    if kind == "zeros":
+        x[rng.random(rows) < 0.7] = 0
+    if kind == "huge and tiny":
+        x *= 10.0 ** rng.integers(-12, 12, (rows, 1)).astype(np.float32)
+    return x
+
+
+def brute_force(x, q, k, allowed=None):
+    """The best k products in float64, and which rows could be among them for float32's rounding."""
+    products = q.astype(np.float64) @ x.T.astype(np.float64)
+    if allowed is not None:
+        products[:, ~allowed] = -np.inf
+    return -np.sort(-products, axis=1)[:, :k], products
+
+
+def assert_exact(scan, x, q, k, allowed=None):
+    scores, rows = scan.search(q, k, allowed=allowed)
+    assert scores.shape == rows.shape == (len(q), k) and scores.dtype == np.float32 and rows.dtype == np.int64
+    best, products = brute_force(x, q, k, allowed)
+    count = min(k, len(x) if allowed is None else int(allowed.sum()))
+    assert (rows[:, count:] == -1).all() and (scores[:, count:] == -np.inf).all()
+    scores, rows, best = scores[:, :count], rows[:, :count], best[:, :count]
+    # D sums in float32, whose error is relative to the lengths
+    rounding = 2.0**-23 * (x.shape[1] + 2) * np.linalg.norm(q, axis=1)[:, None] * np.linalg.norm(x, axis=1).max()
+    assert (np.abs(np.take_along_axis(products, rows, 1) - scores) <= rounding).all()
+    assert (np.abs(scores - best) <= rounding).all(), "a better row was left out"
+    for one in rows:
+        assert len(set(one.tolist())) == count
+    falls = np.diff(scores, axis=1)
+    assert (falls <= 0).all()
+    assert (np.diff(rows, axis=1)[falls == 0] > 0).all(), "of equal ones the lower row comes first"
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["normal", "near-duplicates", "integers", "zeros", "huge and tiny"]),
+    st.integers(1, 700),
+    st.integers(1, 40),
+    st.integers(1, 9),
+    st.integers(1, 60),
+    st.sampled_from(DTYPES),
+    st.sampled_from([None, 0.0, 0.1, 0.9]),
+    st.integers(0, 2**16),
+)
+def test_equals_all_products(kind, rows, width, queries, k, dtype, share, seed):
+    x = data(kind, rows, width, seed)
+    q = data("normal" if kind != "integers" else kind, queries, width, seed + 1)
+    allowed = None if share is None else np.random.default_rng(seed).random(rows) < share
+    assert_exact(ExactScan(x, dtype=dtype), x, q, k, allowed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [exact.WIDE_TILE - 1, exact.WIDE_TILE + exact.TILE + 17])
+@pytest.mark.parametrize("queries", [1, 70])
+@pytest.mark.parametrize("share", [None, 0.1, 0.6])
+def test_many_tiles(rows, queries, share, dtype):
+    x, q = data("normal", rows, 24, 0), data("normal", queries, 24, 1)
+    allowed = None if share is None else np.random.default_rng(2).random(rows) < share
+    scan = ExactScan(x, dtype=dtype)
+    assert_exact(scan, x, q, 10, allowed)
+    assert scan.scanned_again == 0, "well separated products are proven in the first scan"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ties_over_many_tiles_go_to_the_lowest_rows(dtype):
+    x = np.ones((2 * exact.WIDE_TILE, 8), np.float32)
+    scan = ExactScan(x, dtype=dtype)
+    scores, rows = scan.search(np.ones((2, 8), np.float32), 5)
+    assert rows.tolist() == [[0, 1, 2, 3, 4]] * 2 and (scores == 8).all()
+    assert scan.computed_whole == 2
+
+
+def test_the_proof_is_what_makes_it_exact(monkeypatch):
+    """Rows that bfloat16 cannot tell apart: with a bound of nothing, wrong ones are given."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.standard_normal((1, 64)), 5_000, axis=0).astype(np.float32)
+    x += rng.standard_normal(x.shape).astype(np.float32) * np.float32(2e-4)
+    q = x[:1].copy()
+    right = ExactScan(x, dtype=torch.bfloat16)
+    assert_exact(right, x, q, 10)
+    assert right.scanned_again == 1
+    monkeypatch.setattr(ExactScan, "_slack", lambda self, exact, rounded, dtype: torch.zeros(len(exact)))
+    monkeypatch.setattr(exact, "BFLOAT16_ROUNDING", 0.0)
+    with pytest.raises(AssertionError):
+        assert_exact(ExactScan(x, dtype=torch.bfloat16), x, q, 10)
+
+
+def test_a_query_s_scores_do_not_depend_on_its_batch():
+    x, q = data("normal", 3_000, 96, 0), data("normal", 130, 96, 1)
+    scan = ExactScan(x, dtype=torch.bfloat16)
+    scores, rows = scan.search(q, 20)
+    for i in (0, 64, 129):
+        one_scores, one_rows = scan.search(q[i : i + 1], 20)
+        assert (one_scores[0] == scores[i]).all() and (one_rows[0] == rows[i]).all()
+
+
+def test_vectors_may_stay_in_a_file(tmp_path):
+    x = data("normal", 500, 16, 0)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    q = data("normal", 3, 16, 1)
+    for dtype in DTYPES:
+        a, b = ExactScan(mapped, dtype=dtype).search(q, 7), ExactScan(x, dtype=dtype).search(q, 7)
+        assert (a[0] == b[0]).all() and (a[1] == b[1]).all()
+
+
+def test_no_queries():
+    scores, rows = ExactScan(data("normal", 5, 4, 0)).search(np.empty((0, 4), np.float32), 3)
+    assert scores.shape == rows.shape == (0, 3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [None, 0.1, 0.6])
+def test_on_a_gpu(share):
+    x, q = data("normal", 600_000, 32, 0), data("normal", 70, 32, 1)
+    allowed = None if share is None else np.random.default_rng(2).random(len(x)) < share
+    assert_exact(ExactScan(x, device=torch.device("cuda")), x, q, 50, allowed)
