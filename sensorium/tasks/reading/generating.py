@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -47,8 +47,8 @@ class GeneratingReader(Reader):
         self.encodes = bool(model.config.is_encoder_decoder)
         self.chats = bool(getattr(processor.tokenizer, "chat_template", None)) and not self.encodes
         self.writer = Writer(model, processor)
-        known = {**processor.padding, **({} if self.encodes else processor.prompt_padding)}
-        self.padded = {name: known[name] for name in ("input_ids", "attention_mask") if name in known}
+        known = {name: processor.prompt_padding[name] for name in ("input_ids", "attention_mask")}
+        self.padded = {n: replace(each, side="right") for n, each in known.items()} if self.encodes else known
 
     @property
     def positions(self) -> int | None:
@@ -73,10 +73,11 @@ class GeneratingReader(Reader):
         count, ids = self._fitting(asked, options, room)
         if count == 0:
             alone = len(self._encode(asked, 0, options))
+            unfit = room is not None and alone > room
             raise InputError(
                 f"the first passage does not fit: this model takes {room} tokens beside its answer, and the prompt "
                 f"has {alone} without a passage. Cut the passage, ask a shorter question or lower max_new_tokens=",
-                code="question-too-long" if room is not None and alone > room else "passage-too-long",
+                code="question-too-long" if unfit else "passage-too-long",
             )
         tokens = torch.tensor(ids, dtype=torch.int64)
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}

@@ -40,11 +40,13 @@ def read_asked(raw: Any, *, most: int | None = None) -> Asked:
         raise InputError(
             f'expected a mapping {{"question": …, "passages": […]}}, got {type(raw).__name__}', code="unsupported-type"
         )
-    for name in ("question", "passages"):
-        if raw.get(name) is None:
-            raise InputError(
-                f"expected the keys question and passages, got {', '.join(map(str, raw))}", code=f"no-{name}"
-            )
+    missing = [name for name in ("question", "passages") if raw.get(name) is None]
+    if missing:
+        unasked = missing[0] == "question"
+        raise InputError(
+            f"expected the keys question and passages, got {', '.join(map(str, raw)) or 'none'}; {missing[0]} missing",
+            code="no-question" if unasked else "no-passages",
+        )
     question = _text(raw["question"], "the question")
     given = raw["passages"]
     if isinstance(given, (str, Mapping)) or hasattr(given, "to_dict"):
