@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable
+from itertools import accumulate
 from statistics import median
 from typing import Generic, Literal, TypeVar
 
@@ -19,14 +21,18 @@ class BatchSizer:
     """Finds the batch size: a fixed one, or the fastest that fits.
 
     "auto" starts small, and doubles for as long as a unit gets cheaper by 3 % or more; where every size would have to
-    be compiled it is one middling size instead. Out of memory halves the size for good. Safe to use from several
-    threads.
+    be compiled, or batches must not depend on timing, it is one middling size instead. Out of memory halves the size
+    for good. Safe to use from several threads.
+
+    Attributes:
+        weighs: whether units count by what they cost, and not by their number.
     """
 
     def __init__(self, setting: int | Literal["auto"], device: torch.device, *, grows: bool = True) -> None:
         if setting != "auto" and (not isinstance(setting, int) or isinstance(setting, bool) or setting < 1):
             raise OptionError(f'batch_size is "auto" or a whole number from 1, got {setting!r}')
         self._lock = threading.Lock()
+        self.weighs = setting == "auto"
         self._growing = setting == "auto" and grows
         start, middling, self._most = (16, 64, 256) if device.type == "cuda" else (4, 8, 32)
         self._size = (start if grows else middling) if setting == "auto" else int(setting)
@@ -35,7 +41,7 @@ class BatchSizer:
 
     @property
     def size(self) -> int:
-        """How many units to put into the next batch at the most."""
+        """How many units, of the usual cost, to put into the next batch at the most."""
         return self._size
 
     @property
@@ -47,7 +53,7 @@ class BatchSizer:
         """Takes note of what a batch cost; decides whether to grow.
 
         Args:
-            rows: how many units it had.
+            rows: how many units, of the usual cost, it was to have.
             seconds: what it took.
             work: how much there was to do, in any one measure, where units differ (their bytes); `rows` unless given.
         """
@@ -64,14 +70,14 @@ class BatchSizer:
             self._growing = grow
             self._size = rows * 2 if grow else self._best[1]
 
-    def shrink(self, rows: int) -> int:
-        """Takes note that `rows` did not fit in memory.
+    def shrink(self, cost: float) -> int:
+        """Takes note that a batch that cost so much, in units of the usual cost, did not fit in memory.
 
         Returns:
-            The new size: half of `rows`, at least 1.
+            The new size: half of it, at least 1.
         """
         with self._lock:
-            self._size = self._most = max(1, min(self._size, rows // 2))
+            self._size = self._most = max(1, min(self._size, int(cost / 2)))
             self._best = (0.0, self._size)
             self._growing = False
             return self._size
@@ -81,35 +87,39 @@ class Buckets(Generic[T]):
     """Entries that wait for a batch, grouped so that each group can share one; oldest group first."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[Hashable, list[T]] = OrderedDict()
+        self._groups: OrderedDict[Hashable, list[tuple[T, float]]] = OrderedDict()
+        self._costs: dict[Hashable, float] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, key: Hashable, entry: T) -> None:
+    def add(self, key: Hashable, entry: T, cost: float = 1.0) -> None:
         """Puts an entry into the group of its key."""
-        self._groups.setdefault(key, []).append(entry)
+        self._groups.setdefault(key, []).append((entry, cost))
+        self._costs[key] = self._costs.get(key, 0.0) + cost
         self._count += 1
 
     def take_full(self, size: int) -> list[T] | None:
-        """Takes `size` entries of a group that has as many, or None."""
-        for key, group in self._groups.items():
-            if len(group) >= size:
+        """Takes entries that cost `size` together from a group that has as many, or None."""
+        for key, cost in self._costs.items():
+            if cost >= size:
                 return self._take(key, size)
         return None
 
     def take_oldest(self, size: int) -> list[T]:
-        """Takes up to `size` entries of the group that has waited longest."""
+        """Takes entries that cost up to `size` together, at least one, from the group that has waited longest."""
         return self._take(next(iter(self._groups)), size)
 
     def _take(self, key: Hashable, size: int) -> list[T]:
-        group = self._groups.pop(key)
-        taken, left = group[:size], group[size:]
-        if left:
-            self._groups[key] = left
-        self._count -= len(taken)
-        return taken
+        group, cost = self._groups.pop(key), self._costs.pop(key)
+        sums = list(accumulate(each for _, each in group))
+        count = max(1, bisect_right(sums, size))
+        if count < len(group):
+            self._groups[key] = group[count:]
+            self._costs[key] = cost - sums[count - 1]
+        self._count -= count
+        return [entry for entry, _ in group[:count]]
 
 
 def padded_rows(rows: int, size: int) -> int:

@@ -38,6 +38,9 @@ WINDOW_BATCHES = 8
 AHEAD_BYTES = 512 * 2**20
 """Bytes of split units that may wait at once; beyond, a bucket runs before it is full."""
 
+CHEAPEST = 1 / 16
+"""What a unit costs at the least where it is told how many inputs to take ahead."""
+
 CHUNK = 8
 """Units that a worker takes from one input before others have their turn."""
 
@@ -52,6 +55,7 @@ class Engine:
         batch_size: units a batch, or "auto".
         compile: "auto", True or False.
         workers: threads that split inputs, or "auto" for one a core, at most 16.
+        steady: keeps a batch size of "auto" at one middling size, so that the same inputs always make the same batches.
     """
 
     def __init__(
@@ -63,12 +67,13 @@ class Engine:
         batch_size: int | Literal["auto"] = "auto",
         compile: bool | Literal["auto"] = "auto",
         workers: int | Literal["auto"] = "auto",
+        steady: bool = False,
     ) -> None:
         if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
             raise OptionError(f'num_workers is "auto" or a whole number from 1, got {workers!r}')
         self.task, self.device = task, device
         self.statistics = Statistics()
-        self.sizer = BatchSizer(batch_size, device, grows=compile is not True)
+        self.sizer = BatchSizer(batch_size, device, grows=compile is not True and not steady)
         self.compiler = Compiler(compile, device, self.statistics, dtype)
         self.forwarder = Forwarder(task, device, self.sizer, self.compiler, self.statistics)
         self.workers = automatic_workers() if workers == "auto" else int(workers)
@@ -81,6 +86,7 @@ class Engine:
                 batch_size=batch_size,
                 compile=compile,
                 workers=workers,
+                steady=steady,
             )
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -151,6 +157,7 @@ class _Run:
         self._items: deque[Item] = deque()
         self._buckets: Buckets[Entry] = Buckets()
         self._waiting_bytes = 0
+        self._cheapest = 1.0
         self._session = engine.forwarder.session(options, total)
 
     def outcomes(self) -> Generator[tuple[int, Any], None, None]:
@@ -187,8 +194,9 @@ class _Run:
 
     def _fill(self, size: int) -> None:
         """Takes inputs from the source until enough are being split."""
-        ahead = AHEAD_BATCHES * size + self._engine.workers
-        window = WINDOW_BATCHES * size + ahead
+        units = round(size / self._cheapest)
+        ahead = AHEAD_BATCHES * units + self._engine.workers
+        window = WINDOW_BATCHES * units + ahead
         while not self._exhausted and len(self._futures) < ahead and len(self._items) < window:
             if self._waiting_bytes > AHEAD_BYTES:
                 return
@@ -228,7 +236,9 @@ class _Run:
         waited = chunk.seconds if self._inline else time.perf_counter() - began
         self._engine.statistics.add("split", items=len(chunk.units), seconds=chunk.seconds, waited=waited)
         for unit, key, nbytes in chunk.units:
-            self._buckets.add(key, Entry(item, item.opened, unit, nbytes))
+            cost = self._task.cost(unit) if self._engine.sizer.weighs else 1.0
+            self._cheapest = max(CHEAPEST, min(self._cheapest, cost))
+            self._buckets.add(key, Entry(item, item.opened, unit, nbytes, cost), cost)
             self._waiting_bytes += nbytes
             item.opened += 1
         if chunk.error is not None:

@@ -105,7 +105,8 @@ class Session:
         began = time.perf_counter()
         with forwarder.lock, torch.inference_mode():
             units = [entry.unit for entry in entries]
-            rows = padded_rows(len(units), forwarder.sizer.size) if self._compiled else len(units)
+            most = int(forwarder.sizer.size / entries[0].cost)
+            rows = padded_rows(len(units), most) if self._compiled else len(units)
             forwarder.statistics.count("padded_rows", rows - len(units))
             call = forwarder.compiler.compiled if self._compiled else forwarder.compiler.eager
             batch = forwarder.upload(forwarder.task, units + units[-1:] * (rows - len(units)))
@@ -153,7 +154,7 @@ class Session:
         size = max(1, len(chunk) // 2)
         if memory:
             self._forwarder.statistics.count("out_of_memory")
-            size = self._forwarder.sizer.shrink(len(chunk))
+            size = min(size, int(self._forwarder.sizer.shrink(_cost(chunk)) / chunk[0].cost) or 1)
             if self._forwarder.device.type == "cuda":
                 torch.cuda.empty_cache()
         if len(chunk) == 1:
@@ -179,7 +180,9 @@ class Session:
             seconds = flight.began.elapsed_time(flight.ended) / 1000
         self._spent_s += seconds
         self._done += len(flight.entries)
-        self._forwarder.sizer.record(len(flight.entries), seconds, sum(entry.nbytes for entry in flight.entries))
+        sizer, entries = self._forwarder.sizer, flight.entries
+        if _cost(entries) + entries[0].cost > sizer.size:  # it was full
+            sizer.record(sizer.size, seconds, sum(entry.nbytes for entry in entries))
         self._costs[flight.compiled].append(seconds / max(1, sum(entry.nbytes for entry in flight.entries)))
         eager, compiled = self._costs[False], self._costs[True]
         auto = self._forwarder.compiler.setting == "auto"
@@ -188,6 +191,10 @@ class Session:
         if median(list(compiled)[1:]) > median(eager):  # the first one was spent compiling
             self._forwarder.compiler.disappointed()
             self._compiled = False
+
+
+def _cost(entries: Sequence[Entry]) -> float:
+    return sum(entry.cost for entry in entries)
 
 
 def _record(device: torch.device) -> torch.cuda.Event | None:

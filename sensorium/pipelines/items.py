@@ -27,9 +27,10 @@ class Item:
 
 @dataclass(slots=True)
 class Entry:
-    """A unit that waits for its batch."""
+    """A unit that waits for its batch; `cost` is what it adds to the batch's size."""
 
     item: Item
     position: int
     unit: Unit
     nbytes: int
+    cost: float = 1.0

@@ -207,6 +207,13 @@ class Task(ABC):
         """
         return tuple((name, self._room(name, tensor), tensor.dtype) for name, tensor in unit.inputs.items())
 
+    def cost(self, unit: Unit) -> float:
+        """How much work a unit is, measured in units of the usual size; those of one bucket cost the same.
+
+        A batch whose size is "auto" holds as many units as cost that size together: more of the small ones.
+        """
+        return 1.0
+
     def collate(self, units: Sequence[Unit], empty: Empty = torch.empty) -> Batch:
         """Joins the units of one bucket into a batch.
 
