@@ -16,12 +16,15 @@ from sensorium.pipelines.placement import Placement, place, resolve_device, reso
 from sensorium.processors.media import MediaLimits
 from sensorium.tasks.base import Task, all_tasks, get_task
 from sensorium.tasks.loading import describe_module
+from sensorium.tasks.searching import SearchTask
 
 
 def pipeline(
     task: str | None = None,
     model: str | os.PathLike[str] | nn.Module | None = None,
     *,
+    index: Any = None,
+    reader: str | os.PathLike[str] | nn.Module | None = None,
     processor: Any = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
@@ -45,6 +48,8 @@ def pipeline(
         task: a task's name, such as "image-classification"; None to find it from the model.
         model: a Hub id (`org/name`, optionally `@revision`), `timm/…`, a local folder, `starter/…`, or a loaded
             Transformers, timm or Sensorium module; None for the task's default.
+        index: an `Index`, for tasks that search one. Those that only search take no model: the index knows its encoder.
+        reader: "retrieval-qa"'s model by its other name; one of the two is given.
         processor: a name, a folder or a loaded processor, instead of the checkpoint's own; needed for a loaded
             Transformers model.
         device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal; None for the best there is.
@@ -74,9 +79,6 @@ def pipeline(
         DownloadError: the Hub could not be reached, or refused.
     """
     found = None if task is None else get_task(task)
-    if model is None:
-        model = _default_model(found)
-    target = resolve_device(None if device == "auto" else device)
     options = LoadOptions(
         revision=revision,
         token=token,
@@ -88,22 +90,68 @@ def pipeline(
         device_map=device_map,
         quantization_config=quantization_config,
     )
-    if isinstance(model, nn.Module):
-        built = _wrap(found, model, processor, options)
-        chosen = None if dtype == "auto" else resolve_dtype(dtype, target)
+    if found is not None and issubclass(found, SearchTask):
+        given = {"model": model, "reader": reader, "processor": processor, "device": device}
+        built, target = _over(found, index, options, **given, dtype=None if dtype == "auto" else dtype)
     else:
-        if device_map is not None and device is not None:
-            raise OptionError(f"device={device!r} and device_map={device_map!r} were both given; pass one of them")
-        chosen = resolve_dtype(dtype, target)
-        built = _load(found, resolve(model, dataclasses.replace(options, dtype=chosen)), processor)
-    spread = device_map is not None or quantization_config is not None or hasattr(built.model, "hf_device_map")
-    place(built.model, Placement(target, chosen), spread=spread)
-    if spread:
-        target = next(built.model.parameters()).device
+        built, target = _build(found, _one_model(found, model, reader), processor, options, device=device, dtype=dtype)
+        if index is not None:
+            built.search_in(index)
     built.limits = limits or MediaLimits()
     return Pipeline(
         built, Placement(target, built.dtype), batch_size=batch_size, compile=compile, num_workers=num_workers
     )
+
+
+def _over(task: type[SearchTask], index: Any, options: LoadOptions, **given: Any) -> tuple[Task, torch.device]:
+    """A task that searches an index, whose encoder is loaded already: what says how to load it is refused."""
+    given |= {f.name: value for f in dataclasses.fields(options) if (value := getattr(options, f.name)) != f.default}
+    for name, value in given.items():
+        if value is not None:
+            raise OptionError(
+                f"{name} has no meaning for {task.name}: the index has its encoder. Choose it where the index is opened: "
+                "Index.load(folder, encoder=Encoder.from_pretrained(…))"
+            )
+    built = task.over(index)
+    return built, next(built.model.parameters()).device
+
+
+def _one_model(task: type[Task] | None, model: Any, reader: Any) -> Any:
+    """The model that was named, by either of its names, or the task's default."""
+    if reader is not None:
+        if task is None or task.name != "retrieval-qa":
+            raise OptionError(f"reader is for retrieval-qa, not for {'no task' if task is None else task.name}")
+        if model is not None:
+            raise OptionError("model and reader name the same; give one of them")
+        return reader
+    return _default_model(task) if model is None else model
+
+
+def _build(
+    task: type[Task] | None,
+    model: Any,
+    processor: Any,
+    options: LoadOptions,
+    *,
+    device: str | int | torch.device | None,
+    dtype: str | torch.dtype,
+) -> tuple[Task, torch.device]:
+    """The task with its model, in its place."""
+    target = resolve_device(None if device == "auto" else device)
+    if isinstance(model, nn.Module):
+        built = _wrap(task, model, processor, options)
+        chosen = None if dtype == "auto" else resolve_dtype(dtype, target)
+    else:
+        if options.device_map is not None and device is not None:
+            raise OptionError(
+                f"device={device!r} and device_map={options.device_map!r} were both given; pass one of them"
+            )
+        chosen = resolve_dtype(dtype, target)
+        built = _load(task, resolve(model, dataclasses.replace(options, dtype=chosen)), processor)
+    spread = any(each is not None for each in (options.device_map, options.quantization_config))
+    spread = spread or hasattr(built.model, "hf_device_map")
+    place(built.model, Placement(target, chosen), spread=spread)
+    return built, next(built.model.parameters()).device if spread else target
 
 
 def _default_model(task: type[Task] | None) -> str:
