@@ -185,8 +185,9 @@ class FeatureExtraction(Task):
         return Unit(inputs, meta=Meta(tokens, length - len(encoded)))
 
     def cost(self, unit: Unit) -> float:
-        """Texts cost what they have of tokens."""
-        return unit.inputs["input_ids"].shape[-1] / USUAL
+        """Texts cost what they have of tokens, filled up."""
+        length = unit.inputs["input_ids"].shape[-1]
+        return (self.padded["input_ids"].length(length) if self.padded else length) / USUAL
 
     def forward(self, batch: Batch, options: FeatureExtractionOptions, call: Call) -> Tensor:
         """`(B, L, D)` hidden states, or `(B, D)` float32 vectors."""
