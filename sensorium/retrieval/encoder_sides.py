@@ -1,0 +1,217 @@
+"""Loading encoders: which task encodes passages and which queries, with their options, on an engine each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.checkpoints.sentence_transformers import module_file, read_stored
+from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
+from sensorium.pipelines.engine import Engine
+from sensorium.pipelines.placement import Placement, place
+from sensorium.processors.limits import MediaLimits
+from sensorium.processors.text import VOCABULARIES
+from sensorium.retrieval.encoder_families import prompts_of, question_encoder_of
+from sensorium.tasks.base import Task
+from sensorium.tasks.embedding.passages import PassageEmbedding
+from sensorium.tasks.embedding.text_models import DPR, fit_of
+from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions
+
+Modality = Literal["text", "image", "audio"]
+Similarity = Literal["dot", "cosine"]
+Pool = Literal["own", "cls", "mean", "max"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models run."""
+
+    device: torch.device
+    compile: bool | Literal["auto"]
+    batch_size: int | Literal["auto"]
+    workers: int | Literal["auto"]
+    limits: MediaLimits
+
+    def engine(self, task: Task) -> Engine:
+        """An engine for a loaded task, whose batches depend on nothing but its inputs."""
+        place(task.model, Placement(self.device, task.dtype))
+        task.limits = self.limits
+        return Engine(
+            task,
+            self.device,
+            dtype=task.dtype,
+            batch_size=self.batch_size,
+            compile=self.compile,
+            workers=self.workers,
+            steady=True,
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """What encodes passages, or queries.
+
+    Attributes:
+        checkpoint: where the model came from.
+        engine: with a task whose results are `(vector, tokens left out)`.
+        options: of that task.
+        prompt: what goes before each text.
+        limit: how many tokens a text has at the most; None for any number.
+    """
+
+    checkpoint: Checkpoint
+    engine: Engine
+    options: Any
+    prompt: str
+    limit: int | None
+
+    def width(self) -> int:
+        """The dimension of the vectors."""
+        ((_, (vector, _)),) = self.engine.run(["a"], self.options, total=1)
+        return len(vector)
+
+    def run(self, items: list[Any], width: int) -> tuple[NDArray[np.float32], list[InputError], int]:
+        """Encodes a chunk, long texts first, so that batches hold texts of like lengths.
+
+        Returns:
+            `(N, D)` vectors, the errors in order with their places in the chunk, and how many items were cut.
+        """
+        order = sorted(range(len(items)), key=lambda i: -_size(items[i]))
+        vectors = np.full((len(items), width), np.nan, np.float32)
+        errors: list[InputError] = []
+        cut = 0
+        for at, outcome in self.engine.run((items[i] for i in order), self.options, total=len(items)):
+            if isinstance(outcome, InputError):
+                outcome.index = order[at]
+                errors.append(outcome)
+                continue
+            vectors[order[at]], left_out = outcome
+            cut += left_out > 0
+        errors.sort(key=lambda error: error.index or 0)
+        return vectors, errors, cut
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What an encoder is made of."""
+
+    passages: Side
+    queries: Side
+    query_task: Task
+    modality: Modality
+    similarity: Similarity
+
+
+def load_sides(
+    checkpoint: Checkpoint,
+    other: Checkpoint | None,
+    settings: Settings,
+    *,
+    prompts: tuple[str | None, str | None],
+    pool: Pool,
+    similarity: Similarity | None,
+) -> Loaded:
+    """Loads the models of an encoder.
+
+    Args:
+        checkpoint: of what encodes passages.
+        other: of what encodes queries; None for the same.
+        settings: how they run.
+        prompts: of queries and of passages; None for what is known.
+        pool: how tokens' vectors become one.
+        similarity: None for what is known.
+
+    Raises:
+        CheckpointError: one of them cannot be used so.
+        OptionError: a similarity that there is not.
+    """
+    passages = _load(checkpoint, pool)
+    queries = passages if other is None else _load(other, pool)
+    known = prompts_of(checkpoint, passages.model.stored)
+    of_queries, of_passages = (known[i] if given is None else given for i, given in enumerate(prompts))
+    similarity = similarity or _similarity(checkpoint, passages.model.stored.similarity)
+    if similarity not in ("dot", "cosine"):
+        raise OptionError(f'similarity is "dot" or "cosine", got {similarity!r}')
+    options = FeatureExtractionOptions(pool=pool, normalize=True if similarity == "cosine" else None, truncation=True)
+    engine = settings.engine(passages)
+    reading = Side(checkpoint, engine, replace(options, prompt=of_passages), of_passages, passages.limit_of(options))
+    asking = replace(reading, options=replace(options, prompt=of_queries), prompt=of_queries)
+    if other is not None:
+        limit = queries.limit_of(options)
+        asking = replace(asking, checkpoint=other, engine=settings.engine(queries), limit=limit)
+    query_task = FeatureExtraction(queries.model, queries.processor)
+    return Loaded(reading, asking, query_task, "text", similarity)
+
+
+def query_checkpoint(
+    checkpoint: Checkpoint, given: str | os.PathLike[str] | None, access: LoadOptions
+) -> Checkpoint | None:
+    """The checkpoint of what encodes queries, if that is another one: the one given, or DPR's by its name.
+
+    Raises:
+        CheckpointError: DPR's cannot be found, or another one was given.
+    """
+    is_dpr = "DPRContextEncoder" in checkpoint.architectures
+    if given is None and not is_dpr:
+        return None
+    found = resolve(question_encoder_of(checkpoint) if given is None else given, replace(access, revision=None))
+    if is_dpr and "DPRQuestionEncoder" not in found.architectures:
+        raise CheckpointError(
+            f"{checkpoint.name!r} encodes DPR's passages, and its queries need a DPRQuestionEncoder, got "
+            f"{found.name!r} ({', '.join(found.architectures) or found.model_type}). Name the one trained with it."
+        )
+    return found
+
+
+def files_of(checkpoint: Checkpoint) -> dict[str, Path]:
+    """The files that decide what vectors are, by name."""
+    names = {"config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", *VOCABULARIES,
+             "preprocessor_config.json", "processor_config.json", "sentence_bert_config.json"}  # fmt: skip
+    found = {path.name: path for path in checkpoint.folder.iterdir() if path.name in names}
+    found |= {path.name: path for path in checkpoint.weights()}
+    for module in read_stored(checkpoint).modules[1:]:
+        for name in ("config.json", "model.safetensors"):
+            path = module_file(checkpoint, module, name)
+            if path is not None:
+                found[f"{module.path}/{name}"] = path
+    return found
+
+
+def _load(checkpoint: Checkpoint, pool: str) -> PassageEmbedding:
+    if fit_of(checkpoint) is None:
+        raise TaskMismatchError(
+            f"{checkpoint.name!r} ({', '.join(checkpoint.architectures) or checkpoint.model_type}) gives texts no "
+            "vectors; expected a model of texts, or of texts with pictures or sounds."
+        )
+    task = PassageEmbedding.load(checkpoint)
+    if pool == "own" and not task.model.has_own:
+        raise CheckpointError(
+            f"{checkpoint.name!r} does not say how its tokens' vectors become one: it has no pooling of its own, as "
+            'sentence-transformers\' folders and DPR\'s encoders have. Pass pool=, "mean" or "cls", as it was trained.'
+        )
+    return task
+
+
+def _similarity(checkpoint: Checkpoint, stated: str | None) -> Similarity:
+    if stated in ("dot", "cosine"):
+        return "dot" if stated == "dot" else "cosine"
+    if stated is not None:
+        raise CheckpointError(
+            f"{checkpoint.name!r} is to be compared by {stated!r}, which is none of dot and cosine. Pass "
+            "similarity=, if one of them will do."
+        )
+    return "dot" if DPR.keys() & set(checkpoint.architectures) else "cosine"
+
+
+def _size(item: Any) -> int:
+    """About how long a text is; media are all of one size."""
+    if isinstance(item, str):
+        return len(item)
+    return sum(len(part) for part in item if isinstance(part, str)) if isinstance(item, tuple) else 0
