@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,7 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.errors import CheckpointError, InputError, OptionError, UnknownNameError
+from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
 from sensorium.retrieval.words import search_terms
 
 Method = Literal["lucene", "robertson", "atire"]
@@ -27,9 +28,14 @@ LANGUAGES = {
 }  # fmt: skip
 """The lists of stopwords that bm25s has, by the language's code."""
 
-SETTINGS, TERMS = "lexical.json", "lexical_terms.json"
-SCORES, ROWS, STARTS = "lexical_scores.npy", "lexical_rows.npy", "lexical_starts.npy"
+SETTINGS, TERMS, SCORES, ROWS, STARTS = (
+    f"lexical-{name}" for name in ("settings", "terms", "scores", "rows", "starts")
+)
+FILES = {SETTINGS: ".json", TERMS: ".json", SCORES: ".npy", ROWS: ".npy", STARTS: ".npy"}
+"""The suffixes of an index's files, by their keys."""
+
 FORMAT = 1
+"""Goes up where files of before cannot be read, and where `search_terms` gives other terms."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +173,9 @@ class LexicalIndex:
         """
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
-        header = {"format": FORMAT, "texts": len(self), **asdict(self.settings)}
-        for name, value in ((SETTINGS, header), (TERMS, list(self._terms))):
-            (place / name).write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
-        for name, key in ((SCORES, "data"), (ROWS, "indices"), (STARTS, "indptr")):
-            np.save(place / name, self._bm25.scores[key], allow_pickle=False)
-        return [SETTINGS, TERMS, SCORES, ROWS, STARTS]
+        for key, (suffix, write) in self.files().items():
+            write(place / f"{key}{suffix}")
+        return [f"{key}{suffix}" for key, suffix in FILES.items()]
 
     @classmethod
     def load(cls, folder: str | PathLike[str], *, mmap: bool = True) -> Self:
@@ -183,27 +186,48 @@ class LexicalIndex:
             mmap: whether scores and rows stay on disk until they are looked at.
 
         Raises:
-            CheckpointError: a file is missing, broken, or does not go with the others.
+            IndexFileError: a file is missing, broken, or does not go with the others.
         """
-        place = Path(folder)
+        return cls.from_files({key: Path(folder, f"{key}{suffix}") for key, suffix in FILES.items()}, mmap=mmap)
+
+    def files(self) -> dict[str, tuple[str, Callable[[Path], None]]]:
+        """What is to be stored: by the files' keys a suffix, and what writes the file to a given path."""
+        header = {"format": FORMAT, "texts": len(self), **asdict(self.settings)}
+        scores = self._bm25.scores
+        writers: dict[str, Callable[[Path], None]] = {
+            SETTINGS: partial(_write_json, header),
+            TERMS: partial(_write_json, list(self._terms)),
+            SCORES: partial(_write_array, scores["data"]),
+            ROWS: partial(_write_array, scores["indices"]),
+            STARTS: partial(_write_array, scores["indptr"]),
+        }
+        return {key: (FILES[key], write) for key, write in writers.items()}
+
+    @classmethod
+    def from_files(cls, paths: Mapping[str, Path], *, mmap: bool = True) -> Self:
+        """Reads what the writers of `files` wrote.
+
+        Args:
+            paths: where the file of each key lies.
+            mmap: whether scores and rows stay on disk until they are looked at.
+
+        Raises:
+            IndexFileError: a file is missing, broken, or does not go with the others.
+        """
         try:
-            header = json.loads((place / SETTINGS).read_text(encoding="utf-8"))
+            header, terms = (json.loads(paths[key].read_text(encoding="utf-8")) for key in (SETTINGS, TERMS))
+            data, rows, starts = (_read_array(paths[key], mmap=mmap) for key in (SCORES, ROWS, STARTS))
             if header["format"] != FORMAT:
-                raise ValueError(f"format {FORMAT} is expected in {SETTINGS}, got {header['format']!r}")
-            terms = json.loads((place / TERMS).read_text(encoding="utf-8"))
-            names = (SCORES, ROWS, STARTS)
-            mode: Literal["r"] | None = "r" if mmap else None
-            data, rows, starts = (
-                np.asarray(np.load(place / name, allow_pickle=False, mmap_mode=mode)) for name in names
-            )
-            _check_terms(header["stopwords"], SETTINGS)
-            _check_terms(terms, TERMS)
+                raise ValueError(f"format {FORMAT} is expected, got {header['format']!r}")
+            _check_terms(header["stopwords"])
+            _check_terms(terms)
             settings = LexicalSettings(header["k1"], header["b"], header["method"], tuple(header["stopwords"]))
             scores = _postings(data, rows, starts, header["texts"])
             _check_postings(scores, len(terms))
         except (OSError, EOFError, MemoryError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise CheckpointError(
-                f"expected the lexical index that save() wrote in {str(place)!r}, but it cannot be used: "
+            where = str(paths[SETTINGS].parent) if SETTINGS in paths else "no folder"
+            raise IndexFileError(
+                f"expected the lexical index that was saved in {where!r}, but it cannot be used: "
                 f"{type(error).__name__}: {error}. Build it again."
             ) from error
         bm25 = _blank(settings)
@@ -256,9 +280,22 @@ def _postings(data: NDArray[Any], rows: NDArray[Any], starts: NDArray[Any], text
     return {"data": data, "indices": rows, "indptr": starts, "num_docs": texts}
 
 
-def _check_terms(terms: Any, name: str) -> None:
+def _write_json(value: Any, path: Path) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_array(values: NDArray[Any], path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+
+
+def _read_array(path: Path, *, mmap: bool) -> NDArray[Any]:
+    return np.asarray(np.load(path, allow_pickle=False, mmap_mode="r" if mmap else None))
+
+
+def _check_terms(terms: Any) -> None:
     if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms) or len(set(terms)) < len(terms):
-        raise ValueError(f"{name} holds a list of different terms")
+        raise ValueError("expected a list of different terms")
 
 
 def _check_postings(scores: dict[str, Any], terms: int) -> None:

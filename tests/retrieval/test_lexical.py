@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorium.errors import CheckpointError, InputError, OptionError, UnknownNameError
+from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
 from sensorium.retrieval.lexical import METHODS, LexicalIndex
 from sensorium.retrieval.words import search_terms
 
@@ -164,24 +164,24 @@ def test_saved_and_loaded(tmp_path, mmap, texts):
 
 
 def write_header(folder, **changes):
-    path = folder / "lexical.json"
+    path = folder / "lexical-settings.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 BREAKAGES = {
-    "no file": lambda f: (f / "lexical_rows.npy").unlink(),
-    "empty": lambda f: (f / "lexical_rows.npy").write_bytes(b""),
-    "short": lambda f: (f / "lexical_scores.npy").write_bytes((f / "lexical_scores.npy").read_bytes()[:-4]),
-    "no json": lambda f: (f / "lexical_terms.json").write_text("{"),
-    "nested json": lambda f: (f / "lexical_terms.json").write_text("[" * 100_000),
-    "other terms": lambda f: (f / "lexical_terms.json").write_text('["a"]'),
-    "no terms": lambda f: (f / "lexical_terms.json").write_text("[1, 2]"),
-    "pickled": lambda f: np.save(f / "lexical_scores.npy", np.array([{}], object), allow_pickle=True),
-    "rows beyond": lambda f: np.save(f / "lexical_rows.npy", np.load(f / "lexical_rows.npy") + 7),
-    "rows below": lambda f: np.save(f / "lexical_rows.npy", np.load(f / "lexical_rows.npy") - 1),
-    "other type": lambda f: np.save(f / "lexical_rows.npy", np.load(f / "lexical_rows.npy").astype(np.int64)),
-    "not finite": lambda f: np.save(f / "lexical_scores.npy", np.load(f / "lexical_scores.npy") * np.float32(np.nan)),
-    "starts": lambda f: np.save(f / "lexical_starts.npy", np.load(f / "lexical_starts.npy")[::-1].copy()),
+    "no file": lambda f: (f / "lexical-rows.npy").unlink(),
+    "empty": lambda f: (f / "lexical-rows.npy").write_bytes(b""),
+    "short": lambda f: (f / "lexical-scores.npy").write_bytes((f / "lexical-scores.npy").read_bytes()[:-4]),
+    "no json": lambda f: (f / "lexical-terms.json").write_text("{"),
+    "nested json": lambda f: (f / "lexical-terms.json").write_text("[" * 100_000),
+    "other terms": lambda f: (f / "lexical-terms.json").write_text('["a"]'),
+    "no terms": lambda f: (f / "lexical-terms.json").write_text("[1, 2]"),
+    "pickled": lambda f: np.save(f / "lexical-scores.npy", np.array([{}], object), allow_pickle=True),
+    "rows beyond": lambda f: np.save(f / "lexical-rows.npy", np.load(f / "lexical-rows.npy") + 7),
+    "rows below": lambda f: np.save(f / "lexical-rows.npy", np.load(f / "lexical-rows.npy") - 1),
+    "other type": lambda f: np.save(f / "lexical-rows.npy", np.load(f / "lexical-rows.npy").astype(np.int64)),
+    "not finite": lambda f: np.save(f / "lexical-scores.npy", np.load(f / "lexical-scores.npy") * np.float32(np.nan)),
+    "starts": lambda f: np.save(f / "lexical-starts.npy", np.load(f / "lexical-starts.npy")[::-1].copy()),
     "format": lambda f: write_header(f, format=2),
     "texts": lambda f: write_header(f, texts="8"),
     "k1": lambda f: write_header(f, k1=-1),
@@ -195,7 +195,7 @@ def test_broken_files_are_not_loaded(tmp_path, breakage, mmap):
     LexicalIndex.build(TEXTS).save(tmp_path)
     LexicalIndex.load(tmp_path)
     BREAKAGES[breakage](tmp_path)
-    with pytest.raises(CheckpointError, match="Build it again"):
+    with pytest.raises(IndexFileError, match="Build it again"):
         LexicalIndex.load(tmp_path, mmap=mmap)
 
 

@@ -1,0 +1,248 @@
+"""text-ranking: how well texts answer a query, by a model that reads both together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from torch import Tensor, nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.checkpoints.config import read_json
+from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
+from sensorium.processors.text import TextProcessor
+from sensorium.results.ranking import Ranking
+from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
+from sensorium.tasks.lengths import most_positions
+from sensorium.tasks.loading import load_text_processor, load_transformers
+from sensorium.tasks.pairs import encode_pair, pair_padding
+
+ACTIVATIONS = {"Sigmoid": "sigmoid", "Identity": "identity"}
+"""The functions of torch.nn that a checkpoint may name, as `activation` names them."""
+
+
+@dataclass(frozen=True)
+class TextRankingOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        top_k: how many of a query's texts to give, best first; None for all.
+        activation: what makes a score of the model's logit; None for what the checkpoint names, else "sigmoid".
+        truncation: whether a pair that is too long is cut, the longer of query and text first; else it is refused.
+        max_length: how many tokens a pair has at the most; None for as many as the model takes.
+    """
+
+    top_k: int | None = None
+    activation: Literal["sigmoid", "identity"] | None = None
+    truncation: bool = False
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "max_length"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise OptionError(f"{name} is a whole number from 1, or None, got {value!r}")
+        if self.activation not in (None, *ACTIVATIONS.values()):
+            raise OptionError(f"activation is sigmoid, identity or None, got {self.activation!r}")
+        if not isinstance(self.truncation, bool):
+            raise OptionError(f"truncation is True or False, got {self.truncation!r}")
+
+
+class TextRanking(Task):
+    """Scores of texts for a query, as sentence-transformers' CrossEncoder gives them."""
+
+    name = "text-ranking"
+    summary = "how well texts answer a query, by a model that reads both together"
+    inputs = ("query", "text")
+    options = TextRankingOptions
+    default = "cross-encoder/ms-marco-MiniLM-L6-v2@c5ee24cb16019beea0893ab7796b1df96625c6b8"
+    processor: TextProcessor
+
+    def __init__(self, model: nn.Module, processor: TextProcessor, stored: Mapping[str, Any] | None = None) -> None:
+        """Takes a model with its tokenizer, and what the checkpoint's sentence-transformers files say of it."""
+        super().__init__(model, processor)
+        if not getattr(processor.tokenizer, "is_fast", False):
+            raise CheckpointError(
+                f"{self.name} needs a fast tokenizer, which tells the query's tokens from the text's, got "
+                f"{type(processor.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
+            )
+        self.padded = pair_padding(processor)
+        self.prompt = _prompt(stored or {})
+        self.activation = _activation(model, stored or {})
+        limits = [processor.most, most_positions(model), (stored or {}).get("max_seq_length")]
+        self.longest = min((limit for limit in limits if isinstance(limit, int)), default=None)
+        self._takes = set(inspect.signature(model.forward).parameters)
+        self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in self._takes else {}
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """Checkpoints saved with a head that gives a sequence one number."""
+        if checkpoint.kind != "transformers" or _labels(checkpoint.config) != 1:
+            return None
+        from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
+
+        own = "AutoModelForSequenceClassification" in (checkpoint.config.get("auto_map") or {})
+        return "native" if own or set(KNOWN.values()).intersection(checkpoint.architectures) else None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Loads a Transformers model with its tokenizer."""
+        from transformers import AutoModelForSequenceClassification
+
+        found = load_text_processor(processor, checkpoint)
+        stored = _stored(checkpoint)
+        return cls(load_transformers(AutoModelForSequenceClassification, checkpoint), found, stored)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Takes a loaded Transformers model with its tokenizer."""
+        if not hasattr(model, "config"):
+            raise TaskMismatchError(f"{cls.name} takes a model of Transformers, got {type(model).__name__}")
+        return cls(model, load_text_processor(processor, None))
+
+    def check(self, options: TextRankingOptions) -> None:
+        """Refuses lengths that the model cannot take, and a checkpoint's activation that is none of ours."""
+        if None not in (options.max_length, self.longest) and options.max_length > self.longest:  # type: ignore[operator]
+            raise OptionError(f"max_length is at most {self.longest} for this model, got {options.max_length}")
+        if options.activation is None and self.activation not in ACTIVATIONS.values():
+            raise OptionError(
+                f"the checkpoint names the activation {self.activation!r}, which is not known here; expected "
+                f'activation="sigmoid" or activation="identity"'
+            )
+
+    def expand(self, inputs: Any) -> list[Any] | None:
+        """Several queries with their texts: a list of mappings, or one mapping with a list of queries."""
+        if isinstance(inputs, Mapping) and set(self.inputs) <= inputs.keys():
+            pairs = self.combine({name: inputs[name] for name in self.inputs})
+            return pairs if isinstance(pairs, list) else None
+        return list(inputs) if isinstance(inputs, (list, tuple)) else None
+
+    def combine(self, named: Mapping[str, Any]) -> Any:
+        """One query with its texts; a list of queries goes side by side with a list of what each has.
+
+        Raises:
+            OptionError: query or text is missing, or the lists are of different lengths.
+        """
+        missing = [name for name in self.inputs if name not in named]
+        if missing:
+            raise OptionError(f"{self.name} needs the inputs query, text; {', '.join(missing)} missing")
+        queries, texts = named["query"], named["text"]
+        if not isinstance(queries, (list, tuple)):
+            return dict(named)
+        if not isinstance(texts, (list, tuple)):
+            return [{"query": query, "text": texts} for query in queries]
+        if len(queries) != len(texts):
+            raise OptionError(
+                f"{self.name} takes lists of one length side by side, got the lengths {[len(queries), len(texts)]}; "
+                "a query's texts are a list in the list"
+            )
+        return [{"query": query, "text": text} for query, text in zip(queries, texts, strict=True)]
+
+    def split(self, raw: Any, options: TextRankingOptions) -> Iterator[Unit]:
+        """A unit for each text with the query."""
+        query, texts, single = _parts(raw)
+        limit = self.longest if options.max_length is None else options.max_length
+        for i, text in enumerate(texts):
+            where = "text" if single else f"text {i}"
+            pair = encode_pair(
+                self.processor, (self.prompt + query, text), where=where, limit=limit, truncation=options.truncation
+            )
+            yield Unit({name: tensor for name, tensor in pair.items() if name in self._takes}, meta=(text, single))
+
+    def forward(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:
+        """`{"logits": (B,)}` float32."""
+        return call(self.compute, batch)  # type: ignore[no-any-return]
+
+    def compute(self, inputs: Batch) -> dict[str, Tensor]:
+        """From token ids to logits; this is what is compiled."""
+        return {"logits": self.model(**inputs, **self._further).logits[:, 0].float()}
+
+    def decode(
+        self, outputs: dict[str, Tensor], metas: Sequence[tuple[str, bool]], options: TextRankingOptions
+    ) -> Sequence[tuple[float, str, bool]]:
+        """A score with its text for each unit."""
+        logits = outputs["logits"]
+        sigmoid = (options.activation or self.activation) == "sigmoid"
+        scores = (logits.sigmoid() if sigmoid else logits).tolist()
+        return [(score, *meta) for score, meta in zip(scores, metas, strict=True)]
+
+    def merge(self, parts: Sequence[tuple[float, str, bool]], options: TextRankingOptions, index: int) -> Ranking:
+        """The texts, best first; equal scores keep the order in which they were given."""
+        scores = np.array([score for score, _, _ in parts], np.float32)
+        order = np.argsort(-scores, kind="stable")[: options.top_k]
+        texts = [parts[i][1] for i in order.tolist()]
+        return Ranking(order, scores[order], texts, single=parts[0][2], index=index)
+
+    def example(self) -> dict[str, str]:
+        """A query with a passage of some hundred words."""
+        return {"query": "Where does the river begin?", "text": "The river begins in the hills. " * 16}
+
+
+def _labels(config: Mapping[str, Any]) -> int:
+    names = config.get("id2label")
+    return len(names) if isinstance(names, Mapping) else int(config.get("num_labels") or 2)  # Transformers' own default
+
+
+def _stored(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What sentence-transformers keeps in files of its own."""
+    names = ("sentence_bert_config.json", "config_sentence_transformers.json")
+    paths = [checkpoint.folder / name for name in names]
+    stored: dict[str, Any] = {}
+    for path in paths:
+        if path.is_file():
+            stored |= read_json(path, of=checkpoint.name)
+    return stored
+
+
+def _prompt(stored: Mapping[str, Any]) -> str:
+    """What stands before every query, where the checkpoint has it so by default."""
+    name, prompts = stored.get("default_prompt_name"), stored.get("prompts")
+    if name is None:
+        return ""
+    prompt = prompts.get(name) if isinstance(prompts, Mapping) else None
+    if not isinstance(prompt, str):
+        raise CheckpointError(
+            f"config_sentence_transformers.json names the default prompt {name!r}, and has none of that name. "
+            "Correct that entry."
+        )
+    return prompt
+
+
+def _activation(model: Any, stored: Mapping[str, Any]) -> str:
+    """The activation that the checkpoint names, in our words or, where it is none of ours, in its own."""
+    config = model.config.to_dict()
+    kept = config.get("sentence_transformers")
+    named = (
+        stored.get("activation_fn")
+        or (kept.get("activation_fn") if isinstance(kept, Mapping) else None)
+        or config.get("sbert_ce_default_activation_function")
+        or "torch.nn.Sigmoid"
+    )
+    module, _, name = str(named).rpartition(".")
+    return ACTIVATIONS.get(name, str(named)) if module.startswith("torch.nn") else str(named)
+
+
+def _parts(raw: Any) -> tuple[str, Sequence[str], bool]:
+    """A raw input's query, its texts, and whether there is one that was not in a list."""
+    if not isinstance(raw, Mapping):
+        raise InputError(
+            f'expected a mapping {{"query": …, "text": …}}, got {type(raw).__name__}', code="unsupported-type"
+        )
+    for name in ("query", "text"):
+        if name not in raw:
+            raise InputError(f"expected the keys query and text, got {', '.join(map(str, raw))}", code=f"no-{name}")
+    query, text = raw["query"], raw["text"]
+    single = not isinstance(text, (list, tuple))
+    texts = [text] if single else text
+    if not texts:
+        raise InputError("expected one text or several for the query, got an empty list", code="no-text")
+    names = ["text"] if single else [f"text {i}" for i in range(len(texts))]
+    for name, each in zip(["query", *names], [query, *texts], strict=True):
+        if not isinstance(each, str):
+            raise InputError(f"the {name} is a text (str), got {type(each).__name__}", code="not-text")
+        if not each.strip():
+            raise InputError(f"the {name} is empty: expected a text that is not blank", code="empty-text")
+    return query, texts, single
