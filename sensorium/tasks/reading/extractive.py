@@ -75,7 +75,14 @@ class Found:
 
 
 class ExtractiveReader(Reader):
-    """A model that scores each token of a passage as an answer's first and last; passages are the units of a batch."""
+    """A model that scores each token of a passage as an answer's first and last; passages are the units of a batch.
+
+    Attributes:
+        usual_answer: tokens of an answer at the most, where a call does not say.
+        usual_window: tokens of a window, where the model takes as many.
+        whole_words: whether answers are widened to whole words, where a call does not say.
+        judges: whether the model says how relevant a passage is.
+    """
 
     does = "points to its answers in the passages"
     takes = frozenset(_TAKES)
@@ -83,6 +90,7 @@ class ExtractiveReader(Reader):
     usual_answer: ClassVar[int]
     usual_window: ClassVar[int]
     whole_words: ClassVar[bool]
+    judges: ClassVar[bool]
 
     def __init__(self, model: Any, processor: TextProcessor) -> None:
         super().__init__(model, processor)
@@ -173,9 +181,6 @@ class ExtractiveReader(Reader):
             ends=[end for _, _, end in texts],
             index=index,
         )
-
-    judges: ClassVar[bool]
-    """Whether the model says how relevant a passage is."""
 
     @abstractmethod
     def ranked(self, parts: Sequence[Found], weight: float) -> list[tuple[Found, int]]:
