@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.checkpoints.config import read_json
+from sensorium.checkpoints.sentence_transformers import Stored, read_stored
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from sensorium.processors.text import TextProcessor
 from sensorium.results.ranking import Ranking
@@ -22,6 +23,9 @@ from sensorium.tasks.pairs import encode_pair, pair_padding
 
 ACTIVATIONS = {"Sigmoid": "sigmoid", "Identity": "identity"}
 """The functions of torch.nn that a checkpoint may name, as `activation` names them."""
+
+USUAL = 128
+"""Tokens of a pair of the usual size, in which batches are measured."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,30 @@ class TextRanking(Task):
     default = "cross-encoder/ms-marco-MiniLM-L6-v2@c5ee24cb16019beea0893ab7796b1df96625c6b8"
     processor: TextProcessor
 
-    def __init__(self, model: nn.Module, processor: TextProcessor, stored: Mapping[str, Any] | None = None) -> None:
-        """Takes a model with its tokenizer, and what the checkpoint's sentence-transformers files say of it."""
+    def __init__(
+        self, model: nn.Module, processor: TextProcessor, *, stored: Stored | None = None, activation: str | None = None
+    ) -> None:
+        """Takes a model with its tokenizer.
+
+        Args:
+            model: of Transformers.
+            processor: its tokenizer.
+            stored: what the checkpoint's sentence-transformers files say of it.
+            activation: the class that they name; None to look in the model's config.
+        """
         super().__init__(model, processor)
         if not getattr(processor.tokenizer, "is_fast", False):
             raise CheckpointError(
                 f"{self.name} needs a fast tokenizer, which tells the query's tokens from the text's, got "
                 f"{type(processor.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
             )
+        stored = stored or Stored()
         self.padded = pair_padding(processor)
-        self.prompt = _prompt(stored or {})
-        self.activation = _activation(model, stored or {})
-        limits = [processor.most, most_positions(model), (stored or {}).get("max_seq_length")]
+        self.activation = _activation(model, activation)
+        self.prompt = stored.prompts[stored.default_prompt_name] if stored.default_prompt_name else ""
+        limits = [processor.most, most_positions(model), stored.settings.get("max_seq_length")]
         self.longest = min((limit for limit in limits if isinstance(limit, int)), default=None)
+        self._lower = bool(stored.settings.get("do_lower_case"))
         self._takes = set(inspect.signature(model.forward).parameters)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in self._takes else {}
 
@@ -92,9 +107,15 @@ class TextRanking(Task):
         """Loads a Transformers model with its tokenizer."""
         from transformers import AutoModelForSequenceClassification
 
-        found = load_text_processor(processor, checkpoint)
-        stored = _stored(checkpoint)
-        return cls(load_transformers(AutoModelForSequenceClassification, checkpoint), found, stored)
+        found, stored = load_text_processor(processor, checkpoint), read_stored(checkpoint)
+        if len(stored.modules) > 1:
+            kinds = ", ".join(module.kind for module in stored.modules)
+            raise CheckpointError(
+                f"{checkpoint.name!r} lists the modules {kinds} in modules.json, expected a Transformer alone. Use a "
+                "checkpoint whose model gives the score, or sentence-transformers itself."
+            )
+        loaded = load_transformers(AutoModelForSequenceClassification, checkpoint)
+        return cls(loaded, found, stored=stored, activation=_stored_activation(checkpoint))
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -144,13 +165,23 @@ class TextRanking(Task):
     def split(self, raw: Any, options: TextRankingOptions) -> Iterator[Unit]:
         """A unit for each text with the query."""
         query, texts, single = _parts(raw)
+        query = self.prompt + query
         limit = self.longest if options.max_length is None else options.max_length
         for i, text in enumerate(texts):
             where = "text" if single else f"text {i}"
             pair = encode_pair(
-                self.processor, (self.prompt + query, text), where=where, limit=limit, truncation=options.truncation
+                self.processor,
+                (query.lower(), text.lower()) if self._lower else (query, text),
+                where=where,
+                limit=limit,
+                truncation=options.truncation,
             )
             yield Unit({name: tensor for name, tensor in pair.items() if name in self._takes}, meta=(text, single))
+
+    def cost(self, unit: Unit) -> float:
+        """Pairs cost what they have of tokens, filled up."""
+        length = unit.inputs["input_ids"].shape[-1]
+        return (self.padded["input_ids"].length(length) if self.padded else length) / USUAL
 
     def forward(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:
         """`{"logits": (B,)}` float32."""
@@ -186,37 +217,18 @@ def _labels(config: Mapping[str, Any]) -> int:
     return len(names) if isinstance(names, Mapping) else int(config.get("num_labels") or 2)  # Transformers' own default
 
 
-def _stored(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What sentence-transformers keeps in files of its own."""
-    names = ("sentence_bert_config.json", "config_sentence_transformers.json")
-    paths = [checkpoint.folder / name for name in names]
-    stored: dict[str, Any] = {}
-    for path in paths:
-        if path.is_file():
-            stored |= read_json(path, of=checkpoint.name)
-    return stored
+def _stored_activation(checkpoint: Checkpoint) -> str | None:
+    """The activation that sentence-transformers' own file names, which goes before config.json's."""
+    path = (checkpoint.root or checkpoint.folder) / "config_sentence_transformers.json"
+    return read_json(path, of=checkpoint.name).get("activation_fn") if path.is_file() else None
 
 
-def _prompt(stored: Mapping[str, Any]) -> str:
-    """What stands before every query, where the checkpoint has it so by default."""
-    name, prompts = stored.get("default_prompt_name"), stored.get("prompts")
-    if name is None:
-        return ""
-    prompt = prompts.get(name) if isinstance(prompts, Mapping) else None
-    if not isinstance(prompt, str):
-        raise CheckpointError(
-            f"config_sentence_transformers.json names the default prompt {name!r}, and has none of that name. "
-            "Correct that entry."
-        )
-    return prompt
-
-
-def _activation(model: Any, stored: Mapping[str, Any]) -> str:
+def _activation(model: Any, stored: str | None) -> str:
     """The activation that the checkpoint names, in our words or, where it is none of ours, in its own."""
     config = model.config.to_dict()
     kept = config.get("sentence_transformers")
     named = (
-        stored.get("activation_fn")
+        stored
         or (kept.get("activation_fn") if isinstance(kept, Mapping) else None)
         or config.get("sbert_ce_default_activation_function")
         or "torch.nn.Sigmoid"

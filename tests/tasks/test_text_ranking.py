@@ -208,8 +208,27 @@ def test_an_activation_that_is_not_known_has_to_be_chosen(tmp_path):
 
 def test_a_prompt_that_is_missing(tmp_path):
     folder = changed(tmp_path, "config_sentence_transformers.json", default_prompt_name="q", prompts={})
-    with pytest.raises(CheckpointError, match="prompt 'q'"):
+    with pytest.raises(CheckpointError, match="default prompt 'q'"):
         ours(folder)
+
+
+def test_further_modules_are_refused(tmp_path):
+    folder = changed(tmp_path, "config.json")
+    kinds = ("Transformer", "Dense")
+    rows = [{"idx": i, "name": str(i), "path": "", "type": f"sentence_transformers.x.{k}"} for i, k in enumerate(kinds)]
+    (folder / "modules.json").write_text(json.dumps(rows))
+    with pytest.raises(CheckpointError, match="Transformer, Dense"):
+        ours(folder)
+
+
+def test_texts_are_lowered_where_the_checkpoint_has_it_so(tmp_path):
+    shutil.copytree(tiny_ranking.ranker("roberta"), tmp_path, dirs_exist_ok=True)  # its tokenizer knows capitals
+    with ours(tmp_path) as pipe:
+        expected, other = pipe("where is anna", "in the river").score, pipe("Where is Anna", "in the River").score
+    assert abs(expected - other) > PARITY
+    (tmp_path / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    with ours(tmp_path) as pipe:
+        assert pipe("Where is Anna", "in the River").score == pytest.approx(expected, abs=PARITY)
 
 
 def test_a_stored_length_is_kept_to(tmp_path):
