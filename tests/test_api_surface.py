@@ -47,6 +47,8 @@ PUBLIC = {
 PIPELINE_PARAMETERS = [
     "task",
     "model",
+    "index",
+    "reader",
     "processor",
     "device",
     "dtype",

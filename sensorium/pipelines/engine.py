@@ -116,6 +116,19 @@ class Engine:
         finally:
             first.close()
 
+    def prepared(self, raw: Any, options: Any) -> Any:
+        """What the task itself takes of one raw input of a call: that input, or the result of the task upstream.
+
+        Raises:
+            InputError: the task upstream cannot process it.
+        """
+        if self.upstream is None:
+            return raw
+        ((_, outcome),) = self.upstream.run([raw], self.task.upstream_options(options), total=1)
+        if isinstance(outcome, InputError):
+            raise outcome
+        return outcome
+
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Runs a function on the pool of split threads."""
         with self._lock:

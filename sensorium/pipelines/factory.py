@@ -79,6 +79,10 @@ def pipeline(
         DownloadError: the Hub could not be reached, or refused.
     """
     found = None if task is None else get_task(task)
+    if index is not None and (
+        found is None or (found.search_in is Task.search_in and not issubclass(found, SearchTask))
+    ):
+        raise OptionError(f"index is for tasks that search one, not for {'no task' if found is None else found.name}")
     options = LoadOptions(
         revision=revision,
         token=token,
@@ -109,8 +113,8 @@ def _over(task: type[SearchTask], index: Any, options: LoadOptions, **given: Any
     for name, value in given.items():
         if value is not None:
             raise OptionError(
-                f"{name} has no meaning for {task.name}: the index has its encoder. Choose it where the index is opened: "
-                "Index.load(folder, encoder=Encoder.from_pretrained(…))"
+                f"{name} has no meaning for {task.name}: the index has its encoder. Choose it where the index is "
+                "opened: Index.load(folder, encoder=Encoder.from_pretrained(…))"
             )
     built = task.over(index)
     return built, next(built.model.parameters()).device
@@ -184,18 +188,17 @@ def _wrap(task: type[Task] | None, model: nn.Module, processor: Any, options: Lo
 def _task_for(checkpoint: Checkpoint) -> type[Task]:
     """The one task that the checkpoint was saved for."""
     fits = {name: task.fits(checkpoint) for name, task in all_tasks().items()}
-    for degree in ("native", "possible"):
-        names = [name for name, fit in fits.items() if fit == degree]
-        if len(names) == 1:
-            return get_task(names[0])
-        if names:
-            raise TaskMismatchError(f"{checkpoint.name!r} fits several tasks: {', '.join(names)}; name one", fits=names)
+    names = [name for name, fit in fits.items() if fit == "native"]
+    if len(names) == 1:
+        return get_task(names[0])
+    if names:
+        raise TaskMismatchError(f"{checkpoint.name!r} fits several tasks: {', '.join(names)}; name one", fits=names)
     raise _mismatch(None, checkpoint)
 
 
 def _mismatch(task: str | None, checkpoint: Checkpoint) -> TaskMismatchError:
     fits = [name for name, other in all_tasks().items() if other.fits(checkpoint) is not None]
     what = ", ".join(checkpoint.architectures) or checkpoint.model_type or checkpoint.kind
-    wanted = f"does not fit the task {task!r}" if task else "fits no task that Sensorium has"
+    wanted = f"does not fit the task {task!r}" if task else "was saved for no task that Sensorium has"
     advice = f"It fits: {', '.join(fits)}." if fits else "It fits none of this version's tasks."
     return TaskMismatchError(f"{checkpoint.name!r} ({what}) {wanted}. {advice}", fits=fits)

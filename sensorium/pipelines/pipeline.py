@@ -88,7 +88,7 @@ class Pipeline:
         if getattr(parsed, "stream", False):
             if several is not None or _is_lazy(raw):
                 raise OptionError("stream=True gives the text of one input, piece by piece; give one input a call")
-            return self.task.stream_text(raw, parsed, self._engine.forwarder)
+            return self.task.stream_text(self._engine.prepared(raw, parsed), parsed, self._engine.forwarder)
         if several is not None:
             return list(self._outcomes(several, parsed, on_error, progress, len(several)))
         if _is_lazy(raw):

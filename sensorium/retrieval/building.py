@@ -15,14 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sensorium.retrieval.encoders import Encoder
+from sensorium.retrieval.encoders import CHUNK, Encoder
 
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval.rows import Item, Row, read_rows
-
-CHUNK = 1_024
-"""Passages that are encoded, and kept, together."""
-
 
 @dataclass(frozen=True)
 class EncodedPassages:
@@ -42,8 +38,8 @@ def encode_passages(
 ) -> EncodedPassages:
     """Encodes passages.
 
-    A chunk is encoded by itself, in batches that depend on nothing else, so that it gives the same vectors whether the
-    build ran through or was interrupted.
+    Passages are encoded, and kept, `CHUNK` at a time, in batches that depend on nothing else, so that they have the same
+    vectors whether the build ran through or was interrupted.
 
     Args:
         passages: as `Index.build` takes them.
@@ -87,18 +83,17 @@ def _encode(
     items: list[Item], encoder: Encoder, failures: list[InputError], *, skip: bool
 ) -> tuple[list[Item], NDArray[np.float32]]:
     """Those of the items that can be encoded, and their vectors."""
-    while items:
-        try:
-            return items, encoder.encode([item.read for item in items])
-        except InputError as error:
-            at, error.index = error.index, None
-            if at is not None:
-                error.index = items[at].index
-            if not skip or at is None:
-                raise
-            failures.append(error)
-            items = items[:at] + items[at + 1 :]
-    return [], np.empty((0, encoder.dimension), np.float32)
+    vectors, errors = encoder.encode([item.read for item in items], on_error="return")
+    bad = set()
+    for error in errors:
+        assert error.index is not None
+        bad.add(error.index)
+        error.index = items[error.index].index
+    if errors and not skip:
+        raise errors[0]
+    failures += errors
+    good = [i for i in range(len(items)) if i not in bad]
+    return [items[i] for i in good], vectors[good]
 
 
 class KeptChunks:

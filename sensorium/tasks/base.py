@@ -164,6 +164,14 @@ class Task(ABC):
         """The options of a call to the task upstream, made of those of a call to this one; its defaults unless told."""
         return None if self.upstream is None else self.upstream.options()
 
+    def search_in(self, index: Any) -> None:
+        """Takes an index to search for what a call's inputs are to be answered from; for tasks that can.
+
+        Raises:
+            OptionError: the task searches none, or not such a one.
+        """
+        raise OptionError(f"{self.name} searches no index; leave index= out")
+
     def expand(self, inputs: Any) -> list[Any] | None:
         """Takes several inputs apart into raw inputs; None for what is one input, or a lazy stream of them.
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.processors.text import TextProcessor
-from sensorium.results import CitedAnswers
+from sensorium.results import CitedAnswers, Hits
 from sensorium.tasks.base import Batch, Call, Fit, Runner, Task, Unit
 from sensorium.tasks.generation import GenerationOptions
 from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.loading import fit_of, load_reader, reader_for
 from sensorium.tasks.reading.passages import read_asked
 from sensorium.tasks.reading.prompts import check_prompt
+from sensorium.tasks.retrieval import Retrieval
+from sensorium.tasks.searching import MODES, SearchOptions
 
 _COUNTS = {
     "top_k": 1,
@@ -41,6 +43,10 @@ _SOME = (
 )
 
 
+_SEARCHED = ("where", "mode", "reranker")
+"""What is handed on to a search."""
+
+
 @dataclass(frozen=True)
 class RetrievalQaOptions(GenerationOptions):
     """The options of a call. What is for one kind of reader is an error for another; None leaves it to the reader.
@@ -50,6 +56,8 @@ class RetrievalQaOptions(GenerationOptions):
         num_passages: how many passages to read; None for all that are given, and of a search the best 20, or 5 for a
             reader that writes.
         where: which passages a search may find; for the index.
+        mode: how the index is searched: "dense" by vectors, as unless told, "lexical" by words (BM25), "hybrid" by both.
+        reranker: a `Reranker`, which reads the question with the best passages of the search and orders them anew.
         retrieval_weight: how much a passage's score in the search adds to what the reader says of it; None for 0, the
             reader's order alone. For readers that point.
         num_spans_per_passage: how many answers one passage gives at the most; None for 4. For readers that point.
@@ -82,6 +90,8 @@ class RetrievalQaOptions(GenerationOptions):
     top_k: int = 1
     num_passages: int | None = None
     where: Any = None
+    mode: Literal["dense", "lexical", "hybrid"] | None = None
+    reranker: Any = None
     retrieval_weight: float | None = None
     num_spans_per_passage: int | None = None
     max_answer_len: int | None = None
@@ -105,6 +115,8 @@ class RetrievalQaOptions(GenerationOptions):
             value = getattr(self, name)
             if not isinstance(value, bool) and (value is not None or name == "stream"):
                 raise OptionError(f"{name} is True or False, got {value!r}")
+        if self.mode is not None and self.mode not in MODES:
+            raise OptionError(f"mode is one of {', '.join(MODES)}, got {self.mode!r}")
         weight = self.retrieval_weight
         number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
         if weight is not None and not (number and 0 <= weight < math.inf):
@@ -157,12 +169,22 @@ class RetrievalQa(Task):
     def check(self, options: RetrievalQaOptions) -> None:
         """Refuses options of another kind of reader, and of a search where there is none."""
         self.reader.check(options)
-        if options.where is not None and self.upstream is None:
-            raise OptionError("where chooses what a search may find, and the passages are given here; leave it out")
+        searched = [name for name in _SEARCHED if getattr(options, name) is not None]
+        if searched and self.upstream is None:
+            raise OptionError(f"{searched[0]} is for a search, and the passages are given here; leave it out")
 
     def wanted_passages(self, options: RetrievalQaOptions) -> int:
         """How many passages a search should find for a call."""
         return self.reader.usual_passages if options.num_passages is None else options.num_passages
+
+    def search_in(self, index: Any) -> None:
+        """Takes an index of texts: a call takes questions then, and finds their passages by itself."""
+        self.upstream = Retrieval.over(index)
+        vars(self).update(inputs=("question",), optional_inputs=())  # of this one, not of the class
+
+    def upstream_options(self, options: RetrievalQaOptions) -> SearchOptions:
+        """How many passages to find for a question, and among which."""
+        return SearchOptions(self.wanted_passages(options), options.where, options.mode or "dense", options.reranker)
 
     def expand(self, inputs: Any) -> list[Any] | None:
         """Several questions: a list of inputs, or one mapping with a list of questions or of lists of passages."""
@@ -183,6 +205,8 @@ class RetrievalQa(Task):
 
     def split(self, raw: Any, options: RetrievalQaOptions) -> Iterable[Unit]:
         """The question with each passage, or one prompt with all of them."""
+        if isinstance(raw, Hits):
+            raw = {"question": raw.query, "passages": raw.passages, "scores": raw.scores.tolist()}
         return self.reader.units(read_asked(raw, most=options.num_passages), options)
 
     def forward(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:

@@ -1,0 +1,172 @@
+"""What the tasks share that search an index: the query is encoded on the engine, and looked up a batch at a time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import OptionError, TaskMismatchError
+from sensorium.results import Hits
+from sensorium.tasks.base import Batch, Call, Empty, Fit, Options, Task, Unit
+
+MODES = ("dense", "lexical", "hybrid")
+
+
+@dataclass(frozen=True)
+class SearchOptions(Options):
+    """The options of a call.
+
+    Attributes:
+        top_k: how many hits to give, best first; an index with fewer gives fewer.
+        where: which passages may be found: a mapping from columns (title, source, metadata …) to a value or a list of
+            values, or an expression of `pyarrow.compute`.
+        mode: "dense" by vectors, "lexical" by words (BM25), "hybrid" by both, fused by their ranks.
+        reranker: a `Reranker`, which reads the query with its best passages again and orders them anew.
+    """
+
+    top_k: int = 10
+    where: Any = None
+    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    reranker: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 1:
+            raise OptionError(f"top_k is a whole number from 1, got {self.top_k!r}")
+        if self.mode not in MODES:
+            raise OptionError(f"mode is one of {', '.join(MODES)}, got {self.mode!r}")
+
+
+class QueryEncoder(Protocol):
+    """What encodes the queries of an index.
+
+    Attributes:
+        name: its checkpoint's.
+        modality: of what it makes vectors: "text", "image" or "audio".
+    """
+
+    name: str
+    modality: str
+
+    @property
+    def query_task(self) -> Task:
+        """Loaded, and in its place."""
+        ...
+
+    @property
+    def query_options(self) -> Options:
+        """What it is run with."""
+        ...
+
+
+class Searchable(Protocol):
+    """What can be searched: an `Index`."""
+
+    @property
+    def encoder(self) -> QueryEncoder: ...
+
+    def search_encoded(
+        self, vectors: Any, texts: Any, k: int, *, where: Any, mode: Any, reranker: Any
+    ) -> Sequence[Hits]:
+        """The hits of queries that are encoded."""
+        ...
+
+
+class SearchTask(Task):
+    """Finds what an index holds that is nearest to a query; made of an index instead of a checkpoint.
+
+    Attributes:
+        modality: of what the index holds.
+    """
+
+    inputs = ("query",)
+    options = SearchOptions
+    modality: ClassVar[str]
+
+    def __init__(self, index: Searchable) -> None:
+        encoder = index.encoder
+        if encoder.modality != self.modality:
+            fitting = {"text": "retrieval", "image": "image-retrieval", "audio": "audio-retrieval"}[encoder.modality]
+            raise OptionError(
+                f"the index holds {encoder.modality}; {self.name} is for {self.modality}. Use {fitting!r}"
+            )
+        self.index, self._encoder, self._options = index, encoder.query_task, encoder.query_options
+        super().__init__(self._encoder.model, self._encoder.processor)
+        self.padded = self._encoder.padded
+
+    @classmethod
+    def over(cls, index: Any) -> Self:
+        """Takes an index.
+
+        Raises:
+            OptionError: it is none, has no encoder, or holds something else.
+        """
+        if not hasattr(index, "search_encoded"):
+            raise OptionError(f"index is an Index (Index.load(folder) opens one), got {type(index).__name__}")
+        return cls(index)
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> Fit:
+        """No checkpoint: an index knows its own."""
+        return None
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
+        """Refuses: see `over`."""
+        raise TaskMismatchError(f"{cls.name} searches an index, which knows its encoder; pass index=…, and no model")
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any) -> Self:
+        """Refuses: see `over`."""
+        raise TaskMismatchError(f"{cls.name} searches an index, which knows its encoder; pass index=…, and no model")
+
+    def split(self, raw: Any, options: SearchOptions) -> Iterator[Unit]:
+        """The units of the query, as its encoder makes them; `meta` is its own, and the query where that is a text."""
+        text = raw if isinstance(raw, str) else None
+        for unit in self._encoder.split(raw, self._options):
+            yield Unit(unit.inputs, meta=(unit.meta, text))
+
+    def bucket(self, unit: Unit) -> Hashable:
+        """As the encoder has it."""
+        return self._encoder.bucket(Unit(unit.inputs, unit.meta[0]))
+
+    def collate(self, units: Sequence[Unit], empty: Empty = torch.empty) -> Batch:
+        """As the encoder has it."""
+        return self._encoder.collate([Unit(unit.inputs, unit.meta[0]) for unit in units], empty)
+
+    def forward(self, batch: Batch, options: SearchOptions, call: Call) -> Any:
+        """As the encoder has it."""
+        return self._encoder.forward(batch, self._options, call)
+
+    def decode(self, outputs: Any, metas: Sequence[Any], options: SearchOptions) -> Sequence[Any]:
+        """One triple a unit: the encoder's part, the query's text, and what is found for the unit alone."""
+        parts = self._encoder.decode(outputs, [meta for meta, _ in metas], self._options)
+        texts = [text for _, text in metas]
+        vectors = np.stack([self._vector([part]) for part in parts])
+        return list(zip(parts, texts, self._search(vectors, texts, options), strict=True))
+
+    def merge(self, parts: Sequence[Any], options: SearchOptions, index: int) -> Hits:
+        """What was found; a query of several units is searched for by the one vector that its encoder makes of them."""
+        hits: Hits
+        (_, text, hits), *further = parts
+        if further:
+            (hits,) = self._search(self._vector([part for part, _, _ in parts])[None], [text], options)
+        hits.index = index
+        return hits
+
+    @abstractmethod
+    def example(self) -> Any:
+        """A query of the usual size."""
+
+    def _vector(self, parts: Sequence[Any]) -> Any:
+        return np.asarray(self._encoder.merge(parts, self._options, 0).vector, dtype=np.float32)
+
+    def _search(self, vectors: Any, texts: Sequence[str | None], options: SearchOptions) -> Sequence[Hits]:
+        given = {"where": options.where, "mode": options.mode, "reranker": options.reranker}
+        return self.index.search_encoded(None if options.mode == "lexical" else vectors, texts, options.top_k, **given)
