@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sensorium.processors.spectra import kaldi_fbank, kaldi_frames, log_mel, normalise, pad_to
+from sensorium.processors.spectra import decibel_mel, kaldi_fbank, kaldi_frames, log_mel, normalise, pad_to
 
 
 class Unread(Exception):  # noqa: N818 - no error: the caller goes on with the extractor itself
@@ -114,6 +114,43 @@ class LogMel(Features):
         return {"input_features": log_mel(samples, self.filters, points=self.points, hop=self.hop)}
 
 
+@dataclass(frozen=True)
+class FusedMel(Features):
+    """CLAP's log-mel spectrum in decibels of a window of fixed length, which a short sound fills by repeating itself.
+
+    A longer sound is cut to its first window, where the extractor takes one at random, or three with a survey of the
+    whole. A model that fuses such parts gets the one spectrum four times and is told that the sound is long, as the
+    extractor tells it of any sound that comes alone.
+
+    Attributes:
+        filters: `(1 + points // 2, bins)` float32.
+        points: of the Fourier transform, samples.
+        hop: from frame to frame, samples.
+        fill: "repeatpad" repeats the sound as often as it fits and goes on with zeros, "repeat" cuts the last one,
+            "pad" fills up with zeros.
+        fused: whether the model fuses parts.
+        most: the window, samples.
+    """
+
+    input_names = ("input_features", "is_longer")
+    filters: Tensor = field(repr=False, compare=False)
+    points: int
+    hop: int
+    fill: str
+    fused: bool
+    most: int
+
+    def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """`input_features`, `(B, 4 or 1, 1 + most // hop, bins)`, and `is_longer`, `(B, 1)` bool."""
+        places = torch.arange(self.most, device=samples.device)
+        times = self.most // lengths if self.fill == "repeatpad" else self.most if self.fill == "repeat" else 1
+        heard = places < (lengths * times)[:, None]
+        samples = torch.where(heard, samples.gather(1, places % lengths[:, None]), 0.0)
+        mel = decibel_mel(samples, self.filters, points=self.points, hop=self.hop)[:, None]
+        longer = torch.full((len(samples), 1), self.fused, device=samples.device)
+        return {"input_features": mel.expand(-1, 4 if self.fused else 1, -1, -1), "is_longer": longer}
+
+
 def read_features(extractor: Any) -> Features:
     """Read the recipe of a loaded Transformers feature extractor.
 
@@ -121,7 +158,12 @@ def read_features(extractor: Any) -> Features:
         Unread: it is another one than those known here, or a setting makes it differ.
     """
     name = type(extractor).__name__
-    known = {"Wav2Vec2FeatureExtractor": _wave, "ASTFeatureExtractor": _filter_bank, "WhisperFeatureExtractor": _mel}
+    known = {
+        "Wav2Vec2FeatureExtractor": _wave,
+        "ASTFeatureExtractor": _filter_bank,
+        "WhisperFeatureExtractor": _mel,
+        "ClapFeatureExtractor": _fused_mel,
+    }
     if name not in known or not type(extractor).__module__.startswith("transformers.models."):
         raise Unread("an unknown kind")
     if getattr(extractor, "padding_side", "right") != "right":
@@ -147,3 +189,12 @@ def _mel(extractor: Any) -> LogMel:
         raise Unread("dither or padding_value is set")
     filters = torch.from_numpy(extractor.mel_filters).to(torch.float32)
     return LogMel(filters, extractor.n_fft, extractor.hop_length, extractor.n_samples)
+
+
+def _fused_mel(extractor: Any) -> FusedMel:
+    if extractor.truncation not in ("fusion", "rand_trunc") or extractor.padding not in ("repeatpad", "repeat", "pad"):
+        raise Unread(f"truncation is {extractor.truncation!r} and padding {extractor.padding!r}")
+    fused = extractor.truncation == "fusion"
+    filters = torch.from_numpy(extractor.mel_filters if fused else extractor.mel_filters_slaney).to(torch.float32)
+    most = int(extractor.nb_max_samples)
+    return FusedMel(filters, extractor.fft_window_size, extractor.hop_length, extractor.padding, fused, most)

@@ -60,6 +60,24 @@ def log_mel(samples: Tensor, filters: Tensor, *, points: int, hop: int) -> Tenso
     return (torch.maximum(logarithms, peak - 8.0) + 4.0) / 4.0
 
 
+def decibel_mel(samples: Tensor, filters: Tensor, *, points: int, hop: int) -> Tensor:
+    """CLAP's log-mel spectrum: decibels of power, -100 at the least.
+
+    Args:
+        samples: `(B, N)` float32.
+        filters: `(1 + points // 2, M)` float32, the mel filters.
+        points: of the Fourier transform, samples.
+        hop: from frame to frame, samples.
+
+    Returns:
+        `(B, 1 + N // hop, M)` float32.
+    """
+    window = torch.hann_window(points, device=samples.device)
+    spectrum = torch.stft(samples, points, hop, window=window, return_complex=True)
+    power = spectrum.abs().square().mT
+    return 10 * (power @ placed(filters, samples.device)).clamp_min(1e-10).log10()
+
+
 def normalise(samples: Tensor, real: Tensor) -> Tensor:
     """Zero mean and unit variance over each row's real samples; the padding becomes zeros.
 

@@ -21,6 +21,7 @@ from sensorium.processors.text import VOCABULARIES
 from sensorium.retrieval.encoder_families import prompts_of, question_encoder_of
 from sensorium.tasks.base import Task
 from sensorium.tasks.embedding.passages import PassageEmbedding
+from sensorium.tasks.embedding.shared_space import SharedPassages, SharedSpace
 from sensorium.tasks.embedding.text_models import DPR, fit_of
 from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions
 
@@ -132,13 +133,18 @@ def load_sides(
         CheckpointError: one of them cannot be used so.
         OptionError: a similarity that there is not.
     """
+    if SharedSpace.fits(checkpoint) is not None:
+        if other is not None or pool != "own":
+            raise OptionError(
+                f"{checkpoint.name!r} encodes texts and what they are compared with, in its own way; leave query_model "
+                "and pool out"
+            )
+        return _load_shared(checkpoint, settings, prompts, similarity)
     passages = _load(checkpoint, pool)
     queries = passages if other is None else _load(other, pool)
     known = prompts_of(checkpoint, passages.model.stored)
     of_queries, of_passages = (known[i] if given is None else given for i, given in enumerate(prompts))
-    similarity = similarity or _similarity(checkpoint, passages.model.stored.similarity)
-    if similarity not in ("dot", "cosine"):
-        raise OptionError(f'similarity is "dot" or "cosine", got {similarity!r}')
+    similarity = _known(similarity or _similarity(checkpoint, passages.model.stored.similarity))
     options = FeatureExtractionOptions(pool=pool, normalize=True if similarity == "cosine" else None, truncation=True)
     engine = settings.engine(passages)
     reading = Side(checkpoint, engine, replace(options, prompt=of_passages), of_passages, passages.limit_of(options))
@@ -197,6 +203,30 @@ def _load(checkpoint: Checkpoint, pool: str) -> PassageEmbedding:
             'sentence-transformers\' folders and DPR\'s encoders have. Pass pool=, "mean" or "cls", as it was trained.'
         )
     return task
+
+
+def _load_shared(
+    checkpoint: Checkpoint,
+    settings: Settings,
+    prompts: tuple[str | None, str | None],
+    similarity: Similarity | None,
+) -> Loaded:
+    """A model of texts with pictures or sounds; one task takes both, of queries and of passages."""
+    task = SharedPassages.load(checkpoint)
+    kind = task.medium.kind
+    options = FeatureExtractionOptions(pool="own", truncation=True, prompt=prompts[1] or "")
+    limit = task.texts.limit_of(options)
+    reading = Side(checkpoint, settings.engine(task), options, options.prompt or "", limit)
+    asking = replace(reading, options=replace(options, prompt=prompts[0] or ""), prompt=prompts[0] or "")
+    query_task = SharedSpace(task.model, task.processor, task.medium)
+    query_task.limits = settings.limits
+    return Loaded(reading, asking, query_task, kind, _known(similarity or "cosine"))
+
+
+def _known(similarity: Any) -> Similarity:
+    if similarity not in ("dot", "cosine"):
+        raise OptionError(f'similarity is "dot" or "cosine", got {similarity!r}')
+    return "dot" if similarity == "dot" else "cosine"
 
 
 def _similarity(checkpoint: Checkpoint, stated: str | None) -> Similarity:

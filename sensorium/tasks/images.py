@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sensorium.processors.media import load_image
+from sensorium.processors.image import ImageProcessor
+from sensorium.processors.media import MediaLimits, load_image
 from sensorium.tasks.base import Batch, Call, Task, Unit
 
 
@@ -18,9 +19,7 @@ class ImageTask(Task):
 
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
         """Decodes the picture and brings it to the size that the model takes; `meta` is (height, width) before."""
-        image = load_image(raw, limits=self.limits)
-        fitted = {name: _channels_last(tensor) for name, tensor in self.processor.fit(image).items()}
-        return [Unit(fitted, meta=tuple(image.shape[1:]))]
+        return [picture_unit(raw, self.processor, self.limits)]
 
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
         """Runs `compute` in one call."""
@@ -33,6 +32,17 @@ class ImageTask(Task):
     def example(self) -> Tensor:
         """A grey gradient of 375 by 500 px, `(3, 375, 500)` uint8."""
         return torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
+
+
+def picture_unit(raw: Any, processor: ImageProcessor, limits: MediaLimits) -> Unit:
+    """A picture at the size that the model takes; `meta` is (height, width) before.
+
+    Raises:
+        InputError: it cannot be read or fitted.
+    """
+    image = load_image(raw, limits=limits)
+    fitted = {name: _channels_last(tensor) for name, tensor in processor.fit(image).items()}
+    return Unit(fitted, meta=tuple(image.shape[1:]))
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Fit, Options
+from sensorium.tasks.embedding.media import picture_features
 from sensorium.tasks.images import ImageTask
 from sensorium.tasks.label_texts import LabelTexts
 from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
@@ -132,9 +133,7 @@ class ZeroShotImageClassification(ImageTask):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """`{"features": (B, D)}` in the model's dtype; this is what is compiled."""
-        inputs = self.processor.finish(batch, dtype=self.dtype)
-        found = self.model.get_image_features(pixel_values=inputs["pixel_values"])
-        return {"features": found if isinstance(found, Tensor) else found.pooler_output}
+        return {"features": picture_features(self.model, self.processor.finish(batch, dtype=self.dtype))}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays a picture."""

@@ -1,0 +1,105 @@
+"""Pictures and sounds as the units of a model that compares them with texts, and their vectors."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from sensorium.processors.audio import AudioProcessor
+from sensorium.processors.image import ImageProcessor
+from sensorium.processors.media import MediaLimits
+from sensorium.processors.padding import Padding
+from sensorium.processors.sound import open_sound
+from sensorium.tasks.base import Batch, Unit
+from sensorium.tasks.images import picture_unit
+from sensorium.tasks.sounds import windows
+
+
+class Medium(ABC):
+    """What a model sees or hears.
+
+    Attributes:
+        kind: "image" or "audio".
+        padded: as `Task.padded`.
+    """
+
+    kind: ClassVar[Literal["image", "audio"]]
+    padded: Mapping[str, Padding]
+
+    @abstractmethod
+    def units(self, raw: Any, limits: MediaLimits) -> Iterator[Unit]:
+        """The units of one medium; `meta` is what each counts in their mean."""
+
+    @abstractmethod
+    def inputs(self, batch: Batch, dtype: torch.dtype) -> Batch:
+        """The model's inputs of a batch; what cannot be compiled is done here."""
+
+    @abstractmethod
+    def vectors(self, model: Any, inputs: Batch) -> Tensor:
+        """`(B, D)` vectors, not of unit length yet."""
+
+
+class Pictures(Medium):
+    """Pictures, a unit each."""
+
+    kind = "image"
+
+    def __init__(self, processor: ImageProcessor) -> None:
+        self.processor = processor
+        self.padded = {}
+
+    def units(self, raw: Any, limits: MediaLimits) -> Iterator[Unit]:
+        """The picture at the model's size."""
+        yield Unit(picture_unit(raw, self.processor, limits).inputs, meta=1.0)
+
+    def inputs(self, batch: Batch, dtype: torch.dtype) -> Batch:
+        """Rescaled and normalised."""
+        return self.processor.finish(batch, dtype=dtype)
+
+    def vectors(self, model: Any, inputs: Batch) -> Tensor:
+        """`(B, D)` projected features."""
+        return picture_features(model, inputs)
+
+
+class Sounds(Medium):
+    """Sounds, in windows of what the model hears at once."""
+
+    kind = "audio"
+
+    def __init__(self, processor: AudioProcessor) -> None:
+        self.processor = processor
+        self.padded = processor.padding
+
+    def units(self, raw: Any, limits: MediaLimits) -> Iterator[Unit]:
+        """The whole sound, or its windows; each counts as much as it has of sound that none before it had."""
+        rate = self.processor.sampling_rate
+        seconds = self.processor.seconds
+        with open_sound(raw, limits=limits, rate=rate) as reader:
+            for samples, fresh in windows(reader.at(rate), 10 * rate if seconds is None else round(seconds * rate)):
+                yield Unit(self.processor.fit(samples, rate), meta=float(fresh))
+
+    def inputs(self, batch: Batch, dtype: torch.dtype) -> Batch:
+        """Spectra."""
+        return self.processor.finish(batch, dtype=dtype)
+
+    def vectors(self, model: Any, inputs: Batch) -> Tensor:
+        """`(B, D)` projected features."""
+        found = model.get_audio_features(**inputs)
+        return found if isinstance(found, Tensor) else found.pooler_output
+
+
+def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+    """`(B, D)`, a picture's vector in the space that it shares with texts, not of unit length.
+
+    Args:
+        model: one of Transformers with `get_image_features`.
+        inputs: what its image processor gives.
+    """
+    takes = inspect.signature(model.get_image_features).parameters
+    found = model.get_image_features(**{name: tensor for name, tensor in inputs.items() if name in takes})
+    return found if isinstance(found, Tensor) else found.pooler_output
