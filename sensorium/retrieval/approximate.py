@@ -90,9 +90,20 @@ class Approximate:
             self.index.add(np.ascontiguousarray(vectors))
 
     def search(
-        self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allowed: NDArray[np.bool_] | None = None,
+        count: int | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The best rows that are found, as `ExactScan.search` gives all that there are.
+
+        Args:
+            queries: `(Q, D)` float32.
+            k: how many rows, from 1.
+            allowed: `(N,)` bool, which rows may be found; None for all.
+            count: how many rows there are for the caller, N; what was added since is not found.
 
         Returns:
             `(Q, k)` scores, -inf where fewer are found, and `(Q, k)` rows, -1 there.
@@ -100,7 +111,13 @@ class Approximate:
         Raises:
             OptionError: `allowed` is given, and faiss cannot filter an index of this kind.
         """
-        queries = np.ascontiguousarray(queries)
+        with self._lock:
+            if allowed is None and count is not None and count < len(self):
+                allowed = np.ones(count, dtype=np.bool_)
+            scores, rows = self._search(np.ascontiguousarray(queries), k, allowed)
+        return np.where(rows < 0, np.float32(-np.inf), scores), rows
+
+    def _search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> Any:
         index, selector, share = self.index, {}, 1.0
         if allowed is not None:
             # faiss keeps the address alone: the bits have to outlive the search
@@ -111,14 +128,12 @@ class Approximate:
         if isinstance(inner, faiss.IndexHNSW) and share < FEW:
             index = inner.storage  # all vectors as they are: the graph would lead past those few
         try:
-            with self._lock:
-                scores, rows = index.search(queries, k, params=_parameters(index, k, share, selector))
+            return index.search(queries, k, params=_parameters(index, k, share, selector))
         except RuntimeError as error:
             raise OptionError(
                 f"{type(inner).__name__} cannot leave out passages, which where= and deleted ones need "
                 f'({_reason(error)}). Use kind="exact", "hnsw" or "ivfpq".'
             ) from error
-        return np.where(rows < 0, np.float32(-np.inf), scores), rows
 
 
 def _inner(index: Any) -> Any:

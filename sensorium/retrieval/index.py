@@ -357,7 +357,7 @@ class Index:
         asked = [text or "" for text in texts or ()]
         rankings = []
         if vectors is not None:
-            rankings.append(state.searcher.search(vectors, wide, allowed=allowed))
+            rankings.append(state.nearest(vectors, wide, allowed))
         if mode != "dense":
             rankings.append(state.lexical.search(asked, wide, allowed=allowed))
         scores, rows = rankings[0]
@@ -400,7 +400,8 @@ class Index:
         if mode not in MODES:
             raise OptionError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
         if isinstance(queries, (np.ndarray, torch.Tensor)) and queries.ndim <= 2 and mode == "dense":
-            return None, as_queries(queries, width=self.dimension)
+            given = as_queries(queries, width=self.dimension)
+            return None, unit_rows(given) if self.similarity == "cosine" else given
         several = list(queries) if isinstance(queries, (list, tuple)) else [queries]
         texts = [query if isinstance(query, str) else None for query in several]
         if mode != "dense" and None in texts:

@@ -52,7 +52,15 @@ class State:
     def allowed(self, where: Any) -> NDArray[np.bool_] | None:
         """Which passages a search may find; None for all."""
         mask = self.alive if where is None else self.alive & self.table.where(where)
-        return None if len(self.searcher) == len(mask) and mask.all() else mask
+        return None if mask.all() else mask
+
+    def nearest(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """`(Q, k)` scores and rows by vectors; what is added to a graph meanwhile is not found."""
+        if isinstance(self.searcher, Approximate):
+            return self.searcher.search(vectors, k, allowed=allowed, count=len(self.table))
+        return self.searcher.search(vectors, k, allowed=allowed)
 
     def rows_of(self, ids: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
         """The rows of the passages that bear ids and are not deleted, in the order of `ids`.

@@ -1,0 +1,63 @@
+"""Search: documents to passages, passages to vectors, and what is nearest to a query.
+
+The names below come when they are first used; importing this loads neither torch nor faiss.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sensorium.retrieval.documents import read_documents
+    from sensorium.retrieval.encoders import Encoder
+    from sensorium.retrieval.formats.limits import DocumentLimits
+    from sensorium.retrieval.fusion import reciprocal_rank_fusion
+    from sensorium.retrieval.index import Index
+    from sensorium.retrieval.lexical import LexicalIndex
+    from sensorium.retrieval.passage_files import read_passages
+    from sensorium.retrieval.passages import Document, Passage
+    from sensorium.retrieval.reranking import Reranker
+    from sensorium.retrieval.splitting import Splitting, split
+
+__all__ = [
+    "Document",
+    "DocumentLimits",
+    "Encoder",
+    "Index",
+    "LexicalIndex",
+    "Passage",
+    "Reranker",
+    "Splitting",
+    "read_documents",
+    "read_passages",
+    "reciprocal_rank_fusion",
+    "split",
+]
+
+_HOMES = {
+    "Document": "passages",
+    "DocumentLimits": "formats.limits",
+    "Encoder": "encoders",
+    "Index": "index",
+    "LexicalIndex": "lexical",
+    "Passage": "passages",
+    "Reranker": "reranking",
+    "Splitting": "splitting",
+    "read_documents": "documents",
+    "read_passages": "passage_files",
+    "reciprocal_rank_fusion": "fusion",
+    "split": "splitting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sensorium.retrieval' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"sensorium.retrieval.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
