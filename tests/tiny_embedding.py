@@ -36,7 +36,7 @@ MODELS = {  # model type: (tokenizer, settings, class of the head it is saved wi
     "bert-masked": (wordpiece, {**_SMALL, "max_position_embeddings": 512}, "BertForMaskedLM"),
     "roberta": (byte_pairs, _ROBERTA, "RobertaForSequenceClassification"),
     "xlm-roberta": (byte_pairs, _ROBERTA, None),
-    "mpnet": (_mpnet_tokenizer, {**_SMALL, "max_position_embeddings": 130, "relative_attention_num_buckets": 8}, None),
+    "mpnet": (_mpnet_tokenizer, {**_SMALL, "max_position_embeddings": 130, "relative_attention_num_buckets": 32}, None),
     "t5": (
         _piece_tokenizer,
         {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "pad_token_id": 0, "eos_token_id": 1},
@@ -61,9 +61,7 @@ def encoder(name: str) -> Path:
 
     make, settings, head = MODELS[name]
     tokenizer = make()
-    config = transformers.AutoConfig.for_model(
-        name.split("-masked", maxsplit=1)[0], vocab_size=len(tokenizer), **settings
-    )
+    config = transformers.AutoConfig.for_model(name.removesuffix("-masked"), vocab_size=len(tokenizer), **settings)
     torch.manual_seed(0)
     model = transformers.AutoModel.from_config(config) if head is None else getattr(transformers, head)(config)
     return _saved(name, _loud(model), tokenizer)
@@ -90,8 +88,8 @@ def clap(*, fused: bool = False) -> Path:
     text = {**_SMALL, "vocab_size": len(byte_pairs()), "max_position_embeddings": 66, "pad_token_id": 1,
             "projection_dim": 16, "projection_hidden_act": "relu"}  # fmt: skip
     audio = {
-        "window_size": 4, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4], "num_classes": 4,
-        "hidden_size": 32, "projection_dim": 16, "depths": [1, 1], "num_attention_heads": [2, 2],
+        "window_size": 4, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4],
+        "num_classes": 4, "hidden_size": 32, "projection_dim": 16, "depths": [1, 1], "num_attention_heads": [2, 2],
         "patch_embeds_hidden_size": 16, "enable_fusion": fused, "fusion_type": None,
         "patch_embed_input_channels": 1,
     }  # fmt: skip
@@ -123,11 +121,11 @@ def siglip2() -> Path:
 def sentence_transformer(folder: Path, *modules, **settings) -> Path:
     """A folder that sentence-transformers writes: the model in `folder`, and what is behind it."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Transformer
+    from sentence_transformers.sentence_transformer.modules import Transformer
 
     place = Path(tempfile.mkdtemp(prefix="sensorium-st-"))
     length = settings.pop("max_seq_length", None)
-    first = Transformer(str(folder), max_seq_length=length, do_lower_case=settings.pop("do_lower_case", False))
+    first = Transformer(str(folder), max_seq_length=length)
     SentenceTransformer(modules=[first, *modules], device="cpu", **settings).save(str(place))
     return place
 

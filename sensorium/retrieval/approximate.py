@@ -122,7 +122,7 @@ class Approximate:
         if allowed is not None:
             # faiss keeps the address alone: the bits have to outlive the search
             bits = np.packbits(allowed, bitorder="little")
-            selector = {"sel": faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(bits))}
+            selector = {"sel": faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))}
             share = max(float(allowed.mean()), 1 / max(1, len(allowed)))
         inner = _inner(index)
         if isinstance(inner, faiss.IndexHNSW) and share < FEW:

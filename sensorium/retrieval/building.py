@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sensorium.retrieval.encoders import CHUNK, Encoder
 
 from sensorium.errors import InputError, OptionError
+from sensorium.retrieval.encoders import CHUNK, Encoder
 from sensorium.retrieval.rows import Item, Row, read_rows
+
 
 @dataclass(frozen=True)
 class EncodedPassages:
@@ -38,7 +39,7 @@ def encode_passages(
 ) -> EncodedPassages:
     """Encodes passages.
 
-    Passages are encoded, and kept, `CHUNK` at a time, in batches that depend on nothing else, so that they have the same
+    They are encoded, and kept, `CHUNK` at a time, in batches that depend on nothing else, so that they have the same
     vectors whether the build ran through or was interrupted.
 
     Args:

@@ -12,16 +12,16 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sensorium.retrieval.encoders import Encoder
-from sensorium.retrieval.reranking import Reranker
 
 from sensorium.errors import InputError, OptionError
 from sensorium.pipelines.placement import resolve_device
 from sensorium.results import SearchResults
 from sensorium.retrieval.building import EncodedPassages, encode_passages
+from sensorium.retrieval.encoders import Encoder
 from sensorium.retrieval.fusion import reciprocal_rank_fusion
 from sensorium.retrieval.kinds import choose_kind, make_searcher
 from sensorium.retrieval.passage_table import PassageTable
+from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import Row, check_unique, numbered, read_rows
 from sensorium.retrieval.state import State
 from sensorium.retrieval.vectors import as_queries, as_vectors, unit_rows

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
+from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.retrieval.lexical_files import FILES, LexicalSettings, Method, postings, read_files, writers
 from sensorium.retrieval.words import search_terms
 
-Method = Literal["lucene", "robertson", "atire"]
-
-METHODS = ("lucene", "robertson", "atire")
+__all__ = ["FILES", "LexicalIndex"]
 
 LANGUAGES = {
     "da": "DANISH", "de": "GERMAN", "en": "EN", "es": "SPANISH", "fr": "FRENCH", "it": "ITALIAN", "ko": "KOREAN",
@@ -27,42 +23,6 @@ LANGUAGES = {
     "zh": "CHINESE",
 }  # fmt: skip
 """The lists of stopwords that bm25s has, by the language's code."""
-
-SETTINGS, TERMS, SCORES, ROWS, STARTS = (
-    f"lexical-{name}" for name in ("settings", "terms", "scores", "rows", "starts")
-)
-FILES = {SETTINGS: ".json", TERMS: ".json", SCORES: ".npy", ROWS: ".npy", STARTS: ".npy"}
-"""The suffixes of an index's files, by their keys."""
-
-FORMAT = 1
-"""Goes up where files of before cannot be read, and where `search_terms` gives other terms."""
-
-
-@dataclass(frozen=True)
-class LexicalSettings:
-    """How a `LexicalIndex` scores.
-
-    Attributes:
-        k1: how far repetitions of a term count, from 0 (not at all).
-        b: how far long texts are held back, in [0, 1].
-        method: the variant of BM25.
-        stopwords: terms that count neither in texts nor in queries.
-    """
-
-    k1: float
-    b: float
-    method: Method
-    stopwords: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        for name, value, most in (("k1", self.k1, float("inf")), ("b", self.b, 1.0)):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value <= most or value == float("inf"):
-                wanted = "from 0" if name == "k1" else "in [0, 1]"
-                raise OptionError(f"{name} is a number {wanted}, got {value!r}")
-            object.__setattr__(self, name, float(value))
-        if self.method not in METHODS:
-            raise OptionError(f"method is one of {', '.join(METHODS)}, got {self.method!r}")
 
 
 class LexicalIndex:
@@ -120,7 +80,7 @@ class LexicalIndex:
             bm25.index((rows, terms), create_empty_token=False, show_progress=False)
         else:  # bm25s takes no empty vocabulary
             none = np.empty(0, np.float32)
-            bm25.scores = _postings(none, none.astype(np.int32), np.zeros(1, np.int64), len(rows))
+            bm25.scores = postings(none, none.astype(np.int32), np.zeros(1, np.int64), len(rows))
         return cls(settings, terms, bm25)
 
     def __len__(self) -> int:
@@ -192,16 +152,7 @@ class LexicalIndex:
 
     def files(self) -> dict[str, tuple[str, Callable[[Path], None]]]:
         """What is to be stored: by the files' keys a suffix, and what writes the file to a given path."""
-        header = {"format": FORMAT, "texts": len(self), **asdict(self.settings)}
-        scores = self._bm25.scores
-        writers: dict[str, Callable[[Path], None]] = {
-            SETTINGS: partial(_write_json, header),
-            TERMS: partial(_write_json, list(self._terms)),
-            SCORES: partial(_write_array, scores["data"]),
-            ROWS: partial(_write_array, scores["indices"]),
-            STARTS: partial(_write_array, scores["indptr"]),
-        }
-        return {key: (FILES[key], write) for key, write in writers.items()}
+        return writers(self.settings, list(self._terms), self._bm25.scores)
 
     @classmethod
     def from_files(cls, paths: Mapping[str, Path], *, mmap: bool = True) -> Self:
@@ -214,22 +165,7 @@ class LexicalIndex:
         Raises:
             IndexFileError: a file is missing, broken, or does not go with the others.
         """
-        try:
-            header, terms = (json.loads(paths[key].read_text(encoding="utf-8")) for key in (SETTINGS, TERMS))
-            data, rows, starts = (_read_array(paths[key], mmap=mmap) for key in (SCORES, ROWS, STARTS))
-            if header["format"] != FORMAT:
-                raise ValueError(f"format {FORMAT} is expected, got {header['format']!r}")
-            _check_terms(header["stopwords"])
-            _check_terms(terms)
-            settings = LexicalSettings(header["k1"], header["b"], header["method"], tuple(header["stopwords"]))
-            scores = _postings(data, rows, starts, header["texts"])
-            _check_postings(scores, len(terms))
-        except (OSError, EOFError, MemoryError, ValueError, KeyError, TypeError, RecursionError) as error:
-            where = str(paths[SETTINGS].parent) if SETTINGS in paths else "no folder"
-            raise IndexFileError(
-                f"expected the lexical index that was saved in {where!r}, but it cannot be used: "
-                f"{type(error).__name__}: {error}. Build it again."
-            ) from error
+        settings, terms, scores = read_files(paths, mmap=mmap)
         bm25 = _blank(settings)
         bm25.scores = scores
         return cls(settings, {term: i for i, term in enumerate(terms)}, bm25)
@@ -274,47 +210,6 @@ def _blank(settings: LexicalSettings) -> Any:
     bm25 = BM25(k1=settings.k1, b=settings.b, method=settings.method)
     bm25.nonoccurrence_array = None  # what these methods have; set by index() alone
     return bm25
-
-
-def _postings(data: NDArray[Any], rows: NDArray[Any], starts: NDArray[Any], texts: int) -> dict[str, Any]:
-    return {"data": data, "indices": rows, "indptr": starts, "num_docs": texts}
-
-
-def _write_json(value: Any, path: Path) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _write_array(values: NDArray[Any], path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
-
-
-def _read_array(path: Path, *, mmap: bool) -> NDArray[Any]:
-    return np.asarray(np.load(path, allow_pickle=False, mmap_mode="r" if mmap else None))
-
-
-def _check_terms(terms: Any) -> None:
-    if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms) or len(set(terms)) < len(terms):
-        raise ValueError("expected a list of different terms")
-
-
-def _check_postings(scores: dict[str, Any], terms: int) -> None:
-    """Refuses arrays that bm25s would read beyond, or whose parts are of different indexes."""
-    data, rows, starts, texts = (scores[key] for key in ("data", "indices", "indptr", "num_docs"))
-    if not isinstance(texts, int) or isinstance(texts, bool) or texts < 1:
-        raise ValueError(f"a number of texts is expected, got {texts!r}")
-    if starts.shape != (terms + 1,):
-        raise ValueError(f"{STARTS} is expected to tell of {terms} terms, got {starts.shape}")
-    kinds = {SCORES: (data, np.float32), ROWS: (rows, np.int32), STARTS: (starts, np.int64)}
-    for name, (values, kind) in kinds.items():
-        if values.dtype != kind or values.ndim != 1:
-            raise ValueError(f"{name} holds {np.dtype(kind).name} numbers, got {values.dtype} {values.shape}")
-    if starts[0] != 0 or starts[-1] != len(rows) or len(rows) != len(data) or (np.diff(starts) < 0).any():
-        raise ValueError(f"{SCORES}, {ROWS} and {STARTS} do not go together")
-    if len(rows) and not 0 <= rows.min() <= rows.max() < texts:
-        raise ValueError(f"{ROWS} names texts beyond the {texts} that there are")
-    if not np.isfinite(data).all():
-        raise ValueError(f"{SCORES} holds numbers that are not finite")
 
 
 def _best(scores: NDArray[np.float32], kept: NDArray[np.bool_], k: int) -> NDArray[np.int64]:

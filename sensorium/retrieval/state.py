@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sensorium.retrieval.reranking import Reranker
 
 from sensorium.errors import IndexFileError, OptionError
 from sensorium.results import Hits, SearchResults
@@ -20,6 +19,7 @@ from sensorium.retrieval.exact import ExactScan
 from sensorium.retrieval.kinds import Searcher
 from sensorium.retrieval.lexical import FILES, LexicalIndex
 from sensorium.retrieval.passage_table import PassageTable
+from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.storage import read_folder, write_folder
 
 

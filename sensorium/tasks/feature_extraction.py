@@ -236,9 +236,10 @@ class FeatureExtraction(Task):
         return counted
 
     def _filled(self, name: str, row: Tensor, length: int) -> Tensor:
-        """A row of the one length that the model takes; it sees the filling, so that counts, too."""
+        """A row of the one length that the model takes; it sees the filling, so that counts, too, and has its side."""
         value = 1.0 if name in ("attention_mask", "counted") else self.processor.padding[name].value
-        return F.pad(row, (0, length - len(row)), value=value)
+        gap = length - len(row)
+        return F.pad(row, (gap, 0) if self.processor.tokenizer.padding_side == "left" else (0, gap), value=value)
 
 
 def _least(*limits: int | None) -> int | None:

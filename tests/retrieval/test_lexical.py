@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
-from sensorium.retrieval.lexical import METHODS, LexicalIndex
+from sensorium.retrieval.lexical import LexicalIndex
+from sensorium.retrieval.lexical_files import METHODS
 from sensorium.retrieval.words import search_terms
 
 WORDS = ["river", "hill", "boat", "heron", "mill", "bridge", "sea", "Zürich", "東京", "a", "the", "stone"]
