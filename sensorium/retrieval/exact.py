@@ -21,10 +21,13 @@ from sensorium.pipelines.placement import multiplies_bfloat16
 from sensorium.retrieval.selection import Tile, keep_best, keep_best_on_device
 
 TILE = 4_096
-"""Rows that are multiplied at once for many queries: the products of 1,024 queries stay in the cache."""
+"""Rows that are multiplied at once for many queries; and whose products in float32 are computed at once."""
 
 WIDE_TILE = 16_384
-"""The same for few queries, and for the first tile, from which the threshold comes."""
+"""Rows of the first tile, from which the threshold comes, and of the copy that is made at once."""
+
+PRODUCTS = 2**20
+"""Products of a tile, for few queries: they stay in the cache until the best are found."""
 
 DEVICE_TILE = 262_144
 """The same on a GPU."""
@@ -146,14 +149,15 @@ class ExactScan:
 
     def _tiles(self, allowed: NDArray[np.bool_] | None, dtype: torch.dtype, queries: int) -> Iterator[Tile]:
         """Vectors on the device, their rows, and which of them are not allowed."""
-        wide = DEVICE_TILE if self.device.type == "cuda" else WIDE_TILE
-        size = TILE if queries > 64 and self.device.type == "cpu" else wide
+        size = max(TILE, min(DEVICE_TILE, PRODUCTS // max(1, queries)))
+        if self.device.type == "cuda":
+            size = DEVICE_TILE
         few = None if allowed is None or allowed.mean() >= GATHERED else np.flatnonzero(allowed)
         gathered = few is not None
         every = torch.from_numpy(np.arange(len(self)) if few is None else few)
         start = 0
         while start < len(every):
-            rows = every[start : start + (wide if start == 0 else size)]
+            rows = every[start : start + (max(WIDE_TILE, size) if start == 0 else size)]
             at = slice(start, start + len(rows))
             start = at.stop
             if dtype == self.dtype:
@@ -225,9 +229,10 @@ def _coarse_copy(vectors: NDArray[np.float32], dtype: torch.dtype, device: torch
     longest = left_over = 0.0
     for start in range(0, len(vectors), WIDE_TILE):
         tile = torch.from_numpy(np.array(vectors[start : start + WIDE_TILE]))
-        longest = max(longest, float(tile.double().norm(dim=1).max()))
+        longest = max(longest, float(tile.norm(dim=1).max()))
         if not same:
             rounded = tile.to(dtype)
             coarse[start : start + WIDE_TILE] = rounded
-            left_over = max(left_over, float((tile - rounded.float()).double().norm(dim=1).max()))
-    return coarse, Norms(longest, left_over)
+            left_over = max(left_over, float(tile.sub_(rounded.float()).norm(dim=1).max()))
+    more = 1 + 1e-4  # for the rounding of the norms themselves
+    return coarse, Norms(longest * more, left_over * more)
