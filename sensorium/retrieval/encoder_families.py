@@ -96,7 +96,8 @@ def refuse_question_encoder(checkpoint: Checkpoint) -> None:
 
 
 def _named(prompts: Mapping[str, str], names: tuple[str, ...], default: str) -> str:
-    return next((prompts[name] for name in names if name in prompts), default)
+    known = [prompts[name] for name in names if name in prompts]
+    return next(filter(None, known), "") if known else default  # empty ones are added when a checkpoint is saved
 
 
 def _renamed(checkpoint: Checkpoint, part: str, other: str) -> str | Path | None:

