@@ -393,7 +393,7 @@ def _wav2vec2(folder: Path) -> None:
     shutil.copytree(tiny_speech.ctc("wav2vec2"), folder, dirs_exist_ok=True)
 
 
-@stand_in("cross-encoder/ms-marco-MiniLM-L6-v2@c5ee24cb16019beea0893ab7796b1df96625c6b8")
+@stand_in("cross-encoder/ms-marco-MiniLM-L6-v2@c5ee24c")
 def _cross_encoder(folder: Path) -> None:
     from tests import tiny_ranking
 

@@ -62,7 +62,7 @@ class TextRanking(Task):
     summary = "how well texts answer a query, by a model that reads both together"
     inputs = ("query", "text")
     options = TextRankingOptions
-    default = "cross-encoder/ms-marco-MiniLM-L6-v2@c5ee24cb16019beea0893ab7796b1df96625c6b8"
+    default = "cross-encoder/ms-marco-MiniLM-L6-v2@c5ee24c"
     processor: TextProcessor
 
     def __init__(
