@@ -208,8 +208,13 @@ class TextRanking(Task):
         return Ranking(order, scores[order], texts, single=parts[0][2], index=index)
 
     def example(self) -> dict[str, str]:
-        """A query with a passage of some hundred words."""
-        return {"query": "Where does the river begin?", "text": "The river begins in the hills. " * 16}
+        """A query with a passage of some hundred words, or of as many as the model takes."""
+        query, sentence = "Where does the river begin?", "The river begins in the hills. "
+        counts = (count for count in (16, 8, 4, 2) if self._holds(query, sentence * count))
+        return {"query": query, "text": sentence * next(counts, 1)}
+
+    def _holds(self, query: str, text: str) -> bool:
+        return self.longest is None or len(self.processor.encode(self.prompt + query, text)) <= self.longest
 
 
 def _labels(config: Mapping[str, Any]) -> int:
