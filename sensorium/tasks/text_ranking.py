@@ -250,7 +250,11 @@ def _parts(raw: Any) -> tuple[str, Sequence[str], bool]:
         )
     for name in ("query", "text"):
         if name not in raw:
-            raise InputError(f"expected the keys query and text, got {', '.join(map(str, raw))}", code=f"no-{name}")
+            asked = name == "text"
+            raise InputError(
+                f"expected the keys query and text, got {', '.join(map(str, raw))}",
+                code="no-text" if asked else "no-query",
+            )
     query, text = raw["query"], raw["text"]
     single = not isinstance(text, (list, tuple))
     texts = [text] if single else text
