@@ -50,7 +50,7 @@ ONLY_IN = {  # third party: the files that may import it
     "typer": {"cli"},
     "rich": {"cli"},
     "jinja2": {"report"},
-    "tqdm": {"pipelines/pipeline.py", "cli"},
+    "tqdm": {"pipelines/pipeline.py", "retrieval", "cli"},
 }
 
 
