@@ -1,4 +1,4 @@
-"""Sensorium: one-line inference for vision, audio and multimodal models.
+"""Sensorium: one-line inference for models of vision, sound and text, and search by them.
 
 The names below are the whole public interface. Importing the package loads none of torch, timm and transformers;
 they come with the first name that needs them.
@@ -13,6 +13,7 @@ from sensorium.errors import (
     CheckpointError,
     CheckpointNotFoundError,
     DownloadError,
+    IndexFileError,
     InputError,
     LimitError,
     MissingWeightsError,
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
     from sensorium.processors.media import MediaLimits
     from sensorium.results import (
         Answers,
+        CitedAnswers,
         Detections,
         Embedding,
+        Hits,
         Keypoints,
         Labels,
         Masks,
         Matches,
+        SearchResults,
         Segments,
         Transcript,
         similarity,
@@ -52,11 +56,14 @@ __all__ = [
     "Backbone",
     "CheckpointError",
     "CheckpointNotFoundError",
+    "CitedAnswers",
     "Composite",
     "Detections",
     "DownloadError",
     "Embedding",
+    "Hits",
     "ImageProcessor",
+    "IndexFileError",
     "InputError",
     "Keypoints",
     "Labels",
@@ -68,6 +75,7 @@ __all__ = [
     "OptionError",
     "Options",
     "Pipeline",
+    "SearchResults",
     "Segments",
     "SensoriumError",
     "Task",
@@ -86,9 +94,11 @@ _HOMES = {
     "Answers": "results",
     "AutoBackbone": "backbones",
     "Backbone": "backbones",
+    "CitedAnswers": "results",
     "Composite": "tasks.heads",
     "Detections": "results",
     "Embedding": "results",
+    "Hits": "results",
     "ImageProcessor": "processors.image",
     "Keypoints": "results",
     "Labels": "results",
@@ -97,6 +107,7 @@ _HOMES = {
     "MediaLimits": "processors.media",
     "Options": "tasks.base",
     "Pipeline": "pipelines.pipeline",
+    "SearchResults": "results",
     "Segments": "results",
     "Task": "tasks.base",
     "Transcript": "results",

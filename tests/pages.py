@@ -1,8 +1,8 @@
 """The code in README.md, CONTRIBUTING.md and docs/, run: what a page shows is what happens.
 
-A page's `python` and `sh` blocks run in order, in one namespace, in a folder that holds `examples`. What a page shows
-as output is compared with what comes out: a comment after a `print(…)` is what that line prints, and a `text` block is
-what the block before it prints besides. Nothing may be printed that is not shown.
+A page's `python` and `sh` blocks run in order, in one namespace, in a folder that holds `examples` and `docs`. What a
+page shows as output is compared with what comes out: a comment after a `print(…)` is what that line prints, and a
+`text` block is what the block before it prints besides. Nothing may be printed that is not shown.
 
 An HTML comment on the line above a block says more of it:
 
@@ -117,7 +117,7 @@ def same(shown: str, got: str) -> bool:
 
 @dataclass
 class PageRunner:
-    """Runs the blocks of one page; the current folder has to hold `examples`."""
+    """Runs the blocks of one page; the current folder has to hold `examples` and `docs`."""
 
     name: str
     module: types.ModuleType = field(init=False)
@@ -445,7 +445,8 @@ def main() -> None:
         for path in wanted:
             place = home / path.stem
             place.mkdir()
-            (place / "examples").symlink_to(ROOT / "examples")
+            for shared in ("examples", "docs"):
+                (place / shared).symlink_to(ROOT / shared)
             os.chdir(place)
             _rewrite(path)
     hub.close()

@@ -32,7 +32,8 @@ def name_of(path):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "examples").symlink_to(ROOT / "examples")
+    for shared in ("examples", "docs"):
+        (tmp_path / "work" / shared).symlink_to(ROOT / shared)
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
 
