@@ -1,83 +1,84 @@
 """Exact search for the largest inner products: a scan in few bits, float32 for the best, and a proof for each query.
 
-The scan multiplies bfloat16 copies of the vectors, in tiles, and keeps a few more rows than are asked for. Their
-products are then computed in float32. Rounding moves a product by no more than a bound that is known from the norms of
-what rounding left over, so that the cutoff of the scan tells how large a product can be among the rows that were not
-kept. Where that is below the last one found, the result is what float32 finds among all rows; where it is not, the
-query is scanned again.
+The scan multiplies copies of the vectors in int8 or bfloat16, in tiles. Rounding moves a product by no more than a
+bound, known from the norms of what it left over. A row whose product with its bound falls below the k-th best float32
+product found so far is not among the best k; all others have their products computed in float32. Where too many are
+left, the bounds tell too little, and the query is scanned again in float32. So the result is what float32 finds among
+all rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorium.pipelines.placement import multiplies_bfloat16
-from sensorium.retrieval.selection import Tile, keep_best, keep_best_on_device
-
-TILE = 4_096
-"""Rows that are multiplied at once for many queries; and whose products in float32 are computed at once."""
-
-WIDE_TILE = 16_384
-"""Rows of the first tile, from which the threshold comes, and of the copy that is made at once."""
+from sensorium.errors import InputError
+from sensorium.retrieval.coarse import GROUP, Coarse, CoarseQueries, coarse_copy, mapped
+from sensorium.retrieval.selection import Candidates, Tile, keep_best_on_device, room
 
 PRODUCTS = 2**20
-"""Products of a tile, for few queries: they stay in the cache until the best are found."""
+"""Products of a tile: they stay in the cache until the best are found."""
 
-DEVICE_TILE = 262_144
-"""The same on a GPU."""
+LEAST_TILE, MOST_TILE = 1_024, 262_144
+"""Rows of a tile, whatever the number of queries."""
+
+FIRST_TILE = 16_384
+"""Rows of the first tile at the least, from which it comes what the others are compared with."""
 
 TOGETHER = 1_024
-"""Queries that are searched at once."""
+"""Queries that are searched at once, at the most."""
 
-GATHERED = 0.25
-"""The share of rows below which those that are allowed are taken out of the others, instead of masking the others."""
+CANDIDATES = 2**22
+"""Candidates of all queries that are searched at once."""
 
-FLOAT32_ROUNDING = 2.0**-24
-BFLOAT16_ROUNDING = 2.0**-8
-"""What rounding to a type changes at the most, relative to the value; for bfloat16 that of cutting off."""
-
-
-@dataclass(frozen=True)
-class Norms:
-    """What the bounds are made of: the largest Euclidean norms among the vectors, and among what rounding left over."""
-
-    vectors: float
-    left_over: float
+GATHERED = 0.2
+"""The share of rows below which those that are allowed are multiplied in float32, instead of all in few bits."""
 
 
 class ExactScan:
     """Searches `(N, D)` vectors for the rows with the largest inner products.
 
     Besides the vectors, which may be mapped into memory from a file and of which a search reads only candidates, it
-    holds a bfloat16 copy of half their size where the device multiplies that natively. A search takes some 100 MB more.
+    holds a copy of a quarter of their size (int8, where the CPU multiplies it natively), of half (bfloat16), or none
+    (float32). A search takes up to 300 MB more, however many vectors there are, for any k up to 4,000.
 
     Args:
         vectors: `(N, D)` float32, finite, C-contiguous.
-        device: where they are scanned.
-        dtype: in which they are scanned; None for bfloat16 where the device multiplies it natively, else float32.
+        device: where they are scanned; other than CUDA devices none is used but the CPU.
+        dtype: in which they are scanned: int8 (on the CPU), bfloat16 or float32; None for the fastest.
+        coarse: the vectors as `coarse_copy` gave them, on that device; None to copy them now.
 
     Attributes:
-        scanned_again: how many queries had to be scanned again, in float32, because the proof did not hold.
-        computed_whole: how many of them had to have all products computed, because of ties at the cutoff.
+        coarse: the vectors as they are scanned.
+        scanned_again: how many queries had to be scanned again, in float32.
     """
 
     def __init__(
-        self, vectors: NDArray[np.float32], *, device: torch.device | None = None, dtype: torch.dtype | None = None
+        self,
+        vectors: NDArray[np.float32],
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        coarse: Coarse | None = None,
     ) -> None:
         self.vectors = vectors
-        self.device = device or torch.device("cpu")
-        self.dtype = dtype or (torch.bfloat16 if multiplies_bfloat16(self.device) else torch.float32)
-        self.scanned_again = self.computed_whole = 0
-        self._coarse, self._norms = _coarse_copy(vectors, self.dtype, self.device)
+        self.device = device if device is not None and device.type == "cuda" else torch.device("cpu")
+        self.scanned_again = 0
+        self._exact = mapped(vectors)
+        with torch.inference_mode():
+            self.coarse = coarse or coarse_copy(self._exact, dtype=dtype, device=self.device)
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the vectors are scanned."""
+        return self.coarse.values.dtype
 
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None = None
@@ -91,148 +92,115 @@ class ExactScan:
 
         Returns:
             `(Q, k)` float32 inner products, and `(Q, k)` int64 rows; -inf and -1 where fewer rows are allowed.
+
+        Raises:
+            InputError: `bad-vectors`: the products may be too large for float32.
         """
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), -1, np.int64)
-        count = len(self) if allowed is None else int(allowed.sum())
-        found = min(k, count)
-        if not found:
+        found = min(k, len(self) if allowed is None else int(allowed.sum()))
+        if not found or not len(queries):
             return scores, rows
+        mask = None if allowed is None else torch.from_numpy(allowed)
+        step = max(1, min(TOGETHER, CANDIDATES // room(found)))
         with torch.inference_mode():
-            for start in range(0, len(queries), TOGETHER):
-                some = slice(start, start + TOGETHER)
-                scores[some, :found], rows[some, :found] = self._search(queries[some], found, allowed, count)
+            asked = mapped(np.ascontiguousarray(queries))
+            self._check(asked)
+            for some, part in zip(asked.split(step), range(0, len(asked), step), strict=True):
+                best, where = self._search(some, found, mask)
+                scores[part : part + step, :found], rows[part : part + step, :found] = best.numpy(), where.numpy()
         return scores, rows
 
-    def _search(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None, count: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        width = max(2 * k, k + 32)
-        scores, rows, proven = self._scan(queries, k, allowed, width=min(count, width), dtype=self.dtype)
-        if not proven.all():
-            (open_,) = (~proven).nonzero()
-            self.scanned_again += len(open_)
-            wider = min(count, 4 * width)
-            again = self._scan(queries[open_], k, allowed, width=wider, dtype=torch.float32)
-            scores[open_], rows[open_], proven = again
-            for query in open_[~proven]:
-                self.computed_whole += 1
-                scores[query], rows[query] = self._compute_all(queries[query], k, allowed)
-        return scores, rows
+    def _check(self, queries: Tensor) -> None:
+        longest = float(queries.double().norm(dim=1).max()) * float((self.coarse.longest + self.coarse.left_over).max())
+        if not longest < torch.finfo(torch.float32).max:
+            raise InputError(
+                "the inner products of such queries and vectors may be too large for float32; divide them by their "
+                "largest norm",
+                code="bad-vectors",
+            )
 
-    def _scan(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        allowed: NDArray[np.bool_] | None,
-        *,
-        width: int,
-        dtype: torch.dtype,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
-        """The best k of each query's `width` best rows, and whether no other row can be among the best k."""
-        exact = torch.from_numpy(queries)
-        rounded = exact.to(self.device, dtype)
-        tiles = self._tiles(allowed, dtype, len(queries))
-        keep = keep_best_on_device if self.device.type == "cuda" else keep_best
-        found, candidates = (t.cpu() for t in keep(tiles, rounded, width))
-        slack = self._slack(exact, rounded.cpu().float(), dtype)
-        # of the rows that were kept, those that can be among the best
-        kth = found.sort(dim=1, descending=True).values[:, k - 1]
-        lowest = _least(kth, dtype) - 2 * slack
-        hopeful = (_most(found, dtype) >= lowest[:, None]) & (candidates >= 0)
-        scores, rows = self._rerank(queries, candidates.numpy(), hopeful.numpy(), k)
-        cutoff = found.min(dim=1).values  # what was left out is no larger in the scan
-        proven = _most(cutoff, dtype) + slack < torch.from_numpy(scores[:, -1])
-        if width == (len(self) if allowed is None else int(allowed.sum())):
-            proven[:] = True  # nothing was left out
-        return scores, rows, proven.numpy()
-
-    def _tiles(self, allowed: NDArray[np.bool_] | None, dtype: torch.dtype, queries: int) -> Iterator[Tile]:
-        """Vectors on the device, their rows, and which of them are not allowed."""
-        size = max(TILE, min(DEVICE_TILE, PRODUCTS // max(1, queries)))
+    def _search(self, queries: Tensor, k: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The best k of B queries."""
+        if allowed is not None and float(allowed.float().mean()) < GATHERED:
+            (few,) = allowed.nonzero(as_tuple=True)
+            scores, rows, _ = self._scan(queries, k, self._in_float32, few)
+            return scores, rows
         if self.device.type == "cuda":
-            size = DEVICE_TILE
-        few = None if allowed is None or allowed.mean() >= GATHERED else np.flatnonzero(allowed)
-        gathered = few is not None
-        every = torch.from_numpy(np.arange(len(self)) if few is None else few)
-        start = 0
-        while start < len(every):
-            rows = every[start : start + (max(WIDE_TILE, size) if start == 0 else size)]
-            at = slice(start, start + len(rows))
-            start = at.stop
-            if dtype == self.dtype:
-                tile = self._coarse[rows.to(self.device)] if gathered else self._coarse[at]
-            else:
-                tile = torch.from_numpy(np.array(self.vectors[rows.numpy() if gathered else at])).to(self.device)
-            barred = None if gathered or allowed is None else torch.from_numpy(~allowed[at]).to(self.device)
-            yield tile, rows.to(self.device), barred
+            scores, rows, open_ = self._scan_on_device(queries, k, allowed)
+        else:
+            scores, rows, open_ = self._scan(queries, k, self.coarse, allowed)
+        if open_.any():
+            self.scanned_again += int(open_.sum())
+            scores[open_], rows[open_], _ = self._scan(queries[open_], k, self._in_float32, allowed)
+        return scores, rows
 
-    def _slack(self, exact: Tensor, rounded: Tensor, dtype: torch.dtype) -> Tensor:
-        """`(Q,)`, how far a product of the scan is from float32's at the most, but for the rounding of its own value.
+    @property
+    def _in_float32(self) -> Coarse:
+        return self.coarse.exactly(self._exact)
 
-        By Cauchy and Schwarz |q·x - q'·x'| ≤ |q - q'|·|x| + |q'|·|x - x'|; and D sums in float32 are off by at most
-        D·2⁻²⁴·|q|·|x|, here and where the candidates are computed.
+    def _scan(self, queries: Tensor, k: int, vectors: Coarse, which: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The best k, their rows, and which queries were given up, of which there is none in float32.
+
+        Args:
+            queries: `(B, D)` float32.
+            k: no more than there are rows.
+            vectors: in the dtype of the scan.
+            which: `(N,)` bool, the rows that may be found; or `(M,)` int64, the only ones to look at; None for all.
         """
-        length = exact.double().norm(dim=1)
-        off = (exact.double() - rounded.double()).norm(dim=1) * self._norms.vectors
-        if dtype != torch.float32:
-            off += rounded.double().norm(dim=1) * self._norms.left_over
-        sums = 2 * (exact.shape[1] + 2) * FLOAT32_ROUNDING * length * self._norms.vectors
-        slack: Tensor = (off + sums).float() * (1 + 1e-5)
-        return slack
+        dtype = vectors.values.dtype
+        asked = CoarseQueries.of(queries, dtype, torch.device("cpu"))
+        budget = len(self) if dtype == torch.float32 else max(len(self) // 64, room(k))
+        best = Candidates(asked, self._exact, k, budget=budget)
+        size = max(LEAST_TILE, min(MOST_TILE, PRODUCTS // len(queries) // GROUP * GROUP))
+        product: Tensor | None = None
+        for tile in _tiles(vectors, which, size, max(size, FIRST_TILE)):
+            again = product is not None and product.shape[1] == len(tile)
+            product = _multiply(asked.values, tile.vectors.values, product if again else None)
+            best.offer(product, tile)
+        scores, rows = best.best()
+        return scores, rows, best.given_up
 
-    def _rerank(
-        self, queries: NDArray[np.float32], candidates: NDArray[np.int64], hopeful: NDArray[np.bool_], k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The best k candidates of each query by their products in float32."""
-        scores = np.full(candidates.shape, -np.inf, np.float32)
-        at, places = hopeful.nonzero()
-        wanted = candidates[at, places]
-        for start in range(0, len(wanted), TILE):
-            some = slice(start, start + TILE)
-            scores[at[some], places[some]] = self._products(queries[at[some]], wanted[some])
-        rows = np.where(hopeful, candidates, np.iinfo(np.int64).max)
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-
-    def _compute_all(
-        self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
-        parts = [self._products(query[None], rows[i : i + TILE]) for i in range(0, len(rows), TILE)]
-        scores = np.concatenate(parts)
-        order = np.lexsort((rows, -scores))[:k]
-        return scores[order], rows[order]
-
-    def _products(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """`(M,)` float32 inner products of rows, each summed by itself: the same whatever stands beside it."""
-        vectors = torch.from_numpy(np.take(self.vectors, rows, axis=0))
-        return vectors.mul_(torch.from_numpy(queries)).sum(dim=1).numpy()
+    def _scan_on_device(self, queries: Tensor, k: int, allowed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The same on a GPU, which keeps a fixed number of rows, and whether it cannot be told that they suffice."""
+        asked = CoarseQueries.of(queries, self.dtype, self.device)
+        count = len(self) if allowed is None else int(allowed.sum())
+        width = min(count, max(2 * k, k + 32))
+        every = None if allowed is None else allowed.to(self.device)
+        tiles = _tiles(self.coarse, every, MOST_TILE, MOST_TILE)
+        products, rows = (t.cpu() for t in keep_best_on_device(tiles, asked.values, width))
+        bound = asked.of_left_over * self.coarse.left_over.max() + asked.of_longest * self.coarse.longest.max()
+        bound += asked.always
+        best = Candidates(asked, self._exact, k, budget=count)
+        rows, order = rows.sort(dim=1)  # -1 comes first, and is none
+        query, at = (rows >= 0).nonzero(as_tuple=True)
+        best.add(query, rows[query, at], products.gather(1, order)[query, at] + bound[query])
+        scores, rows = best.best()
+        open_ = products.amin(1) + bound >= scores[:, -1]  # what was left out is no larger in the scan
+        return scores, rows, torch.zeros_like(open_) if width == count else open_
 
 
-def _most(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """The largest number that may have been rounded to a product of the scan."""
-    return value if dtype == torch.float32 else value + value.abs() * BFLOAT16_ROUNDING
+def _tiles(vectors: Coarse, which: Tensor | None, size: int, first: int) -> Iterator[Tile]:
+    """Vectors, their rows, and which of them are allowed, in tiles of which the first may be larger."""
+    few = which if which is not None and which.dtype == torch.int64 else None
+    count = len(vectors.values) if few is None else len(few)
+    start = 0
+    while start < count:
+        at = slice(start, min(count, start + (first if start == 0 else size)))
+        if few is not None:
+            yield Tile(vectors.gathered(few[at]), few[at], None)
+        else:
+            groups = slice(at.start // GROUP, -(-at.stop // GROUP))
+            bounds = (each[groups] for each in (vectors.scales, vectors.left_over, vectors.longest))
+            yield Tile(Coarse(vectors.values[at], *bounds), start, None if which is None else which[at])
+        start = at.stop
 
 
-def _least(value: Tensor, dtype: torch.dtype) -> Tensor:
-    return value if dtype == torch.float32 else value - value.abs() * BFLOAT16_ROUNDING
-
-
-def _coarse_copy(vectors: NDArray[np.float32], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Norms]:
-    """The vectors on a device in the scan's dtype, and the norms; no copy where they are there already."""
-    same = dtype == torch.float32
-    if same:  # torch takes no array that is not to be written to
-        coarse = torch.from_numpy(vectors if vectors.flags.writeable else vectors.copy()).to(device)
-    else:
-        coarse = torch.empty(vectors.shape, dtype=dtype, device=device)
-    longest = left_over = 0.0
-    for start in range(0, len(vectors), WIDE_TILE):
-        tile = torch.from_numpy(np.array(vectors[start : start + WIDE_TILE]))
-        longest = max(longest, float(tile.norm(dim=1).max()))
-        if not same:
-            rounded = tile.to(dtype)
-            coarse[start : start + WIDE_TILE] = rounded
-            left_over = max(left_over, float(tile.sub_(rounded.float()).norm(dim=1).max()))
-    more = 1 + 1e-4  # for the rounding of the norms themselves
-    return coarse, Norms(longest * more, left_over * more)
+def _multiply(queries: Tensor, vectors: Tensor, out: Tensor | None) -> Tensor:
+    """`(B, T)` products; int32 of int8, else in the dtype of the values."""
+    if out is None:
+        kind = torch.int32 if vectors.dtype == torch.int8 else vectors.dtype
+        out = torch.empty((len(queries), len(vectors)), dtype=kind)
+    if vectors.dtype == torch.int8:
+        return torch._int_mm(queries, vectors.T, out=out)
+    return torch.mm(queries, vectors.T, out=out)

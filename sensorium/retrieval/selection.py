@@ -1,115 +1,290 @@
-"""The best rows of each query among the products of tiles of rows, without sorting what is far from them."""
+"""The best rows of each query, from bounds of products: only rows that can be among the best are looked at closely."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-GROUP = 32
-"""Rows whose largest product is compared with the threshold at once."""
+from sensorium.retrieval.coarse import GROUP, Coarse, CoarseQueries
 
-Tile = tuple[Tensor, Tensor, Tensor | None]
+TOGETHER = 1_024
+"""Rows whose float32 products are computed at once: they stay in the cache."""
+
+ROOM = 32
+"""Candidates of a query, as a multiple of k, beyond which their float32 products are computed before going on."""
+
+LEAST_ROOM = 1_024
+
+OUT_OF_REACH = 2.0**30
+"""More than any sum of products of int8, less than what int32 holds."""
 
 
-def keep_best(tiles: Iterator[Tile], queries: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The best rows of each query.
+@dataclass(frozen=True)
+class Tile:
+    """Rows that are multiplied at once.
 
-    A tile's products are looked at in groups of rows: of most groups the largest is below what is already found.
+    Attributes:
+        vectors: their values, scales and bounds.
+        rows: `(T,)` int64, or the number of the first where they follow each other.
+        allowed: `(T,)` bool, which of them may be found; None for all.
+    """
+
+    vectors: Coarse
+    rows: Tensor | int
+    allowed: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.vectors.values)
+
+
+def room(k: int) -> int:
+    """How many candidates of a query are kept before their float32 products are computed."""
+    return max(ROOM * k, LEAST_ROOM)
+
+
+class Candidates:
+    """Rows that can be among the k best of B queries.
+
+    Of the products of a tile, the largest of each 32 is compared with what is needed: the k-th best float32 product so
+    far, less the bound of what rounding can have changed. Rows that pass become candidates. Whenever twice as many rows
+    have been seen, float32 products of the best candidates raise what is needed, and those that fall below it go.
+
+    It holds up to `2 * room(k)` candidates for each query, and those of a tile, of 16 bytes.
 
     Args:
-        tiles: vectors `(T, D)`, their rows `(T,)` int64, and which of them are barred, `(T,)` bool or None.
-        queries: `(Q, D)`, in the vectors' dtype.
-        width: how many rows to keep for each query.
+        queries: in the dtype in which the tiles are scanned.
+        vectors: `(N, D)` float32, on the CPU; it is read at candidates' rows.
+        k: how many rows are wanted.
+        budget: how many float32 products may be computed for a query for want of room; it is given up then.
 
-    Returns:
-        `(Q, width)` float32 products, and `(Q, width)` int64 rows; -inf and -1 where there are fewer.
+    Attributes:
+        given_up: `(B,)` bool, queries for which the scan tells too little.
     """
-    threshold = torch.full((len(queries),), -torch.inf)
-    kept = _Candidates(len(queries), width)
-    transposed = queries.T.contiguous()
-    for tile, rows, barred in tiles:
-        products = torch.mm(tile, transposed)
-        if barred is not None:
-            products.masked_fill_(barred[:, None], -torch.inf)
-        gap = -len(products) % GROUP
+
+    def __init__(self, queries: CoarseQueries, vectors: Tensor, k: int, *, budget: int) -> None:
+        self._queries, self._vectors, self._k, self._budget = queries, vectors, k, budget
+        count = len(queries.exact)
+        self.given_up = torch.zeros(count, dtype=torch.bool)
+        self._needed = torch.full((count,), -torch.inf)
+        self._spent = torch.zeros(count, dtype=torch.int64)
+        self._seen = self._settled = 0
+        parts = (queries.of_left_over, queries.of_longest, queries.always)
+        self._counts: Tensor
+        self._rows: Tensor
+        self._upper: Tensor
+        self._exact: Tensor
+        self._of_left_over, self._of_longest, self._always = ((-part / queries.scales)[:, None] for part in parts)
+        self._empty()
+
+    def offer(self, products: Tensor, tile: Tile) -> None:
+        """Takes rows that can be among the best.
+
+        Args:
+            products: `(B, T)` int32 or floating-point products of values; they may be written to.
+            tile: what they are products of.
+        """
+        gap = -products.shape[1] % GROUP
+        if products.dtype == torch.bfloat16:
+            products = products.float()  # far faster than the largest of bfloat16
+        nothing = torch.iinfo(torch.int32).min if products.dtype == torch.int32 else -torch.inf
+        if tile.allowed is not None:
+            products.masked_fill_(~tile.allowed, nothing)
         if gap:
-            products = torch.nn.functional.pad(products, (0, 0, 0, gap), value=-torch.inf)
-        groups = products.view(-1, GROUP, len(queries))
-        largest = groups.amax(1)
-        if kept.empty and len(largest) >= width:  # as many groups have a row that is at least so good
-            threshold = largest.float().topk(width, dim=0).values[-1]
-        group, query = (largest >= threshold.to(largest.dtype)).nonzero(as_tuple=True)
-        values = groups[group, :, query].float()
-        passing, within = (values >= threshold[query][:, None]).nonzero(as_tuple=True)
-        at = group[passing] * GROUP + within
-        real = at < len(rows)
-        passing, within, at = passing[real], within[real], at[real]
-        threshold = kept.add(query[passing], values[passing, within], rows[at], threshold)
-    return kept.best()
+            products = torch.nn.functional.pad(products, (0, gap), value=nothing)
+        groups = products.view(len(products), -1, GROUP)
+        largest = groups.amax(2)
+        bounds = self._bounds(tile.vectors)
+        if not self._seen:
+            self._start(largest if largest.shape[1] >= 2 * self._k else products, bounds, tile.vectors.scales)
+        lowest = self._lowest(tile.vectors.scales, bounds)
+        if products.dtype == torch.int32:
+            lowest = lowest.floor_().clamp_(-OUT_OF_REACH, OUT_OF_REACH).int()
+        else:
+            lowest.clamp_(min=torch.finfo(torch.float32).min)  # what is not allowed never passes
+        near = _places(largest >= lowest)
+        values, limits = groups.view(-1, GROUP).index_select(0, near), lowest.view(-1).index_select(0, near)
+        hits = _places(values >= limits[:, None])
+        group = near[hits // GROUP]
+        query, group = group // largest.shape[1], group % largest.shape[1]
+        place, value = group * GROUP + hits % GROUP, values.view(-1)[hits].float()
+        upper = value + value.abs() * self._queries.spread - bounds[query, group]
+        upper = upper * tile.vectors.scales[group] * self._queries.scales[query]
+        self._seen += len(tile)
+        self.add(query, tile.rows + place if isinstance(tile.rows, int) else tile.rows[place], upper)
+        if self._seen >= 2 * self._settled or int(self._counts.max()) > room(self._k):
+            self._settle()
+
+    def add(self, query: Tensor, rows: Tensor, upper: Tensor) -> None:
+        """Takes candidates.
+
+        Args:
+            query: `(M,)` int64, ascending.
+            rows: `(M,)` int64, ascending for each query, and above those that it has.
+            upper: `(M,)` float32, than which their float32 products are not larger.
+        """
+        if not len(query):
+            return
+        added = torch.bincount(query, minlength=len(self._counts))
+        before = self._counts - (added.cumsum(0) - added)
+        self._counts = self._counts + added
+        self._widen(int(self._counts.max()))
+        before += torch.arange(len(before)) * self._rows.shape[1]
+        at = before[query] + torch.arange(len(query))
+        self._rows.view(-1)[at], self._upper.view(-1)[at] = rows, upper
+
+    def best(self) -> tuple[Tensor, Tensor]:
+        """`(B, k)` float32 products and `(B, k)` int64 rows, best first, of equal ones the lower row.
+
+        Queries that were given up have -inf and 0.
+        """
+        self._settle(finish=True)
+        gap = (0, max(0, self._k - self._exact.shape[1]))
+        exact = torch.nn.functional.pad(self._exact, gap, value=-torch.inf)
+        rows = torch.nn.functional.pad(self._rows, gap)
+        scores, order = exact.sort(dim=1, descending=True, stable=True)
+        return scores[:, : self._k], rows.gather(1, order[:, : self._k])
+
+    def _bounds(self, vectors: Coarse) -> Tensor:
+        """`(B, G)`, minus how far float32 products are from those of values at the most, but for `spread`.
+
+        In the unit of the products.
+        """
+        # not a matrix product, of which a setting may allow fewer bits
+        found = self._of_left_over * (vectors.left_over / vectors.scales)
+        found.addcmul_(self._of_longest, vectors.longest / vectors.scales)
+        return found.addcmul_(self._always, 1 / vectors.scales)
+
+    def _lowest(self, scales: Tensor, bounds: Tensor) -> Tensor:
+        """`(B, G)`, what a product must reach for its row to be a candidate."""
+        lowest = torch.addcmul(bounds, (self._needed / self._queries.scales)[:, None], 1 / scales)
+        return lowest.sub_(lowest.abs() * self._queries.spread) if self._queries.spread else lowest
+
+    def _start(self, products: Tensor, bounds: Tensor, scales: Tensor) -> None:
+        """What k rows reach for certain, if their products in float32 are as far below as they can be."""
+        if products.shape[1] < self._k:
+            return
+        if products.shape[1] > bounds.shape[1]:
+            bounds, scales = bounds.repeat_interleave(GROUP, 1), scales.repeat_interleave(GROUP)
+        value = products.float()
+        lower = (value - value.abs() * self._queries.spread + bounds) * scales * self._queries.scales[:, None]
+        lower[value <= -OUT_OF_REACH] = -torch.inf
+        self._needed = lower.topk(self._k, dim=1).values[:, -1]
+
+    def _settle(self, *, finish: bool = False) -> None:
+        """Raises what is needed by float32 products of the best candidates, and lets go of those below."""
+        self._settled = self._seen
+        width = self._rows.shape[1]
+        if width >= self._k:
+            best = self._upper.topk(self._k, dim=1, sorted=False).indices
+            new = (self._exact.gather(1, best) == -torch.inf) & (best < self._counts[:, None])
+            best += torch.arange(len(best))[:, None] * width
+            self._compute(best.view(-1)[_places(new)])
+            reached = self._exact.topk(self._k, dim=1).values[:, -1]
+            self._needed = torch.maximum(self._needed, reached)
+        unknown = self._exact == -torch.inf
+        keep = torch.where(unknown, self._upper, self._exact) >= self._needed[:, None]
+        keep &= torch.arange(width) < self._counts[:, None]
+        full = torch.full_like(self.given_up, True) if finish else keep.sum(1) > room(self._k) // 2
+        if full.any():
+            unknown &= keep & full[:, None]
+            self._compute(_places(unknown))
+            if not finish:
+                self._give_up(unknown.sum(1), keep)
+            self._keep_best(full, keep)
+        self._keep(_places(keep))
+
+    def _compute(self, at: Tensor) -> None:
+        """Computes the float32 products of candidates."""
+        rows, query = self._rows.view(-1)[at], at // max(1, self._rows.shape[1])
+        self._exact.view(-1)[at] = inner_products(self._vectors, rows, self._queries.exact, query)
+
+    def _give_up(self, spent: Tensor, keep: Tensor) -> None:
+        self._spent += spent
+        self.given_up |= self._spent > self._budget
+        self._needed[self.given_up] = torch.inf
+        keep[self.given_up] = False
+
+    def _keep_best(self, full: Tensor, keep: Tensor) -> None:
+        """Of queries whose candidates' products are all known, keeps the k best; of equal ones the lower rows."""
+        (which,) = full.nonzero(as_tuple=True)
+        exact = self._exact[which].masked_fill_(~keep[which], -torch.inf)
+        scores, order = exact.sort(dim=1, descending=True, stable=True)
+        few = torch.zeros_like(exact, dtype=torch.bool).scatter_(1, order[:, : self._k], True)
+        keep[which] &= few
+        if scores.shape[1] >= self._k:
+            self._needed[which] = torch.maximum(self._needed[which], scores[:, self._k - 1])
+
+    def _keep(self, at: Tensor) -> None:
+        """Moves the candidates that stay together."""
+        rows, upper, exact = self._rows.view(-1)[at], self._upper.view(-1)[at], self._exact.view(-1)[at]
+        query = at // max(1, self._rows.shape[1])
+        self._empty()
+        self.add(query, rows, upper)
+        first = torch.arange(len(self._counts)) * self._rows.shape[1] - (self._counts.cumsum(0) - self._counts)
+        self._exact.view(-1)[first[query] + torch.arange(len(query))] = exact
+
+    def _empty(self) -> None:
+        count = len(self.given_up)
+        self._counts = torch.zeros(count, dtype=torch.int64)
+        self._rows = torch.zeros((count, 0), dtype=torch.int64)
+        self._upper, self._exact = torch.zeros((2, count, 0))
+
+    def _widen(self, width: int) -> None:
+        """Makes room for that many candidates of each query, and some more."""
+        more = (0, width + width // 2 - self._rows.shape[1])
+        if width > self._rows.shape[1]:
+            self._rows = torch.nn.functional.pad(self._rows, more)
+            self._upper = torch.nn.functional.pad(self._upper, more, value=-torch.inf)
+            self._exact = torch.nn.functional.pad(self._exact, more, value=-torch.inf)
+
+
+def _places(mask: Tensor) -> Tensor:
+    """`(M,)` int64, where a mask is True, counted through all its dimensions; few places are found eight at a time."""
+    flat = mask.reshape(-1)
+    if len(flat) % 8:
+        return flat.nonzero().view(-1)
+    eights = flat.view(torch.int64).nonzero().view(-1)
+    within = flat.view(-1, 8).index_select(0, eights).view(-1).nonzero().view(-1)
+    return (eights << 3).index_select(0, within >> 3) + (within & 7)
+
+
+def inner_products(vectors: Tensor, rows: Tensor, queries: Tensor, query: Tensor) -> Tensor:
+    """`(M,)` float32 products of rows with queries, each summed by itself: the same whatever stands beside it."""
+    found = torch.empty(len(rows))
+    order = rows.argsort()  # rows that lie together in memory, or in a file, are read together
+    some = torch.empty((2, min(TOGETHER, len(rows)), vectors.shape[1]))
+    for places in order.split(TOGETHER):
+        left = torch.index_select(vectors, 0, rows[places], out=some[0, : len(places)])
+        right = torch.index_select(queries, 0, query[places], out=some[1, : len(places)])
+        found[places] = left.mul_(right).sum(dim=1)
+    return found
 
 
 def keep_best_on_device(tiles: Iterator[Tile], queries: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """`keep_best` without a word from the device between tiles: the best of each tile join the best before."""
+    """The best rows by their products in few bits, without a word from the device between tiles.
+
+    Args:
+        tiles: on the device.
+        queries: `(B, D)`, in the vectors' dtype.
+        width: how many rows to keep for each query.
+
+    Returns:
+        `(B, width)` float32 products, and `(B, width)` int64 rows; -inf and -1 where there are fewer.
+    """
     best = queries.new_full((len(queries), width), -torch.inf, dtype=torch.float32)
     where = torch.full((len(queries), width), -1, dtype=torch.int64, device=queries.device)
-    for tile, rows, barred in tiles:
+    for tile in tiles:
+        values = tile.vectors.values
         # float32 results: what is summed in parts must not be rounded to bfloat16 in between
-        products = (
-            torch.mm(queries, tile.T, out_dtype=torch.float32) if tile.dtype != torch.float32 else queries @ tile.T
-        )
-        if barred is not None:
-            products.masked_fill_(barred[None], -torch.inf)
-        values, places = products.topk(min(width, len(rows)), dim=1)
-        best, order = torch.cat([best, values], 1).topk(width, dim=1)
-        where = torch.cat([where, rows[places]], 1).gather(1, order)
+        half = values.dtype != torch.float32
+        products = torch.mm(queries, values.T, out_dtype=torch.float32) if half else queries @ values.T
+        if tile.allowed is not None:
+            products.masked_fill_(~tile.allowed, -torch.inf)
+        found, places = products.topk(min(width, len(tile)), dim=1)
+        best, order = torch.cat([best, found], 1).topk(width, dim=1)
+        rows = tile.rows + places if isinstance(tile.rows, int) else tile.rows[places]
+        where = torch.cat([where, rows], 1).gather(1, order)
     return best, where.masked_fill(best == -torch.inf, -1)
-
-
-class _Candidates:
-    """Rows that passed the threshold of their query; the worst ones go once there are many."""
-
-    def __init__(self, queries: int, width: int) -> None:
-        self._queries, self._width = queries, width
-        self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._size = 0
-
-    @property
-    def empty(self) -> bool:
-        return not self._size
-
-    def add(self, query: Tensor, scores: Tensor, rows: Tensor, threshold: Tensor) -> Tensor:
-        """Takes candidates; returns the threshold of each query, raised where that is known."""
-        real = scores > -torch.inf
-        self._parts.append((query[real], scores[real], rows[real]))
-        self._size += len(self._parts[-1][0])
-        if self._size < 3 * self._queries * self._width and len(self._parts) > 1:
-            return threshold
-        return torch.maximum(threshold, self._shrink())
-
-    def _shrink(self) -> Tensor:
-        """Keeps the best of each query; returns the least of those that have enough, else -inf."""
-        query, scores, rows = (torch.cat(each) for each in zip(*self._parts, strict=True))
-        order = scores.argsort(descending=True, stable=True)
-        order = order[query[order].argsort(stable=True)]
-        query, scores, rows = query[order], scores[order], rows[order]
-        counts = torch.bincount(query, minlength=self._queries)
-        place = torch.arange(len(query)) - (counts.cumsum(0) - counts)[query]
-        last = torch.full((self._queries,), -torch.inf)
-        full = place == self._width - 1
-        last[query[full]] = scores[full]
-        good = place < self._width
-        self._parts = [(query[good], scores[good], rows[good])]
-        self._size = int(good.sum())
-        self._place = place[good]
-        return last
-
-    def best(self) -> tuple[Tensor, Tensor]:
-        """`(Q, width)` scores and rows, best first."""
-        scores = torch.full((self._queries, self._width), -torch.inf)
-        rows = torch.full((self._queries, self._width), -1, dtype=torch.int64)
-        self._shrink()
-        query, values, found = self._parts[0]
-        scores[query, self._place], rows[query, self._place] = values, found
-        return scores, rows

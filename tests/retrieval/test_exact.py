@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from sensorium.retrieval import exact
 from sensorium.retrieval.exact import ExactScan
+from sensorium.retrieval.selection import Candidates
 
-DTYPES = [torch.bfloat16, torch.float32]
+DTYPES = [torch.int8, torch.bfloat16, torch.float32]
 
 
 def data(kind, rows, width, seed):
@@ -59,7 +60,7 @@ def assert_exact(scan, x, q, k, allowed=None):
 @given(
     st.sampled_from(["normal", "near-duplicates", "integers", "zeros", "huge and tiny"]),
     st.integers(1, 700),
-    st.integers(1, 40),
+    st.integers(2, 40),
     st.integers(1, 9),
     st.integers(1, 60),
     st.sampled_from(DTYPES),
@@ -74,7 +75,7 @@ def test_equals_all_products(kind, rows, width, queries, k, dtype, share, seed):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows", [exact.WIDE_TILE - 1, exact.WIDE_TILE + exact.TILE + 17])
+@pytest.mark.parametrize("rows", [exact.FIRST_TILE - 1, exact.FIRST_TILE + exact.LEAST_TILE + 17])
 @pytest.mark.parametrize("queries", [1, 70])
 @pytest.mark.parametrize("share", [None, 0.1, 0.6])
 def test_many_tiles(rows, queries, share, dtype):
@@ -87,26 +88,40 @@ def test_many_tiles(rows, queries, share, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_ties_over_many_tiles_go_to_the_lowest_rows(dtype):
-    x = np.ones((2 * exact.WIDE_TILE, 8), np.float32)
+    x = np.ones((2 * exact.FIRST_TILE, 8), np.float32)
     scan = ExactScan(x, dtype=dtype)
     scores, rows = scan.search(np.ones((2, 8), np.float32), 5)
     assert rows.tolist() == [[0, 1, 2, 3, 4]] * 2 and (scores == 8).all()
-    assert scan.computed_whole == 2
+    assert scan.scanned_again == (0 if dtype == torch.float32 else 2)
 
 
-def test_the_proof_is_what_makes_it_exact(monkeypatch):
-    """Rows that bfloat16 cannot tell apart: with a bound of nothing, wrong ones are given."""
-    rng = np.random.default_rng(0)
-    x = np.repeat(rng.standard_normal((1, 64)), 5_000, axis=0).astype(np.float32)
-    x += rng.standard_normal(x.shape).astype(np.float32) * np.float32(2e-4)
-    q = x[:1].copy()
-    right = ExactScan(x, dtype=torch.bfloat16)
-    assert_exact(right, x, q, 10)
-    assert right.scanned_again == 1
-    monkeypatch.setattr(ExactScan, "_slack", lambda self, exact, rounded, dtype: torch.zeros(len(exact)))
-    monkeypatch.setattr(exact, "BFLOAT16_ROUNDING", 0.0)
+def alike(rows, width, seed):
+    """Vectors that few bits cannot tell apart."""
+    rng = np.random.default_rng(seed)
+    x = np.repeat(rng.standard_normal((1, width)), rows, axis=0).astype(np.float32)
+    return x + rng.standard_normal(x.shape).astype(np.float32) * np.float32(2e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16])
+def test_what_few_bits_cannot_tell_apart_is_scanned_again(dtype):
+    x = alike(20_000, 64, 0)
+    q = np.concatenate([x[:1], data("normal", 1, 64, 1)])
+    scan = ExactScan(x, dtype=dtype)
+    assert_exact(scan, x, q, 10)
+    assert scan.scanned_again == 2
+    x[:2000] = data("normal", 2000, 64, 2) * 9
+    scan = ExactScan(x, dtype=dtype)
+    assert_exact(scan, x, q, 10)
+    assert scan.scanned_again == 0, "what is alike is far from the best now"
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16])
+def test_the_bounds_are_what_makes_it_exact(dtype, monkeypatch):
+    x = alike(20_000, 64, 0)
+    x[10_000:] = data("normal", 10_000, 64, 1) / 4
+    monkeypatch.setattr(Candidates, "_bounds", lambda self, tile: torch.zeros(len(self.given_up), len(tile.scales)))
     with pytest.raises(AssertionError):
-        assert_exact(ExactScan(x, dtype=torch.bfloat16), x, q, 10)
+        assert_exact(ExactScan(x, dtype=dtype), x, x[:4], 10)
 
 
 def test_a_query_s_scores_do_not_depend_on_its_batch():

@@ -1,0 +1,245 @@
+"""Vectors in few bits, and how far a product of them can be from that of the vectors themselves.
+
+By Cauchy and Schwarz |q·x - q'·x'| ≤ |q|·|x - x'| + |q - q'|·|x'|, where q' and x' are what rounding made of q and x.
+The norms of what rounding left over are known, so that the bound is no guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sensorium.errors import OptionError
+from sensorium.pipelines.placement import cpu_features, multiplies_bfloat16
+
+GROUP = 32
+"""Rows that share a scale and bounds."""
+
+BLOCK = 32 * GROUP
+"""Rows that are rounded at once."""
+
+MOST_LEFT_OVER = 0.03
+"""Of a vector's length, what rounding to int8 may leave over; normal vectors of 768 dimensions leave 0.01."""
+
+INT8_WIDTHS = range(2, 65_537)
+"""Dimensions for which a sum of products of int8 stays below 2³⁰; of a single one torch's product is wrong."""
+
+SMALLEST = 2.0**-100
+"""Magnitudes below are rounded to nothing by int8, lest scales vanish."""
+
+FLOAT32 = 2.0**-24
+"""What rounding to float32 changes at the most, relative to the value."""
+
+VANISHING = 2.0**-126
+"""Below, a processor may take a number for zero."""
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """Vectors as they are scanned.
+
+    Attributes:
+        values: `(N, D)` int8, bfloat16 or float32.
+        scales: `(G,)` float32, by which the values of each 32 rows are multiplied; ones unless they are int8.
+        left_over: `(G,)` float32, the largest norm of vector - scale · value of each 32 rows; zeros for float32.
+        longest: `(G,)` float32, the largest norm of scale · value of each 32 rows.
+    """
+
+    values: Tensor
+    scales: Tensor
+    left_over: Tensor
+    longest: Tensor
+
+    def exactly(self, vectors: Tensor) -> Coarse:
+        """The vectors that these stand for, which lie in memory or in a mapped file; their bounds are known."""
+        none = torch.zeros_like(self.left_over)
+        return Coarse(vectors, torch.ones_like(self.scales), none, self.longest + self.left_over)
+
+    def gathered(self, rows: Tensor) -> Coarse:
+        """Some rows, float32; groups are made anew."""
+        longest = self.longest[rows // GROUP]
+        longest = torch.nn.functional.pad(longest, (0, -len(rows) % GROUP)).view(-1, GROUP).amax(1)
+        return Coarse(self.values[rows], torch.ones_like(longest), torch.zeros_like(longest), longest)
+
+
+def coarse_copy(
+    vectors: NDArray[np.float32] | Tensor, *, dtype: torch.dtype | None = None, device: torch.device | None = None
+) -> Coarse:
+    """Rounds vectors, a thousand at a time.
+
+    Args:
+        vectors: `(N, D)` float32, finite; may be mapped from a file, which is read once.
+        dtype: int8, bfloat16 or float32, which copies nothing on a CPU; None for the one that is scanned fastest there,
+            bfloat16 instead of int8 for vectors with a few values far larger than the others.
+        device: where the values go; the bounds stay on the CPU.
+
+    Raises:
+        OptionError: int8 is not multiplied there.
+    """
+    device = device or torch.device("cpu")
+    vectors = vectors if isinstance(vectors, Tensor) else mapped(vectors)
+    if dtype == torch.int8 and (device.type != "cpu" or vectors.shape[1] not in INT8_WIDTHS):
+        raise OptionError(
+            f"int8 is for a CPU and 2 to 65,536 dimensions, got {device.type} and {vectors.shape[1]}; try bfloat16"
+        )
+    dtype = dtype or _fastest(vectors, device)
+    count, width = vectors.shape
+    same = dtype == torch.float32
+    values = vectors.to(device) if same else torch.empty((count, width), dtype=dtype, device=device)
+    bounds = torch.empty((3, -(-count // GROUP)))
+    for start in range(0, count, BLOCK):
+        rounded, some = (_int8 if dtype == torch.int8 else _float)(vectors[start : start + BLOCK], dtype)
+        if not same:
+            values[start : start + BLOCK] = rounded
+        at = start // GROUP
+        bounds[:, at : at + some.shape[1]] = some
+    return Coarse(values, *bounds)
+
+
+def mapped(array: NDArray[np.float32]) -> Tensor:
+    """A tensor of an array's memory, also of a file mapped for reading alone: nobody writes to it here."""
+    if array.flags.writeable:
+        return torch.from_numpy(array)
+    return torch.from_numpy(np.asarray(_Readable(array)))
+
+
+class _Readable:
+    """An array's memory, which torch does not take from an array that is not to be written to."""
+
+    def __init__(self, array: NDArray[np.float32]) -> None:
+        self._array = array
+        described = array.__array_interface__
+        self.__array_interface__ = {**described, "data": (described["data"][0], False)}
+
+
+@dataclass(frozen=True)
+class CoarseQueries:
+    """Queries as they are multiplied with `Coarse` values.
+
+    Attributes:
+        exact: `(B, D)` float32.
+        values: `(B, D)` in the dtype of the vectors' values.
+        scales: `(B,)` float32.
+        of_left_over: `(B,)` float32, by what the norm of what rounding left of a vector is multiplied in the bound.
+        of_longest: `(B,)` float32, the same for the norm of the rounded vector.
+        always: `(B,)` float32, what is added to the bound.
+        spread: what a product's own rounding changes at the most, relative to its value.
+    """
+
+    exact: Tensor
+    values: Tensor
+    scales: Tensor
+    of_left_over: Tensor
+    of_longest: Tensor
+    always: Tensor
+    spread: float
+
+    @classmethod
+    def of(cls, queries: Tensor, dtype: torch.dtype, device: torch.device) -> Self:
+        """Rounds `(B, D)` float32 queries."""
+        width = queries.shape[1]
+        if dtype == torch.int8:
+            scales = (queries.abs().amax(1) / 127).clamp_(min=SMALLEST / 127)
+            values = (queries / scales[:, None]).round_()
+        else:
+            scales = torch.ones(len(queries))
+            values = queries.to(dtype).float()
+        double = queries.double()
+        length = double.norm(dim=1)
+        left_over = (double - values.double() * scales.double()[:, None]).norm(dim=1)
+        # D sums in float32 here and there, and those of the bounds themselves
+        rounding = 2 * (width + 16) * FLOAT32
+        if dtype == torch.float32 and not _multiplies_float32():
+            rounding += 2.0**-6
+        more = 1 + 1e-6
+        return cls(
+            queries,
+            values.to(device, dtype),
+            scales,
+            (length * (1 + rounding) * more).float(),
+            ((left_over + rounding * length) * more).float(),
+            (VANISHING * (width + width**0.5 * (1 + length))).float(),
+            2.0**-7 if dtype == torch.bfloat16 and device.type == "cpu" else 0.0,
+        )
+
+    def some(self, which: Tensor) -> Self:
+        """The queries at `(M,)` int64 places."""
+        names = ("exact", "values", "scales", "of_left_over", "of_longest", "always")
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+
+def _multiplies_float32() -> bool:
+    """Whether products of float32 matrices are not allowed fewer bits."""
+    told = (torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.fp32_precision)  # type: ignore[attr-defined]
+    every = (*told, torch.backends.fp32_precision)  # type: ignore[attr-defined]
+    return next((each for each in every if each != "none"), "ieee") == "ieee"
+
+
+@cache
+def multiplies_int8() -> bool:
+    """Whether this CPU has instructions that multiply int8 matrices and sum in int32, and torch uses them.
+
+    Without them products may be slow, or saturate in between, as they do where a setting of oneDNN hides instructions.
+    """
+    if "avx512_vnni" not in cpu_features():
+        return False
+    most = torch.full((4, 256), 127, dtype=torch.int8)
+    most[1::2] = -127
+    right = most.double() @ most.double().T
+    return bool((torch._int_mm(most, most.T) == right).all())
+
+
+def _fastest(vectors: Tensor, device: torch.device) -> torch.dtype:
+    """The dtype in which vectors are scanned fastest, as far as a sample of them tells."""
+    narrow = device.type == "cpu" and vectors.shape[1] in INT8_WIDTHS and multiplies_int8()
+    if narrow:
+        left = torch.cat([some[1] / some[2] for some in _sample(vectors)])
+        narrow = bool(left.median() <= MOST_LEFT_OVER)
+    return torch.int8 if narrow else torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
+def _sample(vectors: Tensor) -> Iterator[Tensor]:
+    step = max(BLOCK, len(vectors) // 16 // GROUP * GROUP)
+    for start in range(0, len(vectors), step):
+        yield _int8(vectors[start : start + 8 * GROUP], torch.int8)[1]
+
+
+def _int8(vectors: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """`(T, D)` values, and `(3, G)` scales, norms of what is left over, and norms of what is not."""
+    count, width = vectors.shape
+    groups = torch.nn.functional.pad(vectors, (0, 0, 0, -count % GROUP)).view(-1, GROUP * width)
+    lowest, highest = groups.aminmax(dim=1)
+    scales = (torch.maximum(highest, -lowest) / 127).clamp_(min=SMALLEST / 127)
+    scaled = groups / scales[:, None]
+    values = scaled.round()
+    # the norms are taken of numbers between 2⁻¹ and 127, whose squares neither vanish nor overflow
+    more = 1 + (width + 8) * FLOAT32
+    left = scaled.sub_(values).view(-1, GROUP, width).norm(dim=2).amax(1) * more + width**0.5 * 2.0**-16
+    long = values.view(-1, GROUP, width).norm(dim=2).amax(1) * more
+    return values.view(-1, width)[:count], torch.stack([scales, left * scales * more, long * scales * more])
+
+
+def _float(vectors: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The same for floating-point types."""
+    values = vectors.to(dtype)
+    if dtype == torch.float32:
+        left, long = torch.zeros(len(vectors)), _norms(vectors)
+    else:
+        rounded = values.float()
+        left, long = _norms(vectors - rounded), _norms(rounded)
+    largest = [torch.nn.functional.pad(n, (0, -len(n) % GROUP)).view(-1, GROUP).amax(1) for n in (left, long)]
+    return values, torch.stack([torch.ones_like(largest[0]), *largest])
+
+
+def _norms(vectors: Tensor) -> Tensor:
+    """`(T,)`, no less than the norms of vectors; their squares neither vanish nor overflow."""
+    largest = vectors.abs().amax(1).clamp_(min=SMALLEST)
+    norms: Tensor = (vectors / largest[:, None]).norm(dim=1) * largest
+    return norms * (1 + (vectors.shape[1] + 8) * FLOAT32)
