@@ -84,8 +84,8 @@ def _cuda() -> dict[str, Any]:
 def _choices() -> dict[str, Any]:
     """What `pipeline()` takes where it is told nothing."""
     from sensorium.pipelines.compiling import can_compile
-    from sensorium.pipelines.workers import automatic_workers
     from sensorium.pipelines.placement import cpu_features, resolve_device, resolve_dtype
+    from sensorium.pipelines.workers import automatic_workers
 
     device = resolve_device()
     compiling = "once a run is long enough to win it back" if can_compile(device) else "never: no compiler for it here"
