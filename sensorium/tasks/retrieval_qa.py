@@ -56,7 +56,7 @@ class RetrievalQaOptions(GenerationOptions):
         num_passages: how many passages to read; None for all that are given, and of a search the best 20, or 5 for a
             reader that writes.
         where: which passages a search may find; for the index.
-        mode: how the index is searched: "dense" by vectors, as unless told, "lexical" by words (BM25), "hybrid" by both.
+        mode: how the index is searched: "dense" by vectors (None, too), "lexical" by words (BM25), "hybrid" by both.
         reranker: a `Reranker`, which reads the question with the best passages of the search and orders them anew.
         retrieval_weight: how much a passage's score in the search adds to what the reader says of it; None for 0, the
             reader's order alone. For readers that point.
