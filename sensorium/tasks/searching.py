@@ -69,7 +69,9 @@ class Searchable(Protocol):
     """What can be searched: an `Index`."""
 
     @property
-    def encoder(self) -> QueryEncoder: ...
+    def encoder(self) -> QueryEncoder:
+        """What its vectors come from."""
+        ...
 
     def search_encoded(
         self, vectors: Any, texts: Any, k: int, *, where: Any, mode: Any, reranker: Any
