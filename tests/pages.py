@@ -414,6 +414,13 @@ def _chat_model(folder: Path) -> None:
     shutil.copytree(tiny_reading.causal(chat=True), folder, dirs_exist_ok=True)
 
 
+@stand_in("laion/clap-htsat-unfused")
+def _clap(folder: Path) -> None:
+    from tests import tiny_embedding
+
+    shutil.copytree(tiny_embedding.clap(), folder, dirs_exist_ok=True)
+
+
 def fill_hub(hub: HubServer, folder: Path, *, text: str) -> None:
     """Adds stand-ins for the repositories named in `text` to a local Hub, at the revision after `@`, too."""
     import torch
