@@ -197,7 +197,8 @@ def _task_for(checkpoint: Checkpoint) -> type[Task]:
 
 
 def _mismatch(task: str | None, checkpoint: Checkpoint) -> TaskMismatchError:
-    fits = [name for name, other in all_tasks().items() if other.fits(checkpoint) is not None]
+    degrees = {name: other.fits(checkpoint) for name, other in all_tasks().items()}
+    fits = [name for degree in ("native", "possible") for name, fit in degrees.items() if fit == degree]
     what = ", ".join(checkpoint.architectures) or checkpoint.model_type or checkpoint.kind
     wanted = f"does not fit the task {task!r}" if task else "was saved for no task that Sensorium has"
     advice = f"It fits: {', '.join(fits)}." if fits else "It fits none of this version's tasks."
