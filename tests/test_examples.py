@@ -202,3 +202,24 @@ def test_ask_about_pictures(run):
     assert [name for name, _ in rows] == NAMES * 2
     written = run("ask_about_pictures.py", "--model", str(tiny_answering.blip()), "What is this?")
     assert len(re.findall(r"^  \w+\.jpg +\S", written, re.MULTILINE)) == len(NAMES)
+
+
+def test_answer_from_documents(run, tmp_path):
+    from tests import tiny_reading
+
+    docs = ("--folder", str(ROOT / "docs"), "--index", "pages")
+    questions = ("Are weights read from pickled files?", "Where does a server such as Qdrant take over?")
+    first = run("answer_from_documents.py", *questions, *docs)
+    said, _, rest = first.partition("\n")
+    assert re.fullmatch(r"indexed [\d,]+ passages", said)
+    assert (tmp_path / "pages" / "index.json").is_file()
+    lines = rest.splitlines()
+    assert (lines[0], lines[4], len(lines)) == (*questions, 8)
+    for line in (*lines[1:4], *lines[5:]):
+        source, start, end = re.match(r"  (\S+\.md) \[(\d+):(\d+)\] .+: .+…$", line).groups()
+        assert 0 <= int(start) < int(end) <= len(Path(source).read_text(encoding="utf-8"))
+    assert "checkpoints.md" in lines[1]
+    assert "scale.md" in lines[5]
+    again = run("answer_from_documents.py", questions[0], *docs, "--reader", str(tiny_reading.dpr()))
+    assert again.splitlines()[:4] == lines[:4], "what was kept is opened, and finds the same"
+    assert re.fullmatch(rf"{re.escape(questions[0])} \S.*", again.splitlines()[4])

