@@ -1,4 +1,4 @@
-"""The command line: `sensorium run`, `sensorium tasks`, `sensorium doctor`.
+"""The command line: `sensorium run`, `sensorium index`, `sensorium tasks`, `sensorium doctor`.
 
 `--help` is to answer in well under half a second, so nothing here imports torch or transformers before a command
 needs it, tasks are described from their source (`catalogue`), and help is written without rich.
@@ -15,14 +15,23 @@ import typer
 import sensorium
 from sensorium.cli.catalogue import known_tasks, task_card
 from sensorium.cli.commands import TaskCommands
+from sensorium.cli.indexes.commands import IndexCommands
 from sensorium.cli.telling import printable, told
 
-_HELP = "Runs vision models on files, folders and URLs: the same answers as Transformers and timm, faster."
+_HELP = (
+    "Runs vision, audio and text models on files, folders and URLs: the same answers as Transformers and timm, faster."
+)
 
 _RUN_HELP = """Runs a task on files, folders, globs and URLs.
 
 `sensorium run TASK --help` shows the options of a task. Prints a line an input (a table on a terminal). Exit code: 0; 1
 if an input failed or the run could not begin; 2 for wrong options; 130 after Ctrl-C, with what was done so far kept.
+"""
+
+_INDEX_HELP = """Builds, searches and measures indexes of documents, passages, pictures and sounds.
+
+`sensorium index build FOLDER --encoder starter/text-embedding --out IDX`, then `sensorium index search IDX "…"`. Exit
+code: 0; 1 if an input failed or the command could not begin; 2 for wrong options; 130 after Ctrl-C.
 """
 
 
@@ -70,6 +79,15 @@ _runs = typer.Typer(
     subcommand_metavar="TASK INPUT... [OPTIONS]",
 )
 app.add_typer(_runs, name="run", short_help="Run a task on files, folders, globs and URLs.")
+_indexes = typer.Typer(
+    cls=IndexCommands,
+    help=_INDEX_HELP,
+    add_help_option=False,
+    no_args_is_help=True,
+    options_metavar="",
+    subcommand_metavar="COMMAND INDEX|PATH... [OPTIONS]",
+)
+app.add_typer(_indexes, name="index", short_help="Build, search and measure an index.")
 
 
 @app.callback()
@@ -79,6 +97,11 @@ def _top(version: Version = False, help: Help = False) -> None:
 
 @_runs.callback()
 def _run(help: Help = False) -> None:
+    pass
+
+
+@_indexes.callback()
+def _index(help: Help = False) -> None:
     pass
 
 

@@ -16,14 +16,18 @@ import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sensorium.errors import UnknownNameError
 from sensorium.tasks import class_name, task_files
 
 REQUIRED = dataclasses.MISSING
 _FACTS = ("summary", "default", "inputs", "optional_inputs")
+
+Searches = Literal["always", "optionally"] | None
+"""Whether a task searches an index: it is made of one, it takes one, or it knows none."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class TaskCard:
         inputs: the names of its inputs.
         optional_inputs: the names of those that may be left out.
         options: its options, in their order.
+        searches: "always" for a task that is made of an index, "optionally" for one that finds further inputs in an
+            index where it is given one, None for all others.
     """
 
     name: str
@@ -62,6 +68,7 @@ class TaskCard:
     inputs: tuple[str, ...]
     options: tuple[OptionCard, ...]
     optional_inputs: tuple[str, ...] = ()
+    searches: Searches = None
 
 
 def task_card(name: str) -> TaskCard:
@@ -98,54 +105,75 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _from_class(name: str) -> TaskCard:
-    from sensorium.tasks.base import get_task
+    from sensorium.tasks.base import Task, get_task
+    from sensorium.tasks.searching import SearchTask
 
     task = get_task(name)
-    return TaskCard(task.name, task.summary, task.default, task.inputs, cards_of(task.options), task.optional_inputs)
+    searches: Searches = "always" if issubclass(task, SearchTask) else None
+    if searches is None and task.search_in is not Task.search_in:
+        searches = "optionally"
+    options = cards_of(task.options)
+    return TaskCard(task.name, task.summary, task.default, task.inputs, options, task.optional_inputs, searches)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A parsed file of the package, with its classes by name."""
+
+    tree: ast.Module
+    classes: dict[str, ast.ClassDef]
+
+    @classmethod
+    def read(cls, path: Path) -> _File:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        return cls(tree, {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)})
+
+    def find(self, name: str) -> tuple[_File, ast.ClassDef]:
+        """A class that is defined here or imported from the package, with its file.
+
+        Raises:
+            ValueError, KeyError: it is neither.
+        """
+        file = self if name in self.classes else _imported(_module_of(self.tree, name))
+        return file, file.classes[name]
+
+
+@cache
+def _imported(path: Path) -> _File:
+    return _File.read(path)
 
 
 def _from_source(name: str, path: Path) -> TaskCard | None:
     """Reads a task's file; None where only importing it would tell."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    values = _values(tree, classes, classes[class_name(name)])
+    file = _File.read(path)
+    node = file.classes[class_name(name)]
+    values = _values(file, node)
     try:
-        facts = {key: ast.literal_eval(values[key]) for key in _FACTS if key in values}
-        options = _options_from_source(tree, classes, values.get("options"))
+        facts = {key: ast.literal_eval(values[key][1]) for key in _FACTS if key in values}
+        options = _options_from_source(*values["options"]) if "options" in values else ()
     except (ValueError, NameError, TypeError, KeyError):  # computed, inherited, or of types imported from elsewhere
         return None
     if "summary" not in facts:
         return None
     inputs, optional = facts.get("inputs", ("image",)), facts.get("optional_inputs", ())
-    return TaskCard(name, facts["summary"], facts.get("default"), inputs, options, optional)
+    return TaskCard(name, facts["summary"], facts.get("default"), inputs, options, optional, _searches(file, node))
 
 
-def _options_from_source(
-    tree: ast.Module, classes: dict[str, ast.ClassDef], named: ast.expr | None
-) -> tuple[OptionCard, ...]:
-    """The fields of the Options class; any error means that it has to be imported."""
-    if named is None:
-        return ()
-    node = classes[ast.unparse(named)]
+def _options_from_source(file: _File, named: ast.expr) -> tuple[OptionCard, ...]:
+    """The fields of the Options class that a file names; any error means that it has to be imported."""
+    there, node = file.find(ast.unparse(named))
     helps = _attribute_texts(ast.get_docstring(node) or "")
-    fields = _fields(tree, classes, node)
-    return tuple(OptionCard(name, hint, default, helps.get(name, "")) for name, (hint, default) in fields.items())
+    return tuple(OptionCard(n, hint, default, helps.get(n, "")) for n, (hint, default) in _fields(there, node).items())
 
 
-def _fields(tree: ast.Module, classes: dict[str, ast.ClassDef], node: ast.ClassDef) -> dict[str, tuple[Any, Any]]:
+def _fields(file: _File, node: ast.ClassDef) -> dict[str, tuple[Any, Any]]:
     """Types and defaults of an options class's fields by name, those of its bases in the package first."""
     fields: dict[str, tuple[Any, Any]] = {}
     for base in map(ast.unparse, node.bases):
-        if base == "Options":
-            continue
-        if base in classes:
-            fields |= _fields(tree, classes, classes[base])
-            continue
-        there = ast.parse(_module_of(tree, base).read_text(encoding="utf-8"))
-        others = {each.name: each for each in there.body if isinstance(each, ast.ClassDef)}
-        fields |= _fields(there, others, others[base])
+        if base != "Options":
+            fields |= _fields(*file.find(base))
     names = {"Literal": typing.Literal, "Any": Any, "Mapping": Mapping, "Sequence": Sequence}
-    for alias, value in _assignments(tree.body):
+    for alias, value in _assignments(file.tree.body):
         if isinstance(value, ast.BinOp) or (isinstance(value, ast.Subscript) and ast.unparse(value.value) == "Literal"):
             with contextlib.suppress(NameError, TypeError):  # a sum of numbers, or types from elsewhere
                 names[alias] = _evaluate(value, names)
@@ -156,18 +184,29 @@ def _fields(tree: ast.Module, classes: dict[str, ast.ClassDef], node: ast.ClassD
     return fields
 
 
-def _values(tree: ast.Module, classes: dict[str, ast.ClassDef], node: ast.ClassDef) -> dict[str, ast.expr]:
-    """What a task's class assigns, and what it inherits from its bases in the package."""
-    values: dict[str, ast.expr] = {}
+def _values(file: _File, node: ast.ClassDef) -> dict[str, tuple[_File, ast.expr]]:
+    """What a task's class assigns, and what it inherits from its bases in the package, each with its file."""
+    values: dict[str, tuple[_File, ast.expr]] = {}
+    for there, base in _bases(file, node):
+        values |= _values(there, base)
+    return values | {name: (file, value) for name, value in _assignments(node.body)}
+
+
+def _searches(file: _File, node: ast.ClassDef) -> Searches:
+    """Whether a task's class, or one of its bases, is made of an index or takes one."""
+    if node.name == "SearchTask":
+        return "always"
+    if any(isinstance(each, ast.FunctionDef) and each.name == "search_in" for each in node.body):
+        return "optionally"
+    return next(filter(None, (_searches(there, base) for there, base in _bases(file, node))), None)
+
+
+def _bases(file: _File, node: ast.ClassDef) -> Iterator[tuple[_File, ast.ClassDef]]:
+    """The bases of a task's class in the package, but for Task itself."""
     for base in map(ast.unparse, node.bases):
-        if base in classes:
-            values |= _values(tree, classes, classes[base])
-            continue
-        with contextlib.suppress(ValueError, KeyError):  # not of the package
-            there = ast.parse(_module_of(tree, base).read_text(encoding="utf-8"))
-            others = {each.name: each for each in there.body if isinstance(each, ast.ClassDef)}
-            values |= _values(there, others, others[base])
-    return values | dict(_assignments(node.body))
+        if base != "Task":
+            with contextlib.suppress(ValueError, KeyError):  # not of the package
+                yield file.find(base)
 
 
 def _module_of(tree: ast.Module, name: str) -> Path:
@@ -176,7 +215,9 @@ def _module_of(tree: ast.Module, name: str) -> Path:
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("sensorium."):
             continue
         if any(alias.name == name and alias.asname is None for alias in node.names):
-            return Path(__file__).parents[1].joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
+            path = Path(__file__).parents[1].joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
+            if path.is_file():
+                return path
     raise ValueError(f"{name} is not defined in the package")
 
 

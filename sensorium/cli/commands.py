@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 import typer.core
-import typer.main
 
 from sensorium.cli.catalogue import REQUIRED, OptionCard, TaskCard, cards_of, known_tasks, task_card
 from sensorium.cli.inputs import media_kind
-from sensorium.cli.options import parameter, read_all
+from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.running import Run
-from sensorium.cli.settings import OutputSettings, PipelineSettings
+from sensorium.cli.settings import IndexSettings, OutputSettings, PipelineSettings
 from sensorium.cli.telling import told
 from sensorium.errors import UnknownNameError
 from sensorium.processors.limits import MediaLimits
 
-_PIPELINE, _OUTPUT, _LIMITS = (cards_of(settings) for settings in (PipelineSettings, OutputSettings, MediaLimits))
-_GENERAL = (*_PIPELINE, *_OUTPUT, *_LIMITS)
-_SHORT = {"model": "m", "output": "o"}
+Cards = tuple[OptionCard, ...]
+
+PIPELINE, OUTPUT, LIMITS, INDEX = (
+    cards_of(settings) for settings in (PipelineSettings, OutputSettings, MediaLimits, IndexSettings)
+)
+SHORT = {"model": "m", "output": "o"}
+OF_A_MODEL = ("model", "processor", "revision")
+"""Settings that a task has no use for that is made of an index, whose encoder is known."""
+
 _INPUT_HELP = "Files, folders (searched to any depth), globs and URLs; - reads one a line from standard input."
 
 
@@ -49,50 +54,102 @@ class TaskCommands(typer.core.TyperGroup):
 
 def task_command(card: TaskCard) -> Any:
     """Builds the command that runs a task."""
-    flags = _flags(card)
+    options, general, further = options_of(card), _general(card), _input_options(card)
+    flags = flags_of(options, general, ("inputs", *card.inputs, *card.optional_inputs))
 
     def run(**given: Any) -> None:
         with told(debug=bool(given["debug"])):
-            options = {name: given[flag.replace("-", "_")] for name, flag in flags.items()}
+            named = _named_inputs(card, further, given)
+            index = IndexSettings(**read_all(_index(card), given)) if given.get("index") else None
             code = Run(
                 card,
                 given["inputs"],
-                _named_inputs(card, given),
-                read_all(card.options, options),
-                PipelineSettings(**read_all(_PIPELINE, given)),
-                OutputSettings(**read_all(_OUTPUT, given)),
-                MediaLimits(**read_all(_LIMITS, given)),
+                named,
+                read_all(options, {name: given[flag.replace("-", "_")] for name, flag in flags.items()}),
+                PipelineSettings(**read_all(pipeline_cards(card), given)),
+                OutputSettings(**read_all(OUTPUT, given)),
+                MediaLimits(**read_all(LIMITS, given)),
+                index,
             ).run()
             raise typer.Exit(code)
 
-    words = Annotated[list[str], typer.Argument(metavar="INPUT...", help=_INPUT_HELP, show_default=False)]
     parameters = [
-        inspect.Parameter("inputs", inspect.Parameter.KEYWORD_ONLY, annotation=words),
-        *(parameter(option) for option in _input_options(card)),
-        *(parameter(option, flag=flags[option.name]) for option in card.options),
-        *(parameter(option, short=_SHORT.get(option.name)) for option in _GENERAL),
+        argument("inputs", "INPUT...", _INPUT_HELP, several=True),
+        *(parameter(option) for option in further),
+        *(parameter(option, flag=flags[option.name]) for option in options),
+        *(parameter(option, short=SHORT.get(option.name)) for option in general),
     ]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {}
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     default = f" Runs {card.default} unless --model names another." if card.default else ""
-    app.command(card.name, help=f"{card.summary[:1].upper()}{card.summary[1:]}.{default}")(run)
-    return typer.main.get_command(app)
+    return command(card.name, run, parameters, help=f"{card.summary[:1].upper()}{card.summary[1:]}.{default}")
 
 
-def _input_options(card: TaskCard) -> Iterator[OptionCard]:
+def options_of(card: TaskCard) -> Cards:
+    """A task's options as the command line has them: a reranker is given by its name."""
+    named = "a cross-encoder, by name or folder, that reads each query with its best passages and orders them anew."
+    return tuple(
+        replace(option, hint=str | None, help=named) if card.searches and option.name == "reranker" else option
+        for option in card.options
+    )
+
+
+def flags_of(options: Cards, general: Cards, inputs: tuple[str, ...] = ()) -> dict[str, str]:
+    """The names of a task's options on the command line; one that bears a general option's name is told apart."""
+    taken = {option.name for option in general} | {*inputs}
+    return {o.name: ("option-" if o.name in taken else "") + o.name.replace("_", "-") for o in options}
+
+
+def pipeline_cards(card: TaskCard) -> Cards:
+    """The settings of a task's pipeline."""
+    return tuple(each for each in PIPELINE if card.searches != "always" or each.name not in OF_A_MODEL)
+
+
+def _general(card: TaskCard) -> Cards:
+    return (*_index(card), *pipeline_cards(card), *OUTPUT, *LIMITS)
+
+
+def _index(card: TaskCard) -> Cards:
+    if card.searches != "always":
+        return INDEX if card.searches else ()
+    return tuple(replace(each, hint=str, default=REQUIRED) if each.name == "index" else each for each in INDEX)
+
+
+def _input_options(card: TaskCard) -> Cards:
     """The inputs after the first, which are options here: the same for every INPUT, and text or JSON."""
+    cards = []
     for name in card.inputs[1:]:
         source = "" if media_kind(name) else "; @FILE takes it from a text file"
-        yield OptionCard(name, str, REQUIRED, f"the {name.replace('_', ' ')} for every INPUT{source}.")
-    for name in card.optional_inputs:
-        yield OptionCard(name, Any, None, f"the {name.replace('_', ' ')} for every INPUT, as JSON.")
+        text = f"the {name.replace('_', ' ')} for every INPUT{source}"
+        if card.searches:
+            cards.append(OptionCard(name, str | None, None, f"{text}; or --index, to find it there."))
+        else:
+            cards.append(OptionCard(name, str, REQUIRED, f"{text}."))
+    cards += [
+        OptionCard(name, Any, None, f"the {name.replace('_', ' ')} for every INPUT, as JSON.")
+        for name in card.optional_inputs
+    ]
+    return tuple(cards)
 
 
-def _named_inputs(card: TaskCard, given: Mapping[str, Any]) -> dict[str, Any]:
-    named = read_all(tuple(_input_options(card)), given)
-    texts = {name for name in card.inputs[1:] if media_kind(name) is None and named[name].startswith("@")}
+def _named_inputs(card: TaskCard, further: Cards, given: Mapping[str, Any]) -> dict[str, Any]:
+    named = read_all(further, given)
+    if card.searches == "optionally":
+        _check_index_or_inputs(card, named, given)
+    texts = {name for name in card.inputs[1:] if media_kind(name) is None and named.get(name, "").startswith("@")}
     return {name: _from_file(name, value) if name in texts else value for name, value in named.items()}
+
+
+def _check_index_or_inputs(card: TaskCard, named: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuses further inputs beside an index, which gives them, and neither of the two."""
+    if given.get("index"):
+        if named:
+            raise typer.BadParameter(f"--index finds what --{next(iter(named))} would give; pass one of them")
+        return
+    for option in ("encoder", "query_model", "verify"):
+        if given.get(option) is not None:
+            raise typer.BadParameter(f"--{option.replace('_', '-')} says how --index is opened, which was not given")
+    missing = [name for name in card.inputs[1:] if name not in named]
+    if missing:
+        raise typer.BadParameter(f"pass --{missing[0]} to have it read, or --index to have it found")
 
 
 def _from_file(name: str, value: str) -> str:
@@ -100,9 +157,3 @@ def _from_file(name: str, value: str) -> str:
         return Path(value[1:]).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"--{name} {value}: a text file in UTF-8 is expected ({error})") from None
-
-
-def _flags(card: TaskCard) -> dict[str, str]:
-    """The names of a task's options on the command line; one that bears a general option's name is told apart."""
-    taken = {option.name for option in _GENERAL} | {"inputs", *card.inputs, *card.optional_inputs}
-    return {o.name: ("option-" if o.name in taken else "") + o.name.replace("_", "-") for o in card.options}

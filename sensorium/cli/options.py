@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+import typer.main
 
 from sensorium.cli.catalogue import REQUIRED, OptionCard
+
+
+def command(name: str, run: Callable[..., None], parameters: Sequence[inspect.Parameter], *, help: str) -> Any:
+    """Makes the command that calls `run` with its parameters by name."""
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(name, help=help)(run)
+    return typer.main.get_command(app)
+
+
+def argument(name: str, metavar: str, help: str, *, several: bool = False, required: bool = True) -> inspect.Parameter:
+    """The parameter from which typer makes an argument: a text, or several."""
+    wanted: Any = list[str] if several else str
+    default: Any = inspect.Parameter.empty
+    if not required:
+        wanted, default = wanted | None, None
+    given = Annotated[wanted, typer.Argument(metavar=metavar, help=help, show_default=False)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=given)
 
 
 def parameter(card: OptionCard, *, flag: str | None = None, short: str | None = None) -> inspect.Parameter:
@@ -125,11 +145,9 @@ def _help(card: OptionCard) -> str:
         notes.append("may be given several times")
     if NoneType in _members(card.hint) and card.default is not None and not _is_flag(card.hint):
         notes.append('"none" for None')
-    if card.default is REQUIRED:
-        notes.append("required")
-    elif card.default is True:
+    if card.default is True:
         notes.append("default: on")
-    elif card.default not in (None, False, ()):
+    elif card.default not in (None, False, (), REQUIRED):
         notes.append(f"default: {_shown(card.default)}")
     return f"{text} [{'; '.join(notes)}]" if notes else text
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sensorium.cli.catalogue import TaskCard
 from sensorium.cli.inputs import count_inputs, read_inputs
-from sensorium.cli.settings import OutputSettings, PipelineSettings
+from sensorium.cli.settings import IndexSettings, OutputSettings, PipelineSettings
 from sensorium.cli.sinks import Archive, JsonLines, Lines, Page, Sink, Tables
-from sensorium.cli.telling import INTERRUPTED, say
+from sensorium.cli.telling import INTERRUPTED, Failures, say, wants_progress
 from sensorium.errors import InputError
 from sensorium.processors.limits import MediaLimits
 
 if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
-
-FAILURES_TOLD = 20
-"""Failed inputs that are told one by one on standard error; further ones are only counted."""
 
 
 @dataclass
@@ -37,6 +34,7 @@ class Run:
         settings: how its pipeline is built.
         output: where results go.
         limits: what an input may cost.
+        index: what the task searches, if it does.
     """
 
     card: TaskCard
@@ -46,9 +44,13 @@ class Run:
     settings: PipelineSettings
     output: OutputSettings
     limits: MediaLimits
+    index: IndexSettings | None = None
     _sources: deque[str] = field(default_factory=deque, init=False)
-    _failures: Counter[str] = field(default_factory=Counter, init=False)
+    _failures: Failures = field(init=False)
     _done: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._failures = Failures("they are only counted here, and have their rows in --json and --output")
 
     def run(self) -> int:
         """Does it all.
@@ -59,17 +61,20 @@ class Run:
         Raises:
             SensoriumError: the run could not begin, or an output cannot take its results.
         """
-        progress = sys.stderr.isatty() if self.output.progress is None else self.output.progress
-        if not progress:
-            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # those of downloads and of loading weights
-        total = count_inputs(self.words, self.card.inputs[0])
+        progress = wants_progress(self.output.progress)
+        total = self._count()
         rows = self._row_sink()
         try:
-            with self._pipeline() as pipe:
+            with ExitStack() as opened:
+                pipe = self._pipeline(opened)
                 sinks = [rows, *([Page(self.output.html, self._report(pipe))] if self.output.html else [])]
                 return self._run(pipe, sinks, total, progress)
         finally:
             rows.close()
+
+    def _count(self) -> int | None:
+        """How many inputs there are, where that is known."""
+        return count_inputs(self.words, self.card.inputs[0])
 
     def _row_sink(self) -> Sink:
         if self.output.output:
@@ -79,7 +84,8 @@ class Run:
             return JsonLines(None)
         return Tables() if sys.stdout.isatty() else Lines()
 
-    def _pipeline(self) -> Pipeline:
+    def _pipeline(self, opened: ExitStack) -> Pipeline:
+        """The pipeline, and what it needs, which `opened` closes at the end."""
         from sensorium.pipelines.factory import pipeline
         from sensorium.tasks.base import get_task
 
@@ -89,7 +95,22 @@ class Run:
         settings: dict[str, Any] = asdict(self.settings)
         if settings["compile"] is None:
             settings["compile"] = "auto"
-        return pipeline(self.card.name, limits=self.limits, **settings)
+        if self.card.searches:
+            settings = self._searching(settings, opened)
+        return opened.enter_context(pipeline(self.card.name, limits=self.limits, **settings))
+
+    def _searching(self, settings: dict[str, Any], opened: ExitStack) -> dict[str, Any]:
+        """Opens the index and the reranker; gives the arguments that the pipeline takes besides."""
+        from sensorium.cli.indexes.opening import check_search, open_index, open_reranker
+
+        if self.index is None:
+            return settings
+        index = open_index(self.index, self.settings)
+        check_search(index, self.options)
+        self.options = open_reranker(self.options, self.settings, opened)
+        if self.card.searches == "always":  # the index has its encoder, which was loaded with the other settings
+            settings = {name: settings[name] for name in ("compile", "batch_size", "num_workers")}
+        return {**settings, "index": index}
 
     def _report(self, pipe: Pipeline) -> Any:
         from sensorium.report import Report
@@ -120,7 +141,7 @@ class Run:
             source = self._sources.popleft()
             failed = isinstance(outcome, InputError)
             if failed:
-                self._tell_failure(source, outcome)
+                self._failures.tell(outcome, source)
             if not failed or self.output.on_error != "skip":
                 for sink in sinks:
                     sink.add(source, outcome)
@@ -135,19 +156,7 @@ class Run:
             self._sources.append(source)
             yield {self.card.inputs[0]: source, **self.named} if self.named else source
 
-    def _tell_failure(self, source: str, error: InputError) -> None:
-        self._failures[error.code] += 1
-        told = self._failures.total()
-        if told <= FAILURES_TOLD:
-            say(f"failed: {error.message if source in error.message else f'{source}: {error.message}'}")
-        elif told == FAILURES_TOLD + 1:
-            say("failed: further inputs; they are only counted here, and have their rows in --json and --output")
-
     def _sum_up(self, seconds: float) -> int:
         for name in filter(None, (self.output.output, self.output.html)):
             say(f"wrote {name}: {self._done} inputs in {seconds:.1f} s")
-        if not self._failures:
-            return 0
-        codes = ", ".join(f"{code} {count}" for code, count in self._failures.most_common())
-        say(f"{self._failures.total()} of {self._done} inputs failed ({codes})")
-        return 1
+        return self._failures.sum_up(self._done)

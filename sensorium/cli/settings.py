@@ -1,4 +1,4 @@
-"""The options that `sensorium run` has for every task."""
+"""The options that `sensorium run` has for every task, or for every task of a kind."""
 
 from __future__ import annotations
 
@@ -46,6 +46,34 @@ class PipelineSettings:
     use_safetensors: bool = True
     trust_remote_code: bool = False
     attn_implementation: str | None = None
+
+
+ENCODER_ACCESS = (
+    "dtype",
+    "cache_dir",
+    "local_files_only",
+    "use_safetensors",
+    "trust_remote_code",
+    "attn_implementation",
+)
+"""The settings of a pipeline that, with its device, are also those of the encoder of the index that it searches."""
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Which index a task searches, and how it is opened.
+
+    Attributes:
+        index: the folder of an index, as `sensorium index build` writes it.
+        encoder: where the encoder of the index is now, by name or folder; where it was at the build, unless given.
+        query_model: the same for what encodes queries, where that is another model.
+        verify: compare the index's files with their digests first, which reads them once.
+    """
+
+    index: str | None = None
+    encoder: str | None = None
+    query_model: str | None = None
+    verify: bool = True
 
 
 @dataclass(frozen=True)

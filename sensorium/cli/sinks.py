@@ -59,7 +59,7 @@ class JsonLines(Sink):
         """Writes the line."""
         line = encode_row(outcome.index, source, outcome)
         if self._file is None:
-            with _above_progress():
+            with above_progress():
                 sys.stdout.buffer.write(line)
                 sys.stdout.buffer.flush()
             return
@@ -166,7 +166,7 @@ class Tables(Sink):
         for bar in bars:
             length = round(bar.percent / 4)
             table.add_row("", Text(printable(bar.label)), f"{bar.score:.4f}", Text("█" * length, style="cyan"))
-        with _above_progress():
+        with above_progress():
             self._console.print(Text(printable(source), style="bold"))
             if bars:
                 self._console.print(table)
@@ -207,7 +207,7 @@ def encode_row(index: int, source: str, outcome: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def _above_progress() -> Iterator[None]:
+def above_progress() -> Iterator[None]:
     """Keeps the progress bar below what is printed meanwhile, where both may go to one terminal."""
     if not sys.stdout.isatty():
         yield

@@ -6,18 +6,61 @@ import contextlib
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import typer
 
-from sensorium.errors import OptionError, SensoriumError, UnknownNameError
+from sensorium.errors import InputError, OptionError, SensoriumError, UnknownNameError
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C; a shell gives it to a process that SIGINT ended."""
 
 READER_LEFT = 141
 """The exit code after whoever read standard output has left, as `head` does; a shell's code for SIGPIPE."""
+
+FAILURES_TOLD = 20
+"""Failed inputs that are told one by one on standard error; further ones are only counted."""
+
+
+class Failures:
+    """Tells failed inputs, counts them by their codes, and sums up.
+
+    Args:
+        rest: what is said of those that are told no more.
+    """
+
+    def __init__(self, rest: str) -> None:
+        self._rest = rest
+        self._counts: Counter[str] = Counter()
+
+    def tell(self, error: InputError, source: str = "") -> None:
+        """Says what failed; `source` is named where the message does not."""
+        self._counts[error.code] += 1
+        if len(self) <= FAILURES_TOLD:
+            say(f"failed: {error.message if source in error.message else f'{source}: {error.message}'}")
+        elif len(self) == FAILURES_TOLD + 1:
+            say(f"failed: further inputs; {self._rest}")
+
+    def sum_up(self, done: int) -> int:
+        """Says how many of the inputs failed, and gives the exit code: 1 if any did."""
+        if not self._counts:
+            return 0
+        codes = ", ".join(f"{code} {count}" for code, count in self._counts.most_common())
+        say(f"{len(self)} of {done} inputs failed ({codes})")
+        return 1
+
+    def __len__(self) -> int:
+        return self._counts.total()
+
+
+def wants_progress(given: bool | None) -> bool:
+    """Whether progress is to be shown: as asked, or where standard error is a terminal. If not, nobody shows any."""
+    wanted = sys.stderr.isatty() if given is None else given
+    if not wanted:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # those of downloads and of loading weights
+    return wanted
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sensorium.cli import catalogue
 from sensorium.cli.catalogue import REQUIRED, OptionCard, cards_of, known_tasks, task_card
-from sensorium.cli.settings import PipelineSettings
+from sensorium.cli.settings import IndexSettings, PipelineSettings
 from sensorium.errors import UnknownNameError
 
 FROM_FILES = sorted(catalogue.task_files())
@@ -99,7 +99,10 @@ def test_settings_are_arguments_of_pipeline_with_its_defaults():
         ours = "auto" if field.name == "compile" and field.default is None else field.default
         assert ours == parameters[field.name].default, field.name
     left_out = set(parameters) - {field.name for field in dataclasses.fields(PipelineSettings)}
-    assert left_out == {"task", "limits", "token", "device_map", "quantization_config"}
+    assert left_out == {"task", "limits", "token", "device_map", "quantization_config", "index", "reader"}
+    assert "index" in {field.name for field in dataclasses.fields(IndexSettings)}, "a folder, for tasks that search"
+    reader = inspect.getdoc(pipeline).partition("reader: ")[2].splitlines()[0]
+    assert "model by its other name" in reader, "--model is reader, too"
 
 
 def test_literals_may_have_names(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sensorium import pipeline
-from sensorium.cli import running, sinks
+from sensorium.cli import running, sinks, telling
 from sensorium.errors import InputError
 from sensorium.results import Embedding, Labels
 from tests.pipelines.made_up import expected
@@ -88,7 +88,7 @@ def test_a_run_ends_at_the_first_failure_if_asked_to(classify, broken):
 
 
 def test_many_failures_are_told_once(classify, monkeypatch):
-    monkeypatch.setattr(running, "FAILURES_TOLD", 2)
+    monkeypatch.setattr(telling, "FAILURES_TOLD", 2)
     got = classify(*[f"missing{i}.jpg" for i in range(9)])
     assert got.stderr.count("expected a picture file") == 2
     assert got.stderr.splitlines()[-1] == "9 of 9 inputs failed (missing-file 9)"

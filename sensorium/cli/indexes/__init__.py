@@ -1,0 +1,1 @@
+"""`sensorium index`: building, searching and measuring indexes from the command line."""

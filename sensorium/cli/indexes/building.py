@@ -1,0 +1,175 @@
+"""`sensorium index build` and `sensorium index add`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from sensorium.cli.indexes.opening import open_index
+from sensorium.cli.indexes.settings import BuildSettings, EncoderSettings, ReportSettings
+from sensorium.cli.indexes.sources import Sources
+from sensorium.cli.settings import IndexSettings, PipelineSettings
+from sensorium.cli.telling import INTERRUPTED, printable, say, wants_progress
+from sensorium.errors import InputError, OptionError
+from sensorium.retrieval import Encoder, Index
+from sensorium.retrieval.rows import read_rows
+from sensorium.retrieval.storage import NAME, _check_target
+
+_KEPT = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.(npy|part)")
+
+
+@dataclass
+class Build:
+    """One build.
+
+    Attributes:
+        sources: what is indexed.
+        settings: what is built, and where.
+        encoder: how the encoder is loaded.
+        report: what is said.
+    """
+
+    sources: Sources
+    settings: BuildSettings
+    encoder: EncoderSettings
+    report: ReportSettings
+
+    def run(self) -> int:
+        """Does it all.
+
+        Returns:
+            0; 1 if an input was left out; 130 if it was interrupted.
+
+        Raises:
+            SensoriumError: it could not begin, or there is nothing to index.
+        """
+        self._check()
+        try:
+            index = self._build()
+        except KeyboardInterrupt:
+            kept = any(self._part.glob("*.npy"))
+            say(f"interrupted{f'; {self._part} keeps what is encoded: the same command goes on there' if kept else ''}")
+            return INTERRUPTED
+        if self.settings.resume:
+            _remove(self._part)
+        return _sum_up("wrote", self.settings.out, index, count=len(index), sources=self.sources, report=self.report)
+
+    @property
+    def _part(self) -> Path:
+        return Path(f"{Path(self.settings.out)}.part")
+
+    def _check(self) -> None:
+        """Refuses a folder that the index could not be written to in the end."""
+        out = Path(self.settings.out)
+        if (out / NAME).exists() and not self.settings.overwrite:
+            raise OptionError(
+                f"{out} holds an index; --overwrite replaces it, and `sensorium index add` adds passages to it"
+            )
+        _check_target(out)
+
+    def _build(self) -> Index:
+        settings, skip = self.settings, self.sources.reading.on_error == "skip"
+        progress = wants_progress(self.report.progress)
+        encoder = _TellingEncoder.from_pretrained(settings.encoder, **asdict(self.encoder), limits=self.sources.media)
+        if settings.lexical and encoder.modality != "text":
+            raise OptionError(f"--lexical is for texts; {settings.encoder} is of {encoder.modality}")
+        with contextlib.closing(encoder), warnings.catch_warnings():
+            items = self.sources.read(encoder.modality, progress=progress, kept=settings.resume)
+            if skip:
+                encoder.sources = self.sources
+                warnings.filterwarnings("ignore", r"[\d,]+ of [\d,]+ passages were left out; the first")
+            index = Index.build(
+                items,
+                encoder,
+                kind=settings.kind,
+                lexical=settings.lexical,
+                deletes=settings.deletes,
+                on_error="skip" if skip else "raise",
+                resume=self._part if settings.resume else None,
+                device=self.encoder.device,
+                progress=progress,
+            )
+            index.save(settings.out)
+            return index
+
+
+class _TellingEncoder(Encoder):
+    """An encoder that tells each medium that it cannot encode while it goes on; an index only counts them."""
+
+    sources: Sources | None = None
+
+    def encode(self, passages: Iterable[Any], *, progress: bool = False, on_error: Any = "raise") -> Any:
+        """As in `Encoder`."""
+        found = super().encode(passages, progress=progress, on_error=on_error)
+        for error in found[1] if on_error == "return" and self.sources else ():
+            assert self.sources is not None
+            self.sources.fail(error)
+        return found
+
+
+def add(sources: Sources, opening: IndexSettings, pipeline: PipelineSettings, report: ReportSettings) -> int:
+    """Adds to an index and saves it.
+
+    Returns:
+        0; 1 if an input was left out.
+
+    Raises:
+        SensoriumError: it could not begin, or there is nothing to add; the index stays as it is.
+    """
+    progress = wants_progress(report.progress)
+    index = open_index(opening, pipeline)
+    with contextlib.closing(index.encoder) as encoder:
+        items = sources.read(encoder.modality, progress=progress, kept=False)
+        reads = [item.read for item in read_rows(items, encoder.modality) if not isinstance(item, InputError)]
+        vectors, errors = encoder.encode(reads, progress=progress, on_error="return")
+        bad = {error.index for error in errors}
+        for error in errors:
+            sources.fail(error)
+        good = [i for i in range(len(items)) if i not in bad]
+        if not good:
+            raise InputError("expected passages to add, got none", code="no-documents")
+        added = index.add([items[i] for i in good], vectors=vectors[np.array(good)])
+        assert opening.index is not None
+        index.save(opening.index)
+    return _sum_up("added to", opening.index, index, count=len(added), sources=sources, report=report)
+
+
+def _sum_up(did: str, folder: str, index: Index, *, count: int, sources: Sources, report: ReportSettings) -> int:
+    """Says, or prints, what was done; gives the exit code."""
+    seconds = time.perf_counter() - sources.began
+    say(f"{did} {folder}: {count} passages of {sources.done - len(sources.failures)} inputs in {seconds:.1f} s")
+    if report.json:
+        facts = {
+            "index": printable(folder),
+            "added": count,
+            "passages": len(index),
+            "inputs": sources.done,
+            "failed": len(sources.failures),
+            "failures": sources.failed,
+            "kind": index.kind,
+            "dimension": index.dimension,
+            "similarity": index.similarity,
+            "encoder": index.encoder.name,
+            "seconds": round(seconds, 3),
+        }
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+    return sources.failures.sum_up(sources.done)
+
+
+def _remove(part: Path) -> None:
+    """Removes what was kept of a build, and nothing else."""
+    for path in part.iterdir():
+        if _KEPT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody put something else there
+        part.rmdir()

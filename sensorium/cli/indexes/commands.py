@@ -1,0 +1,284 @@
+"""The commands of `sensorium index`, each declared when it is asked for; what they do is imported when they run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import typer
+import typer.core
+
+from sensorium.cli.catalogue import REQUIRED, OptionCard, cards_of, task_card
+from sensorium.cli.commands import INDEX, LIMITS, OF_A_MODEL, OUTPUT, PIPELINE, SHORT, Cards, flags_of, options_of
+from sensorium.cli.indexes.settings import (
+    BuildSettings,
+    EncoderSettings,
+    EvaluationSettings,
+    ReadSettings,
+    ReportSettings,
+)
+from sensorium.cli.options import argument, command, parameter, read_all
+from sensorium.cli.settings import ENCODER_ACCESS, IndexSettings, OutputSettings, PipelineSettings
+from sensorium.cli.telling import told
+from sensorium.errors import UnknownNameError
+from sensorium.processors.limits import MediaLimits
+from sensorium.retrieval.formats.limits import DocumentLimits
+from sensorium.retrieval.splitting import Splitting
+
+_BUILD, _ENCODER, _READ, _SPLITTING, _DOCUMENTS, _REPORT, _EVALUATION = (
+    cards_of(settings)
+    for settings in (
+        BuildSettings,
+        EncoderSettings,
+        ReadSettings,
+        Splitting,
+        DocumentLimits,
+        ReportSettings,
+        EvaluationSettings,
+    )
+)
+_OPENING = tuple(card for card in INDEX if card.name != "index")
+_ACCESS = tuple(card for card in PIPELINE if card.name in ("device", *ENCODER_ACCESS))
+_SEARCH_OUTPUT = tuple(card for card in OUTPUT if card.name != "html")
+_MEDIA = flags_of(LIMITS, _DOCUMENTS)
+_FILES = tuple(
+    OptionCard(kind, tuple[str, ...], (), f"a {name} to search with, for an index of {name}s.")
+    for kind, name in (("image", "picture"), ("audio", "sound"))
+)
+
+_INDEX = argument("index", "INDEX", "The folder of an index.")
+_PATHS_HELP = (
+    "Files and folders (searched to any depth) of documents: .txt, .rst, .md, .html, .pdf; files of passages: .jsonl, "
+    ".tsv; for an encoder of pictures or sounds, those. - reads one a line from standard input."
+)
+_PATHS = argument("paths", "PATH...", _PATHS_HELP, several=True)
+
+
+class IndexCommands(typer.core.TyperGroup):
+    """The commands of `sensorium index`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands' names, in the order in which one uses them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command; None for an option, which typer refuses.
+
+        Raises:
+            typer.BadParameter: there is no such command; names the nearest one.
+        """
+        if cmd_name.startswith("-"):
+            return None
+        if cmd_name not in _COMMANDS:
+            raise typer.BadParameter(str(UnknownNameError("command of sensorium index", cmd_name, _COMMANDS)))
+        return _COMMANDS[cmd_name]()
+
+
+def _build() -> Any:
+    def run(**given: Any) -> int:
+        from sensorium.cli.indexes.building import Build
+
+        settings = BuildSettings(**read_all(_BUILD, given))
+        encoder, report = EncoderSettings(**read_all(_ENCODER, given)), ReportSettings(**read_all(_REPORT, given))
+        return Build(_sources(given), settings, encoder, report).run()
+
+    options = (*_BUILD, *_SPLITTING, *_READ, *_ENCODER, *_DOCUMENTS, *_REPORT)
+    return _command(
+        "build",
+        "Encodes files and writes an index. They are documents, passages, pictures or sounds; a build that was "
+        "interrupted goes on where it stopped when the same command is given again.",
+        run,
+        (_PATHS,),
+        options,
+        further=_media_limits(),
+    )
+
+
+def _add() -> Any:
+    def run(**given: Any) -> int:
+        from sensorium.cli.indexes.building import add
+
+        pipeline, report = PipelineSettings(**read_all(_ACCESS, given)), ReportSettings(**read_all(_REPORT, given))
+        return add(_sources(given), _opening(given), pipeline, report)
+
+    options = (*_SPLITTING, *_READ, *_OPENING, *_ACCESS, *_DOCUMENTS, *_REPORT)
+    return _command("add", "Adds files to an index.", run, (_INDEX, _PATHS), options, further=_media_limits())
+
+
+def _delete() -> Any:
+    def run(**given: Any) -> int:
+        from sensorium.cli.indexes.contents import delete
+
+        delete(given["index"], given["ids"], ReportSettings(**read_all(_REPORT, given)))
+        return 0
+
+    ids = argument("ids", "ID...", "Ids of passages; - reads one a line from standard input.", several=True)
+    options = tuple(card for card in _REPORT if card.name != "progress")
+    return _command("delete", "Deletes passages from an index.", run, (_INDEX, ids), options)
+
+
+def _info() -> Any:
+    def run(**given: Any) -> int:
+        from sensorium.cli.indexes.contents import show
+
+        show(given["index"], verify=_opening(given).verify, report=ReportSettings(**read_all(_REPORT, given)))
+        return 0
+
+    options = tuple(card for card in (*_OPENING, *_REPORT) if card.name in ("verify", "json", "debug"))
+    return _command(
+        "info",
+        "Shows what an index is. With what it was built, what it holds, and its room on disk.",
+        run,
+        (_INDEX,),
+        options,
+    )
+
+
+def _search() -> Any:
+    card = task_card("retrieval")
+    own = options_of(card)
+    general = tuple(each for each in PIPELINE if each.name not in OF_A_MODEL)
+
+    def run(**given: Any) -> int:
+        from sensorium.cli.indexes.searching import Search
+
+        files = read_all(_FILES, given)
+        if not given["queries"] and not files:
+            raise typer.BadParameter("expected a query: a text, or --image or --audio with a file")
+        return Search(
+            card,
+            given["queries"] or [],
+            {},
+            read_all(own, given),
+            PipelineSettings(**read_all(general, given)),
+            OutputSettings(**read_all(_SEARCH_OUTPUT, given)),
+            MediaLimits(**read_all(LIMITS, given)),
+            _opening(given),
+            files=[(kind, path) for kind, paths in files.items() for path in paths],
+        ).run()
+
+    queries = argument(
+        "queries", "QUERY...", "Texts; - reads one a line from standard input.", several=True, required=False
+    )
+    options = (*_FILES, *own, *_OPENING, *general, *_SEARCH_OUTPUT, *LIMITS)
+    return _command("search", "Finds what is nearest to each query.", run, (_INDEX, queries), options)
+
+
+def _ask() -> Any:
+    card = task_card("retrieval-qa")
+    own = tuple(each for each in options_of(card) if each.name != "stream")
+    reader = OptionCard("reader", str, REQUIRED, "the model that reads what is found, by name or folder.")
+    general = tuple(each for each in PIPELINE if each.name != "model")
+
+    def run(**given: Any) -> int:
+        from sensorium.cli.running import Run
+
+        return Run(
+            card,
+            given["questions"],
+            {},
+            read_all(own, given),
+            PipelineSettings(model=given["reader"], **read_all(general, given)),
+            OutputSettings(**read_all(_SEARCH_OUTPUT, given)),
+            MediaLimits(**read_all(LIMITS, given)),
+            _opening(given),
+        ).run()
+
+    questions = argument("questions", "QUESTION...", "Texts; - reads one a line from standard input.", several=True)
+    options = (reader, *own, *_OPENING, *general, *_SEARCH_OUTPUT, *LIMITS)
+    text = "Answers questions out of an index. `sensorium run retrieval-qa --index INDEX` does the same."
+    return _command("ask", text, run, (_INDEX, questions), options)
+
+
+def _eval() -> Any:
+    search = tuple(each for each in options_of(task_card("retrieval")) if each.name != "top_k")
+    not_read = {"top_k", "stream", *(each.name for each in search)}
+    read = tuple(each for each in options_of(task_card("retrieval-qa")) if each.name not in not_read)
+    general = tuple(each for each in PIPELINE if each.name != "model")
+
+    def run(**given: Any) -> int:
+        from sensorium.cli.indexes.evaluation import Evaluation
+
+        return Evaluation(
+            _opening(given),
+            given["questions"],
+            read_all(search, given),
+            read_all(read, given),
+            EvaluationSettings(**read_all(_EVALUATION, given)),
+            PipelineSettings(**read_all(general, given)),
+            ReportSettings(**read_all(_REPORT, given)),
+        ).run()
+
+    questions = argument(
+        "questions",
+        "QUESTIONS.jsonl",
+        'A file with an object a line: "question", and "answers" (texts) or "relevant" (ids of passages), or both.',
+    )
+    options = (*_EVALUATION, *search, *read, *_OPENING, *general, *_REPORT)
+    text = (
+        "Measures answers and rankings. How well an index, and a reader of what it finds, answer questions: accuracy, "
+    )
+    "recall, MRR, nDCG, exact match, F1."
+    return _command("eval", text, run, (_INDEX, questions), options)
+
+
+_COMMANDS: dict[str, Callable[[], Any]] = {
+    "build": _build,
+    "add": _add,
+    "delete": _delete,
+    "info": _info,
+    "search": _search,
+    "ask": _ask,
+    "eval": _eval,
+}
+
+
+def _command(
+    name: str,
+    text: str,
+    run: Callable[..., int],
+    arguments: tuple[inspect.Parameter, ...],
+    options: Cards,
+    *,
+    further: Iterable[inspect.Parameter] = (),
+) -> Any:
+    """A command whose `run` gives the exit code, its errors told."""
+
+    def told_run(**given: Any) -> None:
+        with told(debug=bool(given["debug"])):
+            raise typer.Exit(run(**given))
+
+    short = {**SHORT, "out": "o"}
+    parameters = [*arguments, *(parameter(option, short=short.get(option.name)) for option in options), *further]
+    return command(name, told_run, parameters, help=text)
+
+
+def _media_limits() -> list[inspect.Parameter]:
+    return [parameter(option, flag=_media_flag(option.name)) for option in LIMITS]
+
+
+def _media_flag(name: str) -> str:
+    """Limits of media whose names documents have, too, are told apart."""
+    return _MEDIA[name].replace("option-", "media-")
+
+
+def _sources(given: Mapping[str, Any]) -> Any:
+    from sensorium.cli.indexes.sources import Sources
+
+    media = {option.name: given[_media_flag(option.name).replace("-", "_")] for option in LIMITS}
+    splitting, documents, limits = read_all(_SPLITTING, given), read_all(_DOCUMENTS, given), read_all(LIMITS, media)
+    reading = read_all(_READ, given)
+    texts = {**splitting, **documents, **{name: 0 for name in reading if name == "encoding"}}
+    return Sources(
+        given["paths"],
+        Splitting(**splitting),
+        ReadSettings(**reading),
+        DocumentLimits(**documents),
+        MediaLimits(**limits),
+        {"text": [name.replace("_", "-") for name in texts], "media": [_media_flag(name) for name in limits]},
+    )
+
+
+def _opening(given: Mapping[str, Any]) -> IndexSettings:
+    return IndexSettings(index=given["index"], **read_all(_OPENING, given))

@@ -1,0 +1,119 @@
+"""The options of `sensorium index`, besides those that `sensorium run` has, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sensorium.cli.settings import Count
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What is built, and where.
+
+    Attributes:
+        encoder: what makes vectors of passages: a Hub id, a local folder or starter/text-embedding; of DPR the context
+            encoder.
+        out: the folder to write the index to.
+        kind: exact, hnsw, ivfpq or a factory string of faiss; auto is by size, memory and --deletes.
+        lexical: index the words, too, for --mode lexical and hybrid.
+        deletes: passages will be deleted or replaced often, which graphs (HNSW) are bad at.
+        overwrite: replace the index that is there.
+        resume: keep what is encoded in OUT.part until the index is written, so that a build that was interrupted goes
+            on where it stopped.
+    """
+
+    encoder: str
+    out: str
+    kind: str = "auto"
+    lexical: bool = False
+    deletes: bool = False
+    overwrite: bool = False
+    resume: bool = True
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How documents are read.
+
+    Attributes:
+        encoding: of text, Markdown and HTML files that do not say it themselves.
+        on_error: what becomes of a file, a row or a medium that cannot be read: skip tells it and leaves it out, raise
+            ends there.
+    """
+
+    encoding: str = "utf-8"
+    on_error: Literal["skip", "raise"] = "skip"
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Arguments of `Encoder.from_pretrained`, by the same names.
+
+    Attributes:
+        query_model: what encodes queries, if that is another model; of DPR it is found by its name.
+        query_prompt: what goes before each query; what the checkpoint was trained with, unless given.
+        passage_prompt: the same for passages.
+        pool: how a model without a pooling of its own makes one vector of its tokens'.
+        similarity: dot or cosine; what the checkpoint says, unless given.
+        revision: a branch, tag or commit of the encoder's Hub repository.
+        device: where it runs: cuda, cuda:1, mps, cpu or a CUDA ordinal; the best there is unless given.
+        dtype: of weights and arithmetic: float32, bfloat16 or float16; auto is bfloat16 where the hardware multiplies
+            it natively.
+        compile: use torch.compile.
+        batch_size: passages a batch.
+        num_workers: threads that prepare passages; auto is one a core.
+        cache_dir: where Hub files are kept.
+        local_files_only: make no request to the Hub.
+        use_safetensors: with --no-use-safetensors pickled weights are read too, by torch's safe unpickler.
+        trust_remote_code: let the checkpoint's own Python code run.
+        attn_implementation: passed to Transformers (sdpa, eager, flash_attention_2, …).
+    """
+
+    query_model: str | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+    pool: Literal["own", "cls", "mean", "max"] = "own"
+    similarity: Literal["dot", "cosine"] | None = None
+    revision: str | None = None
+    device: int | str | None = None
+    dtype: str = "auto"
+    compile: bool = False
+    batch_size: Count = "auto"
+    num_workers: Count = "auto"
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    use_safetensors: bool = True
+    trust_remote_code: bool = False
+    attn_implementation: str | None = None
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What is said.
+
+    Attributes:
+        json: print one JSON document to standard output.
+        progress: show a progress bar on standard error; where that is a terminal, unless given.
+        debug: show the traceback of an error.
+    """
+
+    json: bool = False
+    progress: bool | None = None
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is measured.
+
+    Attributes:
+        k: how many of the best passages to look at.
+        match: how answers are looked for in passages: string, as texts, or regex, as patterns.
+        reader: a model that reads the passages, by name or folder, so that its answers are measured, too.
+    """
+
+    k: tuple[int, ...] = (1, 5, 20, 100)
+    match: Literal["string", "regex"] = "string"
+    reader: str | None = None

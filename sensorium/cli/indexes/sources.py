@@ -1,0 +1,155 @@
+"""From the words on the command line to what is indexed: documents, files of passages, pictures, sounds."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from sensorium.cli.indexes.settings import ReadSettings
+from sensorium.cli.inputs import SUFFIXES, read_inputs
+from sensorium.cli.telling import Failures
+from sensorium.errors import InputError, OptionError
+from sensorium.processors.limits import MediaLimits
+from sensorium.retrieval.documents import DocumentLimits, read_documents
+from sensorium.retrieval.passage_files import read_passages
+from sensorium.retrieval.splitting import Splitting, split
+
+PASSAGE_SUFFIXES = (".jsonl", ".ndjson", ".tsv")
+_REMOTE = ("http://", "https://", "data:")
+
+
+@dataclass
+class Sources:
+    """What one command is to index.
+
+    Attributes:
+        words: the arguments: files, folders, globs, and - for the lines of standard input.
+        splitting: how documents are cut into passages.
+        reading: how they are read.
+        documents: what a document may cost.
+        media: what a picture or a sound may cost.
+        given: the options that were given which are for texts alone ("text"), and for other media alone ("media").
+        failures: what tells those that cannot be read.
+        failed: the error rows of all of them.
+        done: how many documents, rows and media there were.
+        began: when, by `time.perf_counter`.
+    """
+
+    words: list[str]
+    splitting: Splitting
+    reading: ReadSettings
+    documents: DocumentLimits
+    media: MediaLimits
+    given: Mapping[str, Sequence[str]]
+    failures: Failures = field(init=False)
+    failed: list[dict[str, Any]] = field(default_factory=list, init=False)
+    done: int = field(default=0, init=False)
+    began: float = field(default_factory=time.perf_counter, init=False)
+
+    def __post_init__(self) -> None:
+        self.failures = Failures("they are only counted here, and are listed by --json")
+
+    def read(self, modality: str, *, progress: bool, kept: bool) -> list[Any]:
+        """All that is to be indexed; what cannot be read is told, and left out.
+
+        Args:
+            modality: what the encoder takes.
+            progress: shows a progress bar on standard error.
+            kept: whether what is encoded is kept between builds, which what comes from elsewhere cannot be.
+
+        Raises:
+            InputError: the first that cannot be read, if that is to end it.
+            OptionError: there is something that cannot be kept, or an option is for others than the encoder's inputs.
+        """
+        from tqdm.auto import tqdm
+
+        for name in self.given["media" if modality == "text" else "text"]:
+            raise OptionError(f"--{name} has no meaning here: the encoder is of {modality}; leave it out")
+        found = _texts(self) if modality == "text" else _media(self.words, modality, kept)
+        items: list[Any] = []
+        for outcome in tqdm(found, desc="reading", unit="input", disable=not progress):
+            self.done += 1
+            if isinstance(outcome, InputError):
+                self.fail(outcome)
+            else:
+                items += outcome
+        return items
+
+    def fail(self, error: InputError) -> None:
+        """Tells of an input that failed; raises it if that is to end it."""
+        if self.reading.on_error == "raise":
+            raise error
+        self.failures.tell(error, error.source or "")
+        self.failed.append({"source": error.source, "code": error.code, "message": error.message})
+
+
+def _texts(sources: Sources) -> Iterator[list[Any] | InputError]:
+    """The passages of each document, and each row of a file of passages."""
+    for are_passages, paths in groupby(_paths(sources.words), _holds_passages):
+        if are_passages:
+            for path in paths:
+                yield from _rows(path)
+            continue
+        encoding = sources.reading.encoding
+        for document in read_documents(paths, on_error="return", limits=sources.documents, encoding=encoding):
+            if isinstance(document, InputError):
+                yield document
+                continue
+            try:
+                yield list(split(document, **sources.splitting.to_dict()))
+            except InputError as error:
+                yield error
+
+
+def _rows(path: str) -> Iterator[list[Any] | InputError]:
+    try:
+        for row in read_passages(path, on_error="return"):
+            yield row if isinstance(row, InputError) else [row]
+    except InputError as error:  # of the file as a whole
+        yield error
+
+
+def _media(words: list[str], modality: str, kept: bool) -> Iterator[list[Any] | InputError]:
+    """Paths of media as the index takes them; it decodes them itself."""
+    for path in read_inputs(words, modality):
+        if path.startswith(_REMOTE):
+            if kept:
+                raise OptionError(
+                    f"{path[:100]} may be another {modality} at the next build, and what is encoded is kept for it; "
+                    "fetch it first, or pass --no-resume"
+                )
+        elif not os.path.isfile(path):  # noqa: PTH113 - False, not an error, for a name that no file can have
+            yield _missing(path, modality)
+            continue
+        yield [{modality: path}]
+
+
+def _missing(path: str, modality: str) -> InputError:
+    if os.path.isdir(path):  # noqa: PTH112
+        ends = ", ".join(sorted(SUFFIXES[modality]))
+        message = f"{path}: expected a folder with files whose names end in {ends}, found none in it."
+        return InputError(message, code="no-documents", source=path)
+    message = f"{path}: expected a file or folder, found none at {os.path.abspath(path)!r}. Check the path."  # noqa: PTH100
+    return InputError(message, code="missing-file", source=path)
+
+
+def _paths(words: Iterable[str]) -> Iterator[str]:
+    for word in words:
+        names = [word]
+        if word == "-":
+            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+            names = [line for line in lines if line]
+        for name in names:
+            magic = glob.has_magic(name) and not os.path.exists(name)  # noqa: PTH110
+            yield from (magic and sorted(glob.glob(name, recursive=True))) or [name]  # noqa: PTH207
+
+
+def _holds_passages(path: str) -> bool:
+    return Path(path.lower().removesuffix(".gz")).suffix in PASSAGE_SUFFIXES and not os.path.isdir(path)  # noqa: PTH112
