@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -57,6 +57,26 @@ class Coarse:
     left_over: Tensor
     longest: Tensor
 
+    @property
+    def bounds(self) -> Tensor:
+        """`(3, G)` float32, scales, left over and longest."""
+        return torch.stack([self.scales, self.left_over, self.longest])
+
+    def to_arrays(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Values and bounds as arrays that can be stored; bfloat16 as uint16 of the same bits."""
+        values = self.values.cpu()
+        array = values.view(torch.uint16).numpy() if values.dtype == torch.bfloat16 else values.numpy()
+        return array, self.bounds.numpy()
+
+    @classmethod
+    def from_arrays(
+        cls, values: NDArray[Any], bounds: NDArray[np.float32], *, device: torch.device | None = None
+    ) -> Self:
+        """What `to_arrays` gave; values mapped from a file stay there until they are scanned on a CPU."""
+        found = mapped(values)
+        found = found.view(torch.bfloat16) if values.dtype == np.uint16 else found
+        return cls(found if device is None else found.to(device), *torch.from_numpy(np.array(bounds)))
+
     def exactly(self, vectors: Tensor) -> Coarse:
         """The vectors that these stand for, which lie in memory or in a mapped file; their bounds are known."""
         none = torch.zeros_like(self.left_over)
@@ -70,7 +90,11 @@ class Coarse:
 
 
 def coarse_copy(
-    vectors: NDArray[np.float32] | Tensor, *, dtype: torch.dtype | None = None, device: torch.device | None = None
+    vectors: NDArray[np.float32] | Tensor,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    known: Coarse | None = None,
 ) -> Coarse:
     """Rounds vectors, a thousand at a time.
 
@@ -79,6 +103,7 @@ def coarse_copy(
         dtype: int8, bfloat16 or float32, which copies nothing on a CPU; None for the one that is scanned fastest there,
             bfloat16 instead of int8 for vectors with a few values far larger than the others.
         device: where the values go; the bounds stay on the CPU.
+        known: the first of the vectors as they were rounded before, in its dtype; the others are rounded alone.
 
     Raises:
         OptionError: int8 is not multiplied there.
@@ -89,12 +114,17 @@ def coarse_copy(
         raise OptionError(
             f"int8 is for a CPU and 2 to 65,536 dimensions, got {device.type} and {vectors.shape[1]}; try bfloat16"
         )
-    dtype = dtype or _fastest(vectors, device)
+    dtype = dtype or (_fastest(vectors, device) if known is None else known.values.dtype)
     count, width = vectors.shape
     same = dtype == torch.float32
     values = vectors.to(device) if same else torch.empty((count, width), dtype=dtype, device=device)
     bounds = torch.empty((3, -(-count // GROUP)))
-    for start in range(0, count, BLOCK):
+    done = 0 if known is None else len(known.values) // BLOCK * BLOCK
+    if known is not None and done:
+        if not same:
+            values[:done] = known.values[:done]
+        bounds[:, : done // GROUP] = known.bounds[:, : done // GROUP]
+    for start in range(done, count, BLOCK):
         rounded, some = (_int8 if dtype == torch.int8 else _float)(vectors[start : start + BLOCK], dtype)
         if not same:
             values[start : start + BLOCK] = rounded
@@ -103,7 +133,7 @@ def coarse_copy(
     return Coarse(values, *bounds)
 
 
-def mapped(array: NDArray[np.float32]) -> Tensor:
+def mapped(array: NDArray[Any]) -> Tensor:
     """A tensor of an array's memory, also of a file mapped for reading alone: nobody writes to it here."""
     if array.flags.writeable:
         return torch.from_numpy(array)
@@ -113,7 +143,7 @@ def mapped(array: NDArray[np.float32]) -> Tensor:
 class _Readable:
     """An array's memory, which torch does not take from an array that is not to be written to."""
 
-    def __init__(self, array: NDArray[np.float32]) -> None:
+    def __init__(self, array: NDArray[Any]) -> None:
         self._array = array
         described = array.__array_interface__
         self.__array_interface__ = {**described, "data": (described["data"][0], False)}

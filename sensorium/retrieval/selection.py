@@ -107,11 +107,13 @@ class Candidates:
         near = _places(largest >= lowest)
         values, limits = groups.view(-1, GROUP).index_select(0, near), lowest.view(-1).index_select(0, near)
         hits = _places(values >= limits[:, None])
-        group = near[hits // GROUP]
-        query, group = group // largest.shape[1], group % largest.shape[1]
-        place, value = group * GROUP + hits % GROUP, values.view(-1)[hits].float()
-        upper = value + value.abs() * self._queries.spread - bounds[query, group]
-        upper = upper * tile.vectors.scales[group] * self._queries.scales[query]
+        near = near.index_select(0, hits // GROUP)
+        query = near // largest.shape[1]
+        group = near - query * largest.shape[1]
+        place, value = group * GROUP + hits % GROUP, values.view(-1).index_select(0, hits).float()
+        upper = value.mul_(1 + self._queries.spread * value.sign()) if self._queries.spread else value
+        upper = upper.sub_(bounds.view(-1).index_select(0, near)).mul_(tile.vectors.scales.index_select(0, group))
+        upper.mul_(self._queries.scales.index_select(0, query))
         self._seen += len(tile)
         self.add(query, tile.rows + place if isinstance(tile.rows, int) else tile.rows[place], upper)
         if self._seen >= 2 * self._settled or int(self._counts.max()) > room(self._k):

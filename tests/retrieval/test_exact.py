@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sensorium.errors import InputError
 from sensorium.retrieval import exact
 from sensorium.retrieval.exact import ExactScan
 from sensorium.retrieval.selection import Candidates
@@ -124,23 +125,59 @@ def test_the_bounds_are_what_makes_it_exact(dtype, monkeypatch):
         assert_exact(ExactScan(x, dtype=dtype), x, x[:4], 10)
 
 
-def test_a_query_s_scores_do_not_depend_on_its_batch():
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_query_s_scores_do_not_depend_on_its_batch(dtype):
     x, q = data("normal", 3_000, 96, 0), data("normal", 130, 96, 1)
-    scan = ExactScan(x, dtype=torch.bfloat16)
+    scan = ExactScan(x, dtype=dtype)
     scores, rows = scan.search(q, 20)
     for i in (0, 64, 129):
         one_scores, one_rows = scan.search(q[i : i + 1], 20)
         assert (one_scores[0] == scores[i]).all() and (one_rows[0] == rows[i]).all()
 
 
-def test_vectors_may_stay_in_a_file(tmp_path):
-    x = data("normal", 500, 16, 0)
+@pytest.mark.parametrize("mode", ["r", "c"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_vectors_may_stay_in_a_file(tmp_path, mode, dtype):
+    x, q = data("normal", 500, 16, 0), data("normal", 3, 16, 1)
     np.save(tmp_path / "x.npy", x)
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    q = data("normal", 3, 16, 1)
-    for dtype in DTYPES:
-        a, b = ExactScan(mapped, dtype=dtype).search(q, 7), ExactScan(x, dtype=dtype).search(q, 7)
-        assert (a[0] == b[0]).all() and (a[1] == b[1]).all()
+    mapped = np.load(tmp_path / "x.npy", mmap_mode=mode)
+    q.setflags(write=False)
+    a, b = ExactScan(mapped, dtype=dtype).search(q, 7), ExactScan(x, dtype=dtype).search(q, 7)
+    assert (a[0] == b[0]).all() and (a[1] == b[1]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_copy_may_be_given(dtype, monkeypatch):
+    x, q = data("normal", 500, 16, 0), data("normal", 3, 16, 1)
+    known = ExactScan(x, dtype=dtype).coarse
+    monkeypatch.setattr(exact, "coarse_copy", None)
+    assert_exact(ExactScan(x, coarse=known), x, q, 7)
+
+
+@pytest.mark.parametrize("k", [400, 3_000, 20_000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_are_wanted(k, dtype):
+    x, q = data("normal", 19_000, 8, 0), data("normal", 3, 8, 1)
+    assert_exact(ExactScan(x, dtype=dtype), x, q, k)
+
+
+def test_a_setting_that_allows_float32_fewer_bits_changes_nothing():
+    x, q = data("near-duplicates", 3_000, 64, 0), data("normal", 70, 64, 1)
+    scores, rows = ExactScan(x, dtype=torch.float32).search(q, 5)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        fewer_scores, fewer_rows = ExactScan(x, dtype=torch.float32).search(q, 5)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert (fewer_scores == scores).all() and (fewer_rows == rows).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_beyond_float32_are_refused(dtype):
+    scan = ExactScan(data("normal", 50, 8, 0) * np.float32(1e25), dtype=dtype)
+    with pytest.raises(InputError, match="too large for float32"):
+        scan.search(data("normal", 2, 8, 1) * np.float32(1e25), 3)
 
 
 def test_no_queries():
