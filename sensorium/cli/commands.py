@@ -28,6 +28,17 @@ SHORT = {"model": "m", "output": "o"}
 OF_A_MODEL = ("model", "processor", "revision")
 """Settings that a task has no use for that is made of an index, whose encoder is known."""
 
+_OF_SEARCHES: dict[str, dict[str, Any]] = {
+    "reranker": {
+        "hint": str | None,
+        "help": "a cross-encoder, by name or folder, that reads queries with their best passages and reorders them.",
+    },
+    "where": {
+        "help": 'which passages may be found: an object from columns to a value or a list of them, {"title": "Faust"}.'
+    },
+}
+
+_TEXTS_HELP = "Texts; - reads one a line from standard input."
 _INPUT_HELP = "Files, folders (searched to any depth), globs and URLs; - reads one a line from standard input."
 
 
@@ -74,7 +85,7 @@ def task_command(card: TaskCard) -> Any:
             raise typer.Exit(code)
 
     parameters = [
-        argument("inputs", "INPUT...", _INPUT_HELP, several=True),
+        argument("inputs", "INPUT...", _INPUT_HELP if media_kind(card.inputs[0]) else _TEXTS_HELP, several=True),
         *(parameter(option) for option in further),
         *(parameter(option, flag=flags[option.name]) for option in options),
         *(parameter(option, short=SHORT.get(option.name)) for option in general),
@@ -84,12 +95,10 @@ def task_command(card: TaskCard) -> Any:
 
 
 def options_of(card: TaskCard) -> Cards:
-    """A task's options as the command line has them: a reranker is given by its name."""
-    named = "a cross-encoder, by name or folder, that reads each query with its best passages and orders them anew."
-    return tuple(
-        replace(option, hint=str | None, help=named) if card.searches and option.name == "reranker" else option
-        for option in card.options
-    )
+    """A task's options as the command line has them: a reranker is given by its name, and a filter as JSON."""
+    if not card.searches:
+        return card.options
+    return tuple(replace(option, **_OF_SEARCHES.get(option.name, {})) for option in card.options)
 
 
 def flags_of(options: Cards, general: Cards, inputs: tuple[str, ...] = ()) -> dict[str, str]:

@@ -218,8 +218,8 @@ def _eval() -> Any:
     options = (*_EVALUATION, *search, *read, *_OPENING, *general, *_REPORT)
     text = (
         "Measures answers and rankings. How well an index, and a reader of what it finds, answer questions: accuracy, "
+        "recall, MRR, nDCG, exact match, F1."
     )
-    "recall, MRR, nDCG, exact match, F1."
     return _command("eval", text, run, (_INDEX, questions), options)
 
 

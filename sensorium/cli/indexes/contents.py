@@ -31,11 +31,7 @@ def show(folder: str, *, verify: bool, report: ReportSettings) -> None:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
         return
     for name, value in facts.items():
-        shown: Any = (
-            {None: "none", True: "yes", False: "no"}.get(value, value) if not isinstance(value, list) else value
-        )
-        text = ", ".join(shown) if isinstance(shown, list) else f"{shown:,}" if isinstance(shown, int) else str(shown)
-        typer.echo(f"{name:<16} {printable(text)}")
+        typer.echo(f"{name:<16} {printable(_shown(value))}")
 
 
 def _shown(value: Any) -> str:
