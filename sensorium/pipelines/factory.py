@@ -95,13 +95,13 @@ def pipeline(
         quantization_config=quantization_config,
     )
     if found is not None and issubclass(found, SearchTask):
-        given = {"model": model, "reader": reader, "processor": processor, "device": device}
+        given = {"model": model, "reader": reader, "processor": processor, "device": device, "limits": limits}
         built, target = _over(found, index, options, **given, dtype=None if dtype == "auto" else dtype)
     else:
         built, target = _build(found, _one_model(found, model, reader), processor, options, device=device, dtype=dtype)
         if index is not None:
             built.search_in(index)
-    built.limits = limits or MediaLimits()
+        built.limits = limits or MediaLimits()
     return Pipeline(
         built, Placement(target, built.dtype), batch_size=batch_size, compile=compile, num_workers=num_workers
     )

@@ -329,6 +329,25 @@ class Index:
             raise OptionError("a reranker reads texts; give the queries as texts")
         return self.search_encoded(vectors, texts, k, where=where, mode=mode, reranker=reranker)
 
+    def check_search(self, *, where: Any = None, mode: Mode = "dense", reranker: Any = None) -> None:
+        """Refuses what this index cannot be searched for, without looking at a passage.
+
+        Args:
+            where: as in `search`.
+            mode: as in `search`.
+            reranker: as in `search`.
+
+        Raises:
+            OptionError: a mode that there is not, or that needs words; a filter that does not suit the columns; another
+                kind of reranker.
+            UnknownNameError: a filter names no column; names the nearest one.
+        """
+        if mode not in MODES:
+            raise OptionError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
+        if reranker is not None and not isinstance(reranker, Reranker):
+            raise OptionError(f"reranker is a Reranker, got {type(reranker).__name__}")
+        self._state.check(where, words=mode != "dense")
+
     def search_encoded(
         self,
         vectors: NDArray[np.float32] | None,

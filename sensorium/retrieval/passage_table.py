@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError, UnknownNameError
@@ -130,7 +131,8 @@ class PassageTable:
         expression = condition if isinstance(condition, pc.Expression) else self._expression(condition)
         rows = pa.array(np.arange(len(self)))
         try:
-            kept = self.table.append_column("\0row", rows).filter(expression)["\0row"].to_numpy()
+            table = ds.dataset(self.table.append_column("\0row", rows))
+            kept = table.to_table(columns=["\0row"], filter=expression)["\0row"].to_numpy()  # copies no text
         except (pa.ArrowException, TypeError) as error:
             raise OptionError(f"where={condition} does not suit the passages: {error}") from error
         mask = np.zeros(len(self), dtype=np.bool_)

@@ -44,10 +44,20 @@ class State:
     @cached_property
     def lexical(self) -> LexicalIndex:
         """BM25 of the passages' titles and texts; counted when it is first needed after passages were added."""
-        if not self.words:
-            raise OptionError('this index knows no words; build it with lexical=True for mode="lexical" and "hybrid"')
+        self.check(None, words=True)
         rows = self.table.take(np.arange(len(self.table)))
         return LexicalIndex.build(f"{row['title'] or ''}\n{row['text'] or ''}" for row in rows)
+
+    def check(self, where: Any, *, words: bool) -> None:
+        """Refuses a filter that does not suit the columns, and a search for words where there are none.
+
+        Raises:
+            OptionError, UnknownNameError: as `PassageTable.where`.
+        """
+        if words and not self.words:
+            raise OptionError('this index knows no words; build it with lexical=True for mode="lexical" and "hybrid"')
+        if where is not None:
+            PassageTable(self.table.table.slice(0, 0)).where(where)
 
     def allowed(self, where: Any) -> NDArray[np.bool_] | None:
         """Which passages a search may find; None for all."""

@@ -172,6 +172,8 @@ class RetrievalQa(Task):
         searched = [name for name in _SEARCHED if getattr(options, name) is not None]
         if searched and self.upstream is None:
             raise OptionError(f"{searched[0]} is for a search, and the passages are given here; leave it out")
+        if self.upstream is not None:
+            self.upstream.check(self.upstream_options(options))
 
     def wanted_passages(self, options: RetrievalQaOptions) -> int:
         """How many passages a search should find for a call."""
@@ -227,9 +229,12 @@ class RetrievalQa(Task):
             return self.reader.write(unit, options, runner)
         return iter(())
 
-    def example(self) -> dict[str, Any]:
-        """A question with four passages of about a hundred words."""
-        return {"question": "Where does the river begin?", "passages": ["The river begins in the hills. " * 16] * 4}
+    def example(self) -> Any:
+        """A question; with four passages of about a hundred words, where there is no index to find them."""
+        question = "Where does the river begin?"
+        if self.upstream is not None:
+            return question
+        return {"question": question, "passages": ["The river begins in the hills. " * 16] * 4}
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,10 @@ class Searchable(Protocol):
         """What its vectors come from."""
         ...
 
+    def check_search(self, *, where: Any, mode: Any, reranker: Any) -> None:
+        """Refuses what it cannot be searched for."""
+        ...
+
     def search_encoded(
         self, vectors: Any, texts: Any, k: int, *, where: Any, mode: Any, reranker: Any
     ) -> Sequence[Hits]:
@@ -128,6 +132,12 @@ class SearchTask(Task):
         """Refuses: see `over`."""
         raise TaskMismatchError(f"{cls.name} searches an index, which knows its encoder; pass index=…, and no model")
 
+    def check(self, options: SearchOptions) -> None:
+        """Refuses filters, modes and rerankers that do not suit the index."""
+        if options.reranker is not None and self.modality != "text":
+            raise OptionError(f"a reranker reads texts, and the index holds {self.modality}; leave reranker out")
+        self.index.check_search(where=options.where, mode=options.mode, reranker=options.reranker)
+
     def split(self, raw: Any, options: SearchOptions) -> Iterator[Unit]:
         """The units of the query, as its encoder makes them; `meta` is its own, and the query where that is a text."""
         text = raw if isinstance(raw, str) else None
@@ -137,6 +147,10 @@ class SearchTask(Task):
     def bucket(self, unit: Unit) -> Hashable:
         """As the encoder has it."""
         return self._encoder.bucket(Unit(unit.inputs, unit.meta[0]))
+
+    def cost(self, unit: Unit) -> float:
+        """As the encoder has it."""
+        return self._encoder.cost(Unit(unit.inputs, unit.meta[0]))
 
     def collate(self, units: Sequence[Unit], empty: Empty = torch.empty) -> Batch:
         """As the encoder has it."""

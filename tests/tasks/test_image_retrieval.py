@@ -119,6 +119,11 @@ def test_filters_and_metadata():
 
 
 def test_what_is_for_texts_alone():
+    with ours() as pipe:
+        with pytest.raises(OptionError, match="a reranker reads texts"):
+            pipe("a red boat", reranker=object())
+        with pytest.raises(OptionError, match="knows no words"):
+            pipe("a red boat", mode="lexical")
     with pytest.raises(OptionError, match=r"the index holds image; .*Use 'image-retrieval'"):
         sensorium.pipeline("retrieval", index=index())
     with pytest.raises(OptionError, match="image-retrieval"):

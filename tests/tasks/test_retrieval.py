@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 import sensorium
-from sensorium.errors import InputError, OptionError, TaskMismatchError
+from sensorium.errors import InputError, OptionError, TaskMismatchError, UnknownNameError
 from sensorium.retrieval import Encoder, Index, LexicalIndex, Passage, Reranker, reciprocal_rank_fusion
 from sensorium.tasks.retrieval import Retrieval
 from sensorium.tasks.searching import SearchOptions
@@ -156,6 +156,7 @@ def test_what_cannot_be_searched():
         ({"index": index(), "device": "cpu"}, "device has no meaning"),
         ({"index": index(), "dtype": "float32"}, "dtype has no meaning"),
         ({"index": index(), "revision": "main"}, "revision has no meaning"),
+        ({"index": index(), "limits": sensorium.MediaLimits()}, "limits has no meaning"),
     ]:
         with pytest.raises(OptionError, match=said):
             sensorium.pipeline("retrieval", **wrong)
@@ -195,6 +196,33 @@ def test_bad_options_fail_before_any_work(options, said):
     with ours() as pipe:
         with pytest.raises(OptionError, match=said):
             pipe(QUERIES, **options)
+        assert pipe.stats()["inputs"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"where": {"yaer": 1990}}, UnknownNameError, "Did you mean 'year'"),
+        ({"where": {"year": "x"}}, OptionError, "year holds int64"),
+        ({"where": 7}, OptionError, "where is a mapping"),
+        ({"where": pc.field("yaer") > 1990}, OptionError, "does not suit the passages"),
+        ({"where": pc.field("year") > "x"}, OptionError, "does not suit the passages"),
+        ({"reranker": "cross-encoder"}, OptionError, "reranker is a Reranker, got str"),
+    ],
+)
+def test_a_filter_that_does_not_suit_the_passages_is_an_option_s_fault(options, error, said):
+    with ours() as pipe:
+        with pytest.raises(error, match=said):
+            pipe(QUERIES, on_error="skip", **options)
+        assert pipe.stats()["inputs"] == 0
+
+
+def test_words_of_an_index_without_them():
+    made = Index.build(PASSAGES[:3], encoder())
+    with sensorium.pipeline("retrieval", index=made, compile=False) as pipe:
+        for mode in ("lexical", "hybrid"):
+            with pytest.raises(OptionError, match="lexical=True"):
+                pipe("Where?", mode=mode)
         assert pipe.stats()["inputs"] == 0
 
 

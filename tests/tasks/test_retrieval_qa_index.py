@@ -112,6 +112,8 @@ def test_what_is_done_upstream_is_counted():
         assert stats["inputs"] == len(QUERIES) + 1
         pipe.reset_stats()
         assert (pipe.stats()["inputs"], pipe.stats()["upstream"]["inputs"]) == (0, 0)
+        pipe.warmup()
+        assert (pipe.stats()["failures"], pipe.stats()["upstream"]["failures"]) == (0, 0)
     with sensorium.pipeline("retrieval-qa", tiny_reading.dpr(), **SETTINGS) as pipe:
         assert "upstream" not in pipe.stats()
 
@@ -137,6 +139,8 @@ def test_what_is_for_an_index_and_what_is_not():
             pipe({"question": QUERIES[0], "passages": ["a boat"]})
         with pytest.raises(OptionError, match="mode is one of"):
             pipe(QUERIES[0], mode="words")
+        with pytest.raises(sensorium.UnknownNameError, match="Did you mean 'year'"):
+            pipe(QUERIES, where={"yaer": 1990}, on_error="skip")
     with sensorium.pipeline("retrieval-qa", tiny_reading.dpr(), **SETTINGS) as read:
         for option in ({"where": {"year": 1}}, {"mode": "dense"}, {"reranker": object()}):
             with pytest.raises(OptionError, match="is for a search, and the passages are given here"):
