@@ -95,7 +95,13 @@ def pipeline(
         quantization_config=quantization_config,
     )
     if found is not None and issubclass(found, SearchTask):
-        given = {"model": model, "reader": reader, "processor": processor, "device": device, "limits": limits}
+        given = {
+            "model": model,
+            "reader": reader,
+            "processor": processor,
+            "device": device,
+            "limits": None if limits == MediaLimits() else limits,
+        }
         built, target = _over(found, index, options, **given, dtype=None if dtype == "auto" else dtype)
     else:
         built, target = _build(found, _one_model(found, model, reader), processor, options, device=device, dtype=dtype)
