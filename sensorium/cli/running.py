@@ -89,24 +89,26 @@ class Run:
         from sensorium.pipelines.factory import pipeline
         from sensorium.tasks.base import get_task
 
-        get_task(self.card.name).options.parse(self.options)  # a wrong value costs no download
+        parse = get_task(self.card.name).options.parse
+        parse(self.options)  # a wrong value costs no download
         if self.settings.model is None and self.card.default:
             say(f"model: {self.card.default} (the task's default; --model names another)")
-        settings: dict[str, Any] = asdict(self.settings)
+        settings: dict[str, Any] = {**asdict(self.settings), "limits": self.limits}
         if settings["compile"] is None:
             settings["compile"] = "auto"
         if self.card.searches:
             settings = self._searching(settings, opened)
-        return opened.enter_context(pipeline(self.card.name, limits=self.limits, **settings))
+        pipe = opened.enter_context(pipeline(self.card.name, **settings))
+        pipe.task.check(parse(self.options))  # before an output is emptied
+        return pipe
 
     def _searching(self, settings: dict[str, Any], opened: ExitStack) -> dict[str, Any]:
         """Opens the index and the reranker; gives the arguments that the pipeline takes besides."""
-        from sensorium.cli.indexes.opening import check_search, open_index, open_reranker
+        from sensorium.cli.indexes.opening import open_index, open_reranker
 
         if self.index is None:
             return settings
-        index = open_index(self.index, self.settings)
-        check_search(index, self.options)
+        index = open_index(self.index, self.settings, self.limits)
         self.options = open_reranker(self.options, self.settings, opened)
         if self.card.searches == "always":  # the index has its encoder, which was loaded with the other settings
             settings = {name: settings[name] for name in ("compile", "batch_size", "num_workers")}

@@ -221,6 +221,19 @@ def test_add_delete_and_info(sensorium, documents, tmp_path):
     assert json.loads(sensorium("index", "info", idx, "--json").stdout)["passages"] == 2
     got = sensorium("index", "delete", idx, "-", stdin="0\n")
     assert (got.exit_code, got.stderr) == (0, f"deleted from {idx}: 1 passages; 1 are left\n")
+    for words, message in (
+        ([], "ids to delete, or --where"),
+        (["1", "--where", '{"id": 1}'], "one of the two"),
+        (["--where", '{"source": "x"}'], "no passage meets"),
+        (["--where", '{"sourc": "x"}'], "Did you mean 'source'"),
+        (["--where", '{"id": 0}'], "no passage meets"),
+    ):
+        refused = sensorium("index", "delete", idx, *words)
+        assert refused.exit_code == 2 and message in refused.stderr, (words, refused.stderr)
+    assert sensorium("index", "add", idx, documents / "mill.html", *FLOAT).exit_code == 0
+    got = sensorium("index", "delete", idx, "--where", json.dumps({"source": str(documents / "heron.txt")}), "--json")
+    assert json.loads(got.stdout) == {"index": str(idx), "deleted": 1, "passages": 1}
+    assert [p["title"] for p in Index.load(idx, device="cpu").passages([2])] == ["The mill"]
     facts = json.loads(sensorium("index", "info", idx, "--json").stdout)
     assert facts["encoder"] == str(TINY[1]) and facts["columns"][:2] == ["id", "text"]
     told = {name: facts[name] for name in ("passages", "deleted", "kind", "dimension", "lexical", "ids")}
@@ -296,6 +309,11 @@ def test_a_search_that_cannot_be(sensorium, built, tmp_path):
     ):
         got = sensorium("index", "search", built, *words)
         assert (got.exit_code, got.stdout) == (code, "") and message in got.stderr, (words, got.stderr)
+    (tmp_path / "kept.jsonl").write_text("of another run")
+    for command in (["index", "search", built, "a"], ["run", "retrieval", "a", "--index", built]):
+        for words in (["--where", '{"yeer": 1}'], ["--mode", "lexical", "--where", "3"]):
+            got = sensorium(*command, *words, "--output", tmp_path / "kept.jsonl")
+            assert got.exit_code == 2 and (tmp_path / "kept.jsonl").read_text() == "of another run", (command, words)
     Index.from_vectors(np.eye(3, dtype=np.float32)).save(tmp_path / "bare")
     got = sensorium("index", "search", tmp_path / "bare", "a")
     assert got.exit_code == 2 and "no encoder" in got.stderr
@@ -459,6 +477,8 @@ def test_an_index_of_pictures(sensorium, broken, tmp_path):
     got = sensorium("index", "add", idx, tmp_path / "new.png", tmp_path / "bad.png", *FLOAT)
     assert got.exit_code == 1 and "1 of 2 inputs failed" in got.stderr
     assert len(Index.load(idx, device="cpu")) == 4
+    limited = sensorium("index", "search", idx, "--image", names[0], "--max-pixels", 10, *FLOAT)
+    assert limited.exit_code == 1 and "too-many-pixels 1" in limited.stderr
     for words, message in (
         (["--words", 5], "--words has no meaning here: the encoder is of image"),
         (["--lexical"], "--lexical is for texts"),

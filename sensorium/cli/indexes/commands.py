@@ -47,6 +47,8 @@ _FILES = tuple(
     for kind, name in (("image", "picture"), ("audio", "sound"))
 )
 
+_WHERE = OptionCard("where", Any, None, 'delete all passages of which this is so, such as {"source": "a.md"}.')
+
 _INDEX = argument("index", "INDEX", "The folder of an index.")
 _PATHS_HELP = (
     "Files and folders (searched to any depth) of documents: .txt, .rst, .md, .html, .pdf; files of passages: .jsonl, "
@@ -110,11 +112,13 @@ def _delete() -> Any:
     def run(**given: Any) -> int:
         from sensorium.cli.indexes.contents import delete
 
-        delete(given["index"], given["ids"], ReportSettings(**read_all(_REPORT, given)))
+        where = read_all((_WHERE,), given).get("where")
+        delete(given["index"], given["ids"] or [], where=where, report=ReportSettings(**read_all(_REPORT, given)))
         return 0
 
-    ids = argument("ids", "ID...", "Ids of passages; - reads one a line from standard input.", several=True)
-    options = tuple(card for card in _REPORT if card.name != "progress")
+    text = "Ids of passages; - reads one a line from standard input."
+    ids = argument("ids", "ID...", text, several=True, required=False)
+    options = (_WHERE, *(card for card in _REPORT if card.name != "progress"))
     return _command("delete", "Deletes passages from an index.", run, (_INDEX, ids), options)
 
 

@@ -66,24 +66,37 @@ def read_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     }
 
 
-def delete(folder: str, words: Iterable[str], report: ReportSettings) -> None:
-    """Deletes passages by their ids, and saves the index.
+def delete(folder: str, words: Iterable[str], *, where: Any, report: ReportSettings) -> None:
+    """Deletes passages by their ids, or all that a filter lets through, and saves the index.
 
     Raises:
-        OptionError: an id that no passage bears; nothing is deleted then.
+        OptionError: an id that no passage bears, or a filter that none meets; nothing is deleted then.
+        UnknownNameError: a filter names no column.
         IndexFileError: there is no index, or it is not as it was written.
     """
     index = Index.load(folder)
     ids: list[Any] = list(_lines(words))
-    if not ids:
-        raise OptionError("expected at least one id to delete, got none")
-    if index.ids.dtype.kind != "U":
+    if bool(ids) == (where is not None):
+        raise OptionError("expected ids to delete, or --where with a filter, one of the two")
+    if where is not None:
+        ids = _filtered(Path(folder), where)
+    elif index.ids.dtype.kind != "U":
         ids = [_number(text) for text in ids]
     count = index.delete(ids)
     index.save(folder)
     say(f"deleted from {folder}: {count} passages; {len(index)} are left")
     if report.json:
         typer.echo(json.dumps({"index": printable(folder), "deleted": count, "passages": len(index)}, indent=2))
+
+
+def _filtered(folder: Path, where: Any) -> list[Any]:
+    """The ids of all passages that a filter lets through and that are not deleted."""
+    _, paths = read_folder(folder, verify=False)
+    table = PassageTable.open(paths["passages"])
+    ids: list[Any] = table.ids[table.where(where) & np.load(paths["alive"], allow_pickle=False)].tolist()
+    if not ids:
+        raise OptionError(f"no passage meets --where {json.dumps(where, ensure_ascii=False)}")
+    return ids
 
 
 def _lines(words: Iterable[str]) -> Iterator[str]:

@@ -68,6 +68,7 @@ class Evaluation:
             relevant = _checked_ids(asked.relevant, index)
             ask = None if self.settings.reader is None else self._reader(opened)
             search = open_reranker(self.search, self.pipeline, opened)
+            index.check_search(**search)
             found, predictions = self._find(asked.texts, index, search, ask, progress)
         measures = evaluate(
             ranked=None if relevant is None else [hits.ids.tolist() for hits in found],

@@ -8,16 +8,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sensorium.cli.settings import ENCODER_ACCESS, IndexSettings, PipelineSettings
 from sensorium.errors import OptionError
+from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval import Encoder, Index, Reranker
 from sensorium.retrieval.storage import read_folder
 
 
-def open_index(settings: IndexSettings, pipeline: PipelineSettings) -> Index:
+def open_index(settings: IndexSettings, pipeline: PipelineSettings, limits: MediaLimits | None = None) -> Index:
     """Opens an index; its encoder is loaded with what the settings say of device, dtype and access.
+
+    Args:
+        settings: which index, and where its encoder is.
+        pipeline: how the encoder is loaded.
+        limits: what a medium may cost that is encoded.
 
     Raises:
         IndexFileError: there is no index, or it is not as it was written.
@@ -27,6 +31,8 @@ def open_index(settings: IndexSettings, pipeline: PipelineSettings) -> Index:
     named = {"model": settings.encoder, "query_model": settings.query_model}
     named = {name: value for name, value in named.items() if value is not None}
     access = _given(pipeline, ENCODER_ACCESS)
+    if limits not in (None, MediaLimits()):
+        access["limits"] = limits
     if not named and not access:
         return Index.load(settings.index, verify=settings.verify, device=pipeline.device)
     facts, _ = read_folder(Path(settings.index), verify=False)
@@ -38,17 +44,6 @@ def open_index(settings: IndexSettings, pipeline: PipelineSettings) -> Index:
         )
     encoder = Encoder.from_spec({**facts["encoder"]["spec"], **named}, device=pipeline.device, **access)
     return Index.load(settings.index, encoder=encoder, verify=settings.verify, device=pipeline.device)
-
-
-def check_search(index: Index, options: Mapping[str, Any]) -> None:
-    """Searches once, so that what the index cannot do is told before any query.
-
-    Raises:
-        OptionError, UnknownNameError: `where` does not suit the passages, or the index has not what `mode` needs.
-    """
-    how = {name: options[name] for name in ("mode", "where") if options.get(name) is not None}
-    if how:
-        index.search_encoded(np.zeros((1, index.dimension), np.float32), ["a"], 1, **how)
 
 
 def open_reranker(options: Mapping[str, Any], pipeline: PipelineSettings, opened: ExitStack) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sensorium.cli.indexes.hit_sinks import HitLines, HitTables
-from sensorium.cli.indexes.opening import check_search, open_index, open_reranker
+from sensorium.cli.indexes.opening import open_index, open_reranker
 from sensorium.cli.inputs import read_inputs
 from sensorium.cli.running import Run
 from sensorium.cli.settings import PipelineSettings
@@ -47,10 +47,10 @@ class Search(Run):
         if options.mode == "lexical":
             self._refuse_what_words_have_no_use_for()
         assert self.index is not None
-        index = open_index(self.index, self.settings)
-        check_search(index, self.options)
+        index = open_index(self.index, self.settings, self.limits)
         self.options = open_reranker(self.options, self.settings, opened)
         if options.mode == "lexical":
+            index.check_search(where=options.where, mode=options.mode)
             return _WordSearch(index)
         modality = index.encoder.modality
         for kind, _ in self.files:
@@ -59,7 +59,9 @@ class Search(Run):
         settings = asdict(self.settings)
         run = {name: settings[name] for name in ("batch_size", "num_workers")}
         compile: bool | Literal["auto"] = "auto" if self.settings.compile is None else self.settings.compile
-        return opened.enter_context(pipeline(TASKS[modality], index=index, limits=self.limits, compile=compile, **run))
+        pipe = opened.enter_context(pipeline(TASKS[modality], index=index, compile=compile, **run))
+        pipe.task.check(SearchOptions.parse(self.options))  # before an output is emptied
+        return pipe
 
     def _refuse_what_words_have_no_use_for(self) -> None:
         assert self.index is not None
