@@ -306,6 +306,7 @@ def test_before_training_a_vector_is_its_words_weighted_by_how_rare_they_are(voc
     assert rare[wolf] > rare[the] == pytest.approx(np.log(1 + np.log(86 / 80)), abs=1e-5)
 
     bert = model.passage.ctx_encoder.bert_model
+    bert.set_attn_implementation("eager")  # the one that tells its weights
     row, first = passages.row(32)
     inputs = padded([row], [first])
     with torch.no_grad():
