@@ -20,7 +20,7 @@ from sensorium.errors import InputError
 from sensorium.retrieval.coarse import GROUP, Coarse, CoarseQueries, coarse_copy, mapped
 from sensorium.retrieval.selection import Candidates, Tile, keep_best_on_device, room
 
-PRODUCTS = 2**20
+PRODUCTS = 2**21
 """Products of a tile: they stay in the cache until the best are found."""
 
 LEAST_TILE, MOST_TILE = 1_024, 262_144

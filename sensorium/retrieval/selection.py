@@ -94,28 +94,11 @@ class Candidates:
             products.masked_fill_(~tile.allowed, nothing)
         if gap:
             products = torch.nn.functional.pad(products, (0, gap), value=nothing)
-        groups = products.view(len(products), -1, GROUP)
-        largest = groups.amax(2)
         bounds = self._bounds(tile.vectors)
         if not self._seen:
-            self._start(largest if largest.shape[1] >= 2 * self._k else products, bounds, tile.vectors.scales)
-        lowest = self._lowest(tile.vectors.scales, bounds)
-        if products.dtype == torch.int32:
-            lowest = lowest.floor_().clamp_(-OUT_OF_REACH, OUT_OF_REACH).int()
-        else:
-            lowest.clamp_(min=torch.finfo(torch.float32).min)  # what is not allowed never passes
-        near = _places(largest >= lowest)
-        values, limits = groups.view(-1, GROUP).index_select(0, near), lowest.view(-1).index_select(0, near)
-        hits = _places(values >= limits[:, None])
-        near = near.index_select(0, hits // GROUP)
-        query = near // largest.shape[1]
-        group = near - query * largest.shape[1]
-        place, value = group * GROUP + hits % GROUP, values.view(-1).index_select(0, hits).float()
-        upper = value.mul_(1 + self._queries.spread * value.sign()) if self._queries.spread else value
-        upper = upper.sub_(bounds.view(-1).index_select(0, near)).mul_(tile.vectors.scales.index_select(0, group))
-        upper.mul_(self._queries.scales.index_select(0, query))
+            self._start(products, tile, bounds)
+        self._take(products, tile, bounds, self._lowest(tile.vectors.scales, bounds))
         self._seen += len(tile)
-        self.add(query, tile.rows + place if isinstance(tile.rows, int) else tile.rows[place], upper)
         if self._seen >= 2 * self._settled or int(self._counts.max()) > room(self._k):
             self._settle()
 
@@ -164,31 +147,59 @@ class Candidates:
         lowest = torch.addcmul(bounds, (self._needed / self._queries.scales)[:, None], 1 / scales)
         return lowest.sub_(lowest.abs() * self._queries.spread) if self._queries.spread else lowest
 
-    def _start(self, products: Tensor, bounds: Tensor, scales: Tensor) -> None:
-        """What k rows reach for certain, if their products in float32 are as far below as they can be."""
-        if products.shape[1] < self._k:
+    def _start(self, products: Tensor, tile: Tile, bounds: Tensor) -> None:
+        """What k rows reach: first by their bounds, then by their float32 products."""
+        scales, each = tile.vectors.scales, products.view(len(products), -1, GROUP)
+        largest = each.amax(2, keepdim=True)
+        value = (largest if largest.shape[1] >= 2 * self._k else each).float()
+        if value[0].numel() < self._k:
             return
-        if products.shape[1] > bounds.shape[1]:
-            bounds, scales = bounds.repeat_interleave(GROUP, 1), scales.repeat_interleave(GROUP)
-        value = products.float()
-        lower = (value - value.abs() * self._queries.spread + bounds) * scales * self._queries.scales[:, None]
+        lower = (value - value.abs() * self._queries.spread + bounds[:, :, None]) * scales[:, None]
         lower[value <= -OUT_OF_REACH] = -torch.inf
-        self._needed = lower.topk(self._k, dim=1).values[:, -1]
+        lower *= self._queries.scales[:, None, None]
+        self._needed = lower.flatten(1).topk(self._k, dim=1).values[:, -1]
+        # those whose least is above, which are k or a few more
+        self._take(products, tile, bounds, self._lowest(scales, -bounds))
+        self._raise()
+        self._empty()
+
+    def _take(self, products: Tensor, tile: Tile, bounds: Tensor, lowest: Tensor) -> None:
+        """Makes candidates of the rows whose products are at least `lowest`, `(B, G)`."""
+        if products.dtype == torch.int32:
+            lowest = lowest.floor_().clamp_(-OUT_OF_REACH, OUT_OF_REACH).int()
+        else:
+            lowest.clamp_(min=torch.finfo(torch.float32).min)  # what is not allowed never passes
+        groups = products.view(-1, GROUP)
+        near = _places(groups.amax(1) >= lowest.view(-1))
+        values, limits = groups.index_select(0, near), lowest.view(-1).index_select(0, near)
+        hits = _places(values >= limits[:, None])
+        near = near.index_select(0, hits // GROUP)
+        query = near // lowest.shape[1]
+        group = near - query * lowest.shape[1]
+        place, value = group * GROUP + hits % GROUP, values.view(-1).index_select(0, hits).float()
+        upper = value.mul_(1 + self._queries.spread * value.sign()) if self._queries.spread else value
+        upper = upper.sub_(bounds.view(-1).index_select(0, near)).mul_(tile.vectors.scales.index_select(0, group))
+        upper.mul_(self._queries.scales.index_select(0, query))
+        self.add(query, tile.rows + place if isinstance(tile.rows, int) else tile.rows[place], upper)
+
+    def _raise(self) -> None:
+        """Raises what is needed to the k-th best float32 product, having computed those that promise most."""
+        width = self._rows.shape[1]
+        if width < self._k:
+            return
+        best = self._upper.topk(self._k, dim=1, sorted=False).indices
+        new = (self._exact.gather(1, best) == -torch.inf) & (best < self._counts[:, None])
+        best += torch.arange(len(best))[:, None] * width
+        self._compute(best.view(-1)[_places(new)])
+        self._needed = torch.maximum(self._needed, self._exact.topk(self._k, dim=1).values[:, -1])
 
     def _settle(self, *, finish: bool = False) -> None:
-        """Raises what is needed by float32 products of the best candidates, and lets go of those below."""
+        """Lets go of candidates that cannot be among the best."""
         self._settled = self._seen
-        width = self._rows.shape[1]
-        if width >= self._k:
-            best = self._upper.topk(self._k, dim=1, sorted=False).indices
-            new = (self._exact.gather(1, best) == -torch.inf) & (best < self._counts[:, None])
-            best += torch.arange(len(best))[:, None] * width
-            self._compute(best.view(-1)[_places(new)])
-            reached = self._exact.topk(self._k, dim=1).values[:, -1]
-            self._needed = torch.maximum(self._needed, reached)
+        self._raise()
         unknown = self._exact == -torch.inf
         keep = torch.where(unknown, self._upper, self._exact) >= self._needed[:, None]
-        keep &= torch.arange(width) < self._counts[:, None]
+        keep &= torch.arange(keep.shape[1]) < self._counts[:, None]
         full = torch.full_like(self.given_up, True) if finish else keep.sum(1) > room(self._k) // 2
         if full.any():
             unknown &= keep & full[:, None]
