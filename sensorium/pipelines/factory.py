@@ -192,13 +192,14 @@ def _wrap(task: type[Task] | None, model: nn.Module, processor: Any, options: Lo
 
 
 def _task_for(checkpoint: Checkpoint) -> type[Task]:
-    """The one task that the checkpoint was saved for."""
+    """The one task that the checkpoint was saved for, or that it can serve where it does not say what it is."""
     fits = {name: task.fits(checkpoint) for name, task in all_tasks().items()}
-    names = [name for name, fit in fits.items() if fit == "native"]
-    if len(names) == 1:
-        return get_task(names[0])
-    if names:
-        raise TaskMismatchError(f"{checkpoint.name!r} fits several tasks: {', '.join(names)}; name one", fits=names)
+    for degree in ("native",) if checkpoint.architectures else ("native", "possible"):
+        names = [name for name, fit in fits.items() if fit == degree]
+        if len(names) == 1:
+            return get_task(names[0])
+        if names:
+            raise TaskMismatchError(f"{checkpoint.name!r} fits several tasks: {', '.join(names)}; name one", fits=names)
     raise _mismatch(None, checkpoint)
 
 
