@@ -100,7 +100,7 @@ def pipeline(
             "reader": reader,
             "processor": processor,
             "device": device,
-            "limits": None if limits == MediaLimits() else limits,
+            "limits": limits,
         }
         built, target = _over(found, index, options, **given, dtype=None if dtype == "auto" else dtype)
     else:
