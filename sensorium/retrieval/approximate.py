@@ -51,21 +51,14 @@ class Approximate:
         Raises:
             OptionError: faiss knows no such kind, or it needs more vectors to learn from.
         """
-        count, width = vectors.shape
-        try:
-            index = faiss.index_factory(width, factory_string(kind, count, width), faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError as error:
-            raise OptionError(
-                f'kind is "auto", "exact", "hnsw", "ivfpq" or a factory string of faiss for {width} dimensions, got '
-                f"{kind!r}: {_reason(error)}"
-            ) from error
+        index = _made(kind, *vectors.shape)
         try:
             index.train(_sample(vectors, index))
             index.add(vectors)
         except RuntimeError as error:
             raise OptionError(
-                f"{count:,} vectors are too few for kind={kind!r} to learn from, or do not suit it: {_reason(error)}. "
-                'Use kind="exact".'
+                f"{len(vectors):,} vectors are too few for kind={kind!r} to learn from, or do not suit it: "
+                f'{_reason(error)}. Use kind="exact".'
             ) from error
         return cls(index)
 
@@ -134,6 +127,25 @@ class Approximate:
                 f"{type(inner).__name__} cannot leave out passages, which where= and deleted ones need "
                 f'({_reason(error)}). Use kind="exact", "hnsw" or "ivfpq".'
             ) from error
+
+
+def check_kind(kind: str, width: int) -> None:
+    """Refuses a kind that faiss does not know for vectors of that width.
+
+    Raises:
+        OptionError: it is none.
+    """
+    _made(kind, 1_000_000, width)
+
+
+def _made(kind: str, count: int, width: int) -> Any:
+    try:
+        return faiss.index_factory(width, factory_string(kind, count, width), faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise OptionError(
+            f'kind is "auto", "exact", "hnsw", "ivfpq" or a factory string of faiss for {width} dimensions, got '
+            f"{kind!r}: {_reason(error)}"
+        ) from error
 
 
 def _inner(index: Any) -> Any:

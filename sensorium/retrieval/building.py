@@ -7,7 +7,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval.encoders import CHUNK, Encoder
 from sensorium.retrieval.rows import Item, Row, read_rows
+
+OnError = Literal["raise", "skip"] | Callable[[InputError], Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def encode_passages(
     passages: Iterable[Any],
     encoder: Encoder,
     *,
-    on_error: Literal["raise", "skip"],
+    on_error: OnError,
     resume: str | os.PathLike[str] | None,
     progress: bool,
 ) -> EncodedPassages:
@@ -45,7 +47,8 @@ def encode_passages(
     Args:
         passages: as `Index.build` takes them.
         encoder: what encodes them.
-        on_error: "skip" leaves out those that cannot be encoded, and warns with their number and the first reason.
+        on_error: "raise" ends at the first that cannot be encoded; "skip" leaves such out, and warns with their number
+            and the first reason; a function is told of each instead.
         resume: a folder that keeps the vectors of each chunk; None to keep nothing.
         progress: shows a progress bar on standard error.
 
@@ -53,26 +56,28 @@ def encode_passages(
         InputError: one that cannot be encoded, or none at all.
         OptionError: an argument with a value that it cannot have.
     """
-    if on_error not in ("raise", "skip"):
-        raise OptionError(f'on_error is "raise" or "skip", got {on_error!r}')
+    if on_error not in ("raise", "skip") and not callable(on_error):
+        raise OptionError(f'on_error is "raise", "skip" or a function that takes an InputError, got {on_error!r}')
     kept = None if resume is None else KeptChunks(Path(resume), encoder.fingerprint)
     rows: list[Row] = []
     vectors: list[NDArray[np.float32]] = []
     failures: list[InputError] = []
-    items = read_rows(passages, encoder.modality, skip=on_error == "skip")
+    items = read_rows(passages, encoder.modality, skip=on_error != "raise")
     with _bar(passages, wanted=progress) as bar:
         while chunk := list(islice(items, CHUNK)):
-            good = [each for each in chunk if not isinstance(each, InputError)]
-            failures += [each for each in chunk if isinstance(each, InputError)]
-            found = kept.get(good) if kept else None
-            if found is None:
-                good, found = _encode(good, encoder, failures, skip=on_error == "skip")
-                if kept and len(good) == len(chunk):
-                    kept.put(good, found)
-            rows += [one.row for one in good]
-            vectors.append(found)
+            good = [each for each in chunk if isinstance(each, Item)]
+            found, errors = _encode(good, encoder, kept)
+            for error in [*(each for each in chunk if isinstance(each, InputError)), *errors]:
+                if on_error == "raise":
+                    raise error
+                failures.append(error)
+                if callable(on_error):
+                    on_error(error)
+            encoded = np.flatnonzero(np.isfinite(found).all(axis=1))
+            rows += [good[i].row for i in encoded.tolist()]
+            vectors.append(found[encoded])
             bar.update(len(chunk))
-    if failures:
+    if failures and on_error == "skip":
         count = len(failures) + len(rows)
         warnings.warn(f"{len(failures):,} of {count:,} passages were left out; the first: {failures[0]}", stacklevel=3)
     if not rows:
@@ -81,20 +86,27 @@ def encode_passages(
 
 
 def _encode(
-    items: list[Item], encoder: Encoder, failures: list[InputError], *, skip: bool
-) -> tuple[list[Item], NDArray[np.float32]]:
-    """Those of the items that can be encoded, and their vectors."""
-    vectors, errors = encoder.encode([item.read for item in items], on_error="return")
-    bad = set()
+    items: list[Item], encoder: Encoder, kept: KeptChunks | None
+) -> tuple[NDArray[np.float32], list[InputError]]:
+    """The vectors of a chunk, with NaN for those that cannot be encoded, and why these cannot."""
+    found = kept.get(items) if kept else None
+    tried = list(range(len(items)))
+    if found is None:
+        found, errors = encoder.encode([item.read for item in items], on_error="return")
+        if kept:
+            kept.put(items, found)
+    else:  # what could not be encoded is tried again, to tell why
+        tried = np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()
+        errors = encoder.encode([items[i].read for i in tried], on_error="return")[1] if tried else []
     for error in errors:
         assert error.index is not None
-        bad.add(error.index)
-        error.index = items[error.index].index
-    if errors and not skip:
-        raise errors[0]
-    failures += errors
-    good = [i for i in range(len(items)) if i not in bad]
-    return [items[i] for i in good], vectors[good]
+        error.index = items[tried[error.index]].index
+    told = {error.index for error in errors}
+    for i in np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist():
+        if items[i].index not in told:
+            message = f'{encoder.name!r} gave a vector with NaN or infinity; try dtype="float32"'
+            errors.append(InputError(message, code="not-finite", index=items[i].index))
+    return found, errors
 
 
 class KeptChunks:
@@ -144,9 +156,10 @@ def _identity(read: Any) -> bytes:
     (item,) = read.values()
     if isinstance(item, (bytes, bytearray)):
         return hashlib.sha256(item).digest()
-    if isinstance(item, (str, os.PathLike)) and Path(item).is_file():
-        status = Path(item).stat()
-        return json.dumps([os.fspath(item), status.st_size, status.st_mtime_ns], default=os.fsdecode).encode() + b"\n"
+    if isinstance(item, (str, os.PathLike)):
+        status = Path(item).stat() if Path(item).is_file() else None  # none: it cannot be encoded, and is told then
+        known = None if status is None else [status.st_size, status.st_mtime_ns]
+        return json.dumps([os.fspath(item), known], default=os.fsdecode).encode() + b"\n"
     raise OptionError(
         f"resume= keeps texts and files apart by what they are, which it cannot for {type(item).__name__}; give paths, "
         "or build without it"

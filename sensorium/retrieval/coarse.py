@@ -7,7 +7,7 @@ The norms of what rounding left over are known, so that the bound is no guess.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
@@ -61,21 +61,6 @@ class Coarse:
     def bounds(self) -> Tensor:
         """`(3, G)` float32, scales, left over and longest."""
         return torch.stack([self.scales, self.left_over, self.longest])
-
-    def to_arrays(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Values and bounds as arrays that can be stored; bfloat16 as uint16 of the same bits."""
-        values = self.values.cpu()
-        array = values.view(torch.uint16).numpy() if values.dtype == torch.bfloat16 else values.numpy()
-        return array, self.bounds.numpy()
-
-    @classmethod
-    def from_arrays(
-        cls, values: NDArray[Any], bounds: NDArray[np.float32], *, device: torch.device | None = None
-    ) -> Self:
-        """What `to_arrays` gave; values mapped from a file stay there until they are scanned on a CPU."""
-        found = mapped(values)
-        found = found.view(torch.bfloat16) if values.dtype == np.uint16 else found
-        return cls(found if device is None else found.to(device), *torch.from_numpy(np.array(bounds)))
 
     def exactly(self, vectors: Tensor) -> Coarse:
         """The vectors that these stand for, which lie in memory or in a mapped file; their bounds are known."""
@@ -198,11 +183,6 @@ class CoarseQueries:
             (VANISHING * (width + width**0.5 * (1 + length))).float(),
             2.0**-7 if dtype == torch.bfloat16 and device.type == "cpu" else 0.0,
         )
-
-    def some(self, which: Tensor) -> Self:
-        """The queries at `(M,)` int64 places."""
-        names = ("exact", "values", "scales", "of_left_over", "of_longest", "always")
-        return replace(self, **{name: getattr(self, name)[which] for name in names})
 
 
 def _multiplies_float32() -> bool:

@@ -22,7 +22,6 @@ from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.encoder_families import refuse_question_encoder
 from sensorium.retrieval.encoder_sides import (
     Loaded,
-    Modality,
     Pool,
     Settings,
     Side,
@@ -31,6 +30,7 @@ from sensorium.retrieval.encoder_sides import (
     load_sides,
     query_checkpoint,
 )
+from sensorium.retrieval.rows import Modality
 
 CHUNK = 1024
 """Passages whose batches depend on nothing else: cut at multiples of it, they give the same bytes again."""

@@ -7,32 +7,26 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium.errors import InputError, OptionError
+from sensorium.errors import OptionError
 from sensorium.pipelines.placement import resolve_device
 from sensorium.results import SearchResults
-from sensorium.retrieval.building import EncodedPassages, encode_passages
+from sensorium.retrieval.building import EncodedPassages, OnError, encode_passages
+from sensorium.retrieval.encoder_sides import Similarity
 from sensorium.retrieval.encoders import Encoder
-from sensorium.retrieval.fusion import reciprocal_rank_fusion
-from sensorium.retrieval.kinds import choose_kind, make_searcher
+from sensorium.retrieval.index_encoder import IndexEncoder, opened
+from sensorium.retrieval.kinds import check_kind, choose_kind
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
-from sensorium.retrieval.rows import Row, check_unique, numbered, read_rows
+from sensorium.retrieval.rows import check_unique, numbered, rows_for
 from sensorium.retrieval.state import State
 from sensorium.retrieval.vectors import as_queries, as_vectors, unit_rows
-
-Mode = Literal["dense", "lexical", "hybrid"]
-Similarity = Literal["dot", "cosine"]
-
-MODES = ("dense", "lexical", "hybrid")
-
-CANDIDATES = 100
-"""Passages of each ranking that a fusion or a reranker looks at, at the least."""
+from sensorium.tasks.searching import MODES, Mode
 
 
 class Index:
@@ -58,7 +52,8 @@ class Index:
         device: torch.device,
     ) -> None:
         self.kind, self.dimension, self.similarity = kind, dimension, similarity
-        self._state, self._next_id, self._encoder, self._device = state, next_id, encoder, device
+        self._state, self._next_id, self._device = state, next_id, device
+        self._encoder = IndexEncoder(encoder, width=dimension, device=device)
         self._lock = threading.RLock()
 
     @classmethod
@@ -70,7 +65,7 @@ class Index:
         kind: str = "auto",
         lexical: bool = False,
         deletes: bool = False,
-        on_error: Literal["raise", "skip"] = "raise",
+        on_error: OnError = "raise",
         resume: str | os.PathLike[str] | None = None,
         device: str | int | torch.device | None = None,
         progress: bool = False,
@@ -84,7 +79,8 @@ class Index:
             kind: "exact", "hnsw", "ivfpq", any factory string of faiss, or "auto": by size, memory and `deletes`.
             lexical: whether to index the words, too, for `mode="lexical"` and `"hybrid"`.
             deletes: whether passages will be deleted or replaced often, which graphs (HNSW) are bad at.
-            on_error: whether a passage that cannot be encoded ends the build, or is left out with a warning.
+            on_error: "raise" ends the build at the first passage that cannot be encoded; "skip" leaves such out, and
+                warns with their number in the end; a function is told of each instead, with its `index`.
             resume: a folder that keeps what was encoded, so that a build that was interrupted goes on where it
                 stopped, and gives the same index. It is not removed.
             device: where an exact search and the encoder run; None for the best there is.
@@ -95,7 +91,9 @@ class Index:
             OptionError: an argument with a value that it cannot have.
         """
         place = resolve_device(device)
-        loaded = _opened(encoder, device)
+        loaded = opened(encoder, device)
+        check_kind(kind, loaded.dimension)
+        _check_words(lexical, loaded)
         found = encode_passages(passages, loaded, on_error=on_error, resume=resume, progress=progress)
         kind = choose_kind(kind, *found.vectors.shape, deletes=deletes, device=place)
         return cls._of(found, kind, loaded.similarity, lexical=lexical, encoder=loaded, device=place)
@@ -132,9 +130,11 @@ class Index:
         place = resolve_device(device)
         if similarity not in ("dot", "cosine"):
             raise OptionError(f'similarity is "dot" or "cosine", got {similarity!r}')
-        loaded = None if encoder is None else _opened(encoder, device)
+        loaded = None if encoder is None else opened(encoder, device)
+        _check_words(lexical, loaded)
         checked = as_vectors(vectors, width=None if loaded is None else loaded.dimension)
-        rows = _rows_for(passages, len(checked), loaded)
+        check_kind(kind, checked.shape[1])
+        rows = rows_for(passages, len(checked), "text" if loaded is None else loaded.modality)
         found = EncodedPassages(rows, unit_rows(checked) if similarity == "cosine" else checked)
         kind = choose_kind(kind, *checked.shape, deletes=deletes, device=place)
         return cls._of(found, kind, similarity, lexical=lexical, encoder=loaded, device=place)
@@ -172,9 +172,7 @@ class Index:
             device=place,
         )
         if encoder is not None:
-            loaded = _opened(encoder, device)
-            _check_same(loaded, facts["encoder"], index.dimension)
-            index._encoder = loaded
+            index._encoder.replace(opened(encoder, device))
         return index
 
     @classmethod
@@ -188,20 +186,9 @@ class Index:
         encoder: Encoder | None,
         device: torch.device,
     ) -> Self:
-        count, width = found.vectors.shape
-        if lexical and encoder is not None and encoder.modality != "text":
-            raise OptionError(f"lexical=True is for texts; {encoder.name!r} is of {encoder.modality}")
-        numbered(found.rows, first=0, texts=None)
-        table = PassageTable.of(found.rows)
-        check_unique(table.ids)
-        state = State(
-            table,
-            found.vectors if kind == "exact" else None,
-            make_searcher(found.vectors, kind, device),
-            np.ones(count, dtype=np.bool_),
-            words=lexical,
-        )
-        following = 0 if table.ids.dtype.kind == "U" else int(table.ids.max()) + 1
+        state = State.of(found, kind, words=lexical, device=device)
+        ids, width = state.table.ids, found.vectors.shape[1]
+        following = 0 if ids.dtype.kind == "U" else int(ids.max()) + 1
         return cls(
             state, kind=kind, dimension=width, similarity=similarity, next_id=following, encoder=encoder, device=device
         )
@@ -221,14 +208,7 @@ class Index:
             OptionError: the index was made of vectors, without an encoder.
             CheckpointError: the encoder cannot be opened; `Index.load(…, encoder=…)` names another place of it.
         """
-        with self._lock:
-            if self._encoder is None:
-                raise OptionError("this index has no encoder: give it vectors, or name one with encoder=…")
-            if not isinstance(self._encoder, Encoder):
-                opened = Encoder.from_spec(self._encoder["spec"], device=self._device)
-                _check_same(opened, self._encoder, self.dimension)
-                self._encoder = opened
-            return self._encoder
+        return self._encoder.get()
 
     @property
     def ids(self) -> NDArray[Any]:
@@ -246,13 +226,19 @@ class Index:
         return state.table.take(state.rows_of(ids))
 
     def add(
-        self, passages: Iterable[Any] | None = None, *, vectors: Any = None, progress: bool = False
+        self,
+        passages: Iterable[Any] | None = None,
+        *,
+        vectors: Any = None,
+        on_error: OnError = "raise",
+        progress: bool = False,
     ) -> NDArray[Any]:
         """Adds passages, or vectors, or passages with their vectors; many at once cost far less than one by one.
 
         Args:
             passages: as `build` takes them; None for vectors alone.
             vectors: `(M, D)`; None to have the passages encoded.
+            on_error: as in `build`; for passages that are to be encoded.
             progress: shows a progress bar on standard error.
 
         Returns:
@@ -264,10 +250,10 @@ class Index:
         if vectors is None:
             if passages is None:
                 raise OptionError("add needs passages, vectors=…, or both")
-            found = encode_passages(passages, self.encoder, on_error="raise", resume=None, progress=progress)
+            found = encode_passages(passages, self.encoder, on_error=on_error, resume=None, progress=progress)
         else:
             checked = as_vectors(vectors, width=self.dimension)
-            rows = _rows_for(passages, len(checked), self._encoder if isinstance(self._encoder, Encoder) else None)
+            rows = rows_for(passages, len(checked), self._encoder.modality)
             found = EncodedPassages(rows, unit_rows(checked) if self.similarity == "cosine" else checked)
         with self._lock:
             state = self._state
@@ -370,21 +356,7 @@ class Index:
         """
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise OptionError(f"k is a whole number from 1, got {k!r}")
-        state = self._state
-        allowed = state.allowed(where)
-        wide = k if mode != "hybrid" and reranker is None else max(CANDIDATES, k)
-        asked = [text or "" for text in texts or ()]
-        rankings = []
-        if vectors is not None:
-            rankings.append(state.nearest(vectors, wide, allowed))
-        if mode != "dense":
-            rankings.append(state.lexical.search(asked, wide, allowed=allowed))
-        scores, rows = rankings[0]
-        if len(rankings) > 1:
-            scores, rows = reciprocal_rank_fusion([rows for _, rows in rankings], k=wide)
-        if reranker is not None:
-            scores, rows = state.reranked(asked, rows, reranker)
-        return state.results(scores[:, :k], rows[:, :k], texts)
+        return self._state.search(vectors, texts, k, where=where, mode=mode, reranker=reranker)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the index; whatever interrupts it, the folder holds what it held before or this.
@@ -398,18 +370,12 @@ class Index:
         """
         with self._lock:
             state = self._state.compacted(self._device)
-            encoder = self._encoder
-            known = (
-                {"spec": encoder.spec(), "fingerprint": encoder.fingerprint}
-                if isinstance(encoder, Encoder)
-                else encoder
-            )
             facts = {
                 "kind": self.kind,
                 "dimension": self.dimension,
                 "similarity": self.similarity,
                 "next_id": self._next_id,
-                "encoder": known,
+                "encoder": self._encoder.facts(),
             }
             state.write(Path(folder), facts)
             self._state = state
@@ -428,30 +394,6 @@ class Index:
         return texts, None if mode == "lexical" else self.encoder.encode_queries(several)
 
 
-def _opened(encoder: str | os.PathLike[str] | Encoder, device: str | int | torch.device | None) -> Encoder:
-    return encoder if isinstance(encoder, Encoder) else Encoder.from_pretrained(encoder, device=device)
-
-
-def _rows_for(passages: Iterable[Any] | None, count: int, encoder: Encoder | None) -> list[Row]:
-    """The rows of passages that come with `count` vectors, or blank ones."""
-    if passages is None:
-        return [{"id": None, "text": "", "title": "", "source": None, "start": None, "end": None} for _ in range(count)]
-    read = read_rows(passages, "text" if encoder is None else encoder.modality)
-    rows = [item.row for item in read if not isinstance(item, InputError)]
-    if len(rows) != count:
-        raise InputError(f"expected a vector for each passage, got {count:,} and {len(rows):,}", code="bad-vectors")
-    return rows
-
-
-def _check_same(encoder: Encoder, known: Mapping[str, Any] | None, width: int) -> None:
-    """Refuses an encoder whose vectors are not to be compared with those of the index."""
-    if encoder.dimension != width:
-        raise OptionError(
-            f"the index has vectors of {width} dimensions, and {encoder.name!r} gives {encoder.dimension}"
-        )
-    if known is not None and encoder.fingerprint != known["fingerprint"]:
-        raise OptionError(
-            f"the index was built with {known['spec'].get('model')!r}, and {encoder.name!r} has other weights, another "
-            "tokenizer or other prompts: their vectors are not to be compared. Open the one that it was built with, or "
-            "build the index anew."
-        )
+def _check_words(lexical: bool, encoder: Encoder | None) -> None:
+    if lexical and encoder is not None and encoder.modality != "text":
+        raise OptionError(f"lexical=True is for texts; {encoder.name!r} is of {encoder.modality}")

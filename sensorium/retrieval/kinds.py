@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sensorium.errors import OptionError
+from sensorium.retrieval import approximate
 from sensorium.retrieval.approximate import HNSW_LINKS, Approximate
 from sensorium.retrieval.exact import ExactScan
 
@@ -20,6 +20,21 @@ MOST_EXACT_GPU = 20_000_000
 """The same on a GPU, where they fit."""
 
 Searcher = ExactScan | Approximate
+
+
+def check_kind(kind: str, width: int) -> None:
+    """Refuses, before any work, a kind that there is not.
+
+    Raises:
+        OptionError: it is none of ours, and faiss does not know it for vectors of that width.
+    """
+    if not isinstance(kind, str) or not kind:
+        raise OptionError(
+            'kind is "auto", "exact", "hnsw", "ivfpq" or a factory string of faiss, such as "IVF1024,Flat", '
+            f"got {kind!r}"
+        )
+    if kind not in ("auto", "exact"):
+        approximate.check_kind(kind, width)
 
 
 def choose_kind(kind: str, count: int, width: int, *, deletes: bool, device: torch.device) -> str:
@@ -35,11 +50,6 @@ def choose_kind(kind: str, count: int, width: int, *, deletes: bool, device: tor
         deletes: whether passages will be deleted or replaced.
         device: where an exact search runs.
     """
-    if not isinstance(kind, str) or not kind:
-        raise OptionError(
-            'kind is "auto", "exact", "hnsw", "ivfpq" or a factory string of faiss, such as "IVF1024,Flat", '
-            f"got {kind!r}"
-        )
     if kind != "auto":
         return kind
     if count <= (MOST_EXACT_GPU if device.type == "cuda" else MOST_EXACT) and count * width * 6 < _memory() / 2:
@@ -48,19 +58,18 @@ def choose_kind(kind: str, count: int, width: int, *, deletes: bool, device: tor
     return "hnsw" if graph < _memory() / 2 and not deletes else "ivfpq"
 
 
-def make_searcher(vectors: NDArray[np.float32], kind: str, device: torch.device, **known: Any) -> Searcher:
+def make_searcher(vectors: NDArray[np.float32], kind: str, device: torch.device) -> Searcher:
     """What searches `(N, D)` vectors.
 
     Args:
         vectors: float32, finite.
         kind: not "auto".
         device: where an exact search runs.
-        **known: what an exact search that was stored gives back to `ExactScan`.
 
     Raises:
         OptionError: faiss knows no such kind, or it needs more vectors to learn from.
     """
-    return ExactScan(vectors, device=device, **known) if kind == "exact" else Approximate.of(vectors, kind)
+    return ExactScan(vectors, device=device) if kind == "exact" else Approximate.of(vectors, kind)
 
 
 def _memory() -> int:

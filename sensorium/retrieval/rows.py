@@ -42,14 +42,20 @@ def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -
         skip: whether an item that is none comes as its error, instead of being raised.
 
     Raises:
-        InputError: an item that is none; it carries its `index`.
+        InputError: an item that is none, or that bears an id which one before it bears; it carries its `index`.
     """
     if isinstance(items, (str, bytes, Mapping)):
         raise OptionError(f"expected several passages, got one {type(items).__name__}; put it in a list")
     read = _text if modality == "text" else _medium
+    seen: set[Any] = set()
     for index, item in enumerate(items):
         try:
-            yield Item(*read(item, modality), index)
+            row, what = read(item, modality)
+            if row["id"] in seen:
+                raise _twice([row["id"]])
+            if row["id"] is not None:
+                seen.add(row["id"])
+            yield Item(row, what, index)
         except InputError as error:
             error.index = index
             if not skip:
@@ -96,12 +102,30 @@ def check_unique(ids: NDArray[Any], *, known: NDArray[Any] | None = None) -> Non
     if known is not None and len(known) and not len(twice):
         twice = np.intersect1d(values, known)
     if len(twice):
-        shown = ", ".join(repr(each) for each in twice[:3].tolist())
-        raise InputError(
-            f"ids are each of one passage, and {len(twice):,} come twice: {shown}{', …' if len(twice) > 3 else ''}. "
-            "Leave the copies out, or delete what is there first.",
-            code="duplicate-id",
-        )
+        raise _twice(twice.tolist())
+
+
+def rows_for(passages: Iterable[Any] | None, count: int, modality: Modality) -> list[Row]:
+    """The rows of passages that come with `count` vectors, or blank ones.
+
+    Raises:
+        InputError: a passage that is none, or another number of them.
+    """
+    if passages is None:
+        return [{"id": None, "text": "", "title": "", "source": None, "start": None, "end": None} for _ in range(count)]
+    rows = [item.row for item in read_rows(passages, modality) if isinstance(item, Item)]
+    if len(rows) != count:
+        raise InputError(f"expected a vector for each passage, got {count:,} and {len(rows):,}", code="bad-vectors")
+    return rows
+
+
+def _twice(ids: Sequence[Any]) -> InputError:
+    shown = ", ".join(map(repr, ids[:3])) + (", …" if len(ids) > 3 else "")
+    return InputError(
+        f"ids are each of one passage, and {len(ids):,} come twice: {shown}. Leave the copies out, or delete what is "
+        "there first.",
+        code="duplicate-id",
+    )
 
 
 def _text(item: Any, modality: Modality) -> tuple[Row, Any]:

@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 from sensorium.errors import IndexFileError, OptionError
 from sensorium.results import Hits, SearchResults
 from sensorium.retrieval.approximate import Approximate
+from sensorium.retrieval.building import EncodedPassages
+from sensorium.retrieval.coarse import coarse_copy
 from sensorium.retrieval.exact import ExactScan
-from sensorium.retrieval.kinds import Searcher
+from sensorium.retrieval.fusion import reciprocal_rank_fusion
+from sensorium.retrieval.kinds import Searcher, make_searcher
 from sensorium.retrieval.lexical import FILES, LexicalIndex
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
+from sensorium.retrieval.rows import check_unique, numbered
 from sensorium.retrieval.storage import read_folder, write_folder
+from sensorium.tasks.searching import Mode
+
+CANDIDATES = 100
+"""Passages of each ranking that a fusion or a reranker looks at, at the least."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,21 @@ class State:
     alive: NDArray[np.bool_]
     words: bool = False
 
+    @classmethod
+    def of(cls, found: EncodedPassages, kind: str, *, words: bool, device: torch.device) -> Self:
+        """The state of a new index.
+
+        Raises:
+            InputError: ids that come twice, or of two kinds.
+            OptionError: too few vectors for that kind.
+        """
+        numbered(found.rows, first=0, texts=None)
+        table = PassageTable.of(found.rows)
+        check_unique(table.ids)
+        searcher = make_searcher(found.vectors, kind, device)
+        alive = np.ones(len(found.vectors), dtype=np.bool_)
+        return cls(table, found.vectors if kind == "exact" else None, searcher, alive, words=words)
+
     @cached_property
     def lexical(self) -> LexicalIndex:
         """BM25 of the passages' titles and texts; counted when it is first needed after passages were added."""
@@ -59,18 +82,33 @@ class State:
         if where is not None:
             PassageTable(self.table.table.slice(0, 0)).where(where)
 
-    def allowed(self, where: Any) -> NDArray[np.bool_] | None:
-        """Which passages a search may find; None for all."""
+    def search(
+        self,
+        vectors: NDArray[np.float32] | None,
+        texts: Sequence[str | None] | None,
+        k: int,
+        *,
+        where: Any,
+        mode: Mode,
+        reranker: Reranker | None,
+    ) -> SearchResults:
+        """As `Index.search_encoded`."""
         mask = self.alive if where is None else self.alive & self.table.where(where)
-        return None if mask.all() else mask
-
-    def nearest(
-        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """`(Q, k)` scores and rows by vectors; what is added to a graph meanwhile is not found."""
-        if isinstance(self.searcher, Approximate):
-            return self.searcher.search(vectors, k, allowed=allowed, count=len(self.table))
-        return self.searcher.search(vectors, k, allowed=allowed)
+        allowed = None if mask.all() else mask
+        wide = k if mode != "hybrid" and reranker is None else max(CANDIDATES, k)
+        asked = [text or "" for text in texts or ()]
+        rankings = []
+        if mode != "lexical":
+            assert vectors is not None
+            rankings.append(self._nearest(vectors, wide, allowed))
+        if mode != "dense":
+            rankings.append(self.lexical.search(asked, wide, allowed=allowed))
+        scores, rows = rankings[0]
+        if len(rankings) > 1:
+            scores, rows = reciprocal_rank_fusion([rows for _, rows in rankings], k=wide)
+        if reranker is not None:
+            scores, rows = self._reranked(asked, rows, reranker)
+        return self._results(scores[:, :k], rows[:, :k], texts)
 
     def rows_of(self, ids: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
         """The rows of the passages that bear ids and are not deleted, in the order of `ids`.
@@ -95,53 +133,22 @@ class State:
         alive = np.concatenate([self.alive, np.ones(len(vectors), dtype=np.bool_)])
         joined = self.table.append(table)
         if isinstance(self.searcher, Approximate):
-            self.searcher.add(
-                vectors
-            )  # rows that a search of the state before finds beyond its own are not allowed there
+            self.searcher.add(vectors)
             return replace(self, table=joined, alive=alive)
         assert self.vectors is not None
         together = np.concatenate([self.vectors, vectors])
-        return replace(self, table=joined, alive=alive, vectors=together, searcher=ExactScan(together, device=device))
+        coarse = coarse_copy(together, device=self.searcher.device, known=self.searcher.coarse)
+        scan = ExactScan(together, device=device, coarse=coarse)
+        return replace(self, table=joined, alive=alive, vectors=together, searcher=scan)
 
     def compacted(self, device: torch.device) -> Self:
         """Without the deleted passages, where the vectors are there to leave theirs out."""
         if self.vectors is None or self.alive.all():
             return self
         (rows,) = self.alive.nonzero()
-        kept = self.vectors[rows]
-        searcher = ExactScan(kept, device=device)
-        return replace(
-            self, table=self.table.keep(rows), vectors=kept, searcher=searcher, alive=np.ones(len(rows), np.bool_)
-        )
-
-    def reranked(
-        self, queries: Sequence[str], rows: NDArray[np.int64], reranker: Reranker
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The rows of each query in the order in which the reranker has them, with its scores."""
-        found = [row[row >= 0] for row in rows]
-        texts = [[_read(passage) for passage in self.table.take(each)] for each in found]
-        scores, ordered = np.full(rows.shape, -np.inf, np.float32), np.full(rows.shape, -1, np.int64)
-        for i, (order, values) in enumerate(reranker.rerank(queries, texts)):
-            scores[i, : len(order)], ordered[i, : len(order)] = values, found[i][order]
-        return scores, ordered
-
-    def results(
-        self, scores: NDArray[np.float32], rows: NDArray[np.int64], texts: Sequence[str | None] | None
-    ) -> SearchResults:
-        """The hits that rows stand for."""
-        real = rows >= 0
-        distinct, places = np.unique(rows[real], return_inverse=True)
-        passages = self.table.take(distinct)
-        blank: Any = "" if self.table.ids.dtype.kind == "U" else -1
-        ids = np.full(rows.shape, blank, dtype=self.table.ids.dtype)
-        ids[real] = self.table.ids[rows[real]]
-        hits, at = [], 0
-        for i, count in enumerate(real.sum(axis=1).tolist()):
-            own = [passages[place] for place in places[at : at + count].tolist()]
-            query = None if texts is None else texts[i]
-            hits.append(Hits(ids[i, :count], scores[i, :count], own, query=query, index=i))
-            at += count
-        return SearchResults(ids, scores, rows, hits)
+        kept, alive = self.vectors[rows], np.ones(len(rows), np.bool_)
+        scan = ExactScan(kept, device=device)
+        return replace(self, table=self.table.keep(rows), vectors=kept, searcher=scan, alive=alive)
 
     def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Writes the index."""
@@ -180,6 +187,43 @@ class State:
         if lexical is not None:
             state.__dict__["lexical"] = lexical
         return facts, state
+
+    def _nearest(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """`(Q, k)` scores and rows by vectors; what is added to a graph meanwhile is not found."""
+        if isinstance(self.searcher, Approximate):
+            return self.searcher.search(vectors, k, allowed=allowed, count=len(self.table))
+        return self.searcher.search(vectors, k, allowed=allowed)
+
+    def _reranked(
+        self, queries: Sequence[str], rows: NDArray[np.int64], reranker: Reranker
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The rows of each query in the order in which the reranker has them, with its scores."""
+        found = [row[row >= 0] for row in rows]
+        texts = [[_read(passage) for passage in self.table.take(each)] for each in found]
+        scores, ordered = np.full(rows.shape, -np.inf, np.float32), np.full(rows.shape, -1, np.int64)
+        for i, (order, values) in enumerate(reranker.rerank(queries, texts)):
+            scores[i, : len(order)], ordered[i, : len(order)] = values, found[i][order]
+        return scores, ordered
+
+    def _results(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], texts: Sequence[str | None] | None
+    ) -> SearchResults:
+        """The hits that rows stand for."""
+        real = rows >= 0
+        distinct, places = np.unique(rows[real], return_inverse=True)
+        passages = self.table.take(distinct)
+        blank: Any = "" if self.table.ids.dtype.kind == "U" else -1
+        ids = np.full(rows.shape, blank, dtype=self.table.ids.dtype)
+        ids[real] = self.table.ids[rows[real]]
+        hits, at = [], 0
+        for i, count in enumerate(real.sum(axis=1).tolist()):
+            own = [passages[place] for place in places[at : at + count].tolist()]
+            query = None if texts is None else texts[i]
+            hits.append(Hits(ids[i, :count], scores[i, :count], own, query=query, index=i))
+            at += count
+        return SearchResults(ids, scores, rows, hits)
 
 
 def _read(passage: Mapping[str, Any]) -> str:

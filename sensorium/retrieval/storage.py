@@ -45,7 +45,7 @@ def write_folder(
         IndexFileError: the folder holds other things than an index.
         OSError: the disk would not take it; the folder holds what it held before.
     """
-    _check_target(folder)
+    check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
     token = f"g{secrets.token_hex(6)}"
     paths = {key: folder / f"{key}-{token}{suffix}" for key, (suffix, _) in files.items()}
@@ -131,8 +131,12 @@ def _checked(text: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _check_target(folder: Path) -> None:
-    """Refuses to write into a folder that is something else."""
+def check_target(folder: Path) -> None:
+    """Refuses to write into a folder that is something else.
+
+    Raises:
+        IndexFileError: it is a file, or holds other things than an index.
+    """
     if folder.exists() and not folder.is_dir():
         raise IndexFileError(f"{folder} is a file; expected the name of a folder, new or that of an index")
     if not folder.is_dir() or (folder / NAME).exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.results import Hits
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Options, Task, Unit
 
-MODES = ("dense", "lexical", "hybrid")
+Mode = Literal["dense", "lexical", "hybrid"]
+
+MODES = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class SearchOptions(Options):
 
     top_k: int = 10
     where: Any = None
-    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    mode: Mode = "dense"
     reranker: Any = None
 
     def __post_init__(self) -> None:
@@ -157,13 +159,15 @@ class SearchTask(Task):
         return self._encoder.collate([Unit(unit.inputs, unit.meta[0]) for unit in units], empty)
 
     def forward(self, batch: Batch, options: SearchOptions, call: Call) -> Any:
-        """As the encoder has it."""
-        return self._encoder.forward(batch, self._options, call)
+        """As the encoder has it; nothing where only words are looked for."""
+        return {} if options.mode == "lexical" else self._encoder.forward(batch, self._options, call)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: SearchOptions) -> Sequence[Any]:
         """One triple a unit: the encoder's part, the query's text, and what is found for the unit alone."""
-        parts = self._encoder.decode(outputs, [meta for meta, _ in metas], self._options)
         texts = [text for _, text in metas]
+        if options.mode == "lexical":
+            return [(None, text, hits) for text, hits in zip(texts, self._search(None, texts, options), strict=True)]
+        parts = self._encoder.decode(outputs, [meta for meta, _ in metas], self._options)
         vectors = np.stack([self._vector([part]) for part in parts])
         return list(zip(parts, texts, self._search(vectors, texts, options), strict=True))
 
@@ -185,4 +189,4 @@ class SearchTask(Task):
 
     def _search(self, vectors: Any, texts: Sequence[str | None], options: SearchOptions) -> Sequence[Hits]:
         given = {"where": options.where, "mode": options.mode, "reranker": options.reranker}
-        return self.index.search_encoded(None if options.mode == "lexical" else vectors, texts, options.top_k, **given)
+        return self.index.search_encoded(vectors, texts, options.top_k, **given)

@@ -10,6 +10,7 @@ import pytest
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval import Encoder, Index, Passage
 from tests import tiny_embedding, tiny_text
+from tests.media import picture
 
 SETTINGS = {"device": "cpu", "dtype": "float32"}
 
@@ -116,3 +117,72 @@ def test_another_encoder_s_index_is_refused(encoder, tmp_path):
     with pytest.raises(OptionError, match="384"):
         Index.load(tmp_path / "index", encoder="starter/text-embedding")
     Index.load(tmp_path / "index", encoder=encoder)
+
+
+def test_a_function_is_told_of_each_that_is_left_out(encoder):
+    told = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        index = Index.build(["a river", " ", "a bridge", 7], encoder, on_error=told.append)
+        added = index.add([" ", "a mill"], on_error=told.append)
+    assert [(error.index, error.code) for error in told] == [(1, "empty-text"), (3, "not-text"), (0, "empty-text")]
+    assert len(index) == 3 and added.tolist() == [2]
+
+
+def test_ids_and_kinds_are_refused_before_anything_is_encoded(encoder, monkeypatch):
+    monkeypatch.setattr(Encoder, "encode", lambda *_, **__: pytest.fail("encoded"))
+    for wrong, settings, error in [
+        ([Passage("a river", id="x"), Passage("a bridge", id="x")], {}, InputError),
+        (["a river"], {"kind": "nonsense"}, OptionError),
+        (["a river"], {"kind": ""}, OptionError),
+    ]:
+        with pytest.raises(error):
+            Index.build(wrong, encoder, **settings)
+
+
+def test_a_copy_of_an_id_is_left_out_where_failures_are(encoder):
+    told = []
+    given = [Passage("a river", id="x"), Passage("a bridge", id="x"), Passage("a mill", id="y")]
+    index = Index.build(given, encoder, on_error=told.append)
+    assert index.ids.tolist() == ["x", "y"] and [error.code for error in told] == ["duplicate-id"]
+
+
+def test_vectors_that_are_not_finite_are_told(encoder, monkeypatch):
+    encode = Encoder.encode
+
+    def overflowing(self, passages, **settings):
+        vectors, errors = encode(self, passages, **settings)
+        vectors[[i for i, text in enumerate(passages) if text == "a bridge"]] = np.inf
+        return vectors, errors
+
+    monkeypatch.setattr(Encoder, "encode", overflowing)
+    with pytest.raises(InputError, match=r"input 1: .* NaN or infinity") as caught:
+        Index.build(["a river", "a bridge"], encoder)
+    assert caught.value.code == "not-finite"
+
+
+def test_a_chunk_with_a_broken_picture_is_kept_and_its_fault_told_again(tmp_path, monkeypatch):
+    pictures = Encoder.from_pretrained(tiny_text.matcher("clip"), **SETTINGS)
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for i, path in enumerate(paths):
+        picture(32 + i, 32).save(path)
+    paths[2].write_bytes(b"no picture")
+    encoded, encode = [], Encoder.encode
+    monkeypatch.setattr(Encoder, "encode", lambda self, p, **k: encoded.append(len(p)) or encode(self, p, **k))
+    given = [*paths, tmp_path / "nowhere.png"]
+    for sizes in ([6], [2]):  # the second time those that failed alone are tried again
+        told: list[InputError] = []
+        index = Index.build(given, pictures, resume=tmp_path / "part", on_error=told.append)
+        assert [error.index for error in told] == [2, 5] and len(index) == 4
+        assert encoded == sizes
+        encoded.clear()
+
+
+def test_passages_with_vectors_are_read_as_what_the_index_holds(tmp_path):
+    """Also before the encoder of a loaded index is opened."""
+    pictures = Encoder.from_pretrained(tiny_text.matcher("clip"), **SETTINGS)
+    picture(32, 32).save(tmp_path / "a.png")
+    Index.build([tmp_path / "a.png"], pictures).save(tmp_path / "index")
+    index = Index.load(tmp_path / "index", device="cpu")
+    (new,) = index.add([tmp_path / "b.png"], vectors=np.ones((1, pictures.dimension), np.float32))
+    assert index.passages([new])[0]["source"] == str(tmp_path / "b.png")

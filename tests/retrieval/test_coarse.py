@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sensorium.errors import OptionError
 from sensorium.retrieval import coarse
-from sensorium.retrieval.coarse import GROUP, Coarse, CoarseQueries, coarse_copy
+from sensorium.retrieval.coarse import GROUP, CoarseQueries, coarse_copy
 
 CPU = torch.device("cpu")
 DTYPES = [torch.int8, torch.bfloat16, torch.float32]
@@ -51,16 +51,6 @@ def test_no_product_is_farther_off_than_its_bound(kind, rows, width, dtype, seed
     if kind == "normal" and width > 50:  # and it is no larger than it has to be
         length = np.linalg.norm(q, axis=1)[:, None] * np.linalg.norm(x, axis=1).max()
         assert (bound.numpy() <= length * {torch.int8: 0.03, torch.bfloat16: 0.01, torch.float32: 1e-4}[dtype]).all()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_is_kept_as_arrays(dtype, tmp_path):
-    x = vectors("normal", 70, 24, 0)
-    for name, array in zip("vb", (first := coarse_copy(x, dtype=dtype)).to_arrays(), strict=True):
-        np.save(tmp_path / name, array)
-    again = Coarse.from_arrays(np.load(tmp_path / "v.npy", mmap_mode="r"), np.load(tmp_path / "b.npy"))
-    assert again.values.dtype == dtype and torch.equal(again.values, first.values)
-    assert torch.equal(again.bounds, first.bounds)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -6,13 +6,9 @@ import contextlib
 import json
 import re
 import time
-import warnings
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import typer
 
 from sensorium.cli.indexes.opening import open_index
@@ -20,10 +16,9 @@ from sensorium.cli.indexes.settings import BuildSettings, EncoderSettings, Repor
 from sensorium.cli.indexes.sources import Sources
 from sensorium.cli.settings import IndexSettings, PipelineSettings
 from sensorium.cli.telling import INTERRUPTED, printable, say, wants_progress
-from sensorium.errors import InputError, OptionError
+from sensorium.errors import OptionError
 from sensorium.retrieval import Encoder, Index
-from sensorium.retrieval.rows import read_rows
-from sensorium.retrieval.storage import NAME, _check_target
+from sensorium.retrieval.storage import NAME, check_target
 
 _KEPT = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.(npy|part)")
 
@@ -75,46 +70,29 @@ class Build:
             raise OptionError(
                 f"{out} holds an index; --overwrite replaces it, and `sensorium index add` adds passages to it"
             )
-        _check_target(out)
+        check_target(out)
 
     def _build(self) -> Index:
-        settings, skip = self.settings, self.sources.reading.on_error == "skip"
+        settings = self.settings
         progress = wants_progress(self.report.progress)
-        encoder = _TellingEncoder.from_pretrained(settings.encoder, **asdict(self.encoder), limits=self.sources.media)
+        encoder = Encoder.from_pretrained(settings.encoder, **asdict(self.encoder), limits=self.sources.media)
         if settings.lexical and encoder.modality != "text":
             raise OptionError(f"--lexical is for texts; {settings.encoder} is of {encoder.modality}")
-        with contextlib.closing(encoder), warnings.catch_warnings():
+        with contextlib.closing(encoder):
             items = self.sources.read(encoder.modality, progress=progress, kept=settings.resume)
-            if skip:
-                encoder.sources = self.sources
-                warnings.filterwarnings("ignore", r"[\d,]+ of [\d,]+ passages were left out; the first")
             index = Index.build(
                 items,
                 encoder,
                 kind=settings.kind,
                 lexical=settings.lexical,
                 deletes=settings.deletes,
-                on_error="skip" if skip else "raise",
+                on_error=self.sources.fail,
                 resume=self._part if settings.resume else None,
                 device=self.encoder.device,
                 progress=progress,
             )
             index.save(settings.out)
             return index
-
-
-class _TellingEncoder(Encoder):
-    """An encoder that tells each medium that it cannot encode while it goes on; an index only counts them."""
-
-    sources: Sources | None = None
-
-    def encode(self, passages: Iterable[Any], *, progress: bool = False, on_error: Any = "raise") -> Any:
-        """As in `Encoder`."""
-        found = super().encode(passages, progress=progress, on_error=on_error)
-        for error in found[1] if on_error == "return" and self.sources else ():
-            assert self.sources is not None
-            self.sources.fail(error)
-        return found
 
 
 def add(sources: Sources, opening: IndexSettings, pipeline: PipelineSettings, report: ReportSettings) -> int:
@@ -130,15 +108,7 @@ def add(sources: Sources, opening: IndexSettings, pipeline: PipelineSettings, re
     index = open_index(opening, pipeline)
     with contextlib.closing(index.encoder) as encoder:
         items = sources.read(encoder.modality, progress=progress, kept=False)
-        reads = [item.read for item in read_rows(items, encoder.modality) if not isinstance(item, InputError)]
-        vectors, errors = encoder.encode(reads, progress=progress, on_error="return")
-        bad = {error.index for error in errors}
-        for error in errors:
-            sources.fail(error)
-        good = [i for i in range(len(items)) if i not in bad]
-        if not good:
-            raise InputError("expected passages to add, got none", code="no-documents")
-        added = index.add([items[i] for i in good], vectors=vectors[np.array(good)])
+        added = index.add(items, on_error=sources.fail, progress=progress)
         assert opening.index is not None
         index.save(opening.index)
     return _sum_up("added to", opening.index, index, count=len(added), sources=sources, report=report)
