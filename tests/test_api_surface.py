@@ -33,6 +33,7 @@ PUBLIC = {
     "OptionError",
     "Options",
     "Pipeline",
+    "Ranking",
     "SearchResults",
     "Segments",
     "SensoriumError",

@@ -15,6 +15,7 @@ from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
 from sensorium.results.masks import Masks
 from sensorium.results.matches import Matches
+from sensorium.results.ranking import Ranking
 from sensorium.results.segments import Segments
 from sensorium.results.transcript import Transcript
 
@@ -28,6 +29,7 @@ __all__ = [
     "Labels",
     "Masks",
     "Matches",
+    "Ranking",
     "Result",
     "SearchResults",
     "Segments",

@@ -6,6 +6,8 @@ import faulthandler
 import json
 import os
 import sys
+import threading
+import time
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
@@ -15,6 +17,9 @@ from sensorium.retrieval.passages import Document
 
 READY = b"ready\n"
 OUT_OF_MEMORY = 12  # exit status
+
+WATCHED_S = 0.01
+"""How often the memory is looked at; parsers of Python take some MB in that time."""
 
 
 def main() -> None:
@@ -85,12 +90,28 @@ def _refusal(error: InputError) -> bytes:
 
 
 def _bound_memory(most: int) -> None:
+    """Ends this process when its memory is nearly full, or has it fail where it would be overfull at once.
+
+    The former because an interpreter that cannot even make a small number loops for ever while it handles that
+    (CPython 3.11's `exception_unwind`).
+    """
     if sys.platform == "linux":
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        threading.stack_size(2**18)
+        threading.Thread(target=_watch, args=(soft - soft // 16,), daemon=True).start()
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _watch(most: int) -> None:
+    page = os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
+        while int(file.read(64).split()[0]) * page < most:
+            file.seek(0)
+            time.sleep(WATCHED_S)
+    os._exit(OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":
