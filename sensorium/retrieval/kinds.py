@@ -14,7 +14,7 @@ from sensorium.retrieval.approximate import HNSW_LINKS, Approximate
 from sensorium.retrieval.exact import ExactScan
 
 MOST_EXACT = 2_000_000
-"""Vectors up to which "auto" is exact on a CPU: a question takes a quarter of a second there at 768 dimensions."""
+"""Vectors up to which "auto" is exact on a CPU: two cores take a tenth to a quarter of a second for 768 dimensions."""
 
 MOST_EXACT_GPU = 20_000_000
 """The same on a GPU, where they fit."""
