@@ -208,7 +208,7 @@ def test_answer_from_documents(run, tmp_path):
     from tests import tiny_reading
 
     docs = ("--folder", str(ROOT / "docs"), "--index", "pages")
-    questions = ("Which pictures are refused because they are too large?", "Where does a server such as Qdrant take over?")
+    questions = ("What happens with an unreadable PDF?", "Where does a server such as Qdrant take over?")
     first = run("answer_from_documents.py", *questions, *docs)
     said, _, rest = first.partition("\n")
     assert re.fullmatch(r"indexed [\d,]+ passages", said)
@@ -218,7 +218,7 @@ def test_answer_from_documents(run, tmp_path):
     for line in (*lines[1:4], *lines[5:]):
         source, start, end = re.match(r"  (\S+\.md) \[(\d+):(\d+)\] .+: .+…$", line).groups()
         assert 0 <= int(start) < int(end) <= len(Path(source).read_text(encoding="utf-8"))
-    assert "errors.md" in lines[1]
+    assert "documents.md" in lines[1]
     assert "scale.md" in lines[5]
     again = run("answer_from_documents.py", questions[0], *docs, "--reader", str(tiny_reading.dpr()))
     assert again.splitlines()[:4] == lines[:4], "what was kept is opened, and finds the same"

