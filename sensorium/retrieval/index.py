@@ -25,6 +25,7 @@ from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, numbered, rows_for
 from sensorium.retrieval.state import State
+from sensorium.retrieval.storage import Opened
 from sensorium.retrieval.vectors import as_queries, as_vectors, unit_rows
 from sensorium.tasks.searching import MODES, Mode
 
@@ -55,6 +56,7 @@ class Index:
         self._state, self._next_id, self._device = state, next_id, device
         self._encoder = IndexEncoder(encoder, width=dimension, device=device)
         self._lock = threading.RLock()
+        self._opened: Opened | None = None
 
     @classmethod
     def build(
@@ -171,6 +173,7 @@ class Index:
             encoder=facts["encoder"],
             device=place,
         )
+        index._opened = Opened(Path(folder).absolute(), facts["digest"])
         if encoder is not None:
             index._encoder.replace(opened(encoder, device))
         return index
@@ -231,6 +234,7 @@ class Index:
         *,
         vectors: Any = None,
         on_error: OnError = "raise",
+        resume: str | os.PathLike[str] | None = None,
         progress: bool = False,
     ) -> NDArray[Any]:
         """Adds passages, or vectors, or passages with their vectors; many at once cost far less than one by one.
@@ -239,6 +243,7 @@ class Index:
             passages: as `build` takes them; None for vectors alone.
             vectors: `(M, D)`; None to have the passages encoded.
             on_error: as in `build`; for passages that are to be encoded.
+            resume: as in `build`; for passages that are to be encoded.
             progress: shows a progress bar on standard error.
 
         Returns:
@@ -246,12 +251,15 @@ class Index:
 
         Raises:
             InputError: as `build` and `from_vectors`; nothing is added then.
+            OptionError: an argument with a value that it cannot have, or without meaning for vectors.
         """
         if vectors is None:
             if passages is None:
                 raise OptionError("add needs passages, vectors=…, or both")
-            found = encode_passages(passages, self.encoder, on_error=on_error, resume=None, progress=progress)
+            found = encode_passages(passages, self.encoder, on_error=on_error, resume=resume, progress=progress)
         else:
+            if on_error != "raise" or resume is not None:
+                raise OptionError("on_error= and resume= are for passages that are to be encoded, not for vectors=")
             checked = as_vectors(vectors, width=self.dimension)
             rows = rows_for(passages, len(checked), self._encoder.modality)
             found = EncodedPassages(rows, unit_rows(checked) if self.similarity == "cosine" else checked)
@@ -365,7 +373,8 @@ class Index:
             folder: a new one, or that of an index, which is replaced.
 
         Raises:
-            IndexFileError: the folder holds something else.
+            IndexFileError: the folder holds something else; or this index was opened from it, and another has changed
+                it since.
             OSError: the disk would not take it.
         """
         with self._lock:
@@ -377,7 +386,7 @@ class Index:
                 "next_id": self._next_id,
                 "encoder": self._encoder.facts(),
             }
-            state.write(Path(folder), facts)
+            self._opened = state.write(Path(folder), facts, opened=self._opened)
             self._state = state
 
     def _queries(self, queries: Any, mode: Mode) -> tuple[list[str | None] | None, NDArray[np.float32] | None]:

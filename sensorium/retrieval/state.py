@@ -24,7 +24,7 @@ from sensorium.retrieval.lexical import FILES, LexicalIndex
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, numbered
-from sensorium.retrieval.storage import read_folder, write_folder
+from sensorium.retrieval.storage import Opened, read_folder, write_folder
 from sensorium.tasks.searching import Mode
 
 CANDIDATES = 100
@@ -150,8 +150,8 @@ class State:
         scan = ExactScan(kept, device=device)
         return replace(self, table=self.table.keep(rows), vectors=kept, searcher=scan, alive=alive)
 
-    def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Writes the index."""
+    def write(self, folder: Path, facts: Mapping[str, Any], *, opened: Opened | None) -> Opened | None:
+        """Writes the index, as `write_folder` does."""
         files: dict[str, tuple[str, Callable[[Path], None]]] = {
             "passages": (".arrow", self.table.write),
             "alive": (".npy", partial(_write_array, self.alive)),
@@ -163,7 +163,7 @@ class State:
             files["vectors"] = (".faiss", self.searcher.write)
         if self.words:
             files |= self.lexical.files()
-        write_folder(folder, facts, files)
+        return write_folder(folder, facts, files, opened=opened)
 
     @classmethod
     def read(cls, folder: Path, *, verify: bool, device: torch.device) -> tuple[dict[str, Any], Self]:

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,64 @@ _GENERATED = re.compile(r"[a-z]+(-[a-z0-9_]+)*-g[0-9a-f]{12}\.[a-z0-9]+")
 """The names that files get here, and no other file is ever removed."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What a folder held when it was read.
+
+    Attributes:
+        folder: the folder.
+        digest: of its `index.json`.
+    """
+
+    folder: Path
+    digest: str
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder is this one, by whatever name."""
+        return self.folder.exists() and folder.exists() and folder.samefile(self.folder)
+
+    def check(self) -> None:
+        """Refuses to go on if the folder holds another index by now.
+
+        Raises:
+            IndexFileError: it does.
+        """
+        path = self.folder / NAME
+        found = _checked(path.read_bytes()) if path.exists() else None
+        if found is not None and found["digest"] != self.digest:
+            raise IndexFileError(
+                f"the index in {self.folder} was changed by another since this one was opened from it, and saving this "
+                "one would undo that. Open it again and repeat what was added or deleted, or save to another folder."
+            )
+
+
 def write_folder(
-    folder: Path, facts: Mapping[str, Any], files: Mapping[str, tuple[str, Callable[[Path], None]]]
-) -> dict[str, Path]:
+    folder: Path,
+    facts: Mapping[str, Any],
+    files: Mapping[str, tuple[str, Callable[[Path], None]]],
+    *,
+    opened: Opened | None = None,
+) -> Opened | None:
     """Replaces what a folder holds.
 
     Args:
         folder: made where it does not exist.
         facts: what `index.json` is to hold besides the files; JSON.
         files: by their keys, a suffix (`".arrow"`) and what writes the file to a given path.
+        opened: what is replaced, if it is in that folder; None to replace whatever index there is.
 
     Returns:
-        The files' paths by their keys.
+        What was opened; as it is now, if it is in that folder.
 
     Raises:
-        IndexFileError: the folder holds other things than an index.
+        IndexFileError: the folder holds other things than an index, or another one than was opened.
         OSError: the disk would not take it; the folder holds what it held before.
     """
     check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    replaced = opened if opened is not None and opened.is_in(folder) else None
+    if replaced is not None:
+        replaced.check()
     token = f"g{secrets.token_hex(6)}"
     paths = {key: folder / f"{key}-{token}{suffix}" for key, (suffix, _) in files.items()}
     try:
@@ -61,14 +101,18 @@ def write_folder(
         part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         _sync(part)
         _sync(folder)
+        if replaced is not None:
+            replaced.check()
         part.replace(folder / NAME)
-    except BaseException:
+    except BaseException as error:
         for path in (*paths.values(), folder / f"{NAME}.part"):
             path.unlink(missing_ok=True)
+        if isinstance(error, FileNotFoundError) and replaced is not None:
+            replaced.check()  # another write took the files for left over
         raise
     _sync(folder)
     _sweep(folder, keep={path.name for path in paths.values()})
-    return paths
+    return opened if replaced is None else Opened(replaced.folder, content["digest"])
 
 
 def read_folder(folder: Path, *, verify: bool = True) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -79,7 +123,7 @@ def read_folder(folder: Path, *, verify: bool = True) -> tuple[dict[str, Any], d
         verify: whether to compare the files with their digests, which reads all of them; their sizes always are.
 
     Returns:
-        The facts, and the files' paths by their keys.
+        The facts and the "digest" of them all, and the files' paths by their keys.
 
     Raises:
         IndexFileError: there is no index, a file is missing, or one is not as it was written.
@@ -126,7 +170,7 @@ def _checked(text: bytes) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(text)
         digest = content.pop("digest")
         plain = all(_GENERATED.fullmatch(listed["name"]) for listed in content["files"].values())
-        return content if plain and digest == _digest_of(content) else None
+        return {**content, "digest": digest} if plain and digest == _digest_of(content) else None
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         return None
 

@@ -244,6 +244,32 @@ def test_add_delete_and_info(sensorium, documents, tmp_path):
     assert (plain["passages"], plain["deleted"], plain["lexical"]) == ("1", "0", "yes")
 
 
+def test_an_add_that_was_interrupted_goes_on(sensorium, documents, tmp_path, monkeypatch):
+    monkeypatch.setattr("sensorium.retrieval.building.CHUNK", 1)
+    idx, part = tmp_path / "idx", tmp_path / "idx.part"
+    assert sensorium("index", "build", documents / "river.md", *TINY, "--out", idx).exit_code == 0
+    encoded, encode = [], Encoder.encode
+
+    def interrupted(self, passages, **settings):
+        if len(encoded) == 1:
+            raise KeyboardInterrupt
+        encoded.append(len(passages))
+        return encode(self, passages, **settings)
+
+    words = ("index", "add", idx, documents / "heron.txt", documents / "mill.html", *FLOAT)
+    with monkeypatch.context() as patched:
+        patched.setattr(Encoder, "encode", interrupted)
+        got = sensorium(*words)
+    assert got.exit_code == 130
+    assert got.stderr == f"interrupted; {part} keeps what is encoded: the same command goes on there\n"
+    assert len(Index.load(idx, device="cpu")) == 1 and len(list(part.iterdir())) == 1
+    monkeypatch.setattr(Encoder, "encode", lambda self, p, **k: encoded.append(len(p)) or encode(self, p, **k))
+    assert sensorium(*words).exit_code == 0
+    assert encoded == [1, 1] and len(Index.load(idx, device="cpu")) == 3 and not part.exists()
+    assert sensorium(*words, "--no-resume").exit_code == 0
+    assert encoded == [1, 1, 1, 1] and not part.exists()
+
+
 def test_a_damaged_index_is_told_and_not_opened(sensorium, documents, tmp_path):
     idx = tmp_path / "idx"
     assert sensorium("index", "build", documents / "river.md", *TINY, "--out", idx).exit_code == 0

@@ -63,6 +63,32 @@ def test_an_interrupted_build_goes_on_and_gives_the_same_index(encoder, tmp_path
     assert a.read_bytes() == b.read_bytes()
 
 
+def test_an_interrupted_add_goes_on(encoder, tmp_path, monkeypatch):
+    index = Index.build(texts(4), encoder, kind="exact")
+    encoded, encode = [], Encoder.encode
+
+    def interrupted(self, passages, **settings):
+        if len(encoded) == 1:
+            raise KeyboardInterrupt
+        encoded.append(len(passages))
+        return encode(self, passages, **settings)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Encoder, "encode", interrupted)
+        index.add(texts(24)[4:], resume=tmp_path / "part")
+    assert len(index) == 4 and encoded == [8]
+    monkeypatch.setattr(Encoder, "encode", lambda self, p, **k: encoded.append(len(p)) or encode(self, p, **k))
+    assert index.add(texts(24)[4:], resume=tmp_path / "part").tolist() == list(range(4, 24))
+    assert encoded == [8, 8, 4], "the first chunk is not encoded again"
+    want = Index.build(texts(24), encoder, kind="exact")
+    queries = encoder.encode_queries(texts(3))
+    np.testing.assert_allclose(index.search(queries, 24).scores, want.search(queries, 24).scores, atol=1e-5)
+    for given in ({"resume": tmp_path}, {"on_error": "skip"}):
+        with pytest.raises(OptionError, match="not for vectors"):
+            index.add(vectors=encoder.encode(texts(1)), **given)
+    assert len(index) == 24
+
+
 def test_what_was_kept_and_damaged_or_of_other_texts_is_encoded_again(encoder, tmp_path):
     first = Index.build(texts(8), encoder, resume=tmp_path, kind="exact")
     (kept,) = tmp_path.glob("*.npy")

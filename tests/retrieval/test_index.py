@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
 from sensorium.retrieval import Index, Passage
 from sensorium.retrieval.kinds import choose_kind
+from sensorium.retrieval.passage_table import PassageTable
 
 CPU = torch.device("cpu")
 WIDTH = 8
@@ -334,6 +335,59 @@ def test_a_save_is_whole_or_not_at_all(tmp_path):
     assert seen == {500, 700}
     Index.load(folder, device="cpu").save(folder)
     assert len(list(folder.iterdir())) == 1 + 3, "what was left over is gone"
+
+
+def test_a_save_undoes_nothing_that_another_has_saved(tmp_path):
+    (tmp_path / "alias").symlink_to(tmp_path / "i")
+    Index.from_vectors(vectors(4)).save(tmp_path / "i")
+    first, second = Index.load(tmp_path / "i"), Index.load(tmp_path / "alias")
+    first.add(vectors=vectors(2))
+    second.delete([0])
+    first.save(tmp_path / "i")
+    first.add(vectors=vectors(1))
+    first.save(tmp_path / "alias")
+    for name in ("i", "alias"):
+        with pytest.raises(IndexFileError, match="changed by another since"):
+            second.save(tmp_path / name)
+    assert len(Index.load(tmp_path / "i")) == 7 and len(list((tmp_path / "i").iterdir())) == 4
+    second.save(tmp_path / "j")
+    assert len(Index.load(tmp_path / "j")) == 3
+    again = Index.load(tmp_path / "i")
+    again.delete([0])
+    again.save(tmp_path / "i")
+    assert len(Index.load(tmp_path / "i")) == 6
+
+
+def test_a_save_mends_what_is_damaged_or_gone(tmp_path):
+    Index.from_vectors(vectors(4)).save(tmp_path / "i")
+    index = Index.load(tmp_path / "i")
+    (tmp_path / "i" / "index.json").write_text("{")
+    index.save(tmp_path / "i")
+    assert len(Index.load(tmp_path / "i")) == 4
+    shutil.rmtree(tmp_path / "i")
+    index.save(tmp_path / "i")
+    assert len(Index.load(tmp_path / "i")) == 4
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_another_may_change_it_while_it_is_being_written(tmp_path, monkeypatch, before):
+    Index.from_vectors(vectors(4)).save(tmp_path / "i")
+    first, second = Index.load(tmp_path / "i"), Index.load(tmp_path / "i")
+    write = PassageTable.write
+
+    def slowly(table, path):
+        monkeypatch.setattr(PassageTable, "write", write)
+        if before:
+            write(table, path)
+        second.add(vectors=vectors(1))
+        second.save(tmp_path / "i")
+        if not before:
+            write(table, path)
+
+    monkeypatch.setattr(PassageTable, "write", slowly)
+    with pytest.raises(IndexFileError, match="changed by another since"):
+        first.save(tmp_path / "i")
+    assert len(Index.load(tmp_path / "i")) == 5
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])

@@ -6,13 +6,14 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
 
 from sensorium.cli.indexes.opening import open_index
-from sensorium.cli.indexes.settings import BuildSettings, EncoderSettings, ReportSettings
+from sensorium.cli.indexes.settings import AddSettings, BuildSettings, EncoderSettings, ReportSettings
 from sensorium.cli.indexes.sources import Sources
 from sensorium.cli.settings import IndexSettings, PipelineSettings
 from sensorium.cli.telling import INTERRUPTED, printable, say, wants_progress
@@ -49,19 +50,7 @@ class Build:
             SensoriumError: it could not begin, or there is nothing to index.
         """
         self._check()
-        try:
-            index = self._build()
-        except KeyboardInterrupt:
-            kept = any(self._part.glob("*.npy"))
-            say(f"interrupted{f'; {self._part} keeps what is encoded: the same command goes on there' if kept else ''}")
-            return INTERRUPTED
-        if self.settings.resume:
-            _remove(self._part)
-        return _sum_up("wrote", self.settings.out, index, count=len(index), sources=self.sources, report=self.report)
-
-    @property
-    def _part(self) -> Path:
-        return Path(f"{Path(self.settings.out)}.part")
+        return _going_on(_part(self.settings.out) if self.settings.resume else None, self._build)
 
     def _check(self) -> None:
         """Refuses a folder that the index could not be written to in the end."""
@@ -72,7 +61,7 @@ class Build:
             )
         check_target(out)
 
-    def _build(self) -> Index:
+    def _build(self, part: Path | None) -> int:
         settings = self.settings
         progress = wants_progress(self.report.progress)
         encoder = Encoder.from_pretrained(settings.encoder, **asdict(self.encoder), limits=self.sources.media)
@@ -87,31 +76,71 @@ class Build:
                 lexical=settings.lexical,
                 deletes=settings.deletes,
                 on_error=self.sources.fail,
-                resume=self._part if settings.resume else None,
+                resume=part,
                 device=self.encoder.device,
                 progress=progress,
             )
             index.save(settings.out)
-            return index
+        return _sum_up("wrote", settings.out, index, count=len(index), sources=self.sources, report=self.report)
 
 
-def add(sources: Sources, opening: IndexSettings, pipeline: PipelineSettings, report: ReportSettings) -> int:
-    """Adds to an index and saves it.
+@dataclass
+class Add:
+    """What is added to an index.
 
-    Returns:
-        0; 1 if an input was left out.
-
-    Raises:
-        SensoriumError: it could not begin, or there is nothing to add; the index stays as it is.
+    Attributes:
+        sources: what is added.
+        settings: how.
+        opening: to which index.
+        pipeline: how its encoder is loaded.
+        report: what is said.
     """
-    progress = wants_progress(report.progress)
-    index = open_index(opening, pipeline)
-    with contextlib.closing(index.encoder) as encoder:
-        items = sources.read(encoder.modality, progress=progress, kept=False)
-        added = index.add(items, on_error=sources.fail, progress=progress)
-        assert opening.index is not None
-        index.save(opening.index)
-    return _sum_up("added to", opening.index, index, count=len(added), sources=sources, report=report)
+
+    sources: Sources
+    settings: AddSettings
+    opening: IndexSettings
+    pipeline: PipelineSettings
+    report: ReportSettings
+
+    def run(self) -> int:
+        """Does it all.
+
+        Returns:
+            0; 1 if an input was left out; 130 if it was interrupted.
+
+        Raises:
+            SensoriumError: it could not begin, there is nothing to add, or the index was changed by another meanwhile;
+                it stays as it is.
+        """
+        assert self.opening.index is not None
+        return _going_on(_part(self.opening.index) if self.settings.resume else None, self._add)
+
+    def _add(self, part: Path | None) -> int:
+        progress, folder = wants_progress(self.report.progress), self.opening.index
+        assert folder is not None
+        index = open_index(self.opening, self.pipeline)
+        with contextlib.closing(index.encoder) as encoder:
+            items = self.sources.read(encoder.modality, progress=progress, kept=part is not None)
+            added = index.add(items, on_error=self.sources.fail, resume=part, progress=progress)
+            index.save(folder)
+        return _sum_up("added to", folder, index, count=len(added), sources=self.sources, report=self.report)
+
+
+def _part(folder: str) -> Path:
+    return Path(f"{Path(folder)}.part")
+
+
+def _going_on(part: Path | None, work: Callable[[Path | None], int]) -> int:
+    """Does what keeps in a folder what it has encoded, which goes when all is done; gives the exit code."""
+    try:
+        code = work(part)
+    except KeyboardInterrupt:
+        kept = part is not None and any(part.glob("*.npy"))
+        say(f"interrupted{f'; {part} keeps what is encoded: the same command goes on there' if kept else ''}")
+        return INTERRUPTED
+    if part is not None:
+        _remove(part)
+    return code
 
 
 def _sum_up(did: str, folder: str, index: Index, *, count: int, sources: Sources, report: ReportSettings) -> int:

@@ -12,6 +12,7 @@ import typer.core
 from sensorium.cli.catalogue import REQUIRED, OptionCard, cards_of, task_card
 from sensorium.cli.commands import INDEX, LIMITS, OF_A_MODEL, OUTPUT, PIPELINE, SHORT, Cards, flags_of, options_of
 from sensorium.cli.indexes.settings import (
+    AddSettings,
     BuildSettings,
     EncoderSettings,
     EvaluationSettings,
@@ -26,10 +27,11 @@ from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.formats.limits import DocumentLimits
 from sensorium.retrieval.splitting import Splitting
 
-_BUILD, _ENCODER, _READ, _SPLITTING, _DOCUMENTS, _REPORT, _EVALUATION = (
+_BUILD, _ADD, _ENCODER, _READ, _SPLITTING, _DOCUMENTS, _REPORT, _EVALUATION = (
     cards_of(settings)
     for settings in (
         BuildSettings,
+        AddSettings,
         EncoderSettings,
         ReadSettings,
         Splitting,
@@ -99,13 +101,18 @@ def _build() -> Any:
 
 def _add() -> Any:
     def run(**given: Any) -> int:
-        from sensorium.cli.indexes.building import add
+        from sensorium.cli.indexes.building import Add
 
-        pipeline, report = PipelineSettings(**read_all(_ACCESS, given)), ReportSettings(**read_all(_REPORT, given))
-        return add(_sources(given), _opening(given), pipeline, report)
+        settings, pipeline = AddSettings(**read_all(_ADD, given)), PipelineSettings(**read_all(_ACCESS, given))
+        report = ReportSettings(**read_all(_REPORT, given))
+        return Add(_sources(given), settings, _opening(given), pipeline, report).run()
 
-    options = (*_SPLITTING, *_READ, *_OPENING, *_ACCESS, *_DOCUMENTS, *_REPORT)
-    return _command("add", "Adds files to an index.", run, (_INDEX, _PATHS), options, further=_media_limits())
+    options = (*_ADD, *_SPLITTING, *_READ, *_OPENING, *_ACCESS, *_DOCUMENTS, *_REPORT)
+    text = (
+        "Adds files to an index. An add that was interrupted goes on where it stopped when the same command is given "
+        "again; the index stays as it was until all is added."
+    )
+    return _command("add", text, run, (_INDEX, _PATHS), options, further=_media_limits())
 
 
 def _delete() -> Any:

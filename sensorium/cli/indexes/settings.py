@@ -34,6 +34,18 @@ class BuildSettings:
 
 
 @dataclass(frozen=True)
+class AddSettings:
+    """How it is added.
+
+    Attributes:
+        resume: keep what is encoded in INDEX.part until the index is written, so that an add that was interrupted goes
+            on where it stopped.
+    """
+
+    resume: bool = True
+
+
+@dataclass(frozen=True)
 class ReadSettings:
     """How documents are read.
 
