@@ -19,6 +19,9 @@ NEVER, COUNTED, NOTHING, CONTEXT = 0, 1, 2, 3
 """The roles of a window's tokens, for a search of spans: no part of it; counted in the normalisation, but in no span;
 the same, and a span of this token alone says that there is no answer; a token of the context."""
 
+OVERLAP = 128
+"""Tokens of the context that neighbouring windows share, where there is room."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -128,7 +131,7 @@ def windows(
     context: str,
     *,
     length: int,
-    overlap: int,
+    overlap: int | None,
     question_length: int | None = None,
 ) -> Iterator[Window]:
     """Lays a question and a context out in windows, as the checkpoint's tokenizer pairs two texts.
@@ -141,7 +144,8 @@ def windows(
         question: what is asked, the same in every window.
         context: the text to be searched.
         length: how many tokens a window has at the most, special ones included.
-        overlap: how many of the context's tokens neighbouring windows share.
+        overlap: how many of the context's tokens neighbouring windows share; None for `OVERLAP`, or half of what a
+            window has for the context where that is less.
         question_length: how many tokens of the question are kept; None for all.
 
     Raises:
@@ -159,7 +163,7 @@ def titled_windows(
     context: str,
     *,
     length: int,
-    overlap: int,
+    overlap: int | None,
     search_title: bool,
 ) -> Iterator[Window]:
     """Lays a question, a title and a context out as DPR's reader takes them.
@@ -172,7 +176,8 @@ def titled_windows(
         title: of the context, the same in every window; may be empty.
         context: the text to be searched; one without tokens gives no window.
         length: how many tokens a window has at the most, special ones included.
-        overlap: how many of the context's tokens neighbouring windows share.
+        overlap: how many of the context's tokens neighbouring windows share; None for `OVERLAP`, or half of what a
+            window has for the context where that is less.
         search_title: whether the first window's title, with the separator after it, is searched as the context is.
 
     Raises:
@@ -287,9 +292,10 @@ def _titled(processor: TextProcessor, question: str, title: str, context: str, *
     )
 
 
-def _cut(layout: _Layout, length: int, overlap: int, *, backwards: bool, advice: str) -> Iterator[Window]:
+def _cut(layout: _Layout, length: int, overlap: int | None, *, backwards: bool, advice: str) -> Iterator[Window]:
     """The windows of a sequence."""
     room = length - len(layout.head) - len(layout.tail)
+    overlap = min(OVERLAP, max(0, room // 2)) if overlap is None else overlap
     count = len(layout.context.starts)
     if count > room and room <= overlap:
         raise InputError(

@@ -101,7 +101,8 @@ def _named(prompts: Mapping[str, str], names: tuple[str, ...], default: str) -> 
 
 
 def _renamed(checkpoint: Checkpoint, part: str, other: str) -> str | Path | None:
-    if checkpoint.repo_id is not None:
-        return checkpoint.repo_id.replace(part, other) if part in checkpoint.repo_id else None
+    name = checkpoint.name if checkpoint.name.startswith("starter/") else checkpoint.repo_id
+    if name is not None:
+        return name.replace(part, other) if part in name else None
     folder = checkpoint.folder.absolute()
     return folder.with_name(folder.name.replace(part, other)) if part in folder.name else None

@@ -233,6 +233,12 @@ class Encoder:
         for side in (self._passages, self._queries):
             side.engine.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __repr__(self) -> str:
         return (
             f"Encoder({self.name!r}, dimension={self.dimension}, modality={self.modality!r}, "

@@ -8,9 +8,7 @@ from typing import Any
 from torch import nn
 
 from sensorium.errors import OptionError
-
-OVERLAP = 128
-"""Tokens of the context that neighbouring windows share, at the most half a window."""
+from sensorium.processors.windows import OVERLAP
 
 
 def most_positions(model: nn.Module) -> int | None:

@@ -65,8 +65,8 @@ class RetrievalQaOptions(GenerationOptions):
             that point.
         max_seq_len: how many tokens a window has, the question and special tokens included; None for 512 with DPR's
             readers and 384 with others that point, or as many as the model takes.
-        doc_stride: how many of a passage's tokens neighbouring windows share; None for 128, or half a window where that
-            is less. For readers that point.
+        doc_stride: how many of a passage's tokens neighbouring windows share; None for 128, or half of what a window
+            has for the passage where that is less. For readers that point.
         align_to_words: whether an answer is widened to whole words; None for no with DPR's readers, and yes with others
             that point.
         title_spans: whether an answer may stand in the title, too, as in Transformers; None for yes. For DPR's readers.

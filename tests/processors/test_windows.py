@@ -101,6 +101,17 @@ def test_texts_that_make_no_window():
     assert caught.value.code == "question-too-long"
 
 
+def test_neighbours_share_half_of_what_is_left_unless_told():
+    processor = TextProcessor(tiny_text.wordpiece())
+    context = tiny_text.words(600)
+    for length, shared in ((400, 128), (40, (40 - besides(processor.tokenizer)) // 2)):
+        cut = list(windows(processor, QUESTION, context, length=length, overlap=None))
+        told = list(windows(processor, QUESTION, context, length=length, overlap=shared))
+        assert [(w.begin, w.end) for w in cut] == [(w.begin, w.end) for w in told] and len(cut) > 1
+    with pytest.raises(InputError, match="leave 0 of a window's"):
+        list(windows(processor, QUESTION, context, length=besides(processor.tokenizer), overlap=None))
+
+
 def test_filling_goes_to_the_right_and_only_where_the_model_is_told():
     tokenizer = tiny_text.wordpiece()
     tokenizer.padding_side = "left"

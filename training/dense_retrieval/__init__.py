@@ -1,1 +1,1 @@
-"""DPR's recipe at a small size: two encoders and a reader over WordNet's definitions. See README.md here."""
+"""DPR's recipe at a small size: two encoders and a reader over WordNet's definitions."""

@@ -149,18 +149,23 @@ class Run:
         return Accuracy.of(found_by_ours(model, self.vocabulary, self.passages, questions), places)
 
     def measure(self, model: BiEncoder, reader: DPRReader) -> dict[str, dict[str, float]]:
-        """On the test questions: our encoders, BM25 and MiniLM, and the reader on what our encoders find."""
-        right, wordnet = self.parts.test, self.maker.wordnet
+        """On the test questions: our encoders, BM25 and MiniLM, and the reader on what our encoders find.
+
+        The others also without titles, which no question was made of; and BM25 with the best of a few settings.
+        """
+        right, synsets, work = self.parts.test, self.maker.wordnet.synsets, self.options.work
+        definitions, titled = [s.definition for s in synsets], [(s.title, s.definition) for s in synsets]
         questions = ask_all(self.maker, right, seed=self.options.seed, part=TEST)
         ours = found_by_ours(model, self.vocabulary, self.passages, questions)
+        minilm = Encoder.from_pretrained(MINILM)
         found = {
             "DPR": ours,
-            "BM25": found_by_bm25(wordnet, questions, stemmed=False),
-            "BM25, stemmed": found_by_bm25(wordnet, questions, stemmed=True),
+            "BM25": found_by_bm25(["\n".join(pair) for pair in titled], questions),
+            "BM25, without titles, k1 = b = 0.6": found_by_bm25(definitions, questions, k1=0.6, b=0.6),
+            "MiniLM": found_by_encoder(minilm, titled, questions, work / "minilm.npy"),
+            "MiniLM, without titles": found_by_encoder(minilm, definitions, questions, work / "minilm-untitled.npy"),
         }
-        with_minilm = Encoder.from_pretrained(MINILM)
-        found["MiniLM"] = found_by_encoder(with_minilm, wordnet, questions, self.options.work / "minilm.npy")
-        with_minilm.close()
+        minilm.close()
         pages = Pages(self.maker, self.vocabulary, self.passages)
         reading: Reading = read_all(reader, pages, questions, right, ours[:, :20])
         table = {name: asdict(Accuracy.of(rows, right)) for name, rows in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,8 +34,10 @@ language: en
 ---
 # starter/dpr-{part}-wordnet
 
-A {kind} of {parameters:,} parameters that {what}. It is here so that dense passage retrieval runs offline, on really
-trained models. It knows WordNet's definitions and questions made from them: on other texts it is a guess.
+{what}
+
+It is here so that dense passage retrieval runs offline, on really trained models. It knows WordNet's definitions and
+questions made from them: on other texts it guesses.
 
 ## What it was trained on
 DPR's recipe (Karpukhin et al., "Dense Passage Retrieval for Open-Domain Question Answering", EMNLP 2020: in-batch
@@ -53,8 +56,9 @@ The share of 4,000 test questions whose passage is among the first of all 117,65
 |---|---|---|---|
 {table}
 
-The reader, given the first 20 of DPR, takes the right passage for the most relevant for {top_1:.1%} of the questions;
-its answers match exactly for {exact:.1%}, with a mean F1 of {f1:.1%}.
+Questions lack many words; DPR was trained on such ones, MiniLM was not. The reader, given the first 20 of DPR, takes
+the right passage for the most relevant for {top_1:.1%} of the questions; its answers match exactly for {exact:.1%},
+with a mean F1 of {f1:.1%}.
 
 ## How to make it again
 ```
@@ -113,11 +117,10 @@ def write_card(
         for name, row in measured.items()
         if name != "reader"
     ]
+    what = f"A {CLASSES[part]} of {parameters:,} parameters that {WHAT[part]}."
     text = CARD.format(
         part=part,
-        kind=CLASSES[part],
-        what=WHAT[part],
-        parameters=parameters,
+        what=textwrap.fill(what, 120, break_on_hyphens=False),
         table="\n".join(rows),
         command=f"{PROGRAM} --work work --out sensorium/starter {flags}",
         notice=NOTICE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,9 @@ from sensorium.retrieval.encoders import Encoder
 from sensorium.retrieval.lexical import LexicalIndex
 from sensorium.retrieval.metrics import exact_match, f1_score
 from training.dense_retrieval.encoders import LONGEST_QUESTION, BiEncoder, encode, encode_passages
-from training.dense_retrieval.questions import WORD, Question, QuestionMaker
+from training.dense_retrieval.questions import Question, QuestionMaker
 from training.dense_retrieval.reader import Pages, answer
 from training.dense_retrieval.tokens import Passages, Vocabulary
-from training.dense_retrieval.wordnet import WordNet
 
 CUTS = (1, 20, 100)
 
@@ -57,17 +57,17 @@ def found_by_ours(
     return nearest(asked, encode_passages(model.passage, passages))
 
 
-def found_by_bm25(wordnet: WordNet, questions: Sequence[Question], *, stemmed: bool) -> np.ndarray:
-    """The first 100 of BM25 over titles and definitions, `(Q, 100)`; stemmed by WordNet's own rules if asked."""
-    change = (lambda text: _stem(wordnet, text)) if stemmed else str
-    index = LexicalIndex.build(change(f"{synset.title}\n{synset.definition}") for synset in wordnet.synsets)
-    return index.search([change(each.text) for each in questions], k=CUTS[-1])[1]
+def found_by_bm25(texts: Sequence[str], questions: Sequence[Question], **settings: float) -> np.ndarray:
+    """The first 100 of BM25 with some settings of `LexicalIndex.build`, `(Q, 100)`."""
+    return LexicalIndex.build(texts, **settings).search([each.text for each in questions], k=CUTS[-1])[1]
 
 
-def found_by_encoder(encoder: Encoder, wordnet: WordNet, questions: Sequence[Question], cache: Path) -> np.ndarray:
+def found_by_encoder(
+    encoder: Encoder, passages: Sequence[Any], questions: Sequence[Question], cache: Path
+) -> np.ndarray:
     """The first 100 of any encoder, `(Q, 100)`; vectors of passages are kept in a file."""
     if not cache.exists():
-        np.save(cache, encoder.encode([(s.title, s.definition) for s in wordnet.synsets]))
+        np.save(cache, encoder.encode(passages))
     vectors = torch.from_numpy(np.load(cache))
     return nearest(torch.from_numpy(encoder.encode_queries([each.text for each in questions])), vectors)
 
@@ -98,7 +98,3 @@ def read_all(
     texts = [text for _, text in read]
     top_1 = float(np.mean([best == own for (best, _), own in zip(read, right, strict=True)]))
     return Reading(top_1, exact_match(texts, wanted), f1_score(texts, wanted))
-
-
-def _stem(wordnet: WordNet, text: str) -> str:
-    return " ".join(wordnet.stem(word) for word in WORD.findall(text.lower()))

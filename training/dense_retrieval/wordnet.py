@@ -82,14 +82,6 @@ class WordNet:
             found += [stem for stem in stems if len(stem) > 2]
         return [form for form in dict.fromkeys(found) if form in senses]
 
-    def stem(self, word: str) -> str:
-        """A word's base form, that of a noun before that of a verb, or itself."""
-        for part in PARTS:
-            for form in self.base_forms(word, part):
-                if form != word:
-                    return form
-        return word
-
     def _synonyms(self, word: str) -> tuple[tuple[str, ...], ...]:
         """What may stand in a lower-case word's place.
 

@@ -209,14 +209,14 @@ class DprReader(ExtractiveReader):
 
     def windows(self, question: str, passage: dict[str, Any], options: Any) -> Iterator[Window]:
         """`[CLS] question [SEP] title [SEP] text`, as DPRReaderTokenizer lays it out."""
-        length, overlap = self.size.of(options)
+        length, _ = self.size.of(options)
         return titled_windows(
             self.processor,
             question,
             passage["title"],
             passage["text"],
             length=length,
-            overlap=overlap,
+            overlap=options.doc_stride,
             search_title=options.title_spans is not False,
         )
 
@@ -246,9 +246,9 @@ class SpanReader(ExtractiveReader):
     judges = False
 
     def windows(self, question: str, passage: dict[str, Any], options: Any) -> Iterator[Window]:
-        """As `question-answering` lays them out."""
-        length, overlap = self.size.of(options)
-        return windows(self.processor, question, passage["text"], length=length, overlap=overlap)
+        """As `question-answering` lays them out, but for windows that the question fills: these share less."""
+        length, _ = self.size.of(options)
+        return windows(self.processor, question, passage["text"], length=length, overlap=options.doc_stride)
 
     def ranked(self, parts: Sequence[Found], weight: float) -> list[tuple[Found, int]]:
         """All spans by score."""
