@@ -28,7 +28,7 @@ def resolve(name: str | os.PathLike[str], options: LoadOptions = _DEFAULTS) -> C
     """Find a checkpoint by its name and read its config, downloading small text files only.
 
     Args:
-        name: a local folder; `starter/<task>`; `timm/<arch>.<tag>`; or a Hub id, `org/name` or `org/name@revision`.
+        name: a local folder; `starter/<name>`; `timm/<arch>.<tag>`; or a Hub id, `org/name` or `org/name@revision`.
             What exists as a local path, or looks like one (a Path, `./…`, `../…`, `/…`, `~…`, more than one slash),
             is local and never looked for on the Hub. `starter/…` is always the package's.
         options: how to find and open it.

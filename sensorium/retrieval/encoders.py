@@ -100,7 +100,7 @@ class Encoder:
         """Loads an encoder.
 
         Args:
-            model: a Hub id, a local folder or `starter/text-embedding`; of DPR the context encoder.
+            model: a Hub id, a local folder or `starter/…`; of DPR the context encoder.
             query_model: what encodes queries, if that is another model; of DPR it is found by its name.
             query_prompt: what goes before each query; None for what the checkpoint, or else its family, was trained
                 with.

@@ -13,7 +13,7 @@ class BuildSettings:
     """What is built, and where.
 
     Attributes:
-        encoder: what makes vectors of passages: a Hub id, a local folder or starter/text-embedding; of DPR the context
+        encoder: what makes vectors of passages: a Hub id, a local folder or starter/…; of DPR the context
             encoder.
         out: the folder to write the index to.
         kind: exact, hnsw, ivfpq or a factory string of faiss; auto is by size, memory and --deletes.
