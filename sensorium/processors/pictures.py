@@ -147,28 +147,37 @@ def _accepts(kind: str, prefix: bytes) -> bool:
 
 def _fast_orientation(stream: IO[bytes], *, name: str, limits: MediaLimits) -> int | None:
     """Check a JPEG's header and tell its orientation; None for what the fast decoder is not for."""
-    stream.seek(0)
-    head = stream.getbuffer() if isinstance(stream, io.BytesIO) else stream.read(2**16)
-    if head[:3] != b"\xff\xd8\xff" or "JPEG" not in limits.formats:
-        return None
-    if size := plain_jpeg_size(head):
+    with _viewed(stream, 2**16) as head:
+        if bytes(head[:3]) != b"\xff\xd8\xff" or "JPEG" not in limits.formats:
+            return None
+        size = plain_jpeg_size(head)
+    if size:
         limits.check_size(*size, name=name)
         return 1
     image = _open(stream, name=name, limits=limits)
     return _orientation(image) if image.format == "JPEG" and image.mode in ("RGB", "L") else None
 
 
+def _viewed(stream: IO[bytes], most: int = -1) -> memoryview:
+    """All bytes of a stream in memory, uncopied, or up to `most` of another; writable, and for a `with` statement.
+
+    A view of a BytesIO that outlives its use, in the traceback of an error, keeps its owner from changing it, and ends
+    Python 3.12.1 when it is collected as garbage (python/cpython#111049).
+    """
+    stream.seek(0)
+    return stream.getbuffer() if isinstance(stream, io.BytesIO) else memoryview(bytearray(stream.read(most)))
+
+
 def _decode_jpeg(stream: IO[bytes], *, orientation: int) -> Tensor | None:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
-    stream.seek(0)
-    whole = stream.getbuffer() if isinstance(stream, io.BytesIO) else bytearray(stream.read())
-    data = torch.frombuffer(whole, dtype=torch.uint8)
-    try:
-        pixels: Tensor = decode_jpeg(data, mode=ImageReadMode.RGB)
-    except RuntimeError:  # damaged, or something that only Pillow reads: Pillow has the last word
-        return None
+    with _viewed(stream) as whole:
+        data = torch.frombuffer(whole, dtype=torch.uint8)
+        try:
+            pixels: Tensor = decode_jpeg(data, mode=ImageReadMode.RGB)
+        except RuntimeError:  # damaged, or something that only Pillow reads: Pillow has the last word
+            return None
     turned = pixels.transpose(1, 2) if orientation >= 5 else pixels
     axes = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
     if axes is None and turned is pixels:

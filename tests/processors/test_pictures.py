@@ -17,6 +17,7 @@ from transformers.image_utils import load_image as reference_load_image
 from sensorium.errors import InputError, LimitError, OptionError
 from sensorium.processors import headers, pictures
 from sensorium.processors.media import MediaLimits, load_image, load_pil
+from sensorium.processors.pictures import decode
 
 RNG = np.random.default_rng(0)
 
@@ -211,6 +212,19 @@ def test_jpegs_take_the_fast_path(monkeypatch, tmp_path):
         pixels = load_image(tmp_path / "a.jpg")
         assert pixels.permute(1, 2, 0).is_contiguous()
         assert torch.equal(pixels, reference(data))
+
+
+@pytest.mark.parametrize("fault", ["too large", "cut off", "cut off in its header", "no picture"])
+def test_an_error_does_not_hold_the_file_that_it_is_about(fault):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = encode(scene(), "JPEG", exif=exif)
+    data = {"too large": FILES["JPEG"], "cut off": FILES["JPEG"][:-500], "cut off in its header": whole[:40]}
+    stream = io.BytesIO(data.get(fault, b"\xff\xd8\xff no picture"))
+    with pytest.raises(InputError) as caught:
+        decode(stream, name="a", limits=MediaLimits(max_pixels=10) if fault == "too large" else MediaLimits())
+    stream.truncate(0)  # BufferError while something has it in view
+    assert caught.value.__traceback__ is not None
 
 
 @settings(max_examples=250, deadline=None)
