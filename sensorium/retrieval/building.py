@@ -170,4 +170,4 @@ def _bar(passages: Iterable[Any], *, wanted: bool) -> Any:
     from tqdm.auto import tqdm
 
     total = len(passages) if isinstance(passages, Sized) else None
-    return tqdm(total=total, desc="encoding", unit="passage", disable=not wanted)
+    return tqdm(total=total, desc="encoding", unit=" passages", disable=not wanted)
