@@ -68,16 +68,20 @@ def encoder(name: str) -> Path:
 
 
 @functools.cache
-def dpr(part: str, family: str = "multiset") -> Path:
-    """One of DPR's encoders, "ctx_encoder" or "question_encoder"; those of a family lie beside each other."""
+def dpr(part: str, *, base: bool = False) -> Path:
+    """One of DPR's encoders, "ctx_encoder" or "question_encoder", beside the other; on request as large as BERT."""
     import transformers
 
     name = {"ctx_encoder": "DPRContextEncoder", "question_encoder": "DPRQuestionEncoder"}[part]
     tokenizer = getattr(transformers, f"{name}Tokenizer")(vocab=wordpiece().get_vocab(), do_lower_case=True)
     torch.manual_seed(len(part))
-    config = transformers.DPRConfig(**_SMALL, vocab_size=len(tokenizer), projection_dim=12)
-    model = _loud(getattr(transformers, name)(config), seed=len(part))
-    return _saved(name, model, tokenizer, place=_families() / f"dpr-{part}-{family}-tiny")
+    settings = {} if base else {**_SMALL, "projection_dim": 12}
+    config = transformers.DPRConfig(**settings, vocab_size=len(tokenizer))
+    model = getattr(transformers, name)(config)
+    model = model if base else _loud(model, seed=len(part))
+    return _saved(
+        name, model, tokenizer, place=_families() / f"dpr-{part}-{'single-nq-base' if base else 'multiset-tiny'}"
+    )
 
 
 @functools.cache

@@ -60,8 +60,9 @@ def test_minilm_equals_sentence_transformers(minilm):
     assert (minilm.modality, minilm.similarity, minilm.name) == ("text", "cosine", MINILM)
 
 
-def test_dpr_takes_titles_as_first_segments_and_finds_its_other_half():
-    context, question = (tiny_embedding.dpr(part) for part in ("ctx_encoder", "question_encoder"))
+@pytest.mark.parametrize("base", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_dpr_takes_titles_as_first_segments_and_finds_its_other_half(base):
+    context, question = (tiny_embedding.dpr(part, base=base) for part in ("ctx_encoder", "question_encoder"))
     passages = [("The river", TEXTS[1]), ("", TEXTS[3]), TEXTS[2], ("Mill", TEXTS[0])]
     encoder = ours(context)
     with torch.no_grad():
@@ -77,7 +78,8 @@ def test_dpr_takes_titles_as_first_segments_and_finds_its_other_half():
         tokenizer = transformers.DPRQuestionEncoderTokenizer.from_pretrained(question)
         expected = [model(**tokenizer(each, return_tensors="pt")).pooler_output[0].numpy() for each in QUESTIONS]
         np.testing.assert_allclose(encoder.encode_queries(QUESTIONS), np.stack(expected), atol=PARITY)
-    assert (encoder.similarity, encoder.dimension) == ("dot", 12)
+    assert (encoder.similarity, encoder.dimension) == ("dot", 768 if base else 12)
+    assert encoder.spec()["query_model"] == str(question)
 
 
 def test_long_pairs_are_cut_as_transformers_cuts_them():
