@@ -181,7 +181,7 @@ def test_answers_are_read_in_what_is_found(index):
         answers = [result[0] for result in ask([question for _, _, question, _ in ASKED], title_spans=False)]
     assert [answer["passage"]["title"] for answer in answers] == TITLES
     right = [answer["answer"] == wanted for answer, (_, _, _, wanted) in zip(answers, ASKED, strict=True)]
-    assert sum(right) >= len(ASKED) // 2, "more than half of the answers match to the letter"
+    assert sum(right) >= 9, "ten of the fourteen matched to the letter where this was written"
 
 
 @pytest.mark.slow

@@ -270,6 +270,25 @@ def test_an_add_that_was_interrupted_goes_on(sensorium, documents, tmp_path, mon
     assert encoded == [1, 1, 1, 1] and not part.exists()
 
 
+def test_an_add_undoes_nothing_that_another_has_saved_meanwhile(sensorium, documents, tmp_path, monkeypatch):
+    idx, encode = tmp_path / "idx", Encoder.encode
+    assert sensorium("index", "build", documents / "river.md", *TINY, "--out", idx).exit_code == 0
+
+    def slowly(self, passages, **settings):
+        monkeypatch.setattr(Encoder, "encode", encode)
+        assert sensorium("index", "add", idx, documents / "mill.html", "--no-resume", *FLOAT).exit_code == 0
+        return encode(self, passages, **settings)
+
+    words = ("index", "add", idx, documents / "heron.txt", *FLOAT)
+    monkeypatch.setattr(Encoder, "encode", slowly)
+    got = sensorium(*words)
+    assert got.exit_code == 1 and "changed by another since" in got.stderr
+    assert len(Index.load(idx, device="cpu")) == 2
+    monkeypatch.setattr(Encoder, "encode", lambda *_, **__: pytest.fail("encoded anew"))
+    assert sensorium(*words).exit_code == 0
+    assert len(Index.load(idx, device="cpu")) == 3
+
+
 def test_a_damaged_index_is_told_and_not_opened(sensorium, documents, tmp_path):
     idx = tmp_path / "idx"
     assert sensorium("index", "build", documents / "river.md", *TINY, "--out", idx).exit_code == 0

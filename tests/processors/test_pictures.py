@@ -17,7 +17,6 @@ from transformers.image_utils import load_image as reference_load_image
 from sensorium.errors import InputError, LimitError, OptionError
 from sensorium.processors import headers, pictures
 from sensorium.processors.media import MediaLimits, load_image, load_pil
-from sensorium.processors.pictures import decode
 
 RNG = np.random.default_rng(0)
 
@@ -222,7 +221,7 @@ def test_an_error_does_not_hold_the_file_that_it_is_about(fault):
     data = {"too large": FILES["JPEG"], "cut off": FILES["JPEG"][:-500], "cut off in its header": whole[:40]}
     stream = io.BytesIO(data.get(fault, b"\xff\xd8\xff no picture"))
     with pytest.raises(InputError) as caught:
-        decode(stream, name="a", limits=MediaLimits(max_pixels=10) if fault == "too large" else MediaLimits())
+        pictures.decode(stream, name="a", limits=MediaLimits(max_pixels=10) if fault == "too large" else MediaLimits())
     stream.truncate(0)  # BufferError while something has it in view
     assert caught.value.__traceback__ is not None
 

@@ -63,6 +63,7 @@ with a mean F1 of {f1:.1%}.
 ## How to make it again
 ```
 apt-get install wordnet-base
+pip install '.[minilm]'
 {command}
 ```
 
