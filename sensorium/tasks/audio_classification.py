@@ -9,7 +9,9 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from torch import Tensor, nn
 
-from sensorium.backbones.speech import (
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import InputError, OptionError
+from sensorium.models.speech_encoders import (
     fold_weight_norm,
     hook_ahead,
     in_shares,
@@ -18,8 +20,6 @@ from sensorium.backbones.speech import (
     tell_lengths,
     watch_padding,
 )
-from sensorium.checkpoints import Checkpoint
-from sensorium.errors import InputError, OptionError
 from sensorium.processors.sound import SoundReader, read_all
 from sensorium.processors.sound_resampling import resampled_length
 from sensorium.results import Labels

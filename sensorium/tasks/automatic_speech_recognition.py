@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
-from sensorium.backbones.speech import fold_weight_norm
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, OptionError
+from sensorium.models.speech_encoders import fold_weight_norm
 from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Transcript

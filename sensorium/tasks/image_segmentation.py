@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
+from sensorium.models.float_sampling import float32_sampling
+from sensorium.models.segformer import FusedHead
 from sensorium.results import Segments
 from sensorium.tasks.base import Batch, Call, Fit, Options
-from sensorium.tasks.float_sampling import float32_sampling
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
 from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.segmentation.maps import class_map
 from sensorium.tasks.segmentation.queries import Thresholds, instances, panoptic, semantic_logits
-from sensorium.tasks.segmentation.segformer import FusedHead
 
 Subtask = Literal["semantic", "instance", "panoptic"]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError, OptionError
+from sensorium.models.superpoint import CELL, Points, Search, dense, describe, find, suppress
 from sensorium.processors.media import load_image
 from sensorium.processors.region import region
 from sensorium.results import Keypoints
@@ -19,7 +20,6 @@ from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.keypoints import HeatMapHead, locate_peaks
 from sensorium.tasks.images import ImageTask
-from sensorium.tasks.keypoints.superpoint import CELL, Points, Search, dense, describe, find, suppress
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError, OptionError
+from sensorium.models.lightglue import lightglue
+from sensorium.models.matching import Links, Pairs, gather, groups
+from sensorium.models.superglue import superglue
+from sensorium.models.superpoint import CELL, Points, Search, dense, describe, find, suppress
 from sensorium.processors.media import load_image
 from sensorium.results import Matches
 from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
-from sensorium.tasks.keypoints.lightglue import lightglue
-from sensorium.tasks.keypoints.pairs import Links, Pairs, gather, groups
-from sensorium.tasks.keypoints.superglue import superglue
-from sensorium.tasks.keypoints.superpoint import CELL, Points, Search, dense, describe, find, suppress
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
 MATCHERS: dict[str, Callable[[Any, Pairs], Links]] = {"lightglue": lightglue, "superglue": superglue}

@@ -13,12 +13,12 @@ from torchvision.ops import nms
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
+from sensorium.models.sam.decoding import ImageState, PromptDecoder
 from sensorium.processors.media import is_batch, load_image
 from sensorium.results import Masks
 from sensorium.tasks.base import Batch, Call, Fit, Options, Runner, Task, Unit
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.masks.crops import crop_boxes, point_grid
-from sensorium.tasks.masks.decoding import ImageState, PromptDecoder
 from sensorium.tasks.masks.filtering import Enlarger, Found, Frame, join, measure
 from sensorium.tasks.masks.prompted_image import PromptedImage
 from sensorium.tasks.masks.prompts import NAMES, Prompts, read_prompts

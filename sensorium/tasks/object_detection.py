@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, OptionError
+from sensorium.models.float_sampling import float32_sampling
 from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Fit, Options
-from sensorium.tasks.float_sampling import float32_sampling
 from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 import sensorium
 from sensorium.errors import InputError, OptionError, TaskMismatchError
+from sensorium.models.segformer import FusedHead
 from sensorium.results import Segments
 from sensorium.results.rle import decode
-from sensorium.tasks.segmentation.segformer import FusedHead
 from tests import tiny, tiny_segmentation
 from tests.contract import Contract
 from tests.media import jpeg, picture, pictures

@@ -159,7 +159,7 @@ def test_a_neighbour_with_many_more_points_changes_nothing(build):
 
 
 def test_points_filled_up_have_no_share_in_the_transport():
-    from sensorium.tasks.keypoints.superglue import transport
+    from sensorium.models.superglue import transport
 
     least = torch.finfo(torch.float32).min
     similar = torch.randn(2, 20, 20, generator=torch.Generator().manual_seed(0)) * 8
@@ -177,7 +177,7 @@ def test_points_filled_up_have_no_share_in_the_transport():
 def test_the_transport_equals_the_reference_s():
     from transformers.models.superglue.modeling_superglue import log_optimal_transport
 
-    from sensorium.tasks.keypoints.superglue import transport
+    from sensorium.models.superglue import transport
 
     for scale, sweeps in itertools.product((1, 10, 60), (1, 3, 10, 25, 100)):
         similar = torch.randn(3, 31, 31, generator=torch.Generator().manual_seed(sweeps)) * scale

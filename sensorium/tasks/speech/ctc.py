@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sensorium.backbones.speech import in_shares, least_samples, takes_padding, tell_lengths, watch_padding
 from sensorium.errors import OptionError
+from sensorium.models.speech_encoders import in_shares, least_samples, takes_padding, tell_lengths, watch_padding
 from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.sound import SoundReader, read_all
 from sensorium.processors.sound_resampling import resampled_length

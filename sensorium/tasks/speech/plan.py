@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import OptionError, UnknownNameError
+from sensorium.models.whisper.search import Beams, Rules
 from sensorium.tasks.generation import SAMPLING, filled
-from sensorium.tasks.speech.search import Beams, Rules
 
 FURTHER = frozenset(
     {

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sensorium.models.whisper.decoder import Decoder
+from sensorium.models.whisper.search import write_greedily, write_with_beams
 from sensorium.tasks.base import Call
-from sensorium.tasks.speech.decoder import Decoder
 from sensorium.tasks.speech.plan import Plan
-from sensorium.tasks.speech.search import write_greedily, write_with_beams
 
 HEARD_BYTES = {"cpu": 112 * 2**20, "other": 8 * 2**30}
 """How much the keys and values of the windows that are written at once may take: an hour has to fit beside them."""

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sensorium.tasks.masks.token_attention import affine, attend_each_other, output_of, read_places, write_places
+from sensorium.models.sam.token_attention import affine, attend_each_other, output_of, read_places, write_places
 
 NO_POINT = -1
 """The label of a point that stands for none: the model's own padding."""

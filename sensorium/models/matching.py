@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sensorium.tasks.keypoints.superpoint import Points
+from sensorium.models.superpoint import Points
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from sensorium.backbones import speech
-from sensorium.backbones.speech import (
+from sensorium.models import speech_encoders as speech
+from sensorium.models.speech_encoders import (
     RealFramesNorm,
     fold_weight_norm,
     in_shares,

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sensorium.tasks.speech.decoder import Decoder
+from sensorium.models.whisper.decoder import Decoder
 
 NEVER = -1.0e9
 """A log-probability that no sequence comes back from."""

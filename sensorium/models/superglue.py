@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from sensorium.tasks.keypoints.pairs import Links, Pairs, choose
+from sensorium.models.matching import Links, Pairs, choose
 
 RENEWED = 10
 """Sweeps of Sinkhorn's algorithm between two returns to logarithms."""

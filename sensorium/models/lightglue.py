@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sensorium.tasks.keypoints.pairs import Links, Pairs, choose
+from sensorium.models.matching import Links, Pairs, choose
 
 
 @dataclass

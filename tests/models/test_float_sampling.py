@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample, interpolate
 
-from sensorium.tasks.float_sampling import float32_sampling
+from sensorium.models.float_sampling import float32_sampling
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,0 +1,1 @@
+"""Whisper: a decoder with static caches, and the searches that write with it."""

@@ -1,1 +1,0 @@
-"""What `keypoint-detection` and `keypoint-matching` are made of: a file for each architecture."""
