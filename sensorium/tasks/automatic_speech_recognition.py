@@ -17,13 +17,13 @@ from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Unit
-from sensorium.tasks.generation import GenerationOptions
 from sensorium.tasks.loading import load_audio_processor, load_text_processor, load_transformers
 from sensorium.tasks.sounds import SoundTask
 from sensorium.tasks.speech.ctc import CtcRecognizer
 from sensorium.tasks.speech.plan import FURTHER
 from sensorium.tasks.speech.recognizer import Recognizer
 from sensorium.tasks.speech.whisper import WhisperRecognizer
+from sensorium.tasks.writing.options import GenerationOptions
 
 Timestamps = bool | Literal["word", "char"] | None
 

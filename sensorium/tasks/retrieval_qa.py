@@ -14,13 +14,13 @@ from sensorium.errors import OptionError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers, Hits
 from sensorium.tasks.base import Batch, Call, Fit, Runner, Task, Unit
-from sensorium.tasks.generation import GenerationOptions
 from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.loading import fit_of, load_reader, reader_for
 from sensorium.tasks.reading.passages import read_asked
 from sensorium.tasks.reading.prompts import check_prompt
 from sensorium.tasks.retrieval import Retrieval
 from sensorium.tasks.searching import MODES, SearchOptions
+from sensorium.tasks.writing.options import GenerationOptions
 
 _COUNTS = {
     "top_k": 1,

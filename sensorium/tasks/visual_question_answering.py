@@ -18,8 +18,8 @@ from sensorium.tasks.answering.base import KEY, PICTURE, Answering
 from sensorium.tasks.answering.loading import answering_for, chats, load_answering
 from sensorium.tasks.answering.questions import Question, picture_and_question, products
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Runner, Task, Unit
-from sensorium.tasks.generation import GenerationOptions, check_sampling, check_streaming
 from sensorium.tasks.heads.fusion import FusionHead
+from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sensorium.processors.multimodal import FittedPicture, digest
 from sensorium.tasks.answering import questions
 from sensorium.tasks.answering.encodings import Encodings
 from sensorium.tasks.answering.questions import Question, SharedPictures, products
-from sensorium.tasks.written_pieces import TextPieces
+from sensorium.tasks.writing.pieces import TextPieces
 
 
 def fitted(source):

@@ -14,9 +14,9 @@ from sensorium.processors.multimodal import MultimodalProcessor
 from sensorium.tasks.answering.base import PICTURE, Answering, keys_of, rows_of
 from sensorium.tasks.answering.encodings import Encodings
 from sensorium.tasks.base import Batch, Call, Runner, Unit
-from sensorium.tasks.generation import seeded
-from sensorium.tasks.writing import Writer
-from sensorium.tasks.written_pieces import TextPieces
+from sensorium.tasks.writing.options import seeded
+from sensorium.tasks.writing.pieces import TextPieces
+from sensorium.tasks.writing.writer import Writer
 
 
 class Writing(Answering):

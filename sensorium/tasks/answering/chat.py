@@ -15,8 +15,8 @@ from sensorium.tasks.answering.base import KEY, PICTURE, keys_of
 from sensorium.tasks.answering.blip import Writing
 from sensorium.tasks.answering.encodings import Encodings
 from sensorium.tasks.base import Batch, Call
-from sensorium.tasks.generation import seeded
-from sensorium.tasks.writing import Writer
+from sensorium.tasks.writing.options import seeded
+from sensorium.tasks.writing.writer import Writer
 
 _ENCODED = {"pixel_values", "pixel_attention_mask"}
 """A picture with nothing but these is encoded by itself; others tell the language model something, too."""

@@ -13,11 +13,11 @@ from sensorium.errors import InputError, OptionError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers
 from sensorium.tasks.base import Batch, Call, Runner, Unit
-from sensorium.tasks.generation import GenerationOptions, check_sampling, check_streaming, seeded
 from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.passages import Asked
 from sensorium.tasks.reading.prompts import PROMPT, REFUSAL, cited, filled_prompt, refuses, without_thoughts
-from sensorium.tasks.writing import DEFAULTS, Writer
+from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming, seeded
+from sensorium.tasks.writing.writer import DEFAULTS, Writer
 
 _ONE_LINE = {**DEFAULTS, "stop_strings": ["\n"]}
 """A model that merely goes on writing would ask itself the next question."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sensorium.errors import OptionError, UnknownNameError
 from sensorium.models.whisper.search import Beams, Rules
-from sensorium.tasks.generation import SAMPLING, filled
+from sensorium.tasks.writing.options import SAMPLING, filled
 
 FURTHER = frozenset(
     {

@@ -15,11 +15,11 @@ from sensorium.processors.features import LogMel
 from sensorium.processors.sound import SoundReader
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Unit
-from sensorium.tasks.generation import filled, seeded
 from sensorium.tasks.speech.plan import DEFAULTS, check_settings, make_plan
 from sensorium.tasks.speech.recognizer import Recognizer
 from sensorium.tasks.speech.walk import Speech, Walker, generate_one
 from sensorium.tasks.speech.windows import Stride, long_log_mel
+from sensorium.tasks.writing.options import filled, seeded
 
 if TYPE_CHECKING:
     from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options

@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.processors.text import TextProcessor
 from sensorium.tasks.base import Runner, Unit
-from sensorium.tasks.generation import filled
-from sensorium.tasks.written_pieces import TextPieces
+from sensorium.tasks.writing.options import filled
+from sensorium.tasks.writing.pieces import TextPieces
 
 DEFAULTS: Mapping[str, Any] = {"max_new_tokens": 256}
 """Those of Transformers' pipeline, where neither the call nor the checkpoint says otherwise."""
