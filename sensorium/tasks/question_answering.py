@@ -17,9 +17,9 @@ from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import Window, window_padding, windows
 from sensorium.results import Answers
 from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
-from sensorium.tasks.lengths import WindowSize, most_positions
 from sensorium.tasks.loading import check_fast, load_text_processor, load_transformers
-from sensorium.tasks.spans import best_spans, probabilities
+from sensorium.tasks.texts.lengths import WindowSize, most_positions
+from sensorium.tasks.texts.spans import best_spans, probabilities
 
 WINDOW = 384
 """Tokens of a window, where the model takes as many."""

@@ -17,9 +17,9 @@ from sensorium.errors import CheckpointError, InputError, OptionError, TaskMisma
 from sensorium.processors.text import TextProcessor
 from sensorium.results.ranking import Ranking
 from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
-from sensorium.tasks.lengths import most_positions
 from sensorium.tasks.loading import load_text_processor, load_transformers
-from sensorium.tasks.pairs import encode_pair, pair_padding
+from sensorium.tasks.texts.lengths import most_positions
+from sensorium.tasks.texts.pairs import encode_pair, pair_padding
 
 ACTIVATIONS = {"Sigmoid": "sigmoid", "Identity": "identity"}
 """The functions of torch.nn that a checkpoint may name, as `activation` names them."""

@@ -20,8 +20,8 @@ from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Fit, Options
 from sensorium.tasks.embedding.media import picture_features
 from sensorium.tasks.images import ImageTask
-from sensorium.tasks.label_texts import LabelTexts
 from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
+from sensorium.tasks.texts.label_texts import LabelTexts
 
 MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip"])
 """Model types that compare one vector of a picture with one of a text."""

@@ -14,8 +14,8 @@ import transformers
 import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from sensorium.results.ranking import Ranking
-from sensorium.tasks.pairs import longest_first
 from sensorium.tasks.text_ranking import TextRanking
+from sensorium.tasks.texts.pairs import longest_first
 from tests import tiny_ranking, tiny_text
 from tests.contract import Contract
 

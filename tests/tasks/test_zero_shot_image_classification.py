@@ -11,7 +11,7 @@ import transformers
 
 import sensorium
 from sensorium.errors import CheckpointError, OptionError, TaskMismatchError
-from sensorium.tasks.label_texts import KEPT, TOGETHER
+from sensorium.tasks.texts.label_texts import KEPT, TOGETHER
 from sensorium.tasks.zero_shot_image_classification import ZeroShotImageClassificationOptions
 from tests import tiny, tiny_text
 from tests.contract import Contract

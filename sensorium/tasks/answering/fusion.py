@@ -10,7 +10,7 @@ from sensorium.tasks.answering.base import PICTURE, Choosing, keys_of, rows_of
 from sensorium.tasks.answering.encodings import Encodings
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.heads import Composite
-from sensorium.tasks.lengths import most_positions
+from sensorium.tasks.texts.lengths import most_positions
 
 
 class FusionAnswering(Choosing):

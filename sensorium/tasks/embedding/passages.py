@@ -13,7 +13,7 @@ from sensorium.tasks.base import Unit
 from sensorium.tasks.embedding.text_models import DprText, TextModel
 from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, Meta
 from sensorium.tasks.loading import check_fast
-from sensorium.tasks.pairs import encode_pair
+from sensorium.tasks.texts.pairs import encode_pair
 
 
 class PassageEmbedding(FeatureExtraction):

@@ -13,8 +13,8 @@ from sensorium.checkpoints.sentence_transformers import Stored, read_stored
 from sensorium.errors import CheckpointError, TaskMismatchError
 from sensorium.tasks.base import Batch, Fit
 from sensorium.tasks.embedding.sentence_modules import SentenceModules, load_sentence_modules
-from sensorium.tasks.lengths import most_positions
 from sensorium.tasks.loading import describe_module, load_transformers
+from sensorium.tasks.texts.lengths import most_positions
 
 SHARED = frozenset(
     ["align", "altclip", "chinese_clip", "clap", "clip", "metaclip_2", "siglip", "siglip2"]

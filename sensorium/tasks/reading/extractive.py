@@ -18,10 +18,10 @@ from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import CONTEXT, Window, titled_windows, window_padding, windows
 from sensorium.results import CitedAnswers
 from sensorium.tasks.base import Batch, Call, Unit
-from sensorium.tasks.lengths import WindowSize, most_positions
 from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.passages import Asked
-from sensorium.tasks.spans import separate_spans
+from sensorium.tasks.texts.lengths import WindowSize, most_positions
+from sensorium.tasks.texts.spans import separate_spans
 
 SPANS_PER_PASSAGE = 4
 """How many spans to take of a passage; that of Transformers' `decode_best_spans`."""

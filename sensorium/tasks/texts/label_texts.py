@@ -14,7 +14,7 @@ from torch import Tensor
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.padding import Padding
 from sensorium.processors.text import Encoded, TextProcessor
-from sensorium.tasks.lengths import most_positions
+from sensorium.tasks.texts.lengths import most_positions
 
 TOGETHER = 64
 """Texts that are encoded in one batch."""

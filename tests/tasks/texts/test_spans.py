@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.processors.windows import CONTEXT, COUNTED, NEVER, NOTHING
-from sensorium.tasks.spans import best_spans, probabilities, separate_spans
+from sensorium.tasks.texts.spans import best_spans, probabilities, separate_spans
 
 
 def every_span(start, end, roles, most, join):
