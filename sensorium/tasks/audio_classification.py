@@ -25,7 +25,7 @@ from sensorium.processors.sound_resampling import resampled_length
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
 from sensorium.tasks.loading import load_audio_processor, load_transformers
-from sensorium.tasks.sounds import SoundTask, windows
+from sensorium.tasks.media.sounds import SoundTask, windows
 
 Activation = Literal["softmax", "sigmoid", "none"]
 Pool = Literal["mean", "max"]

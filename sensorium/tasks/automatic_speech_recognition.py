@@ -18,7 +18,7 @@ from sensorium.processors.text import TextProcessor
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Unit
 from sensorium.tasks.loading import load_audio_processor, load_text_processor, load_transformers
-from sensorium.tasks.sounds import SoundTask
+from sensorium.tasks.media.sounds import SoundTask
 from sensorium.tasks.speech.ctc import CtcRecognizer
 from sensorium.tasks.speech.plan import FURTHER
 from sensorium.tasks.speech.recognizer import Recognizer

@@ -13,8 +13,8 @@ from sensorium.errors import OptionError
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Fit, Options
 from sensorium.tasks.heads import Composite, LinearClassifier
-from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.media.images import ImageTask
 
 Activation = Literal["softmax", "sigmoid", "none"]
 

@@ -16,8 +16,8 @@ from sensorium.errors import CheckpointError, OptionError, TaskMismatchError, Un
 from sensorium.results import Embedding
 from sensorium.tasks.base import Batch, Call, Fit, Options
 from sensorium.tasks.heads import Composite
-from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor
+from sensorium.tasks.media.images import ImageTask
 
 Pool = Literal["none", "cls", "mean", "max", "pooled"]
 

@@ -19,8 +19,8 @@ from sensorium.results import Segments
 from sensorium.tasks.base import Batch, Call, Fit, Options
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
-from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.media.images import ImageTask
 from sensorium.tasks.segmentation.maps import class_map
 from sensorium.tasks.segmentation.queries import Thresholds, instances, panoptic, semantic_logits
 

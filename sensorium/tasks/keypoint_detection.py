@@ -19,8 +19,8 @@ from sensorium.results import Keypoints
 from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.keypoints import HeatMapHead, locate_peaks
-from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.media.images import ImageTask
 
 
 @dataclass(frozen=True)

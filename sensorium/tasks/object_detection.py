@@ -15,8 +15,8 @@ from sensorium.errors import CheckpointError, OptionError
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Fit, Options
-from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.media.images import ImageTask
 
 
 @dataclass(frozen=True)

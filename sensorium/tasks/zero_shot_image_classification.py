@@ -19,8 +19,8 @@ from sensorium.processors.text import TextProcessor
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Fit, Options
 from sensorium.tasks.embedding.media import picture_features
-from sensorium.tasks.images import ImageTask
 from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
+from sensorium.tasks.media.images import ImageTask
 from sensorium.tasks.texts.label_texts import LabelTexts
 
 MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip"])

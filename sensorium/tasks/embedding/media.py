@@ -16,8 +16,8 @@ from sensorium.processors.media import MediaLimits
 from sensorium.processors.padding import Padding
 from sensorium.processors.sound import open_sound
 from sensorium.tasks.base import Batch, Unit
-from sensorium.tasks.images import picture_unit
-from sensorium.tasks.sounds import windows
+from sensorium.tasks.media.images import picture_unit
+from sensorium.tasks.media.sounds import windows
 
 
 class Medium(ABC):

@@ -1,0 +1,1 @@
+"""What the tasks share that take one image or one sound."""
