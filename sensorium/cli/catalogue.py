@@ -106,7 +106,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _from_class(name: str) -> TaskCard:
     from sensorium.tasks.base import Task, get_task
-    from sensorium.tasks.searching import SearchTask
+    from sensorium.tasks.searching.search_task import SearchTask
 
     task = get_task(name)
     searches: Searches = "always" if issubclass(task, SearchTask) else None

@@ -16,7 +16,7 @@ from sensorium.pipelines.placement import Placement, place, resolve_device, reso
 from sensorium.processors.media import MediaLimits
 from sensorium.tasks.base import Task, all_tasks, get_task
 from sensorium.tasks.loading import describe_module
-from sensorium.tasks.searching import SearchTask
+from sensorium.tasks.searching.search_task import SearchTask
 
 
 def pipeline(

@@ -27,7 +27,7 @@ from sensorium.retrieval.rows import check_unique, numbered, rows_for
 from sensorium.retrieval.state import State
 from sensorium.retrieval.storage import Opened
 from sensorium.retrieval.vectors import as_queries, as_vectors, unit_rows
-from sensorium.tasks.searching import MODES, Mode
+from sensorium.tasks.searching.search_task import MODES, Mode
 
 
 class Index:

@@ -25,7 +25,7 @@ from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, numbered
 from sensorium.retrieval.storage import Opened, read_folder, write_folder
-from sensorium.tasks.searching import Mode
+from sensorium.tasks.searching.search_task import Mode
 
 CANDIDATES = 100
 """Passages of each ranking that a fusion or a reranker looks at, at the least."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sensorium.tasks.searching import SearchTask
+from sensorium.tasks.searching.search_task import SearchTask
 
 
 class Retrieval(SearchTask):

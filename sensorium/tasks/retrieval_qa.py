@@ -19,7 +19,7 @@ from sensorium.tasks.reading.loading import fit_of, load_reader, reader_for
 from sensorium.tasks.reading.passages import read_asked
 from sensorium.tasks.reading.prompts import check_prompt
 from sensorium.tasks.retrieval import Retrieval
-from sensorium.tasks.searching import MODES, SearchOptions
+from sensorium.tasks.searching.search_task import MODES, SearchOptions
 from sensorium.tasks.writing.options import GenerationOptions
 
 _COUNTS = {

@@ -13,7 +13,7 @@ import sensorium
 from sensorium.errors import InputError, OptionError, TaskMismatchError, UnknownNameError
 from sensorium.retrieval import Encoder, Index, LexicalIndex, Passage, Reranker, reciprocal_rank_fusion
 from sensorium.tasks.retrieval import Retrieval
-from sensorium.tasks.searching import SearchOptions
+from sensorium.tasks.searching.search_task import SearchOptions
 from tests import tiny_embedding, tiny_ranking, tiny_text
 from tests.contract import Contract
 from tests.tiny_text import words

@@ -41,7 +41,7 @@ class Search(Run):
 
     def _pipeline(self, opened: ExitStack) -> Any:
         from sensorium.pipelines.factory import pipeline
-        from sensorium.tasks.searching import SearchOptions
+        from sensorium.tasks.searching.search_task import SearchOptions
 
         options = SearchOptions.parse(self.options)
         if options.mode == "lexical":
