@@ -1,4 +1,4 @@
-"""One file a task; `sensorium.tasks.base` holds what they share and finds them by name."""
+"""One file a task, and rooms for what several of them share; `base` says what a task is and finds them by name."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from sensorium.backbones.base import unique_state
 from sensorium.backbones.loading import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, OptionError
-from sensorium.tasks.base import get_task, task_names
-from sensorium.tasks.heads.base import Head, ProblemType
+from sensorium.tasks.base import Head, get_task, task_names
+from sensorium.tasks.heads.classification import ProblemType
 
 FORMAT = 1  # of the "sensorium" part of config.json; a reader refuses a higher one
 _DEFAULTS = LoadOptions()

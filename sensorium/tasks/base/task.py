@@ -1,88 +1,21 @@
-"""Task: what a pipeline does between raw inputs and results, and the registry that finds tasks by name."""
+"""Task: what a pipeline does between raw inputs and results."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import OptionError, UnknownNameError
+from sensorium.errors import OptionError
 from sensorium.processors.media import MediaLimits, is_batch, split_batch
 from sensorium.processors.padding import Padding
-from sensorium.tasks import class_name, task_files
-
-if TYPE_CHECKING:
-    from sensorium.tasks.heads import Head
-
-Batch = dict[str, Tensor]
-Fit = Literal["native", "possible"] | None
-
-
-@dataclass(slots=True)
-class Unit:
-    """One model-sized piece of an input.
-
-    Attributes:
-        inputs: tensors without a batch axis, on the CPU.
-        meta: what `decode` needs to know of this piece (a size, an offset); never moved to the device.
-    """
-
-    inputs: Batch
-    meta: Any = None
-
-
-class Call(Protocol):
-    """Runs a pure tensor function eagerly or compiled, as the pipeline's policy has it."""
-
-    def __call__(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Returns `function(*args)`."""
-        ...
-
-
-class Runner(Protocol):
-    """Runs single steps of a task on the device, one at a time, for what `Task.open` gives."""
-
-    def forward(self, units: Sequence[Unit], options: Any) -> Any:
-        """Uploads units as one batch and returns the task's outputs, which stay on the device."""
-        ...
-
-    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """Returns the task's parts of outputs."""
-        ...
-
-
-class Empty(Protocol):
-    """Makes an uninitialised CPU tensor."""
-
-    def __call__(self, size: Sequence[int], /, *, dtype: torch.dtype) -> Tensor:
-        """Returns a tensor of this size and dtype."""
-        ...
-
-
-@dataclass(frozen=True)
-class Options:
-    """A task's options for one call; each task that has any subclasses it, with their defaults."""
-
-    @classmethod
-    def parse(cls, given: Mapping[str, Any]) -> Self:
-        """Builds the options from a call's keywords.
-
-        Raises:
-            UnknownNameError: a keyword is no option of the task; names the nearest one.
-            OptionError: a value that the option cannot have.
-        """
-        known = [f.name for f in dataclasses.fields(cls)]
-        for name in given:
-            if name not in known:
-                raise UnknownNameError("option", name, known)
-        return cls(**given)
+from sensorium.tasks.base.head import Head
+from sensorium.tasks.base.options import Options
+from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Runner, Unit
 
 
 class Task(ABC):
@@ -297,44 +230,6 @@ class Task(ABC):
         """A raw input of the usual size, with which a pipeline is warmed up."""
 
 
-def task_names() -> list[str]:
-    """The names of all tasks, in kebab-case, without importing any of them."""
-    return list(task_files())
-
-
-def get_task(name: str) -> type[Task]:
-    """Imports the task of this name.
-
-    Raises:
-        UnknownNameError: there is no such task; names the nearest one.
-    """
-    found = _REGISTERED.get(name)
-    if found is not None:
-        return found
-    if name not in task_names():
-        raise UnknownNameError("task", name, [*task_names(), *_REGISTERED])
-    module = importlib.import_module(f"sensorium.tasks.{name.replace('-', '_')}")
-    task: type[Task] = getattr(module, class_name(name))
-    return task
-
-
-def register_task(task: type[Task]) -> type[Task]:
-    """Makes a task of your own known to `pipeline()` under its `name`; may be used as a decorator.
-
-    Raises:
-        OptionError: the name is taken.
-    """
-    if task.name in task_names() or _REGISTERED.get(task.name, task) is not task:
-        raise OptionError(f"the task name {task.name!r} is taken; give your task another name")
-    _REGISTERED[task.name] = task
-    return task
-
-
-def all_tasks() -> dict[str, type[Task]]:
-    """Every task by name, imported."""
-    return {name: get_task(name) for name in [*task_names(), *_REGISTERED]}
-
-
 def _stack(tensors: Sequence[Tensor], empty: Empty) -> Tensor:
     """Stacks along a new first axis; pictures that lie channels-last in memory stay so, row by row a plain copy."""
     first = tensors[0]
@@ -346,6 +241,3 @@ def _stack(tensors: Sequence[Tensor], empty: Empty) -> Tensor:
     for row, tensor in zip(batch, tensors, strict=True):
         row.copy_(tensor)
     return batch
-
-
-_REGISTERED: dict[str, type[Task]] = {}

@@ -1,0 +1,20 @@
+"""Loading what a task runs: its model, held to what Sensorium promises, and its processor."""
+
+from sensorium.tasks.loading.models import describe_module, load_transformers
+from sensorium.tasks.loading.processors import (
+    check_fast,
+    load_audio_processor,
+    load_processor,
+    load_text_processor,
+    processor_of,
+)
+
+__all__ = [
+    "check_fast",
+    "describe_module",
+    "load_audio_processor",
+    "load_processor",
+    "load_text_processor",
+    "load_transformers",
+    "processor_of",
+]
