@@ -70,7 +70,7 @@ def best_of_peer(peers: dict[str, Peer], passages: list[str], sizes: list[int]) 
 
 def compare(model: str, passages: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     from sensorium.checkpoints import resolve
-    from sensorium.retrieval.encoders import Encoder
+    from sensorium.retrieval.encoding.encoder import Encoder
 
     device, place = arguments.device, str(resolve(model).folder)
     peers = {dtype: Peer(place, device, dtype) for dtype in dict.fromkeys(["float32", *arguments.dtypes])}

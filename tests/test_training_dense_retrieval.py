@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from sensorium.retrieval.encoders import Encoder
+from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.lexical import LexicalIndex
 from training.dense_retrieval.encoders import (
     Batches,

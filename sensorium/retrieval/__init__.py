@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sensorium.retrieval.documents import read_documents
-    from sensorium.retrieval.encoders import Encoder
+    from sensorium.retrieval.encoding.encoder import Encoder
     from sensorium.retrieval.formats.limits import DocumentLimits
     from sensorium.retrieval.fusion import reciprocal_rank_fusion
     from sensorium.retrieval.index import Index
@@ -38,7 +38,7 @@ __all__ = [
 _HOMES = {
     "Document": "passages",
     "DocumentLimits": "formats.limits",
-    "Encoder": "encoders",
+    "Encoder": "encoding.encoder",
     "Index": "index",
     "LexicalIndex": "lexical",
     "Passage": "passages",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.encoders import CHUNK, Encoder
+from sensorium.retrieval.encoding.encoder import CHUNK, Encoder
 from sensorium.retrieval.rows import Item, Row, read_rows
 
 OnError = Literal["raise", "skip"] | Callable[[InputError], Any]

@@ -17,8 +17,8 @@ from sensorium.errors import OptionError
 from sensorium.pipelines.placement import resolve_device
 from sensorium.results import SearchResults
 from sensorium.retrieval.building import EncodedPassages, OnError, encode_passages
-from sensorium.retrieval.encoder_sides import Similarity
-from sensorium.retrieval.encoders import Encoder
+from sensorium.retrieval.encoding.encoder import Encoder
+from sensorium.retrieval.encoding.sides import Similarity
 from sensorium.retrieval.index_encoder import IndexEncoder, opened
 from sensorium.retrieval.kinds import check_kind, choose_kind
 from sensorium.retrieval.passage_table import PassageTable

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sensorium.errors import OptionError
-from sensorium.retrieval.encoders import Encoder
+from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.rows import Modality
 
 

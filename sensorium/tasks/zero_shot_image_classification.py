@@ -17,8 +17,8 @@ from sensorium.errors import CheckpointError, OptionError
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Labels
+from sensorium.retrieval.encoding.media import picture_features
 from sensorium.tasks.base import Batch, Call, Fit, Options
-from sensorium.tasks.embedding.media import picture_features
 from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
 from sensorium.tasks.media.images import ImageTask
 from sensorium.tasks.texts.label_texts import LabelTexts

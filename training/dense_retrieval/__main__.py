@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import DPRReader
 
-from sensorium.retrieval.encoders import Encoder
+from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.lexical import LexicalIndex
 from training.dense_retrieval.encoders import Batches, BiEncoder, Shape, Training, train
 from training.dense_retrieval.evaluation import (

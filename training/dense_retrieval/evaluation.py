@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DPRReader
 
-from sensorium.retrieval.encoders import Encoder
+from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.lexical import LexicalIndex
 from sensorium.retrieval.metrics import exact_match, f1_score
 from training.dense_retrieval.encoders import LONGEST_QUESTION, BiEncoder, encode, encode_passages

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sensorium.retrieval.encoders import Encoder
+from sensorium.retrieval.encoding.encoder import Encoder
 from training.dense_retrieval.tokens import SPECIAL, Passages, Vocabulary
 
 SCALE = 0.1

@@ -18,11 +18,11 @@ from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.placement import Placement, place
 from sensorium.processors.limits import MediaLimits
 from sensorium.processors.text import VOCABULARIES
-from sensorium.retrieval.encoder_families import prompts_of, question_encoder_of
+from sensorium.retrieval.encoding.families import prompts_of, question_encoder_of
+from sensorium.retrieval.encoding.passage_embedding import PassageEmbedding
+from sensorium.retrieval.encoding.shared_space import SharedPassages, SharedSpace
 from sensorium.retrieval.rows import Modality
 from sensorium.tasks.base import Task
-from sensorium.tasks.embedding.passages import PassageEmbedding
-from sensorium.tasks.embedding.shared_space import SharedPassages, SharedSpace
 from sensorium.tasks.embedding.text_models import DPR, fit_of
 from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions
 

@@ -16,8 +16,8 @@ import transformers
 from sensorium.checkpoints import resolve
 from sensorium.checkpoints.sentence_transformers import Stored
 from sensorium.errors import CheckpointError, CheckpointNotFoundError, InputError, OptionError, TaskMismatchError
-from sensorium.retrieval.encoder_families import prompts_of
-from sensorium.retrieval.encoders import CHUNK, Encoder
+from sensorium.retrieval.encoding.encoder import CHUNK, Encoder
+from sensorium.retrieval.encoding.families import prompts_of
 from tests import tiny, tiny_embedding, tiny_text
 from tests.media import pictures
 from tests.sounds import encoded, sound

@@ -19,8 +19,8 @@ from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, InputError, OptionError
 from sensorium.pipelines.placement import resolve_device, resolve_dtype
 from sensorium.processors.limits import MediaLimits
-from sensorium.retrieval.encoder_families import refuse_question_encoder
-from sensorium.retrieval.encoder_sides import (
+from sensorium.retrieval.encoding.families import refuse_question_encoder
+from sensorium.retrieval.encoding.sides import (
     Loaded,
     Pool,
     Settings,

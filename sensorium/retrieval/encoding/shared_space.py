@@ -13,8 +13,8 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Embedding
+from sensorium.retrieval.encoding.media import Medium, Pictures, Sounds
 from sensorium.tasks.base import Batch, Call, Fit, Task, Unit
-from sensorium.tasks.embedding.media import Medium, Pictures, Sounds
 from sensorium.tasks.embedding.text_models import SHARED, SharedText, load_text_model, wrap_text_model
 from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, Meta
 from sensorium.tasks.loading import load_audio_processor, load_processor, load_text_processor

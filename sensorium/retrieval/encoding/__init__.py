@@ -1,0 +1,1 @@
+"""Encoders: passages and queries to vectors, by the tasks and the pairs of models that were trained for it."""
