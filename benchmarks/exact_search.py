@@ -40,7 +40,7 @@ def unit_vectors(count: int, width: int, seed: int) -> np.ndarray:
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     import faiss
 
-    from sensorium.retrieval.exact import ExactScan
+    from sensorium.retrieval.dense.exact import ExactScan
 
     vectors = unit_vectors(args.vectors, args.width, 0)
     began = time.perf_counter()
@@ -87,7 +87,7 @@ def check(vectors: np.ndarray, queries: np.ndarray, ours: Any, peer: Any) -> Non
 
 
 def scale(args: argparse.Namespace) -> list[dict[str, Any]]:
-    from sensorium.retrieval.exact import ExactScan
+    from sensorium.retrieval.dense.exact import ExactScan
 
     rows = []
     for count in args.scaling:

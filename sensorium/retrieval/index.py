@@ -17,16 +17,16 @@ from sensorium.errors import OptionError
 from sensorium.pipelines.placement import resolve_device
 from sensorium.results import SearchResults
 from sensorium.retrieval.building import EncodedPassages, OnError, encode_passages
+from sensorium.retrieval.dense.kinds import check_kind, choose_kind
+from sensorium.retrieval.dense.vectors import as_queries, as_vectors, unit_rows
 from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.encoding.sides import Similarity
 from sensorium.retrieval.index_encoder import IndexEncoder, opened
-from sensorium.retrieval.kinds import check_kind, choose_kind
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, numbered, rows_for
 from sensorium.retrieval.state import State
 from sensorium.retrieval.storage import Opened
-from sensorium.retrieval.vectors import as_queries, as_vectors, unit_rows
 from sensorium.tasks.searching.search_task import MODES, Mode
 
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from sensorium.errors import IndexFileError, OptionError
 from sensorium.results import Hits, SearchResults
-from sensorium.retrieval.approximate import Approximate
 from sensorium.retrieval.building import EncodedPassages
-from sensorium.retrieval.coarse import coarse_copy
-from sensorium.retrieval.exact import ExactScan
+from sensorium.retrieval.dense.approximate import Approximate
+from sensorium.retrieval.dense.coarse import coarse_copy
+from sensorium.retrieval.dense.exact import ExactScan
+from sensorium.retrieval.dense.kinds import Searcher, make_searcher
 from sensorium.retrieval.fusion import reciprocal_rank_fusion
-from sensorium.retrieval.kinds import Searcher, make_searcher
 from sensorium.retrieval.lexical import FILES, LexicalIndex
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
 from sensorium.retrieval import Index, Passage
-from sensorium.retrieval.kinds import choose_kind
+from sensorium.retrieval.dense.kinds import choose_kind
 from sensorium.retrieval.passage_table import PassageTable
 
 CPU = torch.device("cpu")
@@ -217,7 +217,7 @@ def test_cosine_is_of_unit_vectors():
 
 
 def test_auto_goes_by_size_memory_and_deletes(monkeypatch):
-    monkeypatch.setattr("sensorium.retrieval.kinds._memory", lambda: 64 * 2**30)
+    monkeypatch.setattr("sensorium.retrieval.dense.kinds._memory", lambda: 64 * 2**30)
     assert choose_kind("auto", 1_000_000, 768, deletes=False, device=CPU) == "exact"
     assert choose_kind("auto", 5_000_000, 768, deletes=False, device=CPU) == "hnsw"
     assert choose_kind("auto", 5_000_000, 768, deletes=True, device=CPU) == "ivfpq"

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from sensorium.errors import OptionError
-from sensorium.retrieval import approximate
-from sensorium.retrieval.approximate import HNSW_LINKS, Approximate
-from sensorium.retrieval.exact import ExactScan
+from sensorium.retrieval.dense import approximate
+from sensorium.retrieval.dense.approximate import HNSW_LINKS, Approximate
+from sensorium.retrieval.dense.exact import ExactScan
 
 MOST_EXACT = 2_000_000
 """Vectors up to which "auto" is exact on a CPU: two cores take a tenth to a quarter of a second for 768 dimensions."""

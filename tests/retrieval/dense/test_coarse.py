@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import OptionError
-from sensorium.retrieval import coarse
-from sensorium.retrieval.coarse import GROUP, CoarseQueries, coarse_copy
+from sensorium.retrieval.dense import coarse
+from sensorium.retrieval.dense.coarse import GROUP, CoarseQueries, coarse_copy
 
 CPU = torch.device("cpu")
 DTYPES = [torch.int8, torch.bfloat16, torch.float32]

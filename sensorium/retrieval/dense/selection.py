@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sensorium.retrieval.coarse import GROUP, Coarse, CoarseQueries
+from sensorium.retrieval.dense.coarse import GROUP, Coarse, CoarseQueries
 
 TOGETHER = 1_024
 """Rows whose float32 products are computed at once: they stay in the cache."""

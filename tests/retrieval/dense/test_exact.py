@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError
-from sensorium.retrieval import exact
-from sensorium.retrieval.exact import ExactScan
-from sensorium.retrieval.selection import Candidates
+from sensorium.retrieval.dense import exact
+from sensorium.retrieval.dense.exact import ExactScan
+from sensorium.retrieval.dense.selection import Candidates
 
 DTYPES = [torch.int8, torch.bfloat16, torch.float32]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorium.errors import InputError
-from sensorium.retrieval.coarse import GROUP, Coarse, CoarseQueries, coarse_copy, mapped
-from sensorium.retrieval.selection import Candidates, Tile, keep_best_on_device, room
+from sensorium.retrieval.dense.coarse import GROUP, Coarse, CoarseQueries, coarse_copy, mapped
+from sensorium.retrieval.dense.selection import Candidates, Tile, keep_best_on_device, room
 
 PRODUCTS = 2**21
 """Products of a tile: they stay in the cache until the best are found."""

@@ -1,0 +1,1 @@
+"""Vectors nearest to a query: exact scans, and faiss's approximate ones."""
