@@ -56,7 +56,7 @@ ONLY_IN = {  # third party: the files that may import it
     "tokenizers": {"processors"},
     "faiss": {"retrieval/dense/approximate.py"},
     "pyarrow": {"retrieval"},
-    "bm25s": {"retrieval/lexical.py"},
+    "bm25s": {"retrieval/lexical/bm25.py"},
     "pypdf": {"retrieval/formats"},
     "bs4": {"retrieval/formats"},
     "markdown_it": {"retrieval/formats"},

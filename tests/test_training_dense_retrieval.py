@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from sensorium.retrieval.encoding.encoder import Encoder
-from sensorium.retrieval.lexical import LexicalIndex
+from sensorium.retrieval.lexical.bm25 import LexicalIndex
 from training.dense_retrieval.encoders import (
     Batches,
     BiEncoder,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sensorium.retrieval.formats.limits import DocumentLimits
     from sensorium.retrieval.fusion import reciprocal_rank_fusion
     from sensorium.retrieval.index import Index
-    from sensorium.retrieval.lexical import LexicalIndex
+    from sensorium.retrieval.lexical.bm25 import LexicalIndex
     from sensorium.retrieval.passage_files import read_passages
     from sensorium.retrieval.passages import Document, Passage
     from sensorium.retrieval.reranking import Reranker
@@ -40,7 +40,7 @@ _HOMES = {
     "DocumentLimits": "formats.limits",
     "Encoder": "encoding.encoder",
     "Index": "index",
-    "LexicalIndex": "lexical",
+    "LexicalIndex": "lexical.bm25",
     "Passage": "passages",
     "Reranker": "reranking",
     "Splitting": "splitting",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.words import answer_tokens
+from sensorium.retrieval.lexical.words import answer_tokens
 
 Match = Literal["string", "regex"]
 

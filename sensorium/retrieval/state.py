@@ -20,7 +20,7 @@ from sensorium.retrieval.dense.coarse import coarse_copy
 from sensorium.retrieval.dense.exact import ExactScan
 from sensorium.retrieval.dense.kinds import Searcher, make_searcher
 from sensorium.retrieval.fusion import reciprocal_rank_fusion
-from sensorium.retrieval.lexical import FILES, LexicalIndex
+from sensorium.retrieval.lexical.bm25 import FILES, LexicalIndex
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, numbered

@@ -20,7 +20,7 @@ import torch
 from transformers import DPRReader
 
 from sensorium.retrieval.encoding.encoder import Encoder
-from sensorium.retrieval.lexical import LexicalIndex
+from sensorium.retrieval.lexical.bm25 import LexicalIndex
 from training.dense_retrieval.encoders import Batches, BiEncoder, Shape, Training, train
 from training.dense_retrieval.evaluation import (
     Accuracy,

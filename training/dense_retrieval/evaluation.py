@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import DPRReader
 
 from sensorium.retrieval.encoding.encoder import Encoder
-from sensorium.retrieval.lexical import LexicalIndex
+from sensorium.retrieval.lexical.bm25 import LexicalIndex
 from sensorium.retrieval.metrics import exact_match, f1_score
 from training.dense_retrieval.encoders import LONGEST_QUESTION, BiEncoder, encode, encode_passages
 from training.dense_retrieval.questions import Question, QuestionMaker

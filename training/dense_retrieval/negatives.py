@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sensorium.retrieval.lexical import LexicalIndex
+from sensorium.retrieval.lexical.bm25 import LexicalIndex
 from training.dense_retrieval.questions import QuestionMaker
 
 

@@ -15,7 +15,7 @@ from sensorium.cli.indexes.settings import ReportSettings
 from sensorium.cli.telling import printable, say
 from sensorium.errors import OptionError
 from sensorium.retrieval import Index
-from sensorium.retrieval.lexical_files import FILES
+from sensorium.retrieval.lexical.files import FILES
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.storage import read_folder
 

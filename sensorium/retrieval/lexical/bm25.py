@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError, UnknownNameError
-from sensorium.retrieval.lexical_files import FILES, LexicalSettings, Method, postings, read_files, writers
-from sensorium.retrieval.words import search_terms
+from sensorium.retrieval.lexical.files import FILES, LexicalSettings, Method, postings, read_files, writers
+from sensorium.retrieval.lexical.words import search_terms
 
 __all__ = ["FILES", "LexicalIndex"]
 

@@ -9,7 +9,7 @@ import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sensorium.retrieval.words import answer_tokens, search_terms
+from sensorium.retrieval.lexical.words import answer_tokens, search_terms
 
 
 @pytest.mark.parametrize(

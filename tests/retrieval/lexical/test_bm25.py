@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
-from sensorium.retrieval.lexical import LexicalIndex
-from sensorium.retrieval.lexical_files import METHODS
-from sensorium.retrieval.words import search_terms
+from sensorium.retrieval.lexical.bm25 import LexicalIndex
+from sensorium.retrieval.lexical.files import METHODS
+from sensorium.retrieval.lexical.words import search_terms
 
 WORDS = ["river", "hill", "boat", "heron", "mill", "bridge", "sea", "Zürich", "東京", "a", "the", "stone"]
 TEXTS = [

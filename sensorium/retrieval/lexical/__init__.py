@@ -1,0 +1,1 @@
+"""Words of a query in passages: BM25."""
