@@ -9,16 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sensorium.retrieval.documents import read_documents
     from sensorium.retrieval.encoding.encoder import Encoder
-    from sensorium.retrieval.formats.limits import DocumentLimits
     from sensorium.retrieval.fusion import reciprocal_rank_fusion
     from sensorium.retrieval.index import Index
     from sensorium.retrieval.lexical.bm25 import LexicalIndex
-    from sensorium.retrieval.passage_files import read_passages
-    from sensorium.retrieval.passages import Document, Passage
+    from sensorium.retrieval.reading.documents import read_documents
+    from sensorium.retrieval.reading.formats.limits import DocumentLimits
+    from sensorium.retrieval.reading.passage_files import read_passages
+    from sensorium.retrieval.reading.passages import Document, Passage
+    from sensorium.retrieval.reading.splitting import Splitting, split
     from sensorium.retrieval.reranking import Reranker
-    from sensorium.retrieval.splitting import Splitting, split
 
 __all__ = [
     "Document",
@@ -36,18 +36,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Document": "passages",
-    "DocumentLimits": "formats.limits",
+    "Document": "reading.passages",
+    "DocumentLimits": "reading.formats.limits",
     "Encoder": "encoding.encoder",
     "Index": "index",
     "LexicalIndex": "lexical.bm25",
-    "Passage": "passages",
+    "Passage": "reading.passages",
     "Reranker": "reranking",
-    "Splitting": "splitting",
-    "read_documents": "documents",
-    "read_passages": "passage_files",
+    "Splitting": "reading.splitting",
+    "read_documents": "reading.documents",
+    "read_passages": "reading.passage_files",
     "reciprocal_rank_fusion": "fusion",
-    "split": "splitting",
+    "split": "reading.splitting",
 }
 
 

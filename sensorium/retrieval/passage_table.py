@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError, UnknownNameError
-from sensorium.retrieval.passages import RESERVED
+from sensorium.retrieval.reading.passages import RESERVED
 
 FIXED = {
     "text": pa.large_string(),

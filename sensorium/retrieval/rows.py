@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.passages import RESERVED, Passage
+from sensorium.retrieval.reading.passages import RESERVED, Passage
 
 Modality = Literal["text", "image", "audio"]
 Row = dict[str, Any]

@@ -385,7 +385,7 @@ def test_every_form_of_a_call():
 
 
 def test_a_passage_of_a_split_document_can_be_read():
-    from sensorium.retrieval.passages import Passage
+    from sensorium.retrieval.reading.passages import Passage
 
     text = PASSAGES[1]["text"]
     passage = Passage(text, title="boats", source="x.md", start=5, end=5 + len(text), id=7)

@@ -24,8 +24,8 @@ from sensorium.cli.settings import ENCODER_ACCESS, IndexSettings, OutputSettings
 from sensorium.cli.telling import told
 from sensorium.errors import UnknownNameError
 from sensorium.processors.limits import MediaLimits
-from sensorium.retrieval.formats.limits import DocumentLimits
-from sensorium.retrieval.splitting import Splitting
+from sensorium.retrieval.reading.formats.limits import DocumentLimits
+from sensorium.retrieval.reading.splitting import Splitting
 
 _BUILD, _ADD, _ENCODER, _READ, _SPLITTING, _DOCUMENTS, _REPORT, _EVALUATION = (
     cards_of(settings)

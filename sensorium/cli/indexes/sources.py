@@ -17,9 +17,9 @@ from sensorium.cli.inputs import SUFFIXES, read_inputs
 from sensorium.cli.telling import Failures
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.limits import MediaLimits
-from sensorium.retrieval.documents import DocumentLimits, read_documents
-from sensorium.retrieval.passage_files import read_passages
-from sensorium.retrieval.splitting import Splitting, split
+from sensorium.retrieval.reading.documents import DocumentLimits, read_documents
+from sensorium.retrieval.reading.passage_files import read_passages
+from sensorium.retrieval.reading.splitting import Splitting, split
 
 PASSAGE_SUFFIXES = (".jsonl", ".ndjson", ".tsv")
 _REMOTE = ("http://", "https://", "data:")

@@ -10,8 +10,8 @@ import pickle
 import pytest
 
 from sensorium.errors import InputError, LimitError, OptionError
-from sensorium.retrieval.passage_files import LONGEST_LINE, read_passages
-from sensorium.retrieval.passages import LONGEST, RESERVED, Document, Heading, Passage
+from sensorium.retrieval.reading.passage_files import LONGEST_LINE, read_passages
+from sensorium.retrieval.reading.passages import LONGEST, RESERVED, Document, Heading, Passage
 
 
 def test_a_passage_holds_what_it_is_given():

@@ -14,8 +14,8 @@ import pytest
 from pypdf.generic import NameObject
 
 from sensorium.errors import InputError, LimitError, OptionError
-from sensorium.retrieval.documents import DocumentLimits, find_documents, read_documents
-from sensorium.retrieval.splitting import split
+from sensorium.retrieval.reading.documents import DocumentLimits, find_documents, read_documents
+from sensorium.retrieval.reading.splitting import split
 
 LINUX = pytest.mark.skipif(os.uname().sysname != "Linux", reason="links, permissions and memory as Linux has them")
 

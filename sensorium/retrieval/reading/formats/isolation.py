@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from sensorium.errors import InputError, LimitError, SensoriumError
-from sensorium.retrieval.formats.limits import DocumentLimits
-from sensorium.retrieval.formats.worker import OUT_OF_MEMORY, READY
-from sensorium.retrieval.passages import Document, Heading
+from sensorium.retrieval.reading.formats.limits import DocumentLimits
+from sensorium.retrieval.reading.formats.worker import OUT_OF_MEMORY, READY
+from sensorium.retrieval.reading.passages import Document, Heading
 
 _PACKAGES = Path(__file__).parents[3]  # where `sensorium` is found
 _LAST_BREATH_S = 5.0  # from the end of its answers to the process's own
@@ -87,7 +87,7 @@ class IsolatedParser:
 
     def _start(self) -> None:
         inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
-        command = [sys.executable, "-P", "-W", "ignore", "-m", "sensorium.retrieval.formats.worker"]
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "sensorium.retrieval.reading.formats.worker"]
         self._process = process = subprocess.Popen(
             [*command, json.dumps(asdict(self.limits))],
             stdin=subprocess.PIPE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from sensorium.retrieval.formats.decoding import decode
-from sensorium.retrieval.passages import Document, Heading
+from sensorium.retrieval.reading.formats.decoding import decode
+from sensorium.retrieval.reading.passages import Document, Heading
 
 # A line, and under it a line of one mark; over it another of the same, if it is a title.
 _RST_HEADING = re.compile(

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.passages import Document, Heading, Passage
-from sensorium.retrieval.sentences import Sentence, find_sentences, find_stretches, find_words
+from sensorium.retrieval.reading.passages import Document, Heading, Passage
+from sensorium.retrieval.reading.sentences import Sentence, find_sentences, find_stretches, find_words
 
 By = Literal["sentences", "words"]
 

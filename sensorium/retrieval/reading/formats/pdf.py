@@ -6,9 +6,9 @@ import io
 from typing import TYPE_CHECKING
 
 from sensorium.errors import InputError, LimitError
-from sensorium.retrieval.formats.decoding import replace_surrogates
-from sensorium.retrieval.formats.limits import DocumentLimits
-from sensorium.retrieval.passages import Document
+from sensorium.retrieval.reading.formats.decoding import replace_surrogates
+from sensorium.retrieval.reading.formats.limits import DocumentLimits
+from sensorium.retrieval.reading.passages import Document
 
 if TYPE_CHECKING:
     from pypdf import PdfReader

@@ -10,8 +10,8 @@ from bs4 import BeautifulSoup
 from bs4.dammit import EncodingDetector
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 
-from sensorium.retrieval.formats.decoding import decode
-from sensorium.retrieval.passages import Document, Heading
+from sensorium.retrieval.reading.formats.decoding import decode
+from sensorium.retrieval.reading.passages import Document, Heading
 
 # fmt: off
 _LEFT_OUT = frozenset([

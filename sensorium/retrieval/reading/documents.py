@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from sensorium.errors import InputError, LimitError, OptionError
-from sensorium.retrieval.formats.isolation import IsolatedParser
-from sensorium.retrieval.formats.limits import DEFAULT_LIMITS, DocumentLimits
-from sensorium.retrieval.formats.text import read_rst, read_text
-from sensorium.retrieval.passages import Document
+from sensorium.retrieval.reading.formats.isolation import IsolatedParser
+from sensorium.retrieval.reading.formats.limits import DEFAULT_LIMITS, DocumentLimits
+from sensorium.retrieval.reading.formats.text import read_rst, read_text
+from sensorium.retrieval.reading.passages import Document
 
 __all__ = ["DEFAULT_LIMITS", "SUFFIXES", "DocumentLimits", "OnError", "find_documents", "read_documents"]
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.passages import Document, Heading
-from sensorium.retrieval.sentences import find_sentences, find_words
-from sensorium.retrieval.splitting import Splitting, split, split_sentences, split_words
+from sensorium.retrieval.reading.passages import Document, Heading
+from sensorium.retrieval.reading.sentences import find_sentences, find_words
+from sensorium.retrieval.reading.splitting import Splitting, split, split_sentences, split_words
 
 
 def sentences_of(text):

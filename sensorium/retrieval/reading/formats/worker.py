@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from sensorium.errors import InputError, LimitError
-from sensorium.retrieval.formats.limits import DocumentLimits
-from sensorium.retrieval.passages import Document
+from sensorium.retrieval.reading.formats.limits import DocumentLimits
+from sensorium.retrieval.reading.passages import Document
 
 READY = b"ready\n"
 OUT_OF_MEMORY = 12  # exit status
@@ -72,14 +72,14 @@ def _read(request: dict[str, Any], limits: DocumentLimits) -> Document:
     with open(request["path"], "rb") as file:  # noqa: PTH123 - a name that may be no text
         data = file.read()
     if kind == "PDF":
-        from sensorium.retrieval.formats.pdf import read_pdf
+        from sensorium.retrieval.reading.formats.pdf import read_pdf
 
         return read_pdf(data, name=name, limits=limits)
     if kind == "HTML":
-        from sensorium.retrieval.formats.html import read_html
+        from sensorium.retrieval.reading.formats.html import read_html
 
         return read_html(data, name=name, encoding=request["encoding"])
-    from sensorium.retrieval.formats.markdown import read_markdown
+    from sensorium.retrieval.reading.formats.markdown import read_markdown
 
     return read_markdown(data, name=name, encoding=request["encoding"])
 

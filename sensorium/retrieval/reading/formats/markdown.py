@@ -6,8 +6,8 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sensorium.retrieval.formats.decoding import decode
-from sensorium.retrieval.passages import Document, Heading
+from sensorium.retrieval.reading.formats.decoding import decode
+from sensorium.retrieval.reading.passages import Document, Heading
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -1,0 +1,1 @@
+"""From documents to passages: formats, rows of files, headings, sentences, and where a text is cut."""
