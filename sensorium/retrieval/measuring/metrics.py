@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.answer_matching import (
+from sensorium.retrieval.measuring.answer_matching import (
     AnswerPattern,
     Match,
     exact_match,

@@ -1,0 +1,1 @@
+"""How good a ranking, or what was read from it, is."""
