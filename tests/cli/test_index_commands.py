@@ -19,7 +19,7 @@ import sensorium as package
 from sensorium.cli.indexes.commands import _COMMANDS
 from sensorium.cli.indexes.settings import BuildSettings, EncoderSettings
 from sensorium.retrieval import Encoder, Index, read_documents, split
-from sensorium.retrieval.measuring.metrics import evaluate
+from sensorium.retrieval.measuring import evaluate
 from tests import tiny_embedding, tiny_ranking, tiny_reading, tiny_text
 from tests.cli.conftest import rows
 from tests.cli.test_process import HEAVY, MAIN, finish, start

@@ -14,7 +14,7 @@ from transformers import DPRReader
 
 from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.lexical.bm25 import LexicalIndex
-from sensorium.retrieval.measuring.metrics import exact_match, f1_score
+from sensorium.retrieval.measuring import exact_match, f1_score
 from training.dense_retrieval.encoders import LONGEST_QUESTION, BiEncoder, encode, encode_passages
 from training.dense_retrieval.questions import Question, QuestionMaker
 from training.dense_retrieval.reader import Pages, answer

@@ -19,7 +19,7 @@ from sensorium.cli.telling import say, wants_progress
 from sensorium.errors import InputError, OptionError
 from sensorium.results import Hits
 from sensorium.retrieval import Index
-from sensorium.retrieval.measuring.metrics import evaluate
+from sensorium.retrieval.measuring import evaluate
 
 AT_ONCE = 256
 """Questions that are searched for, and read, together."""

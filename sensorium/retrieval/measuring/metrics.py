@@ -9,26 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.measuring.answer_matching import (
-    AnswerPattern,
-    Match,
-    exact_match,
-    f1_score,
-    has_answer,
-    normalize_answer,
-)
-
-__all__ = [
-    "evaluate",
-    "exact_match",
-    "f1_score",
-    "has_answer",
-    "mean_reciprocal_rank",
-    "ndcg",
-    "normalize_answer",
-    "recall_at_k",
-    "top_k_accuracy",
-]
+from sensorium.retrieval.measuring.answer_matching import AnswerPattern, Match, exact_match, f1_score
 
 Ranked = Sequence[Sequence[int | str]] | NDArray[Any]
 """For each of Q queries the ids that were found, best first; in an array of integers -1 stands for none."""

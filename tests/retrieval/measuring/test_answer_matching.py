@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.measuring.metrics import exact_match, f1_score, has_answer, normalize_answer
+from sensorium.retrieval.measuring import exact_match, f1_score, has_answer, normalize_answer
 
 TOKENS = regex.compile(r"([\p{L}\p{N}\p{M}]+)|([^\p{Z}\p{C}])", flags=regex.I | regex.U | regex.M)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.measuring.metrics import evaluate, mean_reciprocal_rank, ndcg, recall_at_k, top_k_accuracy
+from sensorium.retrieval.measuring import evaluate, mean_reciprocal_rank, ndcg, recall_at_k, top_k_accuracy
 
 RANKED = [[3, 1, 2], ["b", "a"], []]
 RELEVANT = [{1, 9}, ["a"], [5]]
