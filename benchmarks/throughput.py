@@ -25,7 +25,8 @@ from benchmarks.image_classification import MODELS, checkpoint, peer
 def forward_bound(pipe: sensorium.Pipeline, rows: int, seconds: float = 3.0) -> float:
     """Items per second of the forward alone, on one batch that stays on the device."""
     task, device = pipe.task, pipe.device
-    call = pipe._engine.compiler.compiled if pipe._engine.compiler.setting is True else pipe._engine.compiler.eager
+    runtime = pipe._engine.runtime
+    call = runtime.caller(compiled=runtime.compiler.setting is True)
     with torch.inference_mode():
         units = list(task.split(task.example(), task.options()))
         batch = {name: t.to(device) for name, t in task.collate(units * rows).items()}

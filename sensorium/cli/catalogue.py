@@ -105,12 +105,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _from_class(name: str) -> TaskCard:
-    from sensorium.tasks.base import Task, get_task
+    from sensorium.tasks.base import get_task
     from sensorium.tasks.searching.search_task import SearchTask
 
     task = get_task(name)
     searches: Searches = "always" if issubclass(task, SearchTask) else None
-    if searches is None and task.search_in is not Task.search_in:
+    if searches is None and "index" in task.takes:
         searches = "optionally"
     options = cards_of(task.options)
     return TaskCard(task.name, task.summary, task.default, task.inputs, options, task.optional_inputs, searches)

@@ -15,15 +15,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from sensorium.errors import InputError, OptionError
+from sensorium.errors import InputError
 from sensorium.pipelines.batching import BatchSizer, Buckets
-from sensorium.pipelines.compiling import Compiler
 from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.items import Entry, Item
+from sensorium.pipelines.runtime import PipelineRuntime
+from sensorium.pipelines.settings import Settings
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.workers import automatic_workers, start_pool
 from sensorium.processors.media import describe
@@ -49,45 +50,20 @@ class Engine:
     """Runs a task over inputs; shared by all calls of a pipeline, from any thread.
 
     Args:
-        task: what to run.
-        device: where its model lies.
-        dtype: of the model, where that is known.
-        batch_size: units a batch, or "auto".
-        compile: "auto", True or False.
-        workers: threads that split inputs, or "auto" for one a core, at most 16.
-        steady: keeps a batch size of "auto" at one middling size, so that the same inputs always make the same batches.
+        task: what to run, its model in its place.
+        settings: how; those that say how a model is loaded and placed have been heeded by then.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        device: torch.device,
-        *,
-        dtype: torch.dtype | None = None,
-        batch_size: int | Literal["auto"] = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        workers: int | Literal["auto"] = "auto",
-        steady: bool = False,
-    ) -> None:
-        if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
-            raise OptionError(f'num_workers is "auto" or a whole number from 1, got {workers!r}')
-        self.task, self.device = task, device
+    def __init__(self, task: Task, settings: Settings) -> None:
+        self.task = task
         self.statistics = Statistics()
-        self.sizer = BatchSizer(batch_size, device, grows=compile is not True and not steady)
-        self.compiler = Compiler(compile, device, self.statistics, dtype)
-        self.forwarder = Forwarder(task, device, self.sizer, self.compiler, self.statistics)
-        self.workers = automatic_workers() if workers == "auto" else int(workers)
-        self.upstream: Engine | None = None
-        if task.upstream is not None:
-            self.upstream = Engine(
-                task.upstream,
-                next(task.upstream.model.parameters()).device,
-                dtype=task.upstream.dtype,
-                batch_size=batch_size,
-                compile=compile,
-                workers=workers,
-                steady=steady,
-            )
+        self.runtime = PipelineRuntime(task, settings.compile, self.statistics)
+        task.runtime = self.runtime
+        grows = settings.compile is not True and not settings.steady
+        self.sizer = BatchSizer(settings.batch_size, self.runtime.device, grows=grows)
+        self.forwarder = Forwarder(task, self.runtime, self.sizer, self.statistics)
+        self.workers = automatic_workers() if settings.num_workers == "auto" else settings.num_workers
+        self.upstream = None if task.upstream is None else Engine(task.upstream, settings)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 

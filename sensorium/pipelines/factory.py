@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -12,11 +13,13 @@ from torch import nn
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.pipelines.pipeline import Pipeline
-from sensorium.pipelines.placement import Placement, place, resolve_device, resolve_dtype
+from sensorium.pipelines.placement import Placement, resolve_device, resolve_dtype
+from sensorium.pipelines.settings import Settings
 from sensorium.processors.media import MediaLimits
 from sensorium.tasks.base import Task, all_tasks, get_task
 from sensorium.tasks.loading import describe_module
-from sensorium.tasks.searching.search_task import SearchTask
+
+T = TypeVar("T")
 
 
 def pipeline(
@@ -78,90 +81,74 @@ def pipeline(
         UnsafeCheckpointError: it needs pickled weights or code of its own, and nobody allowed them.
         DownloadError: the Hub could not be reached, or refused.
     """
-    found = None if task is None else get_task(task)
-    if index is not None and (
-        found is None or (found.search_in is Task.search_in and not issubclass(found, SearchTask))
-    ):
-        raise OptionError(f"index is for tasks that search one, not for {'no task' if found is None else found.name}")
-    options = LoadOptions(
+    settings = Settings.of(
+        device=device,
+        dtype=dtype,
+        compile=compile,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        limits=limits,
         revision=revision,
         token=token,
         cache_dir=cache_dir,
         local_files_only=local_files_only,
-        trust_remote_code=trust_remote_code,
         use_safetensors=use_safetensors,
+        trust_remote_code=trust_remote_code,
         attn_implementation=attn_implementation,
         device_map=device_map,
         quantization_config=quantization_config,
     )
-    if found is not None and issubclass(found, SearchTask):
-        given = {
-            "model": model,
-            "reader": reader,
-            "processor": processor,
-            "device": device,
-            "limits": limits,
-        }
-        built, target = _over(found, index, options, **given, dtype=None if dtype == "auto" else dtype)
-    else:
-        built, target = _build(found, _one_model(found, model, reader), processor, options, device=device, dtype=dtype)
-        if index is not None:
-            built.search_in(index)
-        built.limits = limits or MediaLimits()
-    return Pipeline(
-        built, Placement(target, built.dtype), batch_size=batch_size, compile=compile, num_workers=num_workers
-    )
+    chosen = None if task is None else get_task(task)
+    parts = {name: part for name, part in {"index": index, "reader": reader}.items() if part is not None}
+    for name in parts:
+        if chosen is None or name not in chosen.takes:
+            raise OptionError(_not_taken(name, chosen))
+    loader = _Loader(settings, processor)
+    built = loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
+    placement = Placement(built.runtime.device, built.dtype)
+    return Pipeline(built, placement, batch_size=batch_size, compile=compile, num_workers=num_workers)
 
 
-def _over(task: type[SearchTask], index: Any, options: LoadOptions, **given: Any) -> tuple[Task, torch.device]:
-    """A task that searches an index, whose encoder is loaded already: what says how to load it is refused."""
-    given |= {f.name: value for f in dataclasses.fields(options) if (value := getattr(options, f.name)) != f.default}
-    for name, value in given.items():
-        if value is not None:
-            raise OptionError(
-                f"{name} has no meaning for {task.name}: the index has its encoder. Choose it where the index is "
-                "opened: Index.load(folder, encoder=Encoder.from_pretrained(…))"
-            )
-    built = task.over(index)
-    return built, next(built.model.parameters()).device
+class _Loader:
+    """Loads a task by the settings of one call; see `sensorium.tasks.base.Loader`."""
+
+    def __init__(self, settings: Settings, processor: Any) -> None:
+        self._settings, self._processor = settings, processor
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        given = {} if self._processor is None else {"processor": self._processor}
+        return {**given, **self._settings.of_loading()}
+
+    def load(self, task: type[T] | None, model: Any) -> T:
+        wanted: Any = task
+        built: Any = self._place(wanted, _default_model(wanted) if model is None else model)
+        built.limits = self._settings.limits or MediaLimits()
+        loaded: T = built
+        return loaded
+
+    def _place(self, task: type[Task] | None, model: Any) -> Task:
+        """The task with its model in its place."""
+        device, dtype, access = self._settings.device, self._settings.dtype, self._settings.access
+        target = resolve_device(device)
+        if isinstance(model, nn.Module):
+            built = _wrap(task, model, self._processor, access)
+            chosen = None if dtype == "auto" else resolve_dtype(dtype, target)
+        else:
+            if access.device_map is not None and device is not None:
+                raise OptionError(
+                    f"device={device!r} and device_map={access.device_map!r} were both given; pass one of them"
+                )
+            chosen = resolve_dtype(dtype, target)
+            built = _load(task, resolve(model, self._settings.access_for(chosen)), self._processor)
+        spread = access.device_map is not None or access.quantization_config is not None
+        built.runtime.place(target, chosen, spread=spread or hasattr(built.model, "hf_device_map"))
+        return built
 
 
-def _one_model(task: type[Task] | None, model: Any, reader: Any) -> Any:
-    """The model that was named, by either of its names, or the task's default."""
-    if reader is not None:
-        if task is None or task.name != "retrieval-qa":
-            raise OptionError(f"reader is for retrieval-qa, not for {'no task' if task is None else task.name}")
-        if model is not None:
-            raise OptionError("model and reader name the same; give one of them")
-        return reader
-    return _default_model(task) if model is None else model
-
-
-def _build(
-    task: type[Task] | None,
-    model: Any,
-    processor: Any,
-    options: LoadOptions,
-    *,
-    device: str | int | torch.device | None,
-    dtype: str | torch.dtype,
-) -> tuple[Task, torch.device]:
-    """The task with its model, in its place."""
-    target = resolve_device(None if device == "auto" else device)
-    if isinstance(model, nn.Module):
-        built = _wrap(task, model, processor, options)
-        chosen = None if dtype == "auto" else resolve_dtype(dtype, target)
-    else:
-        if options.device_map is not None and device is not None:
-            raise OptionError(
-                f"device={device!r} and device_map={options.device_map!r} were both given; pass one of them"
-            )
-        chosen = resolve_dtype(dtype, target)
-        built = _load(task, resolve(model, dataclasses.replace(options, dtype=chosen)), processor)
-    spread = any(each is not None for each in (options.device_map, options.quantization_config))
-    spread = spread or hasattr(built.model, "hf_device_map")
-    place(built.model, Placement(target, chosen), spread=spread)
-    return built, next(built.model.parameters()).device if spread else target
+def _not_taken(name: str, task: type[Task] | None) -> str:
+    takers = [other.name for other in all_tasks().values() if name in other.takes]
+    return f"{name} is for {', '.join(takers)}, not for {'no task' if task is None else task.name}"
 
 
 def _default_model(task: type[Task] | None) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -16,10 +14,9 @@ from torch.utils import _pytree as pytree
 
 from sensorium.errors import InputError
 from sensorium.pipelines.batching import BatchSizer, is_out_of_memory, padded_rows
-from sensorium.pipelines.compiling import Compiler
 from sensorium.pipelines.items import Entry
+from sensorium.pipelines.runtime import PipelineRuntime
 from sensorium.pipelines.statistics import Statistics
-from sensorium.pipelines.transfer import Uploader
 from sensorium.tasks.base import Task, Unit
 
 COMPARED = 6
@@ -29,14 +26,8 @@ COMPARED = 6
 class Forwarder:
     """Runs batches on the device, one at a time, whichever thread they come from."""
 
-    def __init__(
-        self, task: Task, device: torch.device, sizer: BatchSizer, compiler: Compiler, statistics: Statistics
-    ) -> None:
-        self.task, self.device, self.sizer, self.compiler = task, device, sizer, compiler
-        self.statistics = statistics
-        self.upload = Uploader(device)
-        self.lock = threading.RLock()
-        self.decode_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    def __init__(self, task: Task, runtime: PipelineRuntime, sizer: BatchSizer, statistics: Statistics) -> None:
+        self.task, self.runtime, self.sizer, self.statistics = task, runtime, sizer, statistics
 
     def session(self, options: Any, total: int | None) -> Session:
         """The batches of one call."""
@@ -44,12 +35,12 @@ class Forwarder:
 
     def forward(self, units: Sequence[Unit], options: Any) -> Any:
         """Runs units as one batch outside of any call; the outputs stay on the device."""
-        with self.lock, torch.inference_mode():
-            return self.task.forward(self.upload(self.task, units), options, self.compiler.eager)
+        with self.runtime.lock, torch.inference_mode():
+            return self.task.forward(self.runtime.upload(self.task, units), options, self.runtime.call)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """Decodes what `forward` gave."""
-        with self.lock, torch.inference_mode():
+        with self.runtime.lock, torch.inference_mode():
             return self.task.decode(outputs, metas, options)
 
 
@@ -71,7 +62,7 @@ class Session:
     def __init__(self, forwarder: Forwarder, options: Any, total: int | None) -> None:
         self._forwarder, self._options, self._total = forwarder, options, total
         self._flights: deque[_Flight] = deque()
-        self._depth = 1 if forwarder.decode_stream is not None else 0
+        self._depth = int(forwarder.runtime.overlaps)
         self._spent_s, self._done = 0.0, 0
         self._compiled = False
         self._costs: dict[bool, deque[float]] = {False: deque(maxlen=16), True: deque(maxlen=16)}
@@ -100,21 +91,20 @@ class Session:
         return True
 
     def _forward(self, entries: list[Entry]) -> _Flight:
-        forwarder = self._forwarder
+        forwarder, runtime = self._forwarder, self._forwarder.runtime
         self._choose_mode()
         began = time.perf_counter()
-        with forwarder.lock, torch.inference_mode():
+        with runtime.lock, torch.inference_mode():
             units = [entry.unit for entry in entries]
             most = int(forwarder.sizer.size / entries[0].cost)
             rows = padded_rows(len(units), most) if self._compiled else len(units)
             forwarder.statistics.count("padded_rows", rows - len(units))
-            call = forwarder.compiler.compiled if self._compiled else forwarder.compiler.eager
-            batch = forwarder.upload(forwarder.task, units + units[-1:] * (rows - len(units)))
-            start = _record(forwarder.device)
-            outputs = forwarder.task.forward(batch, self._options, call)
+            batch = runtime.upload(forwarder.task, units + units[-1:] * (rows - len(units)))
+            start = runtime.mark()
+            outputs = forwarder.task.forward(batch, self._options, runtime.caller(compiled=self._compiled))
             if rows > len(units):
                 outputs = pytree.tree_map_only(torch.Tensor, lambda t: t[: len(units)], outputs)
-            end = _record(forwarder.device)
+            end = runtime.mark()
         seconds = time.perf_counter() - began
         forwarder.statistics.count("batches")
         forwarder.statistics.add("forward", items=len(entries), seconds=seconds, waited=seconds)
@@ -140,11 +130,7 @@ class Session:
         return []
 
     def _decode(self, flight: _Flight) -> Sequence[Any]:
-        stream = self._forwarder.decode_stream
-        with torch.inference_mode(), nullcontext() if stream is None else torch.cuda.stream(stream):
-            if stream is not None and flight.ended is not None:
-                stream.wait_event(flight.ended)
-                pytree.tree_map_only(torch.Tensor, lambda t: t.record_stream(stream) or t, flight.outputs)
+        with torch.inference_mode(), self._forwarder.runtime.decoding(flight.outputs, flight.ended):
             metas = [entry.unit.meta for entry in flight.entries]
             return self._forwarder.task.decode(flight.outputs, metas, self._options)
 
@@ -155,8 +141,7 @@ class Session:
         if memory:
             self._forwarder.statistics.count("out_of_memory")
             size = min(size, int(self._forwarder.sizer.shrink(_cost(chunk)) / chunk[0].cost) or 1)
-            if self._forwarder.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self._forwarder.runtime.release()
         if len(chunk) == 1:
             chunk[0].item.error = _culprit(failure, chunk[0], memory=memory)
             return rest
@@ -165,7 +150,7 @@ class Session:
         return smaller if memory else smaller + rest
 
     def _choose_mode(self) -> None:
-        compiler, sizer = self._forwarder.compiler, self._forwarder.sizer
+        compiler, sizer = self._forwarder.runtime.compiler, self._forwarder.sizer
         if self._compiled or (compiler.setting == "auto" and not sizer.settled):
             return
         foreseen = None
@@ -185,24 +170,16 @@ class Session:
             sizer.record(sizer.size, seconds, sum(entry.nbytes for entry in entries))
         self._costs[flight.compiled].append(seconds / max(1, sum(entry.nbytes for entry in flight.entries)))
         eager, compiled = self._costs[False], self._costs[True]
-        auto = self._forwarder.compiler.setting == "auto"
+        auto = self._forwarder.runtime.compiler.setting == "auto"
         if not (auto and flight.compiled and eager and len(compiled) == COMPARED):
             return
         if median(list(compiled)[1:]) > median(eager):  # the first one was spent compiling
-            self._forwarder.compiler.disappointed()
+            self._forwarder.runtime.compiler.disappointed()
             self._compiled = False
 
 
 def _cost(entries: Sequence[Entry]) -> float:
     return sum(entry.cost for entry in entries)
-
-
-def _record(device: torch.device) -> torch.cuda.Event | None:
-    if device.type != "cuda":
-        return None
-    event = torch.cuda.Event(enable_timing=True)
-    event.record(torch.cuda.current_stream(device))
-    return event
 
 
 def _culprit(failure: Exception, entry: Entry, *, memory: bool) -> InputError:

@@ -12,6 +12,7 @@ from torch import nn
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.placement import Placement
+from sensorium.pipelines.settings import Settings
 from sensorium.tasks.base import Options, Task
 
 OnError = Literal["raise", "skip", "return"]
@@ -38,14 +39,7 @@ class Pipeline:
         num_workers: int | Literal["auto"] = "auto",
     ) -> None:
         self.task, self.placement = task, placement
-        self._engine = Engine(
-            task,
-            placement.device,
-            dtype=placement.dtype,
-            batch_size=batch_size,
-            compile=compile,
-            workers=num_workers,
-        )
+        self._engine = Engine(task, Settings(compile=compile, batch_size=batch_size, num_workers=num_workers))
 
     @property
     def model(self) -> nn.Module:
@@ -164,7 +158,7 @@ class Pipeline:
         if batch_sizes is None:
             most = self._engine.sizer.size
             powers = [1 << i for i in range(most.bit_length()) if 1 << i < most]
-            batch_sizes = [*powers, most] if self._engine.compiler.setting is True else [1]
+            batch_sizes = [*powers, most] if self._engine.runtime.compiler.setting is True else [1]
         for size in batch_sizes:
             for _ in self._outcomes([self.task.example()] * size, parsed, "raise", False, size):
                 pass

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from sensorium.errors import OptionError
 
@@ -96,23 +95,3 @@ def cpu_features() -> frozenset[str]:
         if line.startswith(("flags", "Features")):
             return frozenset(wanted & set(line.split(":", 1)[1].split()))
     return frozenset()
-
-
-def place(model: nn.Module, placement: Placement, *, spread: bool = False) -> nn.Module:
-    """Moves a model to its device and dtype, in evaluation mode, and lays convolutional nets out channels-last.
-
-    Args:
-        model: the module; it is changed in place, as `Module.to` does.
-        placement: where to.
-        spread: the model was spread over devices by `device_map` or quantized, and must not be moved.
-    """
-    if not spread:
-        model = model.to(device=placement.device, dtype=placement.dtype)
-        if is_convolutional(model):
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
-
-
-def is_convolutional(model: nn.Module) -> bool:
-    """Whether convolutions other than a patch embedding make up a good part of the model."""
-    return sum(isinstance(m, nn.Conv2d) and m.groups == 1 for m in model.modules()) > 4

@@ -152,13 +152,10 @@ class ImageSegmentation(ImageTask):
     def forward(self, batch: Batch, options: ImageSegmentationOptions, call: Call) -> Any:
         """Runs `compute` in one call, with the head's layers fused where that gives the same."""
         if self._fuse:
-            weight = next(self.model.parameters())
-            if self._fused is None or (self._fused.weight.device, self._fused.weight.dtype) != (
-                weight.device,
-                weight.dtype,
-            ):
+            there = self.runtime.device, self.runtime.dtype
+            if self._fused is None or (self._fused.weight.device, self._fused.weight.dtype) != there:
                 with torch.inference_mode(False):
-                    self._fused = FusedHead(self.model).to(weight.device, weight.dtype)
+                    self._fused = FusedHead(self.model).to(*there)
         return call(self.compute, batch)
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:

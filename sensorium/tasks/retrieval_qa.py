@@ -13,7 +13,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers, Hits
-from sensorium.tasks.base import Batch, Call, Fit, Runner, Task, Unit
+from sensorium.tasks.base import Batch, Call, Fit, Loader, Runner, Task, Unit
 from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.loading import fit_of, load_reader, reader_for
 from sensorium.tasks.reading.passages import read_asked
@@ -143,6 +143,7 @@ class RetrievalQa(Task):
     summary = "what answers a question, read in passages that are given or found for it"
     inputs = ("question", "passages")
     optional_inputs = ("scores",)
+    takes = ("index", "reader")
     options = RetrievalQaOptions
     processor: TextProcessor
 
@@ -155,6 +156,17 @@ class RetrievalQa(Task):
     def fits(cls, checkpoint: Checkpoint) -> Fit:
         """DPR's readers natively; models of question answering, and those that write, possibly."""
         return fit_of(checkpoint)
+
+    @classmethod
+    def assemble(cls, loader: Loader, model: Any, parts: Mapping[str, Any]) -> Self:
+        """Loads the model, whose other name is `reader`; with an index it finds its passages there."""
+        reader = parts.get("reader")
+        if reader is not None and model is not None:
+            raise OptionError("model and reader name the same; give one of them")
+        task = loader.load(cls, model if reader is None else reader)
+        if "index" in parts:
+            task.search_in(parts["index"])
+        return task
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

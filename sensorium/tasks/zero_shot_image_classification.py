@@ -124,7 +124,7 @@ class ZeroShotImageClassification(ImageTask):
         """`{"logits": (B, N)}` float32; the labels' texts are encoded on their first use, and kept."""
         pictures = call(self.compute, batch)["features"].float()
         pictures = pictures / pictures.norm(dim=-1, keepdim=True)
-        logits = pictures @ self._texts.vectors(options.texts).T
+        logits = pictures @ self._texts.vectors(options.texts, self.runtime.device).T
         if hasattr(self.model, "temperature"):
             return {"logits": logits / self.model.temperature.float()}
         logits = logits * self.model.logit_scale.float().exp()

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 
 from sensorium import cli
 from sensorium.pipelines.engine import Engine
+from sensorium.pipelines.settings import Settings
 from sensorium.pipelines.workers import automatic_workers
 from sensorium.tasks.base import all_tasks
 from tests.pipelines.made_up import WindowScoring
@@ -52,7 +53,7 @@ def test_doctor_foretells_what_a_pipeline_takes(sensorium, vit):
     placement = pipeline("image-classification", model=vit).placement
     assert auto["device"] == str(placement.device)
     assert auto["dtype"] == str(placement.dtype).removeprefix("torch.")
-    assert auto["num_workers"] == automatic_workers() == Engine(WindowScoring(), torch.device("cpu")).workers
+    assert auto["num_workers"] == automatic_workers() == Engine(WindowScoring(), Settings()).workers
 
 
 def test_doctor_in_lines(sensorium):

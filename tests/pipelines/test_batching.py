@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sensorium.pipelines.batching import BatchSizer, Buckets, padded_rows
 from sensorium.pipelines.engine import Engine
+from sensorium.pipelines.settings import Settings
 from tests.pipelines.made_up import WholeScoring, expected
 
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ def raw(length):
 
 
 def results(task, lengths, **settings):
-    engine = Engine(task, CPU, dtype=torch.float32, compile=False, workers=2, **settings)
+    engine = Engine(task, Settings(compile=False, num_workers=2, **settings))
     try:
         return [outcome for _, outcome in engine.run([raw(n) for n in lengths], task.options(), total=len(lengths))]
     finally:

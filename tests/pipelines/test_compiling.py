@@ -104,7 +104,7 @@ def test_auto_goes_back_to_eager_where_compiling_did_not_help(monkeypatch, compi
     with Pipeline(task, Placement(CPU, torch.float32), batch_size=4, compile="auto") as pipe:
         results = list(pipe.stream(raws))
         assert pipe.stats()["compiles"] == 1
-        assert pipe._engine.compiler.pays(1e9, None) is stays
+        assert pipe._engine.runtime.compiler.pays(1e9, None) is stays
     assert [r.value for r in results] == [3.0] * 120
 
 

@@ -151,7 +151,7 @@ def test_what_cannot_be_searched():
         ({"index": "folder"}, r"Index\.load\(folder\)"),
         ({"index": Index.from_vectors(vectors)}, "has no encoder"),
         ({"index": index(), "model": "starter/text-embedding"}, "model has no meaning for retrieval"),
-        ({"index": index(), "reader": "x"}, "reader has no meaning"),
+        ({"index": index(), "reader": "x"}, "reader is for retrieval-qa, not for retrieval"),
         ({"index": index(), "processor": "x"}, "processor has no meaning"),
         ({"index": index(), "device": "cpu"}, "device has no meaning"),
         ({"index": index(), "dtype": "float32"}, "dtype has no meaning"),
@@ -160,7 +160,7 @@ def test_what_cannot_be_searched():
     ]:
         with pytest.raises(OptionError, match=said):
             sensorium.pipeline("retrieval", **wrong)
-    with pytest.raises(OptionError, match="index is for tasks that search one, not for image-classification"):
+    with pytest.raises(OptionError, match=r"index is for .*retrieval-qa, not for image-classification"):
         sensorium.pipeline("image-classification", "starter/image-classification", index=index())
     with pytest.raises(OptionError, match="no task"):
         sensorium.pipeline(index=index())

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.checkpoints import Checkpoint, resolve
 from sensorium.errors import CheckpointError, InputError, OptionError
 from sensorium.pipelines.placement import resolve_device, resolve_dtype
+from sensorium.pipelines.settings import Settings
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.encoding.families import refuse_question_encoder
 from sensorium.retrieval.encoding.sides import (
     Loaded,
     Pool,
-    Settings,
     Side,
     Similarity,
     files_of,
@@ -62,7 +62,7 @@ class Encoder:
         self.similarity: Similarity = loaded.similarity
         self.modality: Modality = loaded.modality
         self.query_task, self.query_options = loaded.query_task, queries.options
-        self.device = passages.engine.device
+        self.device = passages.engine.runtime.device
         self._told: set[str] = set()
         self._lock = threading.Lock()
         widths = {side.width() for side in (passages, queries)}
@@ -125,21 +125,25 @@ class Encoder:
             CheckpointError: it cannot be used as an encoder, or its other half cannot be found.
             OptionError: an argument with a value that it cannot have.
         """
-        target = resolve_device(device)
-        access = LoadOptions(
+        settings = Settings.of(
+            device=device,
+            dtype=dtype,
+            compile=compile,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            limits=limits,
             revision=revision,
             token=token,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
-            trust_remote_code=trust_remote_code,
             use_safetensors=use_safetensors,
+            trust_remote_code=trust_remote_code,
             attn_implementation=attn_implementation,
-            dtype=resolve_dtype(dtype, target),
         )
+        access = settings.access_for(resolve_dtype(dtype, resolve_device(device)))
         checkpoint = resolve(model, access)
         refuse_question_encoder(checkpoint)
         other = query_checkpoint(checkpoint, query_model, access)
-        settings = Settings(target, compile, batch_size, num_workers, limits or MediaLimits())
         prompts = (query_prompt, passage_prompt)
         return cls(load_sides(checkpoint, other, settings, prompts=prompts, pool=pool, similarity=similarity))
 

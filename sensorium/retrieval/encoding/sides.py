@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.checkpoints.sentence_transformers import module_file, read_stored
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from sensorium.pipelines.engine import Engine
-from sensorium.pipelines.placement import Placement, place
+from sensorium.pipelines.placement import resolve_device
+from sensorium.pipelines.settings import Settings
 from sensorium.processors.limits import MediaLimits
 from sensorium.processors.text import VOCABULARIES
 from sensorium.retrieval.encoding.families import prompts_of, question_encoder_of
@@ -28,31 +28,6 @@ from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtract
 
 Similarity = Literal["dot", "cosine"]
 Pool = Literal["own", "cls", "mean", "max"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How models run."""
-
-    device: torch.device
-    compile: bool | Literal["auto"]
-    batch_size: int | Literal["auto"]
-    workers: int | Literal["auto"]
-    limits: MediaLimits
-
-    def engine(self, task: Task) -> Engine:
-        """An engine for a loaded task, whose batches depend on nothing but its inputs."""
-        place(task.model, Placement(self.device, task.dtype))
-        task.limits = self.limits
-        return Engine(
-            task,
-            self.device,
-            dtype=task.dtype,
-            batch_size=self.batch_size,
-            compile=self.compile,
-            workers=self.workers,
-            steady=True,
-        )
 
 
 @dataclass(frozen=True)
@@ -146,12 +121,12 @@ def load_sides(
     of_queries, of_passages = (known[i] if given is None else given for i, given in enumerate(prompts))
     similarity = _known(similarity or _similarity(checkpoint, passages.model.stored.similarity))
     options = FeatureExtractionOptions(pool=pool, normalize=True if similarity == "cosine" else None, truncation=True)
-    engine = settings.engine(passages)
+    engine = _engine(passages, settings)
     reading = Side(checkpoint, engine, replace(options, prompt=of_passages), of_passages, passages.limit_of(options))
     asking = replace(reading, options=replace(options, prompt=of_queries), prompt=of_queries)
     if other is not None:
         limit = queries.limit_of(options)
-        asking = replace(asking, checkpoint=other, engine=settings.engine(queries), limit=limit)
+        asking = replace(asking, checkpoint=other, engine=_engine(queries, settings), limit=limit)
     query_task = FeatureExtraction(queries.model, queries.processor)
     return Loaded(reading, asking, query_task, "text", similarity)
 
@@ -216,11 +191,18 @@ def _load_shared(
     kind = task.medium.kind
     options = FeatureExtractionOptions(pool="own", truncation=True, prompt=prompts[1] or "")
     limit = task.texts.limit_of(options)
-    reading = Side(checkpoint, settings.engine(task), options, options.prompt or "", limit)
+    reading = Side(checkpoint, _engine(task, settings), options, options.prompt or "", limit)
     asking = replace(reading, options=replace(options, prompt=prompts[0] or ""), prompt=prompts[0] or "")
     query_task = SharedSpace(task.model, task.processor, task.medium)
-    query_task.limits = settings.limits
+    query_task.limits = task.limits
     return Loaded(reading, asking, query_task, kind, _known(similarity or "cosine"))
+
+
+def _engine(task: Task, settings: Settings) -> Engine:
+    """An engine for a loaded task, whose batches depend on nothing but its inputs."""
+    task.runtime.place(resolve_device(settings.device), task.dtype)
+    task.limits = settings.limits or MediaLimits()
+    return Engine(task, replace(settings, steady=True))
 
 
 def _known(similarity: Any) -> Similarity:

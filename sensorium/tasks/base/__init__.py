@@ -1,8 +1,10 @@
 """What every task is made of: Task, its Options, the Units that it makes of an input, and the registry of tasks."""
 
 from sensorium.tasks.base.head import Head
+from sensorium.tasks.base.loader import Loader
 from sensorium.tasks.base.options import Options
 from sensorium.tasks.base.registry import all_tasks, get_task, register_task, task_names
+from sensorium.tasks.base.runtime import Runtime
 from sensorium.tasks.base.task import Task
 from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Runner, Unit
 
@@ -12,8 +14,10 @@ __all__ = [
     "Empty",
     "Fit",
     "Head",
+    "Loader",
     "Options",
     "Runner",
+    "Runtime",
     "Task",
     "Unit",
     "all_tasks",

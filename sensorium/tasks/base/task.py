@@ -14,7 +14,9 @@ from sensorium.errors import OptionError
 from sensorium.processors.media import MediaLimits, is_batch, split_batch
 from sensorium.processors.padding import Padding
 from sensorium.tasks.base.head import Head
+from sensorium.tasks.base.loader import Loader
 from sensorium.tasks.base.options import Options
+from sensorium.tasks.base.runtime import Runtime
 from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Runner, Unit
 
 
@@ -32,7 +34,9 @@ class Task(ABC):
             given, a raw input is that input itself, else a mapping with these keys.
         options: the class of its options.
         default: the checkpoint that serves it where none is named, pinned to a revision; None if there is none.
+        takes: the names of further arguments of `pipeline()` that it is put together of, such as an index to search.
         head: what `build_head` puts on a bare backbone for this task; None where it has no such head.
+        runtime: where its model runs, and in which dtype; the pipeline puts its own there.
         limits: what its inputs may cost; set by the pipeline.
         padded: the tensors of a unit whose last axis may differ from its neighbours' in a batch, and how they are
             filled up. The model must be told what is filling, so that neighbours never change a result.
@@ -45,19 +49,20 @@ class Task(ABC):
     optional_inputs: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[type[Options]] = Options
     default: ClassVar[str | None] = None
+    takes: ClassVar[tuple[str, ...]] = ()
     head: ClassVar[type[Head] | None] = None
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
+        self.runtime = Runtime(model)
         self.limits = MediaLimits()
         self.padded: Mapping[str, Padding] = {}
         self.upstream: Task | None = None
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the model's arithmetic: that of its first floating-point weight."""
-        found = (p.dtype for p in self.model.parameters() if p.is_floating_point())
-        return next(found, torch.float32)
+        """The dtype of the model's arithmetic."""
+        return self.runtime.dtype
 
     @classmethod
     @abstractmethod
@@ -67,6 +72,20 @@ class Task(ABC):
         Returns:
             "native" where the checkpoint was saved for this task, "possible" where it can serve it, else None.
         """
+
+    @classmethod
+    def assemble(cls, loader: Loader, model: Any, parts: Mapping[str, Any]) -> Self:
+        """Puts a task together for `pipeline()`; the default loads the model.
+
+        Args:
+            loader: loads models by the settings of the call.
+            model: a name, a folder, a loaded module, or None.
+            parts: the further arguments of the call that `takes` names, as far as they were given.
+
+        Raises:
+            OptionError: a part or a setting with which there is no such task.
+        """
+        return loader.load(cls, model)
 
     @classmethod
     @abstractmethod
@@ -96,14 +115,6 @@ class Task(ABC):
     def upstream_options(self, options: Any) -> Any:
         """The options of a call to the task upstream, made of those of a call to this one; its defaults unless told."""
         return None if self.upstream is None else self.upstream.options()
-
-    def search_in(self, index: Any) -> None:
-        """Takes an index to search for what a call's inputs are to be answered from; for tasks that can.
-
-        Raises:
-            OptionError: the task searches none, or not such a one.
-        """
-        raise OptionError(f"{self.name} searches no index; leave index= out")
 
     def expand(self, inputs: Any) -> list[Any] | None:
         """Takes several inputs apart into raw inputs; None for what is one input, or a lazy stream of them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
@@ -14,7 +14,7 @@ from torch import nn
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.results import Hits
-from sensorium.tasks.base import Batch, Call, Empty, Fit, Options, Task, Unit
+from sensorium.tasks.base import Batch, Call, Empty, Fit, Loader, Options, Task, Unit
 
 Mode = Literal["dense", "lexical", "hybrid"]
 
@@ -94,6 +94,7 @@ class SearchTask(Task):
     """
 
     inputs = ("query",)
+    takes = ("index",)
     options = SearchOptions
     modality: ClassVar[str]
 
@@ -118,6 +119,16 @@ class SearchTask(Task):
         if not hasattr(index, "search_encoded"):
             raise OptionError(f"index is an Index (Index.load(folder) opens one), got {type(index).__name__}")
         return cls(index)
+
+    @classmethod
+    def assemble(cls, loader: Loader, model: Any, parts: Mapping[str, Any]) -> Self:
+        """Takes the index, whose encoder is loaded already: what says how to load a model is refused."""
+        for name in [*(["model"] if model is not None else []), *loader.settings]:
+            raise OptionError(
+                f"{name} has no meaning for {cls.name}: the index has its encoder. Choose it where the index is "
+                "opened: Index.load(folder, encoder=Encoder.from_pretrained(…))"
+            )
+        return cls.over(parts.get("index"))
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:

@@ -55,13 +55,13 @@ class LabelTexts:
             if texts not in self._vectors:
                 self._keep(self._tokens, texts, self._tokens.get(texts) or [self._encode(text) for text in texts])
 
-    def vectors(self, texts: Texts) -> Tensor:
-        """`(N, D)` float32 unit vectors on the model's device; for one thread at a time."""
+    def vectors(self, texts: Texts, device: torch.device) -> Tensor:
+        """`(N, D)` float32 unit vectors on the model's device, which is told; for one thread at a time."""
         with self._lock:
             found = self._vectors.get(texts)
             tokens = self._tokens.pop(texts, None)
         if found is None:
-            found = self._run(tokens or [self._encode(text) for text in texts])
+            found = self._run(tokens or [self._encode(text) for text in texts], device)
         with self._lock:
             self._keep(self._vectors, texts, found)
         return found
@@ -80,8 +80,7 @@ class LabelTexts:
             )
         return encoded
 
-    def _run(self, encoded: Sequence[Encoded]) -> Tensor:
-        device = next(self._model.parameters()).device
+    def _run(self, encoded: Sequence[Encoded], device: torch.device) -> Tensor:
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))  # like lengths together: little filling
         rows: list[Tensor] = []
         for start in range(0, len(order), TOGETHER):

@@ -1,0 +1,83 @@
+"""The runtime of a pipeline: uploads batches and calls a model's functions, eagerly or compiled, one at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch.utils import _pytree as pytree
+
+from sensorium.pipelines.compiling import Compiler
+from sensorium.pipelines.statistics import Statistics
+from sensorium.pipelines.transfer import Uploader
+from sensorium.tasks.base import Batch, Call, Runtime, Task, Unit
+
+
+class PipelineRuntime(Runtime):
+    """Runs the model of a placed task.
+
+    Attributes:
+        lock: held while the model runs.
+        compiler: decides when functions are compiled, and compiles them.
+    """
+
+    def __init__(self, task: Task, compile: bool | Literal["auto"], statistics: Statistics) -> None:
+        super().__init__(task.runtime.module)
+        self.lock = threading.RLock()
+        self._device = super().device
+        self.compiler = Compiler(compile, self._device, statistics, super().dtype)
+        self._upload = Uploader(self._device)
+        self._decode_stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go; asked of the weights once."""
+        return self._device
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a batch is decoded while the next one runs."""
+        return self._decode_stream is not None
+
+    def upload(self, task: Task, units: Sequence[Unit]) -> Batch:
+        """The batch of these units, on the device."""
+        return self._upload(task, units)
+
+    def caller(self, *, compiled: bool) -> Call:
+        """What runs a task's functions for one batch."""
+        return self.compiler.compiled if compiled else self.compiler.eager
+
+    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Returns `function(*args)`, run eagerly."""
+        return self.compiler.eager(function, *args)
+
+    def mark(self) -> torch.cuda.Event | None:
+        """A point in the device's time, on CUDA."""
+        if self._device.type != "cuda":
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def decoding(self, outputs: Any, ready: torch.cuda.Event | None) -> AbstractContextManager[Any]:
+        """Within it outputs are decoded, on CUDA beside the next batch.
+
+        Args:
+            outputs: what the model gave.
+            ready: marked behind them.
+        """
+        stream = self._decode_stream
+        if stream is None:
+            return nullcontext()
+        if ready is not None:
+            stream.wait_event(ready)
+            pytree.tree_map_only(torch.Tensor, lambda t: t.record_stream(stream) or t, outputs)
+        return torch.cuda.stream(stream)
+
+    def release(self) -> None:
+        """Gives back device memory that is kept for later, after a batch did not fit."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()

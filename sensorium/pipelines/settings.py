@@ -1,0 +1,69 @@
+"""Settings: how a model is found, loaded and run, checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import torch
+
+from sensorium.checkpoints import LoadOptions
+from sensorium.errors import OptionError
+from sensorium.processors.limits import MediaLimits
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `pipeline()` and `Encoder.from_pretrained` are told, besides the names of models.
+
+    Attributes:
+        device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal; None for the best there is.
+        dtype: "float32", "bfloat16", "float16", a torch.dtype, or "auto": bfloat16 where the hardware multiplies it
+            natively, else float32.
+        compile: True, False, or "auto": once a stream is long enough to win the compiling back.
+        batch_size: units a batch, or "auto" for the fastest that fits.
+        num_workers: threads that decode and prepare inputs, or "auto" for one a core.
+        limits: what an input may cost; None for the usual ones.
+        access: how checkpoints are found and opened.
+        steady: whether the same inputs always make the same batches: an "auto" batch size is then one middling size.
+    """
+
+    device: str | int | torch.device | None = None
+    dtype: str | torch.dtype = "auto"
+    compile: bool | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    num_workers: int | Auto = "auto"
+    limits: MediaLimits | None = None
+    access: LoadOptions = field(default_factory=LoadOptions)
+    steady: bool = False
+
+    def __post_init__(self) -> None:
+        if self.compile not in (True, False, "auto"):
+            raise OptionError(f'compile is "auto", True or False, got {self.compile!r}')
+        for name in ("batch_size", "num_workers"):
+            value = getattr(self, name)
+            if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise OptionError(f'{name} is "auto" or a whole number from 1, got {value!r}')
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Settings by their names, those of `access` among them."""
+        names = {each.name for each in dataclasses.fields(LoadOptions)} - {"dtype"}
+        access = LoadOptions(**{name: value for name, value in given.items() if name in names})
+        return cls(access=access, **{name: value for name, value in given.items() if name not in names})
+
+    def access_for(self, dtype: torch.dtype) -> LoadOptions:
+        """How checkpoints are opened whose weights are to be of this dtype."""
+        return dataclasses.replace(self.access, dtype=dtype)
+
+    def of_loading(self) -> Mapping[str, Any]:
+        """Those that say how a model is loaded and placed, by name, where they are not the usual ones."""
+        fields: list[tuple[Any, Any]] = [
+            (self, each) for each in dataclasses.fields(self) if each.name in ("device", "dtype", "limits")
+        ]
+        fields += [(self.access, each) for each in dataclasses.fields(self.access) if each.name != "dtype"]
+        return {each.name: value for of, each in fields if (value := getattr(of, each.name)) != each.default}

@@ -1,0 +1,35 @@
+"""Loader: how `pipeline()` loads the model of a task, for a task that is put together of more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Loader(Protocol):
+    """Loads a task by the settings of one call to `pipeline()`.
+
+    Attributes:
+        settings: those that say how a model is loaded and placed, by name, where they are not the usual ones.
+    """
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See above."""
+        ...
+
+    def load(self, task: type[T], model: Any) -> T:
+        """A task with its model in its place.
+
+        Args:
+            task: which.
+            model: a name, a folder, a loaded module, or None for the task's default.
+
+        Raises:
+            OptionError: None, and the task has no default; or a setting that has no meaning for a loaded module.
+            TaskMismatchError: it is of another task.
+            CheckpointError: it cannot be loaded.
+        """
+        ...

@@ -1,0 +1,60 @@
+"""Runtime: where a model runs, in which dtype, and how its functions are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Runtime:
+    """A module of torch, where its weights lie; the one place that asks them.
+
+    Whatever else is to run a model (a replica on another device, another library's session) takes this class's place:
+    tasks and the engine know no more of a model's whereabouts than is told here.
+
+    Args:
+        module: the model.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self._without_weights = torch.device("cpu")
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go: to the first of the weights; for a module without any, where it was placed."""
+        weight = next(self.module.parameters(), None)
+        return self._without_weights if weight is None else weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the model's arithmetic: that of its first floating-point weight, or float32."""
+        dtypes = (weight.dtype for weight in self.module.parameters() if weight.is_floating_point())
+        return next(dtypes, torch.float32)
+
+    def place(self, device: torch.device, dtype: torch.dtype | None = None, *, spread: bool = False) -> None:
+        """Moves the weights, in place, and lays convolutional nets out channels-last; the module is in evaluation mode.
+
+        Args:
+            device: where to.
+            dtype: of floating-point weights; None for their own.
+            spread: the weights were spread over devices by `device_map` or quantized, and stay where they are.
+        """
+        self._without_weights = device
+        if not spread:
+            self.module.to(device=device, dtype=dtype)
+            if is_convolutional(self.module):
+                self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module.eval()
+
+    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Returns `function(*args)`; the function may have been compiled."""
+        return function(*args)
+
+
+def is_convolutional(model: nn.Module) -> bool:
+    """Whether convolutions other than a patch embedding make up a good part of the model."""
+    return sum(isinstance(m, nn.Conv2d) and m.groups == 1 for m in model.modules()) > 4

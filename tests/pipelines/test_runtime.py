@@ -1,0 +1,105 @@
+"""The one place that knows where a model lies, and in which dtype."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import sensorium
+from sensorium.pipelines.engine import Engine
+from sensorium.pipelines.settings import Settings
+from sensorium.tasks.base import Runtime
+from tests import tiny
+from tests.media import picture
+from tests.pipelines.made_up import WindowScoring, expected
+
+PACKAGE = Path(sensorium.__file__).parent
+
+
+def test_a_runtime_tells_where_its_module_lies():
+    runtime = Runtime(nn.Linear(2, 2).train())
+    assert (runtime.device, runtime.dtype) == (torch.device("cpu"), torch.float32)
+    runtime.place(torch.device("meta"), torch.bfloat16)
+    assert (runtime.device, runtime.dtype) == (torch.device("meta"), torch.bfloat16)
+    assert not runtime.module.training
+
+
+def test_a_spread_module_stays_where_it_is():
+    runtime = Runtime(nn.Linear(2, 2))
+    runtime.place(torch.device("meta"), torch.bfloat16, spread=True)
+    assert (runtime.device, runtime.dtype) == (torch.device("cpu"), torch.float32)
+
+
+def test_a_module_without_weights_is_where_it_was_placed():
+    runtime = Runtime(nn.Identity())
+    assert (runtime.device, runtime.dtype) == (torch.device("cpu"), torch.float32)
+    runtime.place(torch.device("meta"))
+    assert runtime.device == torch.device("meta")
+
+
+def test_convolutional_nets_are_laid_out_channels_last():
+    convolutional = nn.Sequential(*(nn.Conv2d(4, 4, 3) for _ in range(5)))
+    Runtime(convolutional).place(torch.device("cpu"))
+    assert convolutional[0].weight.is_contiguous(memory_format=torch.channels_last)
+    embedding = nn.Sequential(nn.Conv2d(4, 4, 3))
+    Runtime(embedding).place(torch.device("cpu"))
+    assert embedding[0].weight.is_contiguous()
+
+
+def test_the_engine_calls_through_the_runtime_of_its_task():
+    task = WindowScoring()
+    engine = Engine(task, Settings(compile=False, num_workers=1))
+    called = []
+    caller = engine.runtime.caller
+
+    def watched(*, compiled):
+        call = caller(compiled=compiled)
+        return lambda function, *args: called.append(function) or call(function, *args)
+
+    engine.runtime.caller = watched
+    raw = {"series": [1.0, 2.0, 3.0, 4.0, 5.0], "question": 1}
+    ((_, total),) = engine.run([raw], task.options(), total=1)
+    engine.close()
+    assert task.runtime is engine.runtime
+    assert called and set(called) == {task.model}
+    assert total.value == pytest.approx(expected(raw), rel=1e-5)
+
+
+def test_a_pipeline_s_placement_is_its_runtime_s():
+    with sensorium.pipeline(model=tiny.folder("vit"), device="cpu", dtype="bfloat16") as pipe:
+        assert pipe.placement.device == pipe.task.runtime.device
+        assert pipe.placement.dtype == pipe.task.runtime.dtype == torch.bfloat16
+        assert pipe(picture()).index == 0
+
+
+@pytest.mark.parametrize("room", ["pipelines", "tasks", "retrieval"])
+def test_nothing_else_asks_a_model_s_weights_where_they_lie(room):
+    """`next(….parameters()).device` and its like stand in the runtime alone."""
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        if path.name == "runtime.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            asks = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "parameters"
+            # a module of a checkpoint that is being read may ask what dtype it was made in
+            assert not asks or path.name in ("sentence_modules.py", "encodings.py"), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"compile": "yes"}, {"batch_size": 0}, {"batch_size": True}, {"num_workers": "2"}, {"num_workers": -1}]
+)
+def test_settings_are_checked_before_any_work(wrong):
+    with pytest.raises(sensorium.OptionError, match=next(iter(wrong))):
+        sensorium.pipeline("image-classification", "nowhere/at-all", **wrong)
+
+
+def test_settings_tell_which_of_loading_were_chosen():
+    assert Settings.of(batch_size=4, compile=False).of_loading() == {}
+    assert Settings.of(device="cpu", revision="main", dtype="float32").of_loading() == {
+        "device": "cpu",
+        "dtype": "float32",
+        "revision": "main",
+    }
