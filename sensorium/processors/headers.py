@@ -19,6 +19,9 @@ from sensorium.processors.limits import MediaLimits
 # Quantisation, Huffman and restart tables, comments, and application data other than APP1 (EXIF, XMP).
 _PLAIN_JPEG = frozenset([0xDB, 0xC4, 0xDD, 0xFE, 0xE0, *range(0xE2, 0xF0)])
 MAX_BLOCKS = 1_000_000  # of one file, all kinds: 256 MiB of a GIF's full-length data blocks
+_FRAME, _EXTENSION, _END = b",!;"  # what a GIF's parts begin with
+_PIECE = 1 << 16  # bytes of a GIF that are read at once
+_LONGEST = 1024  # above the length of any one part of a GIF: a frame's head with its palette has 779 bytes
 
 
 def check_container(kind: str, stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
@@ -71,30 +74,45 @@ def plain_jpeg_size(head: bytes | memoryview) -> tuple[int, int] | None:
 
 
 def _check_gif(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
-    head = stream.read(13)
-    width, height = _int(head[6:8]), _int(head[8:10])
-    _skip_palette(stream, head[10] if len(head) > 10 else 0)
-    frames = blocks = 0
-    while (kind := stream.read(1)) and kind != b";":
-        if kind == b",":
+    """Goes from part to part in memory, a piece of the file at a time: to read each of them would take far longer.
+
+    What is no part is passed over byte by byte, as Pillow does.
+    """
+    data = stream.read(_PIECE)
+    canvas, at = (_int(data[6:8]), _int(data[8:10])), 13 + _palette_bytes(data[10:11])
+    frames, in_data, whole = 0, False, len(data) - _LONGEST
+    for _ in range(MAX_BLOCKS):
+        if at > whole:  # the part that begins here may not be there to its end
+            data, at = data[at:] + stream.read(_PIECE), 0
+            whole = len(data) - _LONGEST
+            if not data:
+                return  # cut off: the decoder will say so
+        part = data[at]
+        if in_data:  # of which each block begins with its length, and the last one has none
+            in_data = part > 0
+            at += 1 + part
+        elif part == _FRAME:
             frames += 1
-            limits.check_frames(frames, name=name)
-            box = stream.read(9)
-            if frames == 1:  # Pillow grows the canvas to hold the first frame
-                width = max(width, _int(box[0:2]) + _int(box[4:6]))
-                height = max(height, _int(box[2:4]) + _int(box[6:8]))
-                _check_gif_size(width, height, name=name, limits=limits)
-            _skip_palette(stream, box[8] if len(box) > 8 else 0)
-            stream.seek(1, 1)  # the size of an LZW code
-        elif kind == b"!":
-            stream.seek(1, 1)  # the extension's label
-        while (size := stream.read(1)) and size[0] and kind in b",!":
-            stream.seek(size[0], 1)
-            blocks += 1
-            _check_blocks(blocks, name=name)
+            if frames == 1:
+                _check_gif_size(canvas, data[at + 1 : at + 9], name=name, limits=limits)
+            if frames > limits.max_frames:
+                limits.check_frames(frames, name=name)
+            at += 11 + _palette_bytes(data[at + 9 : at + 10])  # the last of the 11 is the size of an LZW code
+            in_data = True
+        elif part == _EXTENSION:
+            at += 2
+            in_data = True
+        elif part == _END:
+            return
+        else:
+            at += 1
+    raise _too_many_blocks(name)
 
 
-def _check_gif_size(width: int, height: int, *, name: str, limits: MediaLimits) -> None:
+def _check_gif_size(canvas: tuple[int, int], box: bytes, *, name: str, limits: MediaLimits) -> None:
+    """Checks the canvas, which Pillow grows to hold the first frame."""
+    width = max(canvas[0], _int(box[0:2]) + _int(box[4:6]))
+    height = max(canvas[1], _int(box[2:4]) + _int(box[6:8]))
     limits.check_size(width, height, name=name)
     # Pillow applies its own bound to a GIF's frames while it decodes, and its bound is global: we leave it alone.
     bound = Image.MAX_IMAGE_PIXELS
@@ -107,9 +125,9 @@ def _check_gif_size(width: int, height: int, *, name: str, limits: MediaLimits) 
         )
 
 
-def _skip_palette(stream: IO[bytes], flags: int) -> None:
-    if flags & 128:
-        stream.seek(3 << ((flags & 7) + 1), 1)
+def _palette_bytes(flags: bytes) -> int:
+    """The length of the palette that a byte of flags, if there is one, announces."""
+    return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 128 else 0
 
 
 def _check_webp(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
@@ -130,10 +148,12 @@ def _check_webp(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
     stream.seek(12)
     while len(chunk := stream.read(8)) == 8:
         blocks += 1
-        _check_blocks(blocks, name=name)
+        if blocks > MAX_BLOCKS:
+            raise _too_many_blocks(name)
         if chunk[:4] == b"ANMF":
             frames += 1
-            limits.check_frames(frames, name=name)
+            if frames > limits.max_frames:
+                limits.check_frames(frames, name=name)
         size = _int(chunk[4:8])
         stream.seek(size + (size & 1), 1)
 
@@ -160,14 +180,13 @@ def _check_avif(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
         limits.check_frames(int.from_bytes(box[1], "big"), name=name)
 
 
-def _check_blocks(blocks: int, *, name: str) -> None:
-    if blocks > MAX_BLOCKS:
-        raise LimitError(
-            f"{name}: expected at most {MAX_BLOCKS:,} data blocks, got more: its frames cannot be counted in "
-            f"bounded time. Convert the file.",
-            code="too-many-frames",
-            source=name,
-        )
+def _too_many_blocks(name: str) -> LimitError:
+    return LimitError(
+        f"{name}: expected at most {MAX_BLOCKS:,} data blocks, got more: its frames cannot be counted in "
+        f"bounded time. Convert the file.",
+        code="too-many-frames",
+        source=name,
+    )
 
 
 def _int(little_endian: bytes) -> int:
