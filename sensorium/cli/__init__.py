@@ -14,8 +14,7 @@ import typer
 
 import sensorium
 from sensorium.cli.catalogue import known_tasks, task_card
-from sensorium.cli.commands import TaskCommands
-from sensorium.cli.indexes.commands import IndexCommands
+from sensorium.cli.groups import IndexCommands, TaskCommands
 from sensorium.cli.telling import printable, told
 
 _HELP = (

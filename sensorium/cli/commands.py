@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
-import typer.core
 
-from sensorium.cli.catalogue import REQUIRED, OptionCard, TaskCard, cards_of, known_tasks, task_card
+from sensorium.cli.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 from sensorium.cli.inputs import media_kind
 from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.running import Run
 from sensorium.cli.settings import IndexSettings, OutputSettings, PipelineSettings
 from sensorium.cli.telling import told
-from sensorium.errors import UnknownNameError
 from sensorium.processors.limits import MediaLimits
 
 Cards = tuple[OptionCard, ...]
@@ -40,27 +38,6 @@ _OF_SEARCHES: dict[str, dict[str, Any]] = {
 
 _TEXTS_HELP = "Texts; - reads one a line from standard input."
 _INPUT_HELP = "Files, folders (searched to any depth), globs and URLs; - reads one a line from standard input."
-
-
-class TaskCommands(typer.core.TyperGroup):
-    """The commands of `sensorium run`: every task, its options taken from its own Options class."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The tasks' names."""
-        return known_tasks()
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a task; None for an option, which typer refuses.
-
-        Raises:
-            typer.BadParameter: there is no such task; names the nearest one.
-        """
-        if cmd_name.startswith("-"):
-            return None
-        try:
-            return task_command(task_card(cmd_name))
-        except UnknownNameError as error:
-            raise typer.BadParameter(str(error)) from None
 
 
 def task_command(card: TaskCard) -> Any:

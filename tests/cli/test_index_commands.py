@@ -6,23 +6,21 @@ import dataclasses
 import inspect
 import io
 import json
-import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sensorium as package
-from sensorium.cli.indexes.commands import _COMMANDS
+from sensorium.cli.indexes.commands import COMMANDS
 from sensorium.cli.indexes.settings import BuildSettings, EncoderSettings
 from sensorium.retrieval import Encoder, Index, read_documents, split
 from sensorium.retrieval.measuring import evaluate
 from tests import tiny_embedding, tiny_ranking, tiny_reading, tiny_text
 from tests.cli.conftest import rows
-from tests.cli.test_process import HEAVY, MAIN, finish, start
+from tests.cli.test_process import HEAVY, MAIN, finish, start, wait_until
 from tests.retrieval.test_documents import pdf_file
 
 FLOAT = ("--device", "cpu", "--dtype", "float32")
@@ -38,6 +36,18 @@ COUNTED = (
     "    return encode(self, passages, **more)\n"
     "Encoder.encode = counted\n" + MAIN
 )
+STOPPING = (
+    "import threading\n"
+    "from sensorium.retrieval import Encoder\n"
+    "encode, calls = Encoder.encode, []\n"
+    "def stopping(self, passages, **more):\n"
+    "    calls.append(len(passages))\n"
+    "    if len(calls) > 4:\n"
+    "        threading.Event().wait()\n"
+    "    return encode(self, passages, **more)\n"
+    "Encoder.encode = stopping\n" + MAIN
+)
+"""The command, but that it never gets beyond its fourth chunk: so the signal falls into the build on every machine."""
 
 
 @pytest.fixture
@@ -172,11 +182,8 @@ def many(tmp_path_factory):
 def test_a_build_that_was_ended_goes_on_and_gives_the_same_bytes(many, tmp_path, end):
     source, whole = many
     words = ("index", "build", source, *TINY, "--out", tmp_path / "idx")
-    process = start(*words)
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "idx.part").glob("*.npy"))) < 2 and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
+    process = start(*words, code=STOPPING)
+    wait_until(process, lambda: len(list((tmp_path / "idx.part").glob("*.npy"))) >= 2)
     process.send_signal(end)
     status, out, err = finish(process)
     assert (status, out) == (130 if end == signal.SIGINT else -signal.SIGKILL, "")
@@ -184,7 +191,7 @@ def test_a_build_that_was_ended_goes_on_and_gives_the_same_bytes(many, tmp_path,
     if end == signal.SIGINT:
         assert err == f"interrupted; {part} keeps what is encoded: the same command goes on there\n"
     kept = len(list(part.glob("*.npy")))
-    assert 2 <= kept < 20 and not (tmp_path / "idx").exists()
+    assert 2 <= kept <= 4 and not (tmp_path / "idx").exists()
     status, _, err = finish(start(*words, code=COUNTED))
     assert status == 0, err
     encoded = [int(line.split()[1]) for line in err.splitlines() if line.startswith("encoded")]
@@ -537,18 +544,15 @@ def test_an_index_of_pictures(sensorium, broken, tmp_path):
 @pytest.mark.parametrize("words", [[], ["build"], ["search"], ["ask"], ["eval"]])
 def test_help_loads_nothing_heavy(words):
     code = f"import sys\ntry:\n    {MAIN}\nfinally:\n    print(*sys.modules, file=sys.stderr)"
-    began = os.times()
     status, out, err = finish(start("index", *words, "--help", code=code))
-    spent = os.times().children_user - began.children_user
     assert status == 0 and "Usage:" in out
     assert not {*HEAVY, "pyarrow", "faiss", "pypdf"} & set(err.splitlines()[-1].split())
-    assert spent < 1
 
 
 def test_every_command_and_option_is_told_of(sensorium):
     shown = sensorium("index", "--help").stdout
     page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
-    for name in _COMMANDS:
+    for name in COMMANDS:
         assert f"\n  {name} " in shown
         assert f"`index {name}" in page or f"sensorium index {name}" in page
     got = sensorium("index", "serch", "x")

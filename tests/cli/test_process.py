@@ -1,4 +1,4 @@
-"""The command line as a process: how soon it answers, what it loads, signals and pipes."""
+"""The command line as a process: what it loads, signals and pipes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 
@@ -23,38 +23,57 @@ def start(*words, code=MAIN, **more):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 
-def finish(process, *, timeout_s=120):
-    out, err = process.communicate(timeout=timeout_s)
+def finish(process):
+    """Waits for as long as the test may take; a test that is ended meanwhile leaves no process behind."""
+    try:
+        out, err = process.communicate()
+    finally:
+        process.kill()
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["run", "--help"], ["run", "image-classification", "--help"], ["tasks", "--help"]]
-)
-@pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs the processor time of one child")
-def test_help_answers_in_half_a_second(words):
-    """Processor time, so that a busy machine does not count; the best of three, for the first may read from disk."""
-    spent = []
-    for _ in range(3):
-        command = [sys.executable, "-c", MAIN, *words]
-        process = os.posix_spawn(sys.executable, command, os.environ, file_actions=[_to_nowhere(1), _to_nowhere(2)])
-        _, status, used = os.wait4(process, 0)
-        assert status == 0
-        spent.append(used.ru_utime + used.ru_stime)
-    assert min(spent) < 0.5
+def wait_until(process, there):
+    """Waits, for as long as the test may take, until something is there; the process that makes it has to live."""
+    try:
+        while not there():
+            assert process.poll() is None, process.communicate()
+            threading.Event().wait(0.005)
+    except BaseException:
+        process.kill()
+        raise
 
 
-def _to_nowhere(stream):
-    return (os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0)
-
-
-@pytest.mark.parametrize(
-    "words", [["--version"], ["run", "image-classification", "--help"], ["run", "image-clasification", "x.jpg"]]
-)
-def test_what_runs_no_model_loads_nothing_heavy(words):
+def loaded(*words):
+    """The modules that a command line has imported by its end."""
     code = f"import sys\ntry:\n    {MAIN}\nfinally:\n    print(*sys.modules, file=sys.stderr)"
     _, _, err = finish(start(*words, code=code))
-    assert not set(HEAVY) & set(err.splitlines()[-1].split())
+    return set(err.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--version"],
+        ["--help"],
+        ["tasks", "--help"],
+        ["run", "--help"],
+        ["run", "image-classification", "--help"],
+        ["run", "image-clasification", "x.jpg"],
+        ["index", "--help"],
+        ["index", "build", "--help"],
+    ],
+)
+def test_what_runs_no_model_loads_nothing_heavy(words):
+    """This is what help's half a second is made of: imports. How long it takes is for a benchmark to say."""
+    modules = loaded(*words)
+    assert not set(HEAVY) & modules
+    assert not {m for m in modules if m.startswith(("sensorium.pipelines", "sensorium.tasks.", "sensorium.results"))}
+    assert len(modules) < 300  # about 220, more than half of them typer's and Python's own; torch alone has 900
+
+
+def test_help_reads_no_options_of_commands_that_it_does_not_show():
+    assert not {"sensorium.cli.commands", "sensorium.cli.indexes.commands"} & loaded("--help")
+    assert "sensorium.cli.indexes.commands" not in loaded("run", "image-classification", "--help")
 
 
 def test_listing_tasks_imports_none():
@@ -86,10 +105,7 @@ def test_ctrl_c_leaves_whole_lines_and_130(vit, pictures, tmp_path):
     words = ["run", "image-classification", "-", "--model", vit, "--batch-size", 1, "--output", target]
     with names.open() as stdin:
         process = start(*words, stdin=stdin, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while not (target.exists() and target.stat().st_size > 1000) and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+    wait_until(process, lambda: target.exists() and target.stat().st_size > 1000)
     process.send_signal(signal.SIGINT)
     status, out, err = finish(process)
     assert (status, out) == (130, "")
@@ -113,4 +129,4 @@ def test_a_reader_that_leaves_ends_the_run_without_a_word():
     process.stdout.close()
     with process.stderr:
         assert process.stderr.read() == ""
-    assert process.wait(timeout=60) == 141
+    assert process.wait() == 141

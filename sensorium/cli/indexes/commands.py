@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import typer
-import typer.core
 
 from sensorium.cli.catalogue import REQUIRED, OptionCard, cards_of, task_card
 from sensorium.cli.commands import INDEX, LIMITS, OF_A_MODEL, OUTPUT, PIPELINE, SHORT, Cards, flags_of, options_of
@@ -22,7 +21,6 @@ from sensorium.cli.indexes.settings import (
 from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.settings import ENCODER_ACCESS, IndexSettings, OutputSettings, PipelineSettings
 from sensorium.cli.telling import told
-from sensorium.errors import UnknownNameError
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.reading.formats.limits import DocumentLimits
 from sensorium.retrieval.reading.splitting import Splitting
@@ -57,26 +55,6 @@ _PATHS_HELP = (
     ".tsv; for an encoder of pictures or sounds, those. - reads one a line from standard input."
 )
 _PATHS = argument("paths", "PATH...", _PATHS_HELP, several=True)
-
-
-class IndexCommands(typer.core.TyperGroup):
-    """The commands of `sensorium index`."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The commands' names, in the order in which one uses them."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command; None for an option, which typer refuses.
-
-        Raises:
-            typer.BadParameter: there is no such command; names the nearest one.
-        """
-        if cmd_name.startswith("-"):
-            return None
-        if cmd_name not in _COMMANDS:
-            raise typer.BadParameter(str(UnknownNameError("command of sensorium index", cmd_name, _COMMANDS)))
-        return _COMMANDS[cmd_name]()
 
 
 def _build() -> Any:
@@ -234,7 +212,7 @@ def _eval() -> Any:
     return _command("eval", text, run, (_INDEX, questions), options)
 
 
-_COMMANDS: dict[str, Callable[[], Any]] = {
+COMMANDS: dict[str, Callable[[], Any]] = {
     "build": _build,
     "add": _add,
     "delete": _delete,
@@ -243,6 +221,7 @@ _COMMANDS: dict[str, Callable[[], Any]] = {
     "ask": _ask,
     "eval": _eval,
 }
+"""What makes each command of `sensorium index`, in the order in which one uses them."""
 
 
 def _command(
