@@ -109,16 +109,12 @@ def test_no_remains(path):
         assert word not in text
 
 
-def test_importing_the_package_is_cheap_and_loads_no_framework():
-    code = (
-        "import sys, time; t = time.perf_counter(); import sensorium; s = time.perf_counter() - t; "
-        "heavy = [m for m in ('torch', 'transformers', 'timm', 'torchvision', 'numpy', 'PIL', 'huggingface_hub') "
-        "if m in sys.modules]; print(s, heavy)"
-    )
-    best = 9.0
-    for _ in range(3):
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        seconds, _, heavy = out.strip().partition(" ")
-        assert heavy == "[]"
-        best = min(best, float(seconds))
-    assert best < 0.3
+def test_importing_the_package_loads_its_errors_and_a_little_of_python():
+    """What makes the import cheap; how long it takes is for a benchmark to say."""
+    code = "import sys; before = set(sys.modules); import sensorium; print(*(set(sys.modules) - before))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = set(out.split())
+    own = {name for name in loaded if name.partition(".")[0] == "sensorium"}
+    assert own == {"sensorium", "sensorium.errors"}
+    assert {name.partition(".")[0] for name in loaded - own} <= sys.stdlib_module_names
+    assert len(loaded) < 80  # 36 with Python 3.11: most of them those of difflib, re and typing

@@ -51,7 +51,6 @@ class Checkout:
             env={"PATH": str(self.bin), **environment},
             capture_output=True,
             text=True,
-            timeout=60,
             check=False,
         )
         return done, [line for line in self.log.read_text().splitlines() if not line.endswith("--version")]

@@ -30,6 +30,4 @@ def write(folder: Path, files) -> Path:
 def python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own, which reads its environment as a user's would."""
     command = [sys.executable, "-c", script]
-    return subprocess.run(
-        command, check=False, env=os.environ | environment, capture_output=True, text=True, timeout=60
-    )
+    return subprocess.run(command, check=False, env=os.environ | environment, capture_output=True, text=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +76,6 @@ class WindowScoring(Task):
         super().__init__(model or Scorer(), processor)
         self.split_threads: set[str] = set()
         self.open_units = 0
-        self.delay_s = 0.0
 
     @classmethod
     def fits(cls, checkpoint):
@@ -93,8 +91,6 @@ class WindowScoring(Task):
 
     def split(self, raw, options):
         self.split_threads.add(threading.current_thread().name)
-        if self.delay_s:
-            time.sleep(self.delay_s)
         series = torch.as_tensor(raw["series"], dtype=torch.float32)[raw.get("start", 0) :]
         if not torch.isfinite(series).all():
             raise InputError("series must be finite", code="not-finite")

@@ -8,7 +8,6 @@ import math
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -174,12 +173,11 @@ def test_an_endless_input_is_split_in_bounded_steps():
 
     task = Endless()
     pipe = Pipeline(task, CPU, batch_size=4, compile=False, num_workers=2)
-    deadline = time.monotonic() + 0.3
     run = pipe._engine.run([raw(4)], task.options(), total=None)
     original = pipe.model.forward
 
     def forward(*args):
-        if time.monotonic() > deadline:
+        if len(pipe.model.calls) == 100:
             raise KeyboardInterrupt
         return original(*args)
 
@@ -215,19 +213,32 @@ def test_a_source_that_fails_still_gives_what_came_before():
 
 
 def test_an_abandoned_stream_leaves_no_work_behind():
-    pipe = build(batch_size=2)
-    pipe.task.delay_s = 0.01
+    """Splits after the first few wait until the stream has been left; what had not begun by then never does."""
+    begun, left = [], threading.Event()
+
+    class Gated(WindowScoring):
+        def split(self, raw, options):
+            begun.append(raw)
+            if len(begun) > 2:
+                left.wait()
+            return super().split(raw, options)
+
+    others = set(threading.enumerate())
+    pipe = Pipeline(Gated(), CPU, batch_size=2, compile=False, num_workers=2)
     stream = pipe.stream(raw(4, start=i) for i in range(1000))
     next(stream)
+    computed = sum(pipe.model.calls)
     del stream
     gc.collect()
-    time.sleep(0.1)
-    before = sum(pipe.model.calls)
-    time.sleep(0.1)
-    assert sum(pipe.model.calls) == before
+    left.set()
+    both = threading.Barrier(2)
+    for last in [pipe._engine.submit(both.wait) for _ in range(2)]:  # once both workers are here, nothing is queued
+        last.result()
+    assert len(begun) <= 2 + 2, "what the two workers were at"
+    assert sum(pipe.model.calls) == computed
     pipe.close()
-    time.sleep(0.1)
-    assert not [t for t in threading.enumerate() if t.name.startswith("sensorium-split") and t.is_alive()]
+    for thread in set(threading.enumerate()) - others:
+        thread.join()
 
 
 def test_several_threads_share_a_pipeline():

@@ -289,7 +289,7 @@ def test_searches_while_others_add_and_delete():
 
 
 SAVES_AND_IS_KILLED = """
-import os, random, signal, sys, time
+import os, random, signal, sys
 import numpy as np
 from sensorium.retrieval import Index
 
@@ -298,17 +298,30 @@ def index(count):
     return Index.from_vectors(vectors, device="cpu")
 
 ways = [index(500), index(700)]
+
+def save(number, last_call):
+    "Saves one after the other, and kills this process at a call, of Python or C; gives how many two saves make."
+    calls = 0
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+        if calls == last_call:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.setprofile(count)
+    for i in range(2 if last_call is None else 1000):
+        ways[(number + i) % 2].save(sys.argv[1])
+    sys.setprofile(None)
+    return calls
+
+calls = save(0, None)
 rng = random.Random(0)
 for number in range(int(sys.argv[2])):
     child = os.fork()
     if child == 0:
-        for i in range(1000):
-            ways[(number + i) % 2].save(sys.argv[1])
-        os._exit(0)
-    time.sleep(rng.random() * 0.03)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    print("killed", flush=True)
+        save(number, rng.randrange(calls))
+    rng.random()
+    _, status = os.waitpid(child, 0)
+    print("killed" if os.WTERMSIG(status) == signal.SIGKILL else status, flush=True)
     sys.stdin.readline()
 """
 
