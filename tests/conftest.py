@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .hub_server import HubServer
+
+# Hypothesis measures time, too, unless told not to: a deadline for an example, and one for making it up.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _SERVER = pytest.StashKey[HubServer]()
 _HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
