@@ -1,10 +1,19 @@
-"""What every task has to show for the contract test: a `CONTRACT` in its own test module."""
+"""What a task has to show for the contract test, a `CONTRACT` in its own test module; and how results are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
+
+ROUNDING = 1e-5
+"""How far a float32 result may move with its neighbours, or with where its model lies in memory.
+
+Kernels are chosen by the size of the batch and, in some libraries, by the alignment of the weights; each adds up the
+same products in another order. On many chips it happens to be the same one: equality to the bit is no promise.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,5 +33,22 @@ class Contract:
     inputs: Callable[[], Sequence[Any]]
     bad: Sequence[Any]
     options: Sequence[dict[str, Any]] = field(default_factory=tuple)
-    tolerance: float = 1e-5
+    tolerance: float = ROUNDING
     close: Callable[[Any, Any, float], None] | None = None
+
+
+def assert_close(a: Any, b: Any, tolerance: float = ROUNDING) -> None:
+    """Compares two `to_dict()` of any depth: floats to the tolerance, absolute or relative, and all else exactly."""
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_close(a[key], b[key], tolerance)
+    elif isinstance(a, list):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_close(x, y, tolerance)
+    elif isinstance(a, float):
+        assert a == pytest.approx(b, abs=tolerance, rel=tolerance)
+    else:
+        assert a == b

@@ -18,6 +18,7 @@ import torch
 from sensorium.errors import InputError, UnknownNameError
 from sensorium.results import Result
 from sensorium.tasks.base import Options, get_task, task_names
+from tests.contract import assert_close
 
 ROOT = Path(__file__).parents[1]
 TASKS = task_names()
@@ -47,22 +48,6 @@ def pipe(contract):
 
 def assert_alike(a, b, contract):
     (contract.close or assert_close)(a, b, contract.tolerance)
-
-
-def assert_close(a, b, tolerance):
-    assert type(a) is type(b)
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_close(a[key], b[key], tolerance)
-    elif isinstance(a, list):
-        assert len(a) == len(b)
-        for x, y in zip(a, b, strict=True):
-            assert_close(x, y, tolerance)
-    elif isinstance(a, float):
-        assert a == pytest.approx(b, abs=tolerance, rel=tolerance)
-    else:
-        assert a == b
 
 
 def test_there_are_tasks():

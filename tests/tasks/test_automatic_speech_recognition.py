@@ -227,7 +227,7 @@ def test_bad_inputs_among_good_ones(tmp_path):
         returned = pipe([x for fault in bad.values() for x in (good, fault)], on_error="return")
         cut = pipe([tmp_path / "cut.mp3"], on_error="return")[0]
     assert [r.code for r in returned[1::2]] == list(bad)
-    assert all(r == want for r in returned[::2])
+    assert all(r.to_dict() == want.to_dict() for r in returned[::2])  # words, and times on the grid of the frames
     assert isinstance(cut, (InputError, sensorium.Transcript))
     assert cut.code == "truncated" if isinstance(cut, InputError) else len(cut.text) > 0
 

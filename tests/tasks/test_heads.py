@@ -61,12 +61,15 @@ def test_a_round_trip_is_bit_exact(composite: Composite, tmp_path: Path) -> None
     assert resolve(tmp_path).kind == "composite"
     again = Composite.from_pretrained(tmp_path)
     assert not again.training
-    assert torch.equal(again(pixels).logits, composite(pixels).logits)
+    state = composite.state_dict()
+    assert again.state_dict().keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in again.state_dict().items())
+    torch.testing.assert_close(again(pixels).logits, composite(pixels).logits)
     assert again.id2label == {0: "cat", 1: "dog", 2: "Füchse"} and again.num_labels == 3
     assert again.problem_type == "multi_label_classification"
     assert again.backbone.spec == composite.backbone.spec
     ours, theirs = again.backbone(pixels), composite.backbone(pixels)
-    assert all(torch.equal(a, b) for a, b in zip(ours.feature_maps, theirs.feature_maps, strict=True))
+    torch.testing.assert_close(ours.feature_maps, theirs.feature_maps)  # kernels may depend on where weights lie
     again.save_pretrained(tmp_path / "again")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()

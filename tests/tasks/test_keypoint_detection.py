@@ -13,7 +13,7 @@ from PIL import Image
 import sensorium
 from sensorium.errors import CheckpointError, InputError, LimitError, OptionError, TaskMismatchError
 from tests import tiny, tiny_keypoints
-from tests.contract import Contract
+from tests.contract import Contract, assert_close
 from tests.media import jpeg, picture, pictures
 
 PARITY = 2e-5  # float32 rounding of scores that a softmax of large logits gives
@@ -229,7 +229,7 @@ class TestNamedPoints:
         composite.save_pretrained(tmp_path, sensorium.ImageProcessor.from_pretrained(tiny.folder(architecture)))
         with self.pipe(composite, architecture, compile=False) as first, ours(tmp_path, batch_size=3) as second:
             for a, b in zip(first(pictures()), second(pictures()), strict=True):
-                assert a == b
+                assert_close(a.to_dict(), b.to_dict(), 1e-3)  # px: means over flat heat maps of random weights
                 assert a.labels.tolist() == list(self.LABELS)
                 assert a.descriptors is None
         assert sensorium.pipeline(model=tmp_path, device="cpu").task.name == "keypoint-detection"

@@ -13,7 +13,7 @@ import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from sensorium.tasks.question_answering import QuestionAnswering, QuestionAnsweringOptions
 from tests import reference_answers, tiny, tiny_text
-from tests.contract import Contract
+from tests.contract import Contract, assert_close
 
 PARITY = 1e-5  # float32 rounding, on probabilities
 QUESTION = "Where is the Zürich boat?"
@@ -122,7 +122,7 @@ def test_every_form_of_a_call(tmp_path):
         ):
             assert [x.answers.tolist() for x in forms] == [x.answers.tolist() for x in several]
         asked = pipe(question=[QUESTION, "Who?"], context=context)
-        assert asked[0] == one
+        assert_close(asked[0].to_dict(), one.to_dict())
         assert asked[1] == pipe("Who?", context)
         with pytest.raises(OptionError, match="lengths"):
             pipe(question=[QUESTION] * 2, context=[context] * 3)
@@ -247,7 +247,9 @@ def test_bad_inputs_among_good_ones(code):
         inputs = [x for bad in BAD[code] for x in (good, bad)]
         outcomes = pipe(inputs, on_error="return")
         assert [outcome.code for outcome in outcomes[1::2]] == [code] * len(BAD[code])
-        assert all(outcome == pipe(good) for outcome in outcomes[::2])
+        alone = pipe(good).to_dict()
+        for outcome in outcomes[::2]:
+            assert_close(outcome.to_dict(), alone)
 
 
 def test_a_question_longer_than_the_window():
