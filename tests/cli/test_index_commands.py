@@ -105,7 +105,8 @@ def test_a_folder_of_documents_with_a_broken_one(sensorium, documents, tmp_path)
     assert [(p["text"], p["title"], p["source"]) for p in found] == [(p.text, p.title, p.source) for p in expected]
     encoder = Encoder.from_pretrained(TINY[1], pool="mean", device="cpu", dtype="float32")
     want = encoder.encode([(p.title, p.text) if p.title else p.text for p in expected])
-    assert vectors(tmp_path / "idx").endswith(want.tobytes())
+    (path,) = (tmp_path / "idx").glob("vectors-*.npy")
+    np.testing.assert_allclose(np.load(path), want, atol=1e-6)  # another load: kernels may depend on where weights lie
 
 
 def test_splitting_reaches_the_passages(sensorium, tmp_path):

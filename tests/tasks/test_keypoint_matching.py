@@ -17,7 +17,7 @@ from tests import tiny_keypoints
 from tests.contract import Contract
 from tests.media import jpeg, picture, pictures
 
-PARITY = 2e-5  # float32 rounding through a few layers, on probabilities
+PARITY = 5e-5  # float32 rounding through a few layers and a transport, on probabilities
 
 SUPERGLUES = [{}, {"matching_threshold": 0.02}, {"sinkhorn_iterations": 1}, {"layers": ("cross", "cross", "self")}]
 LIGHTGLUES = [

@@ -143,7 +143,11 @@ def test_every_form_of_a_call():
 
 def test_equal_scores_keep_their_order():
     with ours(tiny_ranking.ranker("bert")) as pipe:
-        assert pipe(QUERY, [SHORT[0]] * 4).order.tolist() == [0, 1, 2, 3]
+        with torch.no_grad():  # equal to the bit on every chip: the same text may be rounded otherwise in another row
+            pipe.model.classifier.weight.zero_()
+        ranking = pipe(QUERY, SHORT[:4])
+        assert len(set(ranking.scores.tolist())) == 1
+        assert ranking.order.tolist() == [0, 1, 2, 3]
 
 
 def test_texts_of_many_queries_share_batches():
