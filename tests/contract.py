@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-ROUNDING = 1e-5
+ROUNDING = 5e-5
 """How far a float32 result may move with its neighbours, or with where its model lies in memory.
 
 Kernels are chosen by the size of the batch and, in some libraries, by the alignment of the weights; each adds up the
-same products in another order. On many chips it happens to be the same one: equality to the bit is no promise.
+same products in another order. On many chips it happens to be the same one: equality to the bit is no promise. A
+product that is off by two units in its last place moves the tiny models' hidden states, of about 1, by 1.5e-5.
 """
 
 

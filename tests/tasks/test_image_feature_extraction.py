@@ -14,7 +14,7 @@ from tests import tiny
 from tests.contract import Contract
 from tests.media import picture, pictures
 
-PARITY = 1e-5
+PARITY = 5e-5  # float32 rounding through a few layers, on hidden states of about 1 to 3
 
 
 def ours(name, **settings):
