@@ -35,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "250",  # seconds; its own ten are few on a busy machine
+        "HF_HUB_ETAG_TIMEOUT": "250",
         "NO_PROXY": "127.0.0.1,localhost",
     }
 
