@@ -19,8 +19,13 @@ HEAVY = ("torch", "torchvision", "transformers", "timm", "numpy", "PIL", "pydant
 
 
 def start(*words, code=MAIN, **more):
+    """Starts a command that Ctrl-C ends, even where the tests run in a shell's background, which ignores it."""
     command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process inherits that a signal is ignored
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finish(process):
