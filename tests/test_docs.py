@@ -40,9 +40,9 @@ def place(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_what_a_page_shows_is_what_happens(path, place, request, monkeypatch):
-    from sensorium.tasks import base
+    from sensorium.tasks.base import registry
 
-    monkeypatch.setattr(base, "_REGISTERED", dict(base._REGISTERED))  # a page may register a task of its own
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))  # a page may register a task of its own
     page = path.read_text(encoding="utf-8")
     blocks = [block for block in read_blocks(page) if is_run(block)]
     if any("hub" in block.notes for block in blocks):

@@ -17,10 +17,9 @@ from sensorium.errors import CheckpointError, OptionError
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Labels
-from sensorium.retrieval.encoding.media import picture_features
 from sensorium.tasks.base import Batch, Call, Fit, Options
 from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
-from sensorium.tasks.media.images import ImageTask
+from sensorium.tasks.media.images import ImageTask, picture_features
 from sensorium.tasks.texts.label_texts import LabelTexts
 
 MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip"])

@@ -74,11 +74,11 @@ def rows(text):
 @pytest.fixture
 def windows(monkeypatch, tmp_path):
     """Registers a made-up task with two inputs; gives the folder of its checkpoint."""
-    from sensorium.tasks import base
+    from sensorium.tasks.base import registry
 
     from .made_up_task import TextWindows
 
-    monkeypatch.setitem(base._REGISTERED, TextWindows.name, TextWindows)
+    monkeypatch.setitem(registry._REGISTERED, TextWindows.name, TextWindows)
     folder = tmp_path / "windows"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "windows"}')

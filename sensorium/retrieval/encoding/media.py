@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
@@ -16,7 +15,7 @@ from sensorium.processors.media import MediaLimits
 from sensorium.processors.padding import Padding
 from sensorium.processors.sound import open_sound
 from sensorium.tasks.base import Batch, Unit
-from sensorium.tasks.media.images import picture_unit
+from sensorium.tasks.media.images import picture_features, picture_unit
 from sensorium.tasks.media.sounds import windows
 
 
@@ -91,15 +90,3 @@ class Sounds(Medium):
         """`(B, D)` projected features."""
         found = model.get_audio_features(**inputs)
         return found if isinstance(found, Tensor) else found.pooler_output
-
-
-def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-    """`(B, D)`, a picture's vector in the space that it shares with texts, not of unit length.
-
-    Args:
-        model: one of Transformers with `get_image_features`.
-        inputs: what its image processor gives.
-    """
-    takes = inspect.signature(model.get_image_features).parameters
-    found = model.get_image_features(**{name: tensor for name, tensor in inputs.items() if name in takes})
-    return found if isinstance(found, Tensor) else found.pooler_output

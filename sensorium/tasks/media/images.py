@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -43,6 +44,18 @@ def picture_unit(raw: Any, processor: ImageProcessor, limits: MediaLimits) -> Un
     image = load_image(raw, limits=limits)
     fitted = {name: _channels_last(tensor) for name, tensor in processor.fit(image).items()}
     return Unit(fitted, meta=tuple(image.shape[1:]))
+
+
+def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+    """`(B, D)`, a picture's vector in the space that it shares with texts, not of unit length.
+
+    Args:
+        model: one of Transformers with `get_image_features`.
+        inputs: what its image processor gives.
+    """
+    takes = inspect.signature(model.get_image_features).parameters
+    found = model.get_image_features(**{name: tensor for name, tensor in inputs.items() if name in takes})
+    return found if isinstance(found, Tensor) else found.pooler_output
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
