@@ -6,7 +6,8 @@ huggingface_hub, which honours HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE and HF_TOKEN
 torch.
 """
 
-from sensorium.checkpoints.checkpoint import Checkpoint, LoadOptions
+from sensorium.checkpoints.checkpoint import Checkpoint
 from sensorium.checkpoints.names import resolve
+from sensorium.checkpoints.options import LoadOptions
 
 __all__ = ["Checkpoint", "LoadOptions", "resolve"]

@@ -6,12 +6,10 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sensorium.checkpoints.options import LoadOptions
 from sensorium.errors import CheckpointNotFoundError, DownloadError, SensoriumError
-
-if TYPE_CHECKING:
-    from sensorium.checkpoints.checkpoint import LoadOptions
 
 GO_ON = " To go on without it: name a local folder, or 'starter/…' for a small checkpoint of the package."
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sensorium.checkpoints.checkpoint import Checkpoint, LoadOptions
+from sensorium.checkpoints.checkpoint import Checkpoint
 from sensorium.checkpoints.config import kind_of, read_config
 from sensorium.checkpoints.hub import GO_ON, fetch, nearest
+from sensorium.checkpoints.options import LoadOptions
 from sensorium.checkpoints.sentence_transformers import transformer_folder
 from sensorium.errors import CheckpointError, CheckpointNotFoundError, OptionError
 

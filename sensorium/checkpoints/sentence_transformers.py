@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sensorium.checkpoints.checkpoint import Checkpoint
 from sensorium.checkpoints.config import parse_json, read_json
 from sensorium.checkpoints.hub import fetch
 from sensorium.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from sensorium.checkpoints.checkpoint import Checkpoint
 
 _SETTINGS = ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_distilbert_config.json",
              "sentence_camembert_config.json", "sentence_albert_config.json", "sentence_xlm-roberta_config.json",

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from sensorium.checkpoints.config import read_json
+from sensorium.checkpoints.config import Kind, read_json
 from sensorium.checkpoints.hub import fetch, list_files
+from sensorium.checkpoints.options import LoadOptions
 from sensorium.errors import CheckpointError, DownloadError, MissingWeightsError, UnsafeCheckpointError
-
-if TYPE_CHECKING:
-    from sensorium.checkpoints.checkpoint import Checkpoint
 
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -21,7 +19,26 @@ _TIMM_PICKLED = (*_PICKLED, "open_clip_pytorch_model.bin")
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
 
 
-def find_weights(checkpoint: Checkpoint) -> list[Path]:
+class _HasWeights(Protocol):
+    """What finding weights asks of a checkpoint; `Checkpoint` says what each attribute is."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    @property
+    def options(self) -> LoadOptions: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def repo_id(self) -> str | None: ...
+
+
+def find_weights(checkpoint: _HasWeights) -> list[Path]:
     """The local paths of a checkpoint's weights, downloaded if need be; see `Checkpoint.weights`."""
     names = _complete_here(checkpoint)
     if names is None and checkpoint.repo_id is not None:
@@ -34,7 +51,7 @@ def find_weights(checkpoint: Checkpoint) -> list[Path]:
     return paths
 
 
-def _complete_here(checkpoint: Checkpoint) -> list[str] | None:
+def _complete_here(checkpoint: _HasWeights) -> list[str] | None:
     """The names of the weight files if the folder holds a whole set of them, else None."""
     here = _file_names(checkpoint.folder)
     for name in _candidates(checkpoint):
@@ -52,7 +69,7 @@ def _complete_here(checkpoint: Checkpoint) -> list[str] | None:
     return None
 
 
-def _download(checkpoint: Checkpoint, repo_id: str) -> list[str]:
+def _download(checkpoint: _HasWeights, repo_id: str) -> list[str]:
     try:
         there = list_files(repo_id, checkpoint.revision, checkpoint.options)
     except DownloadError as error:
@@ -76,7 +93,7 @@ def _download(checkpoint: Checkpoint, repo_id: str) -> list[str]:
     return names
 
 
-def _candidates(checkpoint: Checkpoint) -> tuple[str, ...]:
+def _candidates(checkpoint: _HasWeights) -> tuple[str, ...]:
     """The file names that weights may have, the preferred first."""
     safe = _TIMM_SAFE if checkpoint.kind == "timm" else _SAFE
     named = checkpoint.config.get("transformers_weights")
@@ -92,7 +109,7 @@ def _candidates(checkpoint: Checkpoint) -> tuple[str, ...]:
     return safe + (_TIMM_PICKLED if checkpoint.kind == "timm" else _PICKLED)
 
 
-def _expand(checkpoint: Checkpoint, name: str) -> list[str]:
+def _expand(checkpoint: _HasWeights, name: str) -> list[str]:
     """The weight files that `name` stands for: itself, or what the index of that name lists."""
     if not name.endswith(".index.json"):
         return [name]
@@ -118,7 +135,7 @@ def _is_plain(name: object, *suffixes: str) -> bool:
     return plain and str(name).endswith(suffixes)
 
 
-def _check_content(checkpoint: Checkpoint, path: Path) -> None:
+def _check_content(checkpoint: _HasWeights, path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(40)
     if start and not start.startswith(b"version https://git-lfs"):
@@ -129,7 +146,7 @@ def _check_content(checkpoint: Checkpoint, path: Path) -> None:
     )
 
 
-def _no_weights(checkpoint: Checkpoint, names: set[str]) -> CheckpointError:
+def _no_weights(checkpoint: _HasWeights, names: set[str]) -> CheckpointError:
     """What to raise where none of the candidates is among the names of the files that there are."""
     expected = " or ".join(_candidates(checkpoint))
     pickled = sorted(names.intersection(_TIMM_PICKLED))
