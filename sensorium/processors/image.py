@@ -7,22 +7,21 @@ import warnings
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.errors import InputError
+from sensorium.processors.image_loading import StoredRecipe, find_recipe, recipe_in
 from sensorium.processors.media import is_batch, load_image, split_batch
 from sensorium.processors.recipe import Recipe
 from sensorium.processors.recipe_timm import read_timm, resolve_timm
 from sensorium.processors.recipe_transformers import Unread, read_transformers
 from sensorium.processors.resampling import to_numpy_hwc
-
-if TYPE_CHECKING:
-    from sensorium.checkpoints import Checkpoint, LoadOptions
 
 FILE_NAME = "preprocessor_config.json"
 
@@ -66,9 +65,7 @@ class ImageProcessor:
             UnsafeCheckpointError: its recipe is code of its own, and nobody asked for that.
             DownloadError: the Hub could not be reached, or refused.
         """
-        from sensorium.processors.image_loading import load
-
-        return load(cls, name_or_folder, options)
+        return cls._from_stored(find_recipe(name_or_folder, options))
 
     @classmethod
     def from_transformers(cls, processor: Any) -> ImageProcessor:
@@ -198,9 +195,7 @@ class ImageProcessor:
         Raises:
             CheckpointError: it is no recipe.
         """
-        from sensorium.processors.image_loading import load_dict
-
-        return load_dict(cls, data)
+        return cls._from_stored(recipe_in(data))
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write `preprocessor_config.json`, so that `from_pretrained` gives this processor again.
@@ -226,6 +221,14 @@ class ImageProcessor:
     def __repr__(self) -> str:
         what = f"runs {type(self._reference).__name__}" if self.recipe is None else self.recipe
         return f"ImageProcessor({what})"
+
+    @classmethod
+    def _from_stored(cls, stored: StoredRecipe) -> ImageProcessor:
+        if stored.recipe is not None:
+            return cls(stored.recipe)
+        if stored.timm_config is not None:
+            return cls.from_timm(stored.timm_config)
+        return cls.from_transformers(stored.reference)
 
     def _fit_delegated(self, image: Tensor) -> dict[str, Tensor]:
         try:

@@ -4,64 +4,77 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.errors import CheckpointError
 from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.recipe import Recipe
 
-if TYPE_CHECKING:
-    from sensorium.processors.image import ImageProcessor
-
 _FILE_NAME, _NESTED_FILE_NAME = "preprocessor_config.json", "processor_config.json"
 
 
-def load(
-    cls: type[ImageProcessor], place: str | PathLike[str] | Checkpoint, options: LoadOptions | None
-) -> ImageProcessor:
+@dataclass(frozen=True)
+class StoredRecipe:
+    """How a checkpoint says that its pictures are prepared, in one of three ways; the others are None.
+
+    Attributes:
+        recipe: ours.
+        timm_config: timm's entries, for `ImageProcessor.from_timm`.
+        reference: a loaded Transformers image processor, for `ImageProcessor.from_transformers`.
+    """
+
+    recipe: Recipe | None = None
+    timm_config: Mapping[str, Any] | None = None
+    reference: Any = None
+
+
+def find_recipe(place: str | PathLike[str] | Checkpoint, options: LoadOptions | None) -> StoredRecipe:
     """See `ImageProcessor.from_pretrained`."""
     name, folder, options = locate(place, options, _FILE_NAME)
     own = _read_json(folder / _FILE_NAME, of=name)
     config = _read_json(folder / "config.json", of=name)
     if "sensorium_recipe" in own or "pretrained_cfg" in own:
-        return _load_own(cls, own)
+        return _own(own)
     # Transformers reads timm's entries first too, and timm's first configs had them at the top level.
     if "pretrained_cfg" in config or ("architecture" in config and not config.get("model_type") and not own):
-        return cls.from_timm(config.get("pretrained_cfg") or config)
+        return StoredRecipe(timm_config=config.get("pretrained_cfg") or config)
     nested = _read_json(folder / _NESTED_FILE_NAME, of=name).get("image_processor")
     if not own and not nested:
         raise CheckpointError(
             f"{name!r} has no {_FILE_NAME} in {folder}, so how to prepare pictures is not known, and a guess would "
             f"give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained alike."
         )
-    return _read_recipe(cls, folder, options, of=name)
+    return _theirs(folder, options, of=name)
 
 
-def load_dict(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProcessor:
+def recipe_in(data: Mapping[str, Any]) -> StoredRecipe:
     """See `ImageProcessor.from_dict`."""
     if "sensorium_recipe" in data or "pretrained_cfg" in data:
-        return _load_own(cls, data)
+        return _own(data)
     with TemporaryDirectory() as folder:
         Path(folder, _FILE_NAME).write_text(json.dumps(dict(data)), encoding="utf-8")
-        return _read_recipe(cls, Path(folder), LoadOptions(), of="the given recipe")
+        return _theirs(Path(folder), LoadOptions(), of="the given recipe")
 
 
-def _load_own(cls: type[ImageProcessor], data: Mapping[str, Any]) -> ImageProcessor:
+def _own(data: Mapping[str, Any]) -> StoredRecipe:
     part = "sensorium_recipe" if "sensorium_recipe" in data else "pretrained_cfg"
     if not isinstance(data[part], Mapping):
         raise CheckpointError(f"expected {part} to be a JSON object, got {data[part]!r:.200}. Save the recipe again.")
-    return cls(Recipe.from_dict(data[part])) if part == "sensorium_recipe" else cls.from_timm(data[part])
+    if part == "pretrained_cfg":
+        return StoredRecipe(timm_config=data[part])
+    return StoredRecipe(recipe=Recipe.from_dict(data[part]))
 
 
-def _read_recipe(cls: type[ImageProcessor], folder: Path, options: LoadOptions, *, of: str) -> ImageProcessor:
+def _theirs(folder: Path, options: LoadOptions, *, of: str) -> StoredRecipe:
     from transformers import AutoImageProcessor
 
-    found = load_auto(AutoImageProcessor, folder, options, of=of, what="image processor", file=_FILE_NAME)
-    return cls.from_transformers(found)
+    loaded = load_auto(AutoImageProcessor, folder, options, of=of, what="image processor", file=_FILE_NAME)
+    return StoredRecipe(reference=loaded)
 
 
 def _read_json(path: Path, *, of: str) -> dict[str, Any]:
