@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow.compute as pc
 import pytest
@@ -21,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
 from sensorium.retrieval import Index, Passage
+from sensorium.retrieval.dense.approximate import factory_string
 from sensorium.retrieval.dense.kinds import choose_kind
 from sensorium.retrieval.passage_table import PassageTable
 
@@ -241,6 +243,12 @@ def test_approximate_kinds_find_most(tmp_path):
         some = one.search(q, 3, where=None)
         one.delete(some.ids[0].tolist())
         assert not set(one.search(q, 3).ids[0]) & set(some.ids[0])
+
+
+def test_quantized_lists_are_not_trained_for_a_search_that_is_never_made():
+    index = faiss.index_factory(32, factory_string("ivfpq", 4_000, 32), faiss.METRIC_INNER_PRODUCT)
+    assert (index.nlist, index.pq.M, index.pq.nbits) == (102, 8, 8)
+    assert not index.do_polysemous_training  # some seconds for each of the M bytes, for the same results
 
 
 def test_a_filter_that_leaves_few_is_answered_in_full():
