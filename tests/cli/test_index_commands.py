@@ -26,6 +26,7 @@ from tests.retrieval.test_documents import pdf_file
 FLOAT = ("--device", "cpu", "--dtype", "float32")
 TINY = ("--encoder", tiny_embedding.encoder("bert"), "--pool", "mean", *FLOAT)
 CHUNK = 1024
+CHUNKS = 6  # two more than `STOPPING` lets be made
 
 COUNTED = (
     "import sys\n"
@@ -168,10 +169,10 @@ def test_an_index_that_is_there_is_only_replaced_if_asked_to(sensorium, document
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """Twenty chunks of passages, and the vectors of a build that nothing interrupts."""
+    """Some chunks of passages, the last one not full, and the vectors of a build that nothing interrupts."""
     folder = tmp_path_factory.mktemp("many")
     lines = [
-        json.dumps({"text": tiny_text.words(4 + i % 23, i), "title": f"t{i % 7}"}) for i in range(20 * CHUNK - 100)
+        json.dumps({"text": tiny_text.words(4 + i % 23, i), "title": f"t{i % 7}"}) for i in range(CHUNKS * CHUNK - 100)
     ]
     (folder / "rows.jsonl").write_text("\n".join(lines))
     status, _, err = finish(start("index", "build", folder / "rows.jsonl", *TINY, "--out", folder / "whole"))
@@ -196,7 +197,7 @@ def test_a_build_that_was_ended_goes_on_and_gives_the_same_bytes(many, tmp_path,
     status, _, err = finish(start(*words, code=COUNTED))
     assert status == 0, err
     encoded = [int(line.split()[1]) for line in err.splitlines() if line.startswith("encoded")]
-    assert sum(encoded) == 20 * CHUNK - 100 - kept * CHUNK, "what was kept is not encoded again"
+    assert sum(encoded) == CHUNKS * CHUNK - 100 - kept * CHUNK, "what was kept is not encoded again"
     assert vectors(tmp_path / "idx") == whole
     assert not part.exists()
 
