@@ -17,6 +17,11 @@ from .hub_server import HubServer
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
+# The tests start dozens of Pythons, and each would compile torch and Transformers anew, which takes longer than to
+# import them, where the environment forbids to keep what is compiled, as that of many containers does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 _SERVER = pytest.StashKey[HubServer]()
 _HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
 
