@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -238,8 +239,8 @@ def _clock(seconds: float, point: str) -> str:
 
 
 def _fitting(text: str, face: Any, room: float) -> str:
+    """As much of the text as fits, with "…" where it was cut: more letters are never narrower, so it is bisected."""
     if face.getlength(text) <= room:
         return text
-    while text and face.getlength(text + "…") > room:
-        text = text[:-1]
-    return text + "…"
+    fits = bisect_right(range(len(text)), room, key=lambda letters: face.getlength(text[:letters] + "…"))
+    return text[: max(0, fits - 1)] + "…"
