@@ -95,7 +95,8 @@ def test_the_second_time_keeps_the_environments_python(checkout):
 def test_arguments_go_to_pytest(checkout):
     done, calls = checkout.run("scripts/test", "tests/test_errors.py", "-x", SENSORIUM_TEST_WORKERS="0")
     assert done.returncode == 0, done.stderr
-    assert calls[-1] == "python -m pytest -n 0 -m not slow and not gpu and not network tests/test_errors.py -x"
+    settings = "-n 0 --dist worksteal -m not slow and not gpu and not network"
+    assert calls[-1] == f"python -m pytest {settings} tests/test_errors.py -x"
 
 
 @pytest.mark.parametrize("failing", ["ruff check", "ruff format", "mypy"])
