@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +23,26 @@ LABELLED = r"(\w+)\.jpg: (\w+) 0\.\d\d"
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Runs an example in a folder of its own, warnings as errors, and gives what it prints."""
+def run(tmp_path, monkeypatch):
+    """Runs an example in this process as its command would, in a folder of its own, and gives what it prints."""
+    from huggingface_hub import constants
 
     def run(name, *words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(sys, "argv", [str(EXAMPLES / name), *words])
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return said.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def run_apart(tmp_path):
+    """Runs an example in a process of its own, warnings of its imports as errors, too; one a family of imports."""
+
+    def run_apart(name, *words):
         paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
         environment = {
             **os.environ,
@@ -40,17 +59,17 @@ def run(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    return run
+    return run_apart
 
 
 def test_every_example_is_tested_here():
     text = Path(__file__).read_text(encoding="utf-8")
     for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.sh")]:
-        assert f'run("{path.name}"' in text, path.name
+        assert re.search(rf'\brun(_apart)?\("{path.name}"', text), path.name
 
 
-def test_classify_folder(run):
-    found = re.findall(LABELLED, run("classify_folder.py"))
+def test_classify_folder(run_apart):
+    found = re.findall(LABELLED, run_apart("classify_folder.py"))
     assert [file for file, _ in found] == NAMES
     assert all(file == label for file, label in found)
 
@@ -72,8 +91,8 @@ def test_similar_pictures(run):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_your_own_head(run, tmp_path):
-    said = run("your_own_head.py", "--folder", "mine")
+def test_your_own_head(run_apart, tmp_path):
+    said = run_apart("your_own_head.py", "--folder", "mine")
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", said)]
     assert losses[-1] < losses[0] / 4
     assert f"{len(NAMES)} of {len(NAMES)} right" in said
@@ -103,8 +122,8 @@ def test_sort_by_labels(run):
     assert sorted(re.findall(r"(\w+)\.jpg \d\.\d\d", said)) == NAMES
 
 
-def test_command_line(run, tmp_path):
-    said = run("command_line.sh")
+def test_command_line(run_apart, tmp_path):
+    said = run_apart("command_line.sh")
     assert re.findall(r"(\w+)\.jpg\t(\w+) 0\.\d{4}\t", said) == [(name, name) for name in NAMES]
     assert "<html" in (tmp_path / "labels.html").read_text(encoding="utf-8")
     archive = np.load(tmp_path / "vectors.npz")
@@ -125,10 +144,10 @@ def test_find_objects(run, tmp_path):
     assert sorted(path.stem for path in (tmp_path / "found").glob("*.png")) == names
 
 
-def test_name_sounds(run):
+def test_name_sounds(run_apart):
     from tests import tiny_sound
 
-    lines = run("name_sounds.py", "--model", str(tiny_sound.folder("ast")), "--top-k", "2").splitlines()
+    lines = run_apart("name_sounds.py", "--model", str(tiny_sound.folder("ast")), "--top-k", "2").splitlines()
     assert [line.partition(":")[0] for line in lines] == ["noise.flac", "siren.ogg", "tone.wav"]
     assert all(re.fullmatch(r"[a-z.]+: noise \d [01]\.\d\d, noise \d 0\.\d\d", line) for line in lines)
     assert len({line.partition(":")[2] for line in lines}) == 3, "the sounds are told apart"
@@ -203,12 +222,12 @@ def test_ask_about_pictures(run):
     assert len(re.findall(r"^  \w+\.jpg +\S", written, re.MULTILINE)) == len(NAMES)
 
 
-def test_answer_from_documents(run, tmp_path):
+def test_answer_from_documents(run, run_apart, tmp_path):
     from tests import tiny_reading
 
     docs = ("--folder", str(ROOT / "docs"), "--index", "pages")
     questions = ("What happens with an unreadable PDF?", "Where does a server such as Qdrant take over?")
-    first = run("answer_from_documents.py", *questions, *docs)
+    first = run_apart("answer_from_documents.py", *questions, *docs)
     said, _, rest = first.partition("\n")
     assert re.fullmatch(r"indexed [\d,]+ passages", said)
     assert (tmp_path / "pages" / "index.json").is_file()
