@@ -21,7 +21,7 @@ from sensorium.retrieval.measuring import evaluate
 from tests import tiny_embedding, tiny_ranking, tiny_reading, tiny_text
 from tests.cli.conftest import rows
 from tests.cli.test_process import HEAVY, MAIN, finish, start, wait_until
-from tests.retrieval.test_documents import pdf_file
+from tests.retrieval.reading.test_documents import pdf_file
 
 FLOAT = ("--device", "cpu", "--dtype", "float32")
 TINY = ("--encoder", tiny_embedding.encoder("bert"), "--pool", "mean", *FLOAT)
