@@ -50,7 +50,6 @@ ONLY_IN = {  # third party: the files that may import it
         "tasks",
         "processors",
         "checkpoints/checkpoint.py",
-        "retrieval/encoding/shared_space.py",
         "cli",
     },
     "huggingface_hub": {"checkpoints", "cli"},

@@ -23,7 +23,7 @@ from sensorium.models.speech_encoders import (
 from sensorium.processors.sound import SoundReader, read_all
 from sensorium.processors.sound_resampling import resampled_length
 from sensorium.results import Labels
-from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
+from sensorium.tasks.base import Batch, Call, Models, Options, Unit
 from sensorium.tasks.loading import load_audio_processor, load_transformers
 from sensorium.tasks.media.sounds import SoundTask, windows
 
@@ -69,6 +69,7 @@ class AudioClassification(SoundTask):
     summary = "which of its labels a sound has"
     inputs = ("audio",)
     options = AudioClassificationOptions
+    models = (Models("AutoModelForAudioClassification", own_code=True),)
     default = "MIT/ast-finetuned-audioset-10-10-0.4593@f826b80"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
@@ -83,19 +84,6 @@ class AudioClassification(SoundTask):
         waveform = "attention_mask" in self.processor.input_names and self.processor.features is not None
         self._unmasked = waveform and not takes_padding(model)
         self.padded = {} if self._unmasked else self.processor.padding
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Checkpoints saved with a classifier of sound."""
-        if checkpoint.kind != "transformers":
-            return None
-        from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as NAMES
-
-        if set(NAMES.values()).intersection(checkpoint.architectures):
-            return "native"
-        if "AutoModelForAudioClassification" in (checkpoint.config.get("auto_map") or {}):
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type in NAMES else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

@@ -16,7 +16,7 @@ from sensorium.models.speech_encoders import fold_weight_norm
 from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Transcript
-from sensorium.tasks.base import Batch, Call, Empty, Fit, Unit
+from sensorium.tasks.base import Batch, Call, Empty, Models, Unit
 from sensorium.tasks.loading import load_audio_processor, load_text_processor, load_transformers
 from sensorium.tasks.media.sounds import SoundTask
 from sensorium.tasks.speech.ctc import CtcRecognizer
@@ -103,6 +103,7 @@ class AutomaticSpeechRecognition(SoundTask):
     name = "automatic-speech-recognition"
     summary = "what is said in a sound, and when"
     options = AutomaticSpeechRecognitionOptions
+    models = (Models("AutoModelForCTC", own_code=True), Models("AutoModelForSpeechSeq2Seq", only=("whisper",)))
 
     def __init__(self, model: nn.Module, processor: AudioProcessor, text: TextProcessor) -> None:
         super().__init__(model, processor)
@@ -112,20 +113,6 @@ class AutomaticSpeechRecognition(SoundTask):
         kind = WhisperRecognizer if whisper else CtcRecognizer
         self._recognizer: Recognizer = kind(model, processor, text.tokenizer)
         self.padded = self._recognizer.padded
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Checkpoints of Whisper, and those saved with a letter for each frame (CTC)."""
-        if checkpoint.kind != "transformers":
-            return None
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES as NAMES
-
-        if {*NAMES.values(), "WhisperForConditionalGeneration"}.intersection(checkpoint.architectures):
-            return "native"
-        if "AutoModelForCTC" in (checkpoint.config.get("auto_map") or {}):
-            return "native"
-        known = checkpoint.model_type == "whisper" or checkpoint.model_type in NAMES
-        return "possible" if not checkpoint.architectures and known else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.results import Labels
-from sensorium.tasks.base import Batch, Fit, Options
+from sensorium.tasks.base import Batch, Fit, Models, Options
 from sensorium.tasks.heads import Composite, LinearClassifier
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask
@@ -47,6 +47,7 @@ class ImageClassification(ImageTask):
     name = "image-classification"
     summary = "which of its labels a picture shows"
     options = ImageClassificationOptions
+    models = (Models("AutoModelForImageClassification", own_code=True),)
     default = "google/vit-base-patch16-224@3f49326"
     head = LinearClassifier
 
@@ -63,21 +64,10 @@ class ImageClassification(ImageTask):
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Checkpoints saved with a classifier of pictures."""
-        if checkpoint.kind == "composite":
-            return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
-        if checkpoint.kind == "backbone":
-            return None
+        """Checkpoints saved with a classifier of pictures, those of timm among them."""
         if checkpoint.kind == "timm":
             return "native" if _num_classes(checkpoint.config) else None
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
-
-        classes = {name for names in NAMES.values() for name in ([names] if isinstance(names, str) else names)}
-        if classes.intersection(checkpoint.architectures):
-            return "native"
-        if "AutoModelForImageClassification" in (checkpoint.config.get("auto_map") or {}):
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type in NAMES else None
+        return super().fits(checkpoint)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

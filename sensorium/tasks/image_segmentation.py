@@ -16,7 +16,7 @@ from sensorium.errors import OptionError
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.models.segformer import FusedHead
 from sensorium.results import Segments
-from sensorium.tasks.base import Batch, Call, Fit, Options
+from sensorium.tasks.base import Batch, Call, Models, Options
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
@@ -92,6 +92,10 @@ class ImageSegmentation(ImageTask):
     name = "image-segmentation"
     summary = "which pixels of a picture belong to which class or object"
     options = ImageSegmentationOptions
+    models = (
+        Models("AutoModelForSemanticSegmentation", only=_SEMANTIC),
+        Models("AutoModelForUniversalSegmentation", only=_FAMILIES),
+    )
     default = "facebook/detr-resnet-50-panoptic@d53b52a"
     head = SegmentationHead
 
@@ -105,17 +109,6 @@ class ImageSegmentation(ImageTask):
         self._takes = set(inspect.signature(model.forward).parameters)
         self._fused: FusedHead | None = None
         self._fuse = fuse and FusedHead.fits(model)
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Checkpoints saved with a segmentation head: semantic ones, DETR's panoptic one, MaskFormer, Mask2Former."""
-        if checkpoint.kind == "composite":
-            return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
-        if checkpoint.kind != "transformers":
-            return None
-        if set(_classes().values()).intersection(checkpoint.architectures):
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type in _classes() else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
@@ -216,15 +209,6 @@ class ImageSegmentation(ImageTask):
         rows = zip(outputs["classes"], outputs["masks"], sizes, strict=True)
         grid = self._family.grid
         return [class_map(semantic_logits(c.float(), m.float(), grid), size) for c, m, size in rows]
-
-
-def _classes() -> dict[str, str]:
-    """The segmentation class of each model type that this task knows."""
-    from transformers.models.auto import modeling_auto
-
-    semantic = modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
-    queries = modeling_auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES
-    return {**{name: semantic[name] for name in _SEMANTIC}, **{name: queries[name] for name in _FAMILIES}}
 
 
 def _down(tensors: list[Tensor]) -> list[Any]:

@@ -16,7 +16,7 @@ from sensorium.models.superpoint import CELL, Points, Search, dense, describe, f
 from sensorium.processors.media import load_image
 from sensorium.processors.region import region
 from sensorium.results import Keypoints
-from sensorium.tasks.base import Batch, Call, Fit, Options, Unit
+from sensorium.tasks.base import Batch, Call, Models, Options, Unit
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.keypoints import HeatMapHead, locate_peaks
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
@@ -62,6 +62,7 @@ class KeypointDetection(ImageTask):
     name = "keypoint-detection"
     summary = "which points of a picture stand out, or where its named points are"
     options = KeypointDetectionOptions
+    models = (Models("AutoModelForKeypointDetection", only=("superpoint",)),)
     head = HeatMapHead
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
@@ -78,19 +79,6 @@ class KeypointDetection(ImageTask):
                 )
         elif recipe is not None:  # SuperPoint looks at the first channel: the other two need not go to the device
             self._one_channel = not recipe.grey and all(len(one.values) == 1 for one in recipe.arithmetic)
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """SuperPoint, and composites built for this task."""
-        if checkpoint.kind == "composite":
-            return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
-        if checkpoint.kind != "transformers":
-            return None
-        from transformers.models.auto.modeling_auto import MODEL_FOR_KEYPOINT_DETECTION_MAPPING_NAMES as NAMES
-
-        if NAMES["superpoint"] in checkpoint.architectures:
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type == "superpoint" else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

@@ -17,7 +17,7 @@ from sensorium.models.superglue import superglue
 from sensorium.models.superpoint import CELL, Points, Search, dense, describe, find, suppress
 from sensorium.processors.media import load_image
 from sensorium.results import Matches
-from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
+from sensorium.tasks.base import Batch, Call, Models, Options, Task, Unit
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 
 MATCHERS: dict[str, Callable[[Any, Pairs], Links]] = {"lightglue": lightglue, "superglue": superglue}
@@ -57,6 +57,7 @@ class KeypointMatching(Task):
     summary = "which points of two pictures show the same place"
     inputs = ("image0", "image1")
     options = KeypointMatchingOptions
+    models = (Models("AutoModelForKeypointMatching", only=MATCHERS),)
     default = "magic-leap-community/superglue_outdoor@f4041f8"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
@@ -69,17 +70,6 @@ class KeypointMatching(Task):
                 f"{detector!r}; use one that was trained on SuperPoint's points"
             )
         self._match = MATCHERS[config.model_type]
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """SuperGlue and LightGlue."""
-        if checkpoint.kind != "transformers":
-            return None
-        from transformers.models.auto.modeling_auto import MODEL_FOR_KEYPOINT_MATCHING_MAPPING_NAMES as NAMES
-
-        if {NAMES[model_type] for model_type in MATCHERS}.intersection(checkpoint.architectures):
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type in MATCHERS else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

@@ -16,7 +16,7 @@ from sensorium.errors import CheckpointError, InputError, OptionError, TaskMisma
 from sensorium.models.sam.decoding import ImageState, PromptDecoder
 from sensorium.processors.media import is_batch, load_image
 from sensorium.results import Masks
-from sensorium.tasks.base import Batch, Call, Fit, Options, Runner, Task, Unit
+from sensorium.tasks.base import Batch, Call, Models, Options, Runner, Task, Unit
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.masks.crops import crop_boxes, point_grid
 from sensorium.tasks.masks.filtering import Enlarger, Found, Frame, join, measure
@@ -104,6 +104,7 @@ class MaskGeneration(Task):
     inputs = ("image",)
     optional_inputs = ("points", "point_labels", "boxes")
     options = MaskGenerationOptions
+    models = (Models("AutoModelForMaskGeneration", only=("sam", "sam2")),)
     default = "facebook/sam-vit-base@70c1a07"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
@@ -117,15 +118,6 @@ class MaskGeneration(Task):
                 f"got one that makes {'what it does not tell' if recipe is None else recipe.size}. Pass processor=…"
             )
         self._padded = recipe.pad_to is not None
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Checkpoints of SAM and SAM 2."""
-        if checkpoint.kind != "transformers":
-            return None
-        if set(MODELS).intersection(checkpoint.architectures):
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type in ("sam", "sam2") else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

@@ -14,7 +14,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, OptionError
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.results import Detections
-from sensorium.tasks.base import Batch, Fit, Options
+from sensorium.tasks.base import Batch, Models, Options
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask
 
@@ -53,12 +53,40 @@ class Rule(NamedTuple):
     most: int | None = None
 
 
+_EXCLUSIVE, _INDEPENDENT, _BEST_100 = Rule(exclusive=True), Rule(exclusive=False), Rule(exclusive=False, most=100)
+
+_PROCESSORS = {
+    "DetrImageProcessor": _EXCLUSIVE,
+    "YolosImageProcessor": _EXCLUSIVE,
+    "RTDetrImageProcessor": _INDEPENDENT,
+    "RfDetrImageProcessor": _INDEPENDENT,
+    "ConditionalDetrImageProcessor": _BEST_100,
+    "DeformableDetrImageProcessor": _BEST_100,
+}
+
+_MODELS = {
+    "detr": _EXCLUSIVE,
+    "table-transformer": _EXCLUSIVE,
+    "yolos": _EXCLUSIVE,
+    "rt_detr": _INDEPENDENT,
+    "rt_detr_v2": _INDEPENDENT,
+    "d_fine": _INDEPENDENT,
+    "deimv2": _INDEPENDENT,
+    "rf_detr": _INDEPENDENT,
+    "conditional_detr": _BEST_100,
+    "deformable_detr": _BEST_100,
+    "dab-detr": _BEST_100,
+    "lw_detr": _BEST_100,
+}
+
+
 class ObjectDetection(ImageTask):
     """Boxes with classes and scores, as Transformers' pipeline of the same name gives them."""
 
     name = "object-detection"
     summary = "which objects a picture shows, and where"
     options = ObjectDetectionOptions
+    models = (Models("AutoModelForObjectDetection", only=_MODELS, own_code=True),)
     default = "facebook/detr-resnet-50@1d5f47b"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
@@ -70,19 +98,6 @@ class ObjectDetection(ImageTask):
         head = _last_box_head(model)
         if head is not None:
             head.register_forward_hook(lambda module, given, offsets: offsets.float())
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Checkpoints of DETR, YOLOS, RT-DETR and their kin, saved with their detection heads."""
-        if checkpoint.kind != "transformers":
-            return None
-        from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES as NAMES
-
-        if {NAMES.get(model_type) for model_type in _MODELS}.intersection(checkpoint.architectures):
-            return "native"
-        if "AutoModelForObjectDetection" in (checkpoint.config.get("auto_map") or {}):
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type in _MODELS else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
@@ -177,30 +192,3 @@ def _corners(boxes: Tensor) -> Tensor:
     """Turns `(…, 4)` cxcywh into xyxy."""
     centre, half = boxes[..., :2], 0.5 * boxes[..., 2:]
     return torch.cat([centre - half, centre + half], dim=-1)
-
-
-_EXCLUSIVE, _INDEPENDENT, _BEST_100 = Rule(exclusive=True), Rule(exclusive=False), Rule(exclusive=False, most=100)
-
-_PROCESSORS = {
-    "DetrImageProcessor": _EXCLUSIVE,
-    "YolosImageProcessor": _EXCLUSIVE,
-    "RTDetrImageProcessor": _INDEPENDENT,
-    "RfDetrImageProcessor": _INDEPENDENT,
-    "ConditionalDetrImageProcessor": _BEST_100,
-    "DeformableDetrImageProcessor": _BEST_100,
-}
-
-_MODELS = {
-    "detr": _EXCLUSIVE,
-    "table-transformer": _EXCLUSIVE,
-    "yolos": _EXCLUSIVE,
-    "rt_detr": _INDEPENDENT,
-    "rt_detr_v2": _INDEPENDENT,
-    "d_fine": _INDEPENDENT,
-    "deimv2": _INDEPENDENT,
-    "rf_detr": _INDEPENDENT,
-    "conditional_detr": _BEST_100,
-    "deformable_detr": _BEST_100,
-    "dab-detr": _BEST_100,
-    "lw_detr": _BEST_100,
-}

@@ -16,7 +16,7 @@ from sensorium.errors import InputError, OptionError, TaskMismatchError
 from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import Window, window_padding, windows
 from sensorium.results import Answers
-from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
+from sensorium.tasks.base import Batch, Call, Models, Options, Task, Unit
 from sensorium.tasks.loading import check_fast, load_text_processor, load_transformers
 from sensorium.tasks.texts.lengths import WindowSize, most_positions
 from sensorium.tasks.texts.spans import best_spans, probabilities
@@ -80,6 +80,10 @@ class QuestionAnswering(Task):
     summary = "which words of a text answer a question"
     inputs = ("question", "context")
     options = QuestionAnsweringOptions
+    models = (
+        # models of documents score tokens, too, but see pages, not texts
+        Models("AutoModelForQuestionAnswering", without="AutoModelForDocumentQuestionAnswering", own_code=True),
+    )
     default = "distilbert/distilbert-base-cased-distilled-squad@564e9b5"
     processor: TextProcessor
 
@@ -90,22 +94,6 @@ class QuestionAnswering(Task):
         self._size = WindowSize(WINDOW, processor.most, most_positions(model))
         self._takes = set(inspect.signature(model.forward).parameters)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in self._takes else {}
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Checkpoints saved with a head that scores each token as an answer's first and last."""
-        if checkpoint.kind != "transformers":
-            return None
-        from transformers.models.auto import modeling_auto as known
-
-        # models of documents score tokens, too, but see pages, not texts
-        pages = set(known.MODEL_FOR_DOCUMENT_QUESTION_ANSWERING_MAPPING_NAMES.values())
-        names = {k: v for k, v in known.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES.items() if v not in pages}
-        if set(names.values()).intersection(checkpoint.architectures):
-            return "native"
-        if "AutoModelForQuestionAnswering" in (checkpoint.config.get("auto_map") or {}):
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type in names else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

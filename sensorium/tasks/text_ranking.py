@@ -16,7 +16,7 @@ from sensorium.checkpoints.sentence_transformers import Stored, read_stored
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from sensorium.processors.text import TextProcessor
 from sensorium.results.ranking import Ranking
-from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
+from sensorium.tasks.base import Batch, Call, Fit, Models, Options, Task, Unit
 from sensorium.tasks.loading import load_text_processor, load_transformers
 from sensorium.tasks.texts.lengths import most_positions
 from sensorium.tasks.texts.pairs import encode_pair, pair_padding
@@ -62,6 +62,7 @@ class TextRanking(Task):
     summary = "how well texts answer a query, by a model that reads both together"
     inputs = ("query", "text")
     options = TextRankingOptions
+    models = (Models("AutoModelForSequenceClassification", own_code=True, unnamed=False),)
     default = "cross-encoder/ms-marco-MiniLM-L6-v2@c5ee24c"
     processor: TextProcessor
 
@@ -95,12 +96,7 @@ class TextRanking(Task):
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
         """Checkpoints saved with a head that gives a sequence one number."""
-        if checkpoint.kind != "transformers" or _labels(checkpoint.config) != 1:
-            return None
-        from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
-
-        own = "AutoModelForSequenceClassification" in (checkpoint.config.get("auto_map") or {})
-        return "native" if own or set(KNOWN.values()).intersection(checkpoint.architectures) else None
+        return super().fits(checkpoint) if _labels(checkpoint.config) == 1 else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

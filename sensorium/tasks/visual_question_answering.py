@@ -17,7 +17,7 @@ from sensorium.results import Answers
 from sensorium.tasks.answering.base import KEY, PICTURE, Answering
 from sensorium.tasks.answering.loading import answering_for, chats, load_answering
 from sensorium.tasks.answering.questions import Question, picture_and_question, products
-from sensorium.tasks.base import Batch, Call, Empty, Fit, Runner, Task, Unit
+from sensorium.tasks.base import Batch, Call, Empty, Fit, Models, Runner, Task, Unit
 from sensorium.tasks.heads.fusion import FusionHead
 from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
 
@@ -65,6 +65,7 @@ class VisualQuestionAnswering(Task):
     summary = "what answers a question about a picture"
     inputs = ("image", "question")
     options = VisualQuestionAnsweringOptions
+    models = (Models("AutoModelForVisualQuestionAnswering", only=("vilt", "blip"), unnamed=False),)
     default = "dandelin/vilt-b32-finetuned-vqa@d0a1f6a"
     head = FusionHead
     processor: MultimodalProcessor
@@ -77,13 +78,9 @@ class VisualQuestionAnswering(Task):
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
         """ViLT and BLIP for questions, composites for them, and chat models that see."""
-        if checkpoint.kind == "composite":
-            return "native" if checkpoint.config["sensorium"].get("task") == cls.name else None
-        if checkpoint.kind != "transformers":
-            return None
-        if {"ViltForQuestionAnswering", "BlipForQuestionAnswering"}.intersection(checkpoint.architectures):
-            return "native"
-        return "possible" if chats(checkpoint) else None
+        if checkpoint.kind == "transformers" and super().fits(checkpoint) is None:
+            return "possible" if chats(checkpoint) else None
+        return super().fits(checkpoint)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

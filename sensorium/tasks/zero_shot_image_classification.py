@@ -17,7 +17,7 @@ from sensorium.errors import CheckpointError, OptionError
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Labels
-from sensorium.tasks.base import Batch, Call, Fit, Options
+from sensorium.tasks.base import Batch, Call, Models, Options
 from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
 from sensorium.tasks.media.images import ImageTask, picture_features
 from sensorium.tasks.texts.label_texts import LabelTexts
@@ -73,6 +73,7 @@ class ZeroShotImageClassification(ImageTask):
     name = "zero-shot-image-classification"
     summary = "which of the labels named in the call a picture shows"
     options = ZeroShotImageClassificationOptions
+    models = (Models("AutoModelForZeroShotImageClassification", only=MODELS),)
     default = "openai/clip-vit-base-patch32@3d74acf"
     model: Any
 
@@ -81,18 +82,6 @@ class ZeroShotImageClassification(ImageTask):
         self.text_processor = text_processor
         self._sigmoid = "siglip" in self.model.config.model_type
         self._texts = LabelTexts(model, text_processor, length=SIGLIP_LENGTH if self._sigmoid else None)
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Checkpoints of models that give pictures and texts vectors to compare."""
-        if checkpoint.kind != "transformers":
-            return None
-        from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES
-
-        names = {k: v for k, v in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES.items() if k in MODELS}
-        if set(names.values()).intersection(checkpoint.architectures):
-            return "native"
-        return "possible" if not checkpoint.architectures and checkpoint.model_type in names else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

@@ -15,6 +15,7 @@ from sensorium.processors.text import TextProcessor
 from sensorium.results import Embedding
 from sensorium.retrieval.encoding.media import Medium, Pictures, Sounds
 from sensorium.tasks.base import Batch, Call, Fit, Task, Unit
+from sensorium.tasks.base.models import classes_of
 from sensorium.tasks.embedding.text_models import SHARED, SharedText, load_text_model, wrap_text_model
 from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, Meta
 from sensorium.tasks.loading import load_audio_processor, load_processor, load_text_processor
@@ -43,11 +44,10 @@ class SharedSpace(Task):
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
         """Whole models of texts with pictures or sounds."""
-        from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
-
         if checkpoint.kind != "transformers" or checkpoint.model_type not in SHARED:
             return None
-        return "native" if MODEL_MAPPING_NAMES.get(checkpoint.model_type) in checkpoint.architectures else None
+        whole = classes_of("AutoModel").get(checkpoint.model_type, ())
+        return "native" if set(whole).intersection(checkpoint.architectures) else None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

@@ -2,6 +2,7 @@
 
 from sensorium.tasks.base.head import Head
 from sensorium.tasks.base.loader import Loader
+from sensorium.tasks.base.models import Models
 from sensorium.tasks.base.options import Options
 from sensorium.tasks.base.registry import all_tasks, get_task, register_task, task_names
 from sensorium.tasks.base.runtime import Runtime
@@ -15,6 +16,7 @@ __all__ = [
     "Fit",
     "Head",
     "Loader",
+    "Models",
     "Options",
     "Runner",
     "Runtime",

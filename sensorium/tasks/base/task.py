@@ -15,6 +15,7 @@ from sensorium.processors.media import MediaLimits, is_batch, split_batch
 from sensorium.processors.padding import Padding
 from sensorium.tasks.base.head import Head
 from sensorium.tasks.base.loader import Loader
+from sensorium.tasks.base.models import Models
 from sensorium.tasks.base.options import Options
 from sensorium.tasks.base.runtime import Runtime
 from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Runner, Unit
@@ -33,6 +34,7 @@ class Task(ABC):
         optional_inputs: the names of inputs that may be left out. Where a task has one input and none of these is
             given, a raw input is that input itself, else a mapping with these keys.
         options: the class of its options.
+        models: the models of Transformers that it takes; what they do not cover is for a `fits` of its own.
         default: the checkpoint that serves it where none is named, pinned to a revision; None if there is none.
         takes: the names of further arguments of `pipeline()` that it is put together of, such as an index to search.
         head: what `build_head` puts on a bare backbone for this task; None where it has no such head.
@@ -48,6 +50,7 @@ class Task(ABC):
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     optional_inputs: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[type[Options]] = Options
+    models: ClassVar[tuple[Models, ...]] = ()
     default: ClassVar[str | None] = None
     takes: ClassVar[tuple[str, ...]] = ()
     head: ClassVar[type[Head] | None] = None
@@ -65,13 +68,19 @@ class Task(ABC):
         return self.runtime.dtype
 
     @classmethod
-    @abstractmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """Says from a checkpoint's configuration alone whether it suits the task.
+        """Says from a checkpoint's configuration alone whether it suits the task: one of `models`, or with a `head`.
 
         Returns:
             "native" where the checkpoint was saved for this task, "possible" where it can serve it, else None.
         """
+        if checkpoint.kind == "composite":
+            built_for_it = cls.head is not None and checkpoint.config["sensorium"].get("task") == cls.name
+            return "native" if built_for_it else None
+        if checkpoint.kind != "transformers":
+            return None
+        degrees = [models.fit(checkpoint) for models in cls.models]
+        return "native" if "native" in degrees else "possible" if "possible" in degrees else None
 
     @classmethod
     def assemble(cls, loader: Loader, model: Any, parts: Mapping[str, Any]) -> Self:
