@@ -147,7 +147,7 @@ class _Run:
         self._buckets: Buckets[Entry] = Buckets()
         self._waiting_bytes = 0
         self._cheapest = 1.0
-        self._session = engine.forwarder.session(options, total)
+        self._flights = engine.forwarder.flights(options, total)
 
     def outcomes(self) -> Generator[tuple[int, Any], None, None]:
         try:
@@ -174,12 +174,12 @@ class _Run:
             batch = self._buckets.take_oldest(size)
         if batch is not None:
             self._waiting_bytes -= sum(entry.nbytes for entry in batch)
-            self._session.launch([entry for entry in batch if entry.item.error is None])
+            self._flights.launch([entry for entry in batch if entry.item.error is None])
             return True
         if self._futures:
             self._receive()
             return True
-        return self._session.land() or not self._exhausted
+        return self._flights.land() or not self._exhausted
 
     def _fill(self, size: int) -> None:
         """Takes inputs from the source until enough are being split."""

@@ -29,9 +29,9 @@ class Forwarder:
     def __init__(self, task: Task, runtime: PipelineRuntime, sizer: BatchSizer, statistics: Statistics) -> None:
         self.task, self.runtime, self.sizer, self.statistics = task, runtime, sizer, statistics
 
-    def session(self, options: Any, total: int | None) -> Session:
+    def flights(self, options: Any, total: int | None) -> Flights:
         """The batches of one call."""
-        return Session(self, options, total)
+        return Flights(self, options, total)
 
     def forward(self, units: Sequence[Unit], options: Any) -> Any:
         """Runs units as one batch outside of any call; the outputs stay on the device."""
@@ -56,12 +56,12 @@ class _Flight:
     ended: torch.cuda.Event | None = None
 
 
-class Session:
+class Flights:
     """Launches the batches of one call, and lands them: their parts go to the items that they belong to."""
 
     def __init__(self, forwarder: Forwarder, options: Any, total: int | None) -> None:
         self._forwarder, self._options, self._total = forwarder, options, total
-        self._flights: deque[_Flight] = deque()
+        self._under_way: deque[_Flight] = deque()
         self._depth = int(forwarder.runtime.overlaps)
         self._spent_s, self._done = 0.0, 0
         self._compiled = False
@@ -73,18 +73,18 @@ class Session:
         while pending:
             chunk = pending.pop(0)
             try:
-                self._flights.append(self._forward(chunk))
+                self._under_way.append(self._forward(chunk))
                 failure = None
             except Exception as error:  # noqa: BLE001 - handled below, outside of the except: the traceback holds device memory
                 failure = error.with_traceback(None)
             if failure is not None:
                 pending = self._after(failure, chunk, pending)
-            while len(self._flights) > self._depth:
+            while len(self._under_way) > self._depth:
                 pending = self._land_oldest() + pending
 
     def land(self) -> bool:
         """Decodes the oldest batch that is under way; False if there is none."""
-        if not self._flights:
+        if not self._under_way:
             return False
         for chunk in self._land_oldest():
             self.launch(chunk)
@@ -112,7 +112,7 @@ class Session:
 
     def _land_oldest(self) -> list[list[Entry]]:
         """Decodes a batch; returns what has to be run again."""
-        flight = self._flights.popleft()
+        flight = self._under_way.popleft()
         began = time.perf_counter()
         try:
             parts = self._decode(flight)
