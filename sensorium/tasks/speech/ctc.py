@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,9 @@ from sensorium.processors.sound import SoundReader, read_all
 from sensorium.processors.sound_resampling import resampled_length
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Unit
+from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
 from sensorium.tasks.speech.recognizer import Recognizer
 from sensorium.tasks.speech.windows import Stride
-
-if TYPE_CHECKING:
-    from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options
 
 
 class CtcRecognizer(Recognizer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +15,8 @@ from sensorium.processors.padding import Padding
 from sensorium.processors.sound import SoundReader
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Unit
+from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
 from sensorium.tasks.speech.windows import Stride, overlapping
-
-if TYPE_CHECKING:
-    from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options
 
 
 class Recognizer(ABC):

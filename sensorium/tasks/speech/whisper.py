@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,12 @@ from sensorium.processors.features import LogMel
 from sensorium.processors.sound import SoundReader
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Unit
+from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
 from sensorium.tasks.speech.plan import DEFAULTS, check_settings, make_plan
 from sensorium.tasks.speech.recognizer import Recognizer
 from sensorium.tasks.speech.walk import Speech, Walker, generate_one
 from sensorium.tasks.speech.windows import Stride, long_log_mel
 from sensorium.tasks.writing.options import filled, seeded
-
-if TYPE_CHECKING:
-    from sensorium.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionOptions as Options
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""What `automatic-speech-recognition` is told for one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sensorium.errors import OptionError
+from sensorium.tasks.speech.plan import FURTHER
+from sensorium.tasks.writing.options import GenerationOptions
+
+Timestamps = bool | Literal["word", "char"] | None
+
+
+@dataclass(frozen=True)
+class AutomaticSpeechRecognitionOptions(GenerationOptions):
+    """The options of a call; those of writing are for Whisper, and None leaves them to the checkpoint.
+
+    Attributes:
+        chunk_length_s: windows of this many seconds, which share batches with those of other sounds; None for a sound
+            as a whole: Whisper then walks through it, a window after the other, other models hear all of it at once.
+        stride_length_s: how much of each window, in seconds, its neighbours cover too: one number for both sides, or
+            one for the left and one for the right; None for a sixth of the window.
+        return_timestamps: when it was said: "word" for each word, "char" for each letter (not Whisper), True for
+            Whisper's segments.
+        return_language: whether to tell the language of each chunk (Whisper).
+        language: which language is spoken, by code or name (multilingual Whisper); None to hear it out.
+        task: "transcribe", or "translate" into English (multilingual Whisper).
+        max_new_tokens: how many tokens to write at the most, in each window.
+        min_new_tokens: how many tokens to write before an end is allowed.
+        num_beams: how many beams to keep; 5 unless the checkpoint says otherwise; 1 is fastest.
+        do_sample: does nothing by itself: Whisper draws tokens at random if there is a temperature.
+        temperature: above 0, to draw tokens at random; less than 1 makes likely ones likelier.
+        top_p: in (0, 1]; the share of probability to draw from, likeliest first.
+        repetition_penalty: above 0; more than 1 makes tokens that were written before less likely.
+        no_repeat_ngram_size: how many tokens in a row may not come twice; 0 for no limit.
+        length_penalty: with beams, the power of the length that a score is divided by.
+        seed: makes what is drawn at random repeatable.
+        generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
+    """
+
+    chunk_length_s: float | None = None
+    stride_length_s: float | tuple[float, ...] | None = None
+    return_timestamps: Timestamps = None
+    return_language: bool = False
+    language: str | None = None
+    task: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.return_timestamps not in (None, True, False, "word", "char"):
+            raise OptionError(f'return_timestamps is True, "word" or "char", got {self.return_timestamps!r}')
+        if not (self.chunk_length_s is None or _is_length(self.chunk_length_s)):
+            raise OptionError(f"chunk_length_s is a number of seconds, or None, got {self.chunk_length_s!r}")
+        if self.stride_length_s is not None:
+            object.__setattr__(self, "stride_length_s", _both_sides(self.stride_length_s))
+        left, right = self.strides_s
+        if self.chunk_length_s and self.chunk_length_s <= left + right:
+            raise OptionError(
+                f"a window of chunk_length_s={self.chunk_length_s:g} s has to be longer than what it shares with its "
+                f"neighbours, {left:g} s on the left and {right:g} s on the right (stride_length_s)"
+            )
+        if self.stride_length_s is not None and not self.chunk_length_s:
+            raise OptionError("stride_length_s is for windows: give chunk_length_s, too, or leave it out")
+
+    @classmethod
+    def further_names(cls) -> frozenset[str]:
+        """What Whisper's `generate()` takes besides the fields of `GenerationConfig`."""
+        return FURTHER
+
+    @property
+    def strides_s(self) -> tuple[float, float]:
+        """What a window shares with its neighbours on the left and on the right, seconds."""
+        if isinstance(self.stride_length_s, tuple):
+            return self.stride_length_s[0], self.stride_length_s[1]
+        return ((self.chunk_length_s or 0.0) / 6,) * 2
+
+    def given(self) -> dict[str, Any]:
+        """What the call sets, by the names of Whisper's `generate()`."""
+        named = {"language": self.language, "task": self.task}
+        return {**super().given(), **{name: value for name, value in named.items() if value is not None}}
+
+
+def _is_length(seconds: Any) -> bool:
+    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < float("inf")
+
+
+def _both_sides(given: Any) -> tuple[float, float]:
+    sides = list(given) if isinstance(given, (list, tuple)) else [given]
+    sides = sides * 2 if len(sides) == 1 else sides
+    if len(sides) != 2 or not all(_is_length(side) for side in sides):
+        raise OptionError(f"stride_length_s is a number of seconds, or one for each side, got {given!r}")
+    return sides[0], sides[1]
