@@ -24,6 +24,7 @@ from sensorium.pipelines.batching import BatchSizer, Buckets
 from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.items import Entry, Item
 from sensorium.pipelines.runtime import PipelineRuntime
+from sensorium.pipelines.sessions import Sessions
 from sensorium.pipelines.settings import Settings
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.workers import automatic_workers, start_pool
@@ -62,6 +63,7 @@ class Engine:
         grows = settings.compile is not True and not settings.steady
         self.sizer = BatchSizer(settings.batch_size, self.runtime.device, grows=grows)
         self.forwarder = Forwarder(task, self.runtime, self.sizer, self.statistics)
+        self.sessions = Sessions(task, self.runtime)
         self.workers = automatic_workers() if settings.num_workers == "auto" else settings.num_workers
         self.upstream = None if task.upstream is None else Engine(task.upstream, settings)
         self._pool: ThreadPoolExecutor | None = None
@@ -123,12 +125,13 @@ class Engine:
 
     def stats(self) -> dict[str, Any]:
         """What has been counted; `upstream` holds the same of the task upstream, where there is one."""
-        counted = {**self.statistics.snapshot(), "batch_size": self.sizer.size}
+        counted = {**self.statistics.snapshot(), "batch_size": self.sizer.size, "sessions": self.sessions.counts()}
         return counted if self.upstream is None else {**counted, "upstream": self.upstream.stats()}
 
     def reset_stats(self) -> None:
         """Starts counting anew."""
         self.statistics.reset()
+        self.sessions.reset()
         if self.upstream is not None:
             self.upstream.reset_stats()
 

@@ -17,7 +17,7 @@ from sensorium.pipelines.batching import BatchSizer, is_out_of_memory, padded_ro
 from sensorium.pipelines.items import Entry
 from sensorium.pipelines.runtime import PipelineRuntime
 from sensorium.pipelines.statistics import Statistics
-from sensorium.tasks.base import Task, Unit
+from sensorium.tasks.base import Task
 
 COMPARED = 6
 """Compiled batches after which "auto" compares their cost with the eager ones'."""
@@ -32,16 +32,6 @@ class Forwarder:
     def flights(self, options: Any, total: int | None) -> Flights:
         """The batches of one call."""
         return Flights(self, options, total)
-
-    def forward(self, units: Sequence[Unit], options: Any) -> Any:
-        """Runs units as one batch outside of any call; the outputs stay on the device."""
-        with self.runtime.lock, torch.inference_mode():
-            return self.task.forward(self.runtime.upload(self.task, units), options, self.runtime.call)
-
-    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """Decodes what `forward` gave."""
-        with self.runtime.lock, torch.inference_mode():
-            return self.task.decode(outputs, metas, options)
 
 
 @dataclass(slots=True)
@@ -94,7 +84,7 @@ class Flights:
         forwarder, runtime = self._forwarder, self._forwarder.runtime
         self._choose_mode()
         began = time.perf_counter()
-        with runtime.lock, torch.inference_mode():
+        with runtime.turns, torch.inference_mode():
             units = [entry.unit for entry in entries]
             most = int(forwarder.sizer.size / entries[0].cost)
             rows = padded_rows(len(units), most) if self._compiled else len(units)

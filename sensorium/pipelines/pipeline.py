@@ -82,7 +82,7 @@ class Pipeline:
         if getattr(parsed, "stream", False):
             if several is not None or _is_lazy(raw):
                 raise OptionError("stream=True gives the text of one input, piece by piece; give one input a call")
-            return self.task.stream_text(self._engine.prepared(raw, parsed), parsed, self._engine.forwarder)
+            return self._engine.sessions.pieces(self._engine.prepared(raw, parsed), parsed)
         if several is not None:
             return list(self._outcomes(several, parsed, on_error, progress, len(several)))
         if _is_lazy(raw):
@@ -124,7 +124,7 @@ class Pipeline:
         return self._outcomes(inputs, parsed, on_error, progress, _length(inputs) if total is None else total)
 
     @contextmanager
-    def image(self, image: Any, /) -> Iterator[Any]:
+    def image(self, image: Any, /, *, timeout_s: float | None = None) -> Iterator[Any]:
         """Encodes one picture and keeps it on the device, for tasks that ask many things of one picture.
 
             with pipe.image("x.jpg") as image:
@@ -132,19 +132,17 @@ class Pipeline:
 
         Args:
             image: one picture, as a call takes it.
+            timeout_s: seconds without use after which it is closed, and a further use refused; None for never.
 
         Yields:
-            An object with the task's own methods; what it holds on the device is let go on leaving.
+            A `Session` with the task's own methods; what it holds on the device is let go on leaving, or at `close()`.
 
         Raises:
-            OptionError: the task has nothing to keep of a picture.
+            OptionError: the task has nothing to keep of a picture, or the timeout is no number above 0.
             InputError: the picture cannot be processed.
         """
-        opened = self.task.open(image, self._engine.forwarder)
-        try:
+        with self._engine.sessions.open(image, timeout_s=timeout_s) as opened:
             yield opened
-        finally:
-            opened.close()
 
     def warmup(self, *, batch_sizes: Iterable[int] | None = None, **options: Any) -> Self:
         """Runs an example through the model, so that the first real call costs what the later ones do.
@@ -171,8 +169,9 @@ class Pipeline:
             `stages`: for each of source, split, forward, decode and merge, the items, the seconds of work and
             `bottleneck`, the share of the time for which the run waited for it; and counts of inputs, failures,
             batches, padded_rows, eager_batches (run without compiling for want of room for their shape),
-            out_of_memory, compiles, recompiles; `batch_size`, the size in use. `upstream` holds the same of the task
-            whose results this one's inputs are made from, where there is one.
+            out_of_memory, compiles, recompiles; `batch_size`, the size in use; `sessions`, of pictures that are kept
+            and texts that are streamed: opened, open at the moment, timed_out, and the steps that they took.
+            `upstream` holds the same of the task whose results this one's inputs are made from, where there is one.
         """
         return self._engine.stats()
 

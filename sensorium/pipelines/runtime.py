@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from sensorium.pipelines.compiling import Compiler
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.transfer import Uploader
+from sensorium.pipelines.turns import Turns
 from sensorium.tasks.base import Batch, Call, Runtime, Task, Unit
 
 
@@ -20,13 +21,13 @@ class PipelineRuntime(Runtime):
     """Runs the model of a placed task.
 
     Attributes:
-        lock: held while the model runs.
+        turns: whose turn it is; held while the model runs.
         compiler: decides when functions are compiled, and compiles them.
     """
 
     def __init__(self, task: Task, compile: bool | Literal["auto"], statistics: Statistics) -> None:
         super().__init__(task.runtime.module)
-        self.lock = threading.RLock()
+        self.turns = Turns()
         self._device = super().device
         self.compiler = Compiler(compile, self._device, statistics, super().dtype)
         self._upload = Uploader(self._device)
@@ -76,6 +77,12 @@ class PipelineRuntime(Runtime):
             stream.wait_event(ready)
             pytree.tree_map_only(torch.Tensor, lambda t: t.record_stream(stream) or t, outputs)
         return torch.cuda.stream(stream)
+
+    def keep_stream(self) -> Callable[[], AbstractContextManager[Any]]:
+        """Gives what later work is done within, from whichever thread, to follow on what this thread has begun."""
+        if self._device.type != "cuda":
+            return nullcontext
+        return partial(torch.cuda.stream, torch.cuda.current_stream(self._device))
 
     def release(self) -> None:
         """Gives back device memory that is kept for later, after a batch did not fit."""

@@ -222,7 +222,7 @@ class MaskGeneration(Task):
 
     def open(self, raw: Any, runner: Runner) -> PromptedImage:
         """Encodes a picture once, for many prompts."""
-        return PromptedImage(self, load_image(raw, limits=self.limits), runner)
+        return PromptedImage(runner, self, self.units, load_image(raw, limits=self.limits))
 
     def example(self) -> Any:
         """A grey gradient of 375 by 500 px with a point in the middle: cheap, and all of the model runs."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 from torch import Tensor, nn
@@ -13,14 +14,16 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers, Hits
-from sensorium.tasks.base import Batch, Call, Fit, Loader, Runner, Task, Unit
+from sensorium.tasks.base import Batch, Call, Fit, Loader, Runner, Session, Task, Unit
 from sensorium.tasks.reading.base import Reader
+from sensorium.tasks.reading.generating import GeneratingReader
 from sensorium.tasks.reading.loading import fit_of, load_reader, reader_for
 from sensorium.tasks.reading.passages import read_asked
 from sensorium.tasks.reading.prompts import check_prompt
 from sensorium.tasks.retrieval import Retrieval
 from sensorium.tasks.searching.search_task import MODES, SearchOptions
 from sensorium.tasks.writing.options import GenerationOptions
+from sensorium.tasks.writing.session import WritingSession
 
 _COUNTS = {
     "top_k": 1,
@@ -235,11 +238,11 @@ class RetrievalQa(Task):
         """The answers to one question; empty where there was nothing to read."""
         return self.reader.merge(parts, options, index)
 
-    def stream_text(self, raw: Any, options: RetrievalQaOptions, runner: Runner) -> Iterator[str]:
-        """The answer to one question, piece by piece; nothing where there is nothing to read."""
-        for unit in self.split(raw, options):
-            return self.reader.write(unit, options, runner)
-        return iter(())
+    def open(self, raw: Any, runner: Runner) -> Session:
+        """A question with its passages, for a reader that writes: its answer comes piece by piece."""
+        if not isinstance(self.reader, GeneratingReader):
+            return super().open(raw, runner)
+        return WritingSession(runner, self.reader.writer, partial(self.split, raw), self.reader.run)
 
     def example(self) -> Any:
         """A question; with four passages of about a hundred words, where there is no index to find them."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -17,9 +18,11 @@ from sensorium.results import Answers
 from sensorium.tasks.answering.base import KEY, PICTURE, Answering
 from sensorium.tasks.answering.loading import answering_for, chats, load_answering
 from sensorium.tasks.answering.questions import Question, picture_and_question, products
-from sensorium.tasks.base import Batch, Call, Empty, Fit, Models, Runner, Task, Unit
+from sensorium.tasks.answering.writing import WritingAnswering
+from sensorium.tasks.base import Batch, Call, Empty, Fit, Models, Runner, Session, Task, Unit
 from sensorium.tasks.heads.fusion import FusionHead
 from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
+from sensorium.tasks.writing.session import WritingSession
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,14 @@ class VisualQuestionAnswering(Task):
         answers, scores = parts[0]
         return Answers(answers, scores, index=index)
 
-    def stream_text(self, raw: Any, options: VisualQuestionAnsweringOptions, runner: Runner) -> Iterator[str]:
-        """The answer to one question, piece by piece."""
-        (unit,) = self.split(raw, options)
-        return self.answering.write(unit, options, runner)
+    def open(self, raw: Any, runner: Runner) -> Session:
+        """A picture with its question, for a model that writes: its answer comes piece by piece."""
+        answering = self.answering
+        if not isinstance(answering, WritingAnswering):
+            return super().open(raw, runner)
+        picture_and_question(raw)  # else a picture alone would be found to lack its question when that is written about
+        run = partial(answering.run, dtype=self.dtype)
+        return WritingSession(runner, answering.writer, partial(self.split, raw), run)
 
     def example(self) -> dict[str, Any]:
         """A grey gradient of 375 by 500 px, and a question of usual length."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sensorium.errors import InputError, OptionError
+from sensorium.errors import InputError
 from sensorium.processors.multimodal import FittedPicture, MultimodalProcessor, truncated
 from sensorium.processors.padding import Padding
-from sensorium.tasks.base import Batch, Call, Runner, Unit
+from sensorium.tasks.base import Batch, Call
 
 PICTURE, KEY = "picture", "picture_key"
 """Names in a batch: for each question the row of its picture among the batch's, and for each picture its key."""
@@ -86,14 +86,6 @@ class Answering(ABC):
         Raises:
             OptionError: such an option.
         """
-
-    def write(self, unit: Unit, options: Any, runner: Runner) -> Iterator[str]:
-        """The answer to one question, piece by piece, from a model that writes.
-
-        Raises:
-            OptionError: it chooses its answers.
-        """
-        raise OptionError(f"{type(self.model).__name__} writes no answers that could be streamed")
 
     @abstractmethod
     def answers(self, outputs: Mapping[str, Tensor], options: Any) -> Sequence[tuple[list[str], Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,33 +11,16 @@ from torch import Tensor, nn
 
 from sensorium.errors import OptionError
 from sensorium.processors.multimodal import MultimodalProcessor
-from sensorium.tasks.answering.base import PICTURE, Answering, keys_of, rows_of
+from sensorium.tasks.answering.base import PICTURE, keys_of, rows_of
 from sensorium.tasks.answering.encodings import Encodings
-from sensorium.tasks.base import Batch, Call, Runner, Unit
-from sensorium.tasks.writing.options import seeded
-from sensorium.tasks.writing.pieces import TextPieces
+from sensorium.tasks.answering.writing import WritingAnswering
+from sensorium.tasks.base import Batch, Call
+from sensorium.tasks.writing.keeping import seeded
+from sensorium.tasks.writing.pieces import Streamer
 from sensorium.tasks.writing.writer import Writer
 
 
-class Writing(Answering):
-    """A model that writes its answer."""
-
-    writes = True
-
-    def __init__(self, model: nn.Module, processor: MultimodalProcessor, writer: Writer) -> None:
-        super().__init__(model, processor)
-        self.writer = writer
-
-    def write(self, unit: Unit, options: Any, runner: Runner) -> TextPieces:
-        """The answer to one question, piece by piece."""
-        return self.writer.pieces(unit, options, runner)
-
-    def answers(self, outputs: Mapping[str, Tensor], options: Any) -> Sequence[tuple[list[str], Any]]:
-        """The written text, without special tokens and outer spaces."""
-        return [([self.writer.text_of(ids)], None) for ids in outputs["ids"].cpu().tolist()]
-
-
-class BlipAnswering(Writing):
+class BlipAnswering(WritingAnswering):
     """BlipForQuestionAnswering; each picture is encoded once.
 
     In Transformers the decoder looks at a shorter question's filling as well: `generate` does not tell it what is
@@ -64,7 +47,9 @@ class BlipAnswering(Writing):
         if most is not None and asked >= most:
             raise OptionError(f"max_new_tokens is less than {most} for this model, got {asked}")
 
-    def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+    def run(
+        self, batch: Batch, options: Any, call: Call, dtype: torch.dtype, *, streamer: Streamer | None = None
+    ) -> dict[str, Tensor]:
         """`ids`, `(B, new tokens)`."""
         pictures = rows_of(self.encodings.of(keys_of(batch), lambda at: self._see(batch, at, dtype)), batch[PICTURE])
         everything = torch.ones(pictures.shape[:2], dtype=torch.long, device=pictures.device)
@@ -77,12 +62,13 @@ class BlipAnswering(Writing):
         ).last_hidden_state
         begin = torch.full((len(mask), 1), self.model.decoder_start_token_id, device=mask.device)
         text = self.model.config.text_config
+        ends = {"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id}
         with seeded(options.seed, mask.device), _mask_kept(self.model.text_decoder):
             written = self.model.text_decoder.generate(
                 input_ids=begin,
                 encoder_hidden_states=questions,
                 encoder_attention_mask=mask,
-                **self.writer.settings(options, eos_token_id=text.sep_token_id, pad_token_id=text.pad_token_id),
+                **self.writer.settings(options, streamer=streamer, **ends),
             )
         return {"ids": written[:, 1:]}
 

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from sensorium.errors import InputError
 from sensorium.processors.multimodal import ChatProcessor, FittedPicture
 from sensorium.tasks.answering.base import KEY, PICTURE, keys_of
-from sensorium.tasks.answering.blip import Writing
 from sensorium.tasks.answering.encodings import Encodings
+from sensorium.tasks.answering.writing import WritingAnswering
 from sensorium.tasks.base import Batch, Call
-from sensorium.tasks.writing.options import seeded
+from sensorium.tasks.writing.keeping import seeded
+from sensorium.tasks.writing.pieces import Streamer
 from sensorium.tasks.writing.writer import Writer
 
 _ENCODED = {"pixel_values", "pixel_attention_mask"}
 """A picture with nothing but these is encoded by itself; others tell the language model something, too."""
 
 
-class ChatAnswering(Writing):
+class ChatAnswering(WritingAnswering):
     """Any of Transformers' image-text-to-text models with a chat template (LLaVA, Idefics3, SmolVLM, …).
 
     Where the model takes encoded pictures, each is encoded once, however many questions are asked about it.
@@ -61,9 +62,11 @@ class ChatAnswering(Writing):
             )
         return tensors
 
-    def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+    def run(
+        self, batch: Batch, options: Any, call: Call, dtype: torch.dtype, *, streamer: Streamer | None = None
+    ) -> dict[str, Tensor]:
         """`ids`, `(B, new tokens)`."""
-        settings = self.writer.settings(options, pad_token_id=self.writer.filling)
+        settings = self.writer.settings(options, streamer=streamer, pad_token_id=self.writer.filling)
 
         def write(rows: Tensor, length: int) -> Tensor:
             text = {name: batch[name][rows, -length:] for name in self.padded if name in batch}

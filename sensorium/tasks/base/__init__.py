@@ -1,4 +1,4 @@
-"""What every task is made of: Task, its Options, the Units that it makes of an input, and the registry of tasks."""
+"""What every task is made of: Task, Options, Units of an input, Sessions on one, and the registry of tasks."""
 
 from sensorium.tasks.base.head import Head
 from sensorium.tasks.base.loader import Loader
@@ -6,8 +6,9 @@ from sensorium.tasks.base.models import Models
 from sensorium.tasks.base.options import Options
 from sensorium.tasks.base.registry import all_tasks, get_task, register_task, task_names
 from sensorium.tasks.base.runtime import Runtime
+from sensorium.tasks.base.session import Runner, Session
 from sensorium.tasks.base.task import Task
-from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Runner, Unit
+from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Unit
 
 __all__ = [
     "Batch",
@@ -20,6 +21,7 @@ __all__ = [
     "Options",
     "Runner",
     "Runtime",
+    "Session",
     "Task",
     "Unit",
     "all_tasks",

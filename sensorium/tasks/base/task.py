@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -18,7 +18,8 @@ from sensorium.tasks.base.loader import Loader
 from sensorium.tasks.base.models import Models
 from sensorium.tasks.base.options import Options
 from sensorium.tasks.base.runtime import Runtime
-from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Runner, Unit
+from sensorium.tasks.base.session import Runner, Session
+from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Unit
 
 
 class Task(ABC):
@@ -215,35 +216,20 @@ class Task(ABC):
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Any:
         """Joins the parts of one input, in the order of its units, into its result."""
 
-    def open(self, raw: Any, runner: Runner) -> Any:
+    def open(self, raw: Any, runner: Runner) -> Session:
         """Encodes one input and keeps it on the device, for a task that can ask many things of it cheaply.
+
+        With an option `stream` the session writes the text of a result, too: see `Session.pieces`.
 
         Args:
             raw: the input that is costly to encode.
-            runner: runs the task's steps on the device.
-
-        Returns:
-            An object with methods of the task's own and a `close()` that lets the memory go.
+            runner: runs the session's steps on the device.
 
         Raises:
             OptionError: the task has nothing to keep.
             InputError: the input cannot be processed.
         """
         raise OptionError(f"{self.name} has nothing to keep of an input; call the pipeline with it")
-
-    def stream_text(self, raw: Any, options: Any, runner: Runner) -> Iterator[str]:
-        """The text of one input's result, piece by piece while it is written; for tasks with an option `stream`.
-
-        Args:
-            raw: the input.
-            options: the call's options.
-            runner: runs the task's steps on the device.
-
-        Raises:
-            OptionError: the task writes no text.
-            InputError: the input cannot be processed.
-        """
-        raise OptionError(f"{self.name} writes no text that could be streamed")
 
     @abstractmethod
     def example(self) -> Any:

@@ -34,18 +34,6 @@ class Call(Protocol):
         ...
 
 
-class Runner(Protocol):
-    """Runs single steps of a task on the device, one at a time, for what `Task.open` gives."""
-
-    def forward(self, units: Sequence[Unit], options: Any) -> Any:
-        """Uploads units as one batch and returns the task's outputs, which stay on the device."""
-        ...
-
-    def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """Returns the task's parts of outputs."""
-        ...
-
-
 class Empty(Protocol):
     """Makes an uninitialised CPU tensor."""
 

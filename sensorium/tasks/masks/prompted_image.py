@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor
 
-from sensorium.errors import OptionError
 from sensorium.results import Masks
-from sensorium.tasks.base import Runner
-from sensorium.tasks.masks.prompts import read_prompts
+from sensorium.tasks.base import Runner, Session, Task, Unit
+from sensorium.tasks.masks.prompts import Prompts, read_prompts
 
-if TYPE_CHECKING:
-    from sensorium.tasks.mask_generation import MaskGeneration
+Units = Callable[[Tensor, Prompts | None, Any], Iterator[Unit]]
+"""Makes the units of a picture, `(3, H, W)`, with these prompts, or to search everything."""
 
 
-class PromptedImage:
+class PromptedImage(Session):
     """A picture that lies encoded on the device; what `Pipeline.image` gives.
+
+    Args:
+        runner: the session's own.
+        task: decodes and joins what is found.
+        units: the task's units of a picture; the first one of everything has the picture whole.
+        picture: `(3, H, W)`.
 
     Attributes:
         size: (height, width) of the picture, px.
     """
 
-    def __init__(self, task: MaskGeneration, picture: Tensor, runner: Runner) -> None:
-        self._task, self._picture, self._runner = task, picture, runner
+    def __init__(self, runner: Runner, task: Task, units: Units, picture: Tensor) -> None:
+        super().__init__(runner)
+        self._task, self._units, self._picture = task, units, picture
         self.size: tuple[int, int] = (picture.shape[1], picture.shape[2])
-        whole = next(iter(task.units(picture, None, task.options())))
+        whole = next(iter(units(picture, None, task.options())))
         self._outputs: Any = runner.forward([whole], task.options())
 
     def masks(self, *, points: Any = None, point_labels: Any = None, boxes: Any = None, **options: Any) -> Masks:
@@ -41,17 +48,15 @@ class PromptedImage:
             InputError: prompts of a wrong shape, or off the picture.
             OptionError, UnknownNameError: as in a call; or the picture was released already.
         """
-        if self._outputs is None:
-            raise OptionError("the picture was released at the end of its `with` block; ask within it")
-        task, runner = self._task, self._runner
-        parsed = task.options.parse(options)
+        parsed = self._task.options.parse(options)
         given = {"points": points, "point_labels": point_labels, "boxes": boxes}
         parts: list[Any] = []
-        for unit in task.units(self._picture, read_prompts(given, *self.size), parsed):
-            outputs = self._outputs if not parts else runner.forward([unit], parsed)
-            parts.extend(runner.decode(outputs, [unit.meta], parsed))
-        return task.merge(parts, parsed, 0)
+        for unit in self._units(self._picture, read_prompts(given, *self.size), parsed):
+            outputs = self._outputs if not parts else self._runner.forward([unit], parsed)
+            parts.extend(self._runner.decode(outputs, [unit.meta], parsed))
+        masks: Masks = self._task.merge(parts, parsed, 0)
+        return masks
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Lets the embedding go."""
         self._outputs = None

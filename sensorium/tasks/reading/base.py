@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from sensorium.errors import OptionError
 from sensorium.processors.padding import Padding
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers
-from sensorium.tasks.base import Batch, Call, Runner, Unit
+from sensorium.tasks.base import Batch, Call, Unit
 from sensorium.tasks.reading.passages import Asked
 
 
@@ -63,7 +63,3 @@ class Reader(ABC):
     @abstractmethod
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> CitedAnswers:
         """The answers to one question, out of the parts of its units."""
-
-    def write(self, unit: Unit, options: Any, runner: Runner) -> Iterator[str]:
-        """The answer of one unit, piece by piece, from a reader that writes."""
-        raise OptionError(f"stream is not for {type(self.model).__name__}, which {self.does}; leave it out")

@@ -12,11 +12,13 @@ from torch import Tensor
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers
-from sensorium.tasks.base import Batch, Call, Runner, Unit
+from sensorium.tasks.base import Batch, Call, Unit
 from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.passages import Asked
 from sensorium.tasks.reading.prompts import PROMPT, REFUSAL, cited, filled_prompt, refuses, without_thoughts
-from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming, seeded
+from sensorium.tasks.writing.keeping import seeded
+from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
+from sensorium.tasks.writing.pieces import Streamer
 from sensorium.tasks.writing.writer import DEFAULTS, Writer
 
 _ONE_LINE = {**DEFAULTS, "stop_strings": ["\n"]}
@@ -83,9 +85,9 @@ class GeneratingReader(Reader):
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
         yield Unit(inputs, meta=asked.passages[:count])
 
-    def run(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:
-        """`ids`, `(B, new tokens)`."""
-        settings = self._settings(options)
+    def run(self, batch: Batch, options: Any, call: Call, *, streamer: Streamer | None = None) -> dict[str, Tensor]:
+        """`ids`, `(B, new tokens)`; tells a streamer of each token of a batch of one."""
+        settings = self._settings(options, streamer)
 
         def write(rows: Tensor, length: int) -> Tensor:
             part = slice(None, length) if self.encodes else slice(-length, None)
@@ -113,14 +115,11 @@ class GeneratingReader(Reader):
             return CitedAnswers(passages=written.passages, refused=True, index=index)
         return CitedAnswers([text], [cited(text, len(written.passages))], written.passages, index=index)
 
-    def write(self, unit: Unit, options: Any, runner: Runner) -> Iterator[str]:
-        """The answer piece by piece, just as it is written."""
-        return self.writer.pieces(unit, options, runner)
-
-    def _settings(self, options: Any) -> dict[str, Any]:
+    def _settings(self, options: Any, streamer: Streamer | None = None) -> dict[str, Any]:
         goes_on = not self.encodes and not self.chats
         defaults: Mapping[str, Any] = _ONE_LINE if goes_on else DEFAULTS
-        return self.writer.settings(options, defaults=defaults, pad_token_id=self.writer.filling)
+        filling = self.writer.filling
+        return self.writer.settings(options, defaults=defaults, streamer=streamer, pad_token_id=filling)
 
     def _room(self, options: Any) -> int | None:
         """How many tokens a prompt may have."""

@@ -20,7 +20,8 @@ from sensorium.tasks.speech.plan import DEFAULTS, check_settings, make_plan
 from sensorium.tasks.speech.recognizer import Recognizer
 from sensorium.tasks.speech.walk import Speech, Walker, generate_one
 from sensorium.tasks.speech.windows import Stride, long_log_mel
-from sensorium.tasks.writing.options import filled, seeded
+from sensorium.tasks.writing.keeping import seeded
+from sensorium.tasks.writing.options import filled
 
 
 @dataclass(frozen=True)

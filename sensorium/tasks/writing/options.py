@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-
-import torch
 
 from sensorium.errors import OptionError, UnknownNameError
 from sensorium.tasks.base import Options
@@ -182,18 +179,6 @@ def check_streaming(options: Any, configured: Any) -> None:
     beams = options.given().get("num_beams", getattr(configured, "num_beams", 1))
     if options.stream and beams not in (None, 1):
         raise OptionError(f"stream=True writes one text, and {beams} beams are kept until the end; use num_beams=1")
-
-
-@contextmanager
-def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Draws from a generator of its own while `seed` is set; the caller's random state is untouched."""
-    if seed is None:
-        yield
-        return
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
 
 
 @functools.cache

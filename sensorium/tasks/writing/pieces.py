@@ -17,18 +17,24 @@ class TextPieces(Iterator[str]):
     """Pieces of one text, as they are written on a thread of their own; joined they are the whole text.
 
     A piece ends with a space, or with the text: what a tokenizer may still change (half a word, half a character) is
-    held back. It has the interface of Transformers' streamers.
+    held back.
 
     Args:
         write: does the writing; is given this object, and calls its `put` and `end`.
         decode: the whole text of token ids.
         held_words: how many words at the end may still change with the next token.
+        then: called when the writing has ended, in whichever way, before the reader hears of it.
     """
 
     def __init__(
-        self, write: Callable[[TextPieces], Any], decode: Callable[[list[int]], str], *, held_words: int = 1
+        self,
+        write: Callable[[TextPieces], Any],
+        decode: Callable[[list[int]], str],
+        *,
+        held_words: int = 1,
+        then: Callable[[], object] | None = None,
     ) -> None:
-        self._decode, self._held_words = decode, held_words
+        self._decode, self._held_words, self._then = decode, held_words, then
         self._ids: list[int] = []
         self._given = ""
         self._prompt = True
@@ -89,8 +95,35 @@ class TextPieces(Iterator[str]):
             self._queue.put(piece)
 
     def _run(self, write: Callable[[TextPieces], Any]) -> None:
-        try:
-            write(self)
-            self._queue.put(_END)
-        except BaseException as error:  # noqa: BLE001 - it is the reader's, on the reader's thread
-            self._queue.put(error.with_traceback(None))
+        outcome: Any = _END
+        for do in (lambda: write(self), self._then or (lambda: None)):
+            try:
+                do()
+            except BaseException as error:  # noqa: BLE001 - it is the reader's, on the reader's thread
+                outcome = error.with_traceback(None)
+        self._queue.put(outcome)
+
+
+class Streamer:
+    """What `generate()` tells of each token: its reader gets it, and others their turn.
+
+    Args:
+        pieces: where the text goes.
+        pause: lets others have the device.
+    """
+
+    def __init__(self, pieces: TextPieces, pause: Callable[[], None]) -> None:
+        self._pieces, self._pause = pieces, pause
+
+    def settings(self) -> dict[str, Any]:
+        """What `generate()` is told for it."""
+        return {"streamer": self, "stopping_criteria": self._pieces.criteria}
+
+    def put(self, value: Tensor) -> None:
+        """Takes the prompt's ids, and then each new one."""
+        self._pieces.put(value)
+        self._pause()
+
+    def end(self) -> None:
+        """The text has ended."""
+        self._pieces.end()

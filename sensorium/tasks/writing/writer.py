@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.processors.text import TextProcessor
-from sensorium.tasks.base import Runner, Unit
 from sensorium.tasks.writing.options import filled
-from sensorium.tasks.writing.pieces import TextPieces
+from sensorium.tasks.writing.pieces import Streamer
 
 DEFAULTS: Mapping[str, Any] = {"max_new_tokens": 256}
 """Those of Transformers' pipeline, where neither the call nor the checkpoint says otherwise."""
@@ -27,16 +26,6 @@ _LOOK_BACK = (
     "sequence_bias",
 )
 """Settings of `generate()` that go by the tokens of the prompt."""
-
-
-class _Streamed:
-    """The options of a call whose answer is read while it is written."""
-
-    def __init__(self, options: Any, pieces: TextPieces) -> None:
-        self.options, self.pieces = options, pieces
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.options, name)
 
 
 class Writer:
@@ -53,7 +42,8 @@ class Writer:
         self, model: Any, text: TextProcessor, *, ends: frozenset[int] | None = None, held_words: int = 1
     ) -> None:
         self.model, self.text = model, text
-        self._ends, self._held_words = ends, held_words
+        self.held_words = held_words
+        self._ends = ends
 
     @property
     def ends(self) -> frozenset[int]:
@@ -69,12 +59,20 @@ class Writer:
         pad: int | None = self.text.tokenizer.pad_token_id
         return min(self.ends, default=0) if pad is None else pad
 
-    def settings(self, options: Any, *, defaults: Mapping[str, Any] = DEFAULTS, **further: Any) -> dict[str, Any]:
+    def settings(
+        self,
+        options: Any,
+        *,
+        defaults: Mapping[str, Any] = DEFAULTS,
+        streamer: Streamer | None = None,
+        **further: Any,
+    ) -> dict[str, Any]:
         """What `generate()` is told for a call: a config, and what does not fit into one.
 
         Args:
             options: the call's `GenerationOptions`.
             defaults: what holds where neither the call nor the checkpoint says otherwise.
+            streamer: is told of each token; for a batch of one.
             **further: the model's own entries of the config.
         """
         config = copy.deepcopy(self.model.generation_config)
@@ -82,10 +80,7 @@ class Writer:
         settings: dict[str, Any] = {"generation_config": config}
         if config.stop_strings:
             settings["tokenizer"] = self.text.tokenizer
-        pieces = getattr(options, "pieces", None)
-        if pieces is not None:
-            settings |= {"streamer": pieces, "stopping_criteria": pieces.criteria}
-        return settings
+        return settings if streamer is None else settings | streamer.settings()
 
     def in_batches(self, mask: Tensor, settings: Mapping[str, Any], write: Callable[[Tensor, int], Tensor]) -> Tensor:
         """Writes a batch as a whole, or where what is written may depend on filling, prompts of one length at a time.
@@ -121,11 +116,3 @@ class Writer:
         ends = self.ends
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
         return self.text.decode(list(ids[:length])).strip()
-
-    def pieces(self, unit: Unit, options: Any, runner: Runner) -> TextPieces:
-        """The text for one unit, piece by piece while it is written."""
-        return TextPieces(
-            lambda pieces: runner.forward([unit], _Streamed(options, pieces)),
-            self.text_of,
-            held_words=self._held_words,
-        )

@@ -7,7 +7,8 @@ import torch
 from transformers import GenerationConfig
 
 from sensorium.errors import OptionError, UnknownNameError
-from sensorium.tasks.writing.options import GenerationOptions, check_sampling, checked_generate_kwargs, filled, seeded
+from sensorium.tasks.writing.keeping import seeded
+from sensorium.tasks.writing.options import GenerationOptions, check_sampling, checked_generate_kwargs, filled
 
 
 def test_given_holds_only_what_was_set():
