@@ -18,6 +18,23 @@ product that is off by two units in its last place moves the tiny models' hidden
 
 
 @dataclass(frozen=True)
+class Opened:
+    """How the contract test gets hold of the sessions of a task that opens any.
+
+    Attributes:
+        raw: makes what `Task.open` takes.
+        ask: asks a session, and gives what compares like `to_dict()`; takes the pipeline, too.
+        call: a call of the pipeline that gives the same.
+        build: as `Contract.build`, where the model of that opens none.
+    """
+
+    raw: Callable[[], Any]
+    ask: Callable[[Any, Any], Any]
+    call: Callable[[Any], Any]
+    build: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
 class Contract:
     """How the contract test gets hold of a task.
 
@@ -27,6 +44,7 @@ class Contract:
         bad: raw inputs that must each be an `InputError`.
         options: sets of options to try; the empty one is always tried.
         close: compares two `to_dict()`, instead of number by number; for results that rounding may move by a pixel.
+        opened: for tasks that override `Task.open`.
         tolerance: how far a result may move with its neighbours in the batch: float32 rounding.
     """
 
@@ -34,6 +52,7 @@ class Contract:
     inputs: Callable[[], Sequence[Any]]
     bad: Sequence[Any]
     options: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    opened: Opened | None = None
     tolerance: float = ROUNDING
     close: Callable[[Any, Any, float], None] | None = None
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from sensorium.errors import InputError, UnknownNameError
+from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.results import Result
-from sensorium.tasks.base import Options, get_task, task_names
+from sensorium.tasks.base import Options, Task, get_task, task_names
 from tests.contract import assert_close
 
 ROOT = Path(__file__).parents[1]
@@ -188,6 +188,76 @@ def test_warmup_and_the_example(pipe):
     assert pipe.warmup() is pipe
     assert pipe.stats()["failures"] == 0
     assert pipe.stats()["inputs"] >= 1
+
+
+SESSIONS = [name for name in TASKS if get_task(name).open is not Task.open]
+
+
+def test_there_are_tasks_with_sessions():
+    assert {"mask-generation", "retrieval-qa", "visual-question-answering"} <= set(SESSIONS)
+
+
+@pytest.fixture(params=SESSIONS)
+def opened(request):
+    contract = contract_of(request.param)
+    assert contract.opened is not None, f"{request.param} opens sessions: its CONTRACT says how (see tests/contract.py)"
+    with (contract.opened.build or contract.build)(batch_size=3, compile=False) as pipe:
+        yield pipe, contract
+
+
+def test_a_session_says_what_a_call_does_and_is_counted(opened):
+    pipe, contract = opened
+    want = contract.opened.call(pipe)
+    with pipe._engine.sessions.open(contract.opened.raw()) as session:
+        for _ in range(2):
+            assert_alike(contract.opened.ask(session, pipe), want, contract)
+        counts = pipe.stats()["sessions"]
+        assert (counts["opened"], counts["open"], counts["timed_out"]) == (1, 1, 0)
+        assert counts["steps"] >= 2
+    assert pipe.stats()["sessions"]["open"] == 0
+
+
+def test_a_closed_session_says_so(opened):
+    pipe, contract = opened
+    session = pipe._engine.sessions.open(contract.opened.raw())
+    closers = [threading.Thread(target=session.close) for _ in range(3)]
+    for thread in closers:
+        thread.start()
+    for thread in closers:
+        thread.join()
+    assert session.closed
+    with pytest.raises(OptionError, match="the session was closed"):
+        contract.opened.ask(session, pipe)
+    assert pipe.stats()["sessions"]["open"] == 0
+
+
+def test_an_idle_session_is_closed(opened):
+    pipe, contract = opened
+    now = [0.0]
+    pipe._engine.sessions.clock = lambda: now[0]
+    with pipe._engine.sessions.open(contract.opened.raw(), timeout_s=60) as session:
+        now[0] = 59.0
+        contract.opened.ask(session, pipe)
+        now[0] = 119.0
+        with pytest.raises(OptionError, match="not used for 60 s"):
+            contract.opened.ask(session, pipe)
+    assert pipe.stats()["sessions"]["timed_out"] == 1
+
+
+def test_threads_share_a_session_beside_calls(opened):
+    pipe, contract = opened
+    want = contract.opened.call(pipe)
+    got = []
+    with pipe._engine.sessions.open(contract.opened.raw()) as session:
+        asking, calling = (lambda: contract.opened.ask(session, pipe)), (lambda: contract.opened.call(pipe))
+        threads = [threading.Thread(target=lambda do=do: got.append(do())) for do in (asking, calling, asking, calling)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(got) == len(threads)
+    for each in got:
+        assert_alike(each, want, contract)
 
 
 def _numbers(value):

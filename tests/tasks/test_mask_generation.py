@@ -15,7 +15,7 @@ import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError, UnknownNameError
 from sensorium.results import Masks, rle
 from tests import tiny, tiny_sam
-from tests.contract import Contract
+from tests.contract import Contract, Opened
 from tests.media import picture, pictures
 
 MODELS = ["sam", "sam2"]
@@ -399,6 +399,11 @@ CONTRACT = Contract(
     inputs=_contract_inputs,
     bad=["nowhere.jpg", None, {"image": picture(), "points": [[1, 900]]}, np.zeros((0, 3, 3), np.uint8)],
     options=[{"points_per_crop": 3, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3, "crops_n_layers": 1}],
+    opened=Opened(
+        raw=lambda: picture(64, 48),
+        ask=lambda image, _: image.masks(points=POINTS).to_dict(),
+        call=lambda pipe: pipe(picture(64, 48), points=POINTS).to_dict(),
+    ),
     tolerance=SCORES,
     close=_close,
 )

@@ -17,7 +17,7 @@ from sensorium.tasks.reading.prompts import PROMPT, filled_prompt
 from sensorium.tasks.retrieval_qa import RetrievalQaOptions
 from tests import reference_reading as reference
 from tests import tiny, tiny_reading, tiny_text
-from tests.contract import Contract, assert_close
+from tests.contract import Contract, Opened, assert_close
 from tests.tiny_text import words
 
 QUESTION = "Where is the Zürich boat?"
@@ -561,4 +561,10 @@ CONTRACT = Contract(
     inputs=_inputs,
     bad=[BAD["empty-text"][0], BAD["not-text"][1], BAD["no-passages"][0], "Who?"],
     options=[{"top_k": 5}, {"title_spans": False, "max_answer_len": 4}, {"retrieval_weight": 0.5, "top_k": 3}],
+    opened=Opened(
+        build=lambda **settings: ours(tiny_reading.causal(), **settings),
+        raw=lambda: {"question": QUESTION, "passages": PASSAGES[:3]},
+        ask=lambda session, pipe: "".join(session.pieces(pipe.task.options(max_new_tokens=12))).strip(),
+        call=lambda pipe: str(pipe(QUESTION, PASSAGES[:3], max_new_tokens=12).answers[0]),
+    ),
 )

@@ -10,7 +10,7 @@ import transformers
 import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError, UnknownNameError
 from tests import reference_vqa, tiny, tiny_answering, tiny_text
-from tests.contract import Contract
+from tests.contract import Contract, Opened
 from tests.media import jpeg, picture
 from tests.tiny_answering import QUESTIONS
 
@@ -294,8 +294,13 @@ def test_faults_of_streams():
         pipe.model.text_encoder.register_forward_pre_hook(fail)
         with pytest.raises(RuntimeError, match="no ink"):
             list(pipe(picture(), QUESTIONS[0], stream=True))
-    with ours(tiny_answering.vilt()) as pipe, pytest.raises(OptionError, match="stream is for models that write"):
-        pipe(picture(), QUESTIONS[0], stream=True)
+        with pytest.raises(InputError, match="question"), pipe.image(picture()):
+            pass
+    with ours(tiny_answering.vilt()) as pipe:
+        with pytest.raises(OptionError, match="stream is for models that write"):
+            pipe(picture(), QUESTIONS[0], stream=True)
+        with pytest.raises(OptionError, match="has nothing to keep"), pipe.image({"image": picture(), "question": "?"}):
+            pass
 
 
 # ---- what is wrong
@@ -432,4 +437,10 @@ CONTRACT = Contract(
         None,
     ],
     options=[{"top_k": 2}, {"top_k": None, "truncation": True}],
+    opened=Opened(
+        build=lambda **settings: ours(tiny_answering.blip(), **settings),
+        raw=lambda: asked()[0],
+        ask=lambda session, pipe: "".join(session.pieces(pipe.task.options(**SHORT))),
+        call=lambda pipe: pipe(asked()[0], **SHORT).to_dict()[0]["answer"],
+    ),
 )
