@@ -1,7 +1,7 @@
 """The command line: `sensorium run`, `sensorium index`, `sensorium tasks`, `sensorium doctor`.
 
 `--help` is to answer in well under half a second, so nothing here imports torch or transformers before a command
-needs it, tasks are described from their source (`catalogue`), and help is written without rich.
+needs it, tasks are described from a file (`catalogue`), and help is written without rich.
 """
 
 from __future__ import annotations

@@ -1,30 +1,33 @@
-"""What the command line says of tasks, read from their files without importing them.
+"""What the command line says of tasks without importing them.
 
-Importing a task takes seconds, for it imports torch. Its file says the same in milliseconds: the class's name, summary
-and default, and the fields of its Options. A task that cannot be read so (its Options come from elsewhere, a default
-is computed) is imported after all, and so is one that was registered at run time.
+Importing a task takes seconds, for it imports torch. `catalogue.json` says the same in milliseconds: each task's
+summary, inputs, default and options. `python -m sensorium.cli.write_catalogue` writes it, and a test holds it to the
+classes. A task that is not in it is imported: one whose file is new, and one that was registered at run time.
 """
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import dataclasses
+import functools
 import inspect
+import json
+import operator
 import re
 import sys
+import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from sensorium.errors import UnknownNameError
-from sensorium.tasks import class_name, task_files
+from sensorium.tasks import task_files
 
 REQUIRED = dataclasses.MISSING
-_FACTS = ("summary", "default", "inputs", "optional_inputs")
+FILE = Path(__file__).with_name("catalogue.json")
+TYPES = {"bool": bool, "int": int, "float": float, "str": str, "None": types.NoneType, "JSON": Any}
+"""The types of options by their names in the file; JSON is any other, for the command line reads it from JSON."""
 
 Searches = Literal["always", "optionally"] | None
 """Whether a task searches an index: it is made of one, it takes one, or it knows none."""
@@ -77,12 +80,11 @@ def task_card(name: str) -> TaskCard:
     Raises:
         UnknownNameError: there is no such task; names the nearest one.
     """
-    path = task_files().get(name)
-    if path is None:
+    if name not in task_files():
         if "sensorium.tasks.base" not in sys.modules:  # then nobody can have registered a task of his own
             raise UnknownNameError("task", name, known_tasks())
-        return _from_class(name)
-    return _from_source(name, path) or _from_class(name)
+        return card_of_class(name)
+    return written().get(name) or card_of_class(name)
 
 
 def known_tasks() -> list[str]:
@@ -104,7 +106,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def _from_class(name: str) -> TaskCard:
+def card_of_class(name: str) -> TaskCard:
+    """The card of a task, which is imported."""
     from sensorium.tasks.base import get_task
     from sensorium.tasks.searching.search_task import SearchTask
 
@@ -116,119 +119,37 @@ def _from_class(name: str) -> TaskCard:
     return TaskCard(task.name, task.summary, task.default, task.inputs, options, task.optional_inputs, searches)
 
 
-@dataclass(frozen=True)
-class _File:
-    """A parsed file of the package, with its classes by name."""
-
-    tree: ast.Module
-    classes: dict[str, ast.ClassDef]
-
-    @classmethod
-    def read(cls, path: Path) -> _File:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        return cls(tree, {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)})
-
-    def find(self, name: str) -> tuple[_File, ast.ClassDef]:
-        """A class that is defined here or imported from the package, with its file.
-
-        Raises:
-            ValueError, KeyError: it is neither.
-        """
-        file = self if name in self.classes else _imported(_module_of(self.tree, name))
-        return file, file.classes[name]
-
-
 @cache
-def _imported(path: Path) -> _File:
-    return _File.read(path)
+def written() -> dict[str, TaskCard]:
+    """The cards in the file that is checked in, by name."""
+    entries = json.loads(FILE.read_text(encoding="utf-8"))
+    return {name: _task_from(name, entry) for name, entry in entries.items()}
 
 
-def _from_source(name: str, path: Path) -> TaskCard | None:
-    """Reads a task's file; None where only importing it would tell."""
-    file = _File.read(path)
-    node = file.classes[class_name(name)]
-    values = _values(file, node)
-    try:
-        facts = {key: ast.literal_eval(values[key][1]) for key in _FACTS if key in values}
-        options = _options_from_source(*values["options"]) if "options" in values else ()
-    except (ValueError, NameError, TypeError, KeyError):  # computed, inherited, or of types imported from elsewhere
-        return None
-    if "summary" not in facts:
-        return None
-    inputs, optional = facts.get("inputs", ("image",)), facts.get("optional_inputs", ())
-    return TaskCard(name, facts["summary"], facts.get("default"), inputs, options, optional, _searches(file, node))
+def _task_from(name: str, entry: dict[str, Any]) -> TaskCard:
+    options = tuple(_option_from(option, facts) for option, facts in entry["options"].items())
+    inputs, optional = tuple(entry["inputs"]), tuple(entry["optional_inputs"])
+    return TaskCard(name, entry["summary"], entry["default"], inputs, options, optional, entry["searches"])
 
 
-def _options_from_source(file: _File, named: ast.expr) -> tuple[OptionCard, ...]:
-    """The fields of the Options class that a file names; any error means that it has to be imported."""
-    there, node = file.find(ast.unparse(named))
-    helps = _attribute_texts(ast.get_docstring(node) or "")
-    return tuple(OptionCard(n, hint, default, helps.get(n, "")) for n, (hint, default) in _fields(there, node).items())
+def _option_from(name: str, facts: dict[str, Any]) -> OptionCard:
+    default = facts.get("default", REQUIRED)
+    default = tuple(default) if isinstance(default, list) else default
+    return OptionCard(name, _type_from(facts["types"]), default, facts["help"])
 
 
-def _fields(file: _File, node: ast.ClassDef) -> dict[str, tuple[Any, Any]]:
-    """Types and defaults of an options class's fields by name, those of its bases in the package first."""
-    fields: dict[str, tuple[Any, Any]] = {}
-    for base in map(ast.unparse, node.bases):
-        if base != "Options":
-            fields |= _fields(*file.find(base))
-    names = {"Literal": typing.Literal, "Any": Any, "Mapping": Mapping, "Sequence": Sequence}
-    for alias, value in _assignments(file.tree.body):
-        if isinstance(value, ast.BinOp) or (isinstance(value, ast.Subscript) and ast.unparse(value.value) == "Literal"):
-            with contextlib.suppress(NameError, TypeError):  # a sum of numbers, or types from elsewhere
-                names[alias] = _evaluate(value, names)
-    for field in node.body:
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            default = REQUIRED if field.value is None else _evaluate(field.value, {"__builtins__": {}})
-            fields[field.target.id] = (_evaluate(field.annotation, names), default)
-    return fields
+def _type_from(members: list[Any]) -> Any:
+    """A union of members: names, `{"one of": […]}` for a Literal, `{"several": members}` for a tuple of any length."""
+    return functools.reduce(operator.or_, map(_member_from, members))
 
 
-def _values(file: _File, node: ast.ClassDef) -> dict[str, tuple[_File, ast.expr]]:
-    """What a task's class assigns, and what it inherits from its bases in the package, each with its file."""
-    values: dict[str, tuple[_File, ast.expr]] = {}
-    for there, base in _bases(file, node):
-        values |= _values(there, base)
-    return values | {name: (file, value) for name, value in _assignments(node.body)}
-
-
-def _searches(file: _File, node: ast.ClassDef) -> Searches:
-    """Whether a task's class, or one of its bases, is made of an index or takes one."""
-    if node.name == "SearchTask":
-        return "always"
-    if any(isinstance(each, ast.FunctionDef) and each.name == "search_in" for each in node.body):
-        return "optionally"
-    return next(filter(None, (_searches(there, base) for there, base in _bases(file, node))), None)
-
-
-def _bases(file: _File, node: ast.ClassDef) -> Iterator[tuple[_File, ast.ClassDef]]:
-    """The bases of a task's class in the package, but for Task itself."""
-    for base in map(ast.unparse, node.bases):
-        if base != "Task":
-            with contextlib.suppress(ValueError, KeyError):  # not of the package
-                yield file.find(base)
-
-
-def _module_of(tree: ast.Module, name: str) -> Path:
-    """The file of the package that a name is imported from."""
-    for node in tree.body:
-        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("sensorium."):
-            continue
-        if any(alias.name == name and alias.asname is None for alias in node.names):
-            path = Path(__file__).parents[1].joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
-            if path.is_file():
-                return path
-    raise ValueError(f"{name} is not defined in the package")
-
-
-def _evaluate(annotation: ast.expr, names: dict[str, Any]) -> Any:
-    return eval(compile(ast.Expression(annotation), "<annotation>", "eval"), dict(names))
-
-
-def _assignments(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
-    for node in body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            yield node.targets[0].id, node.value
+def _member_from(given: Any) -> Any:
+    if isinstance(given, str):
+        return TYPES[given]
+    if "one of" in given:
+        return Literal[tuple(given["one of"])]
+    element: Any = _type_from(given["several"])
+    return tuple.__class_getitem__((element, ...))
 
 
 def _attribute_texts(docstring: str) -> dict[str, str]:
