@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
+from sensorium.tasks.options import Count, Range, checked
 
 DIGITS = 12
 """Scores that agree in so many digits after the point are equal: sums in another order differ in the last bits."""
@@ -38,10 +40,8 @@ def reciprocal_rank_fusion(
         InputError: `bad-ranking`, an array that is no ranking, or one that names a row twice for a query.
     """
     arrays, shares = _checked(rankings, weights), _weights(weights, len(rankings))
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise OptionError(f"k is a whole number from 1, got {k!r}")
-    if not _is_number(constant) or constant < 0:
-        raise OptionError(f"constant is a number from 0, got {constant!r}")
+    k = checked("k", k, Count)
+    constant = checked("constant", constant, Annotated[float, Range(0)])
     places = [np.broadcast_to(np.arange(a.shape[1]), a.shape) for a in arrays]
     parts = [share / (constant + 1 + place) for share, place in zip(shares, places, strict=True)]
     queries, at = (np.concatenate(arrays, axis=1) >= 0).nonzero()

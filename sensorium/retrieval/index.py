@@ -27,7 +27,8 @@ from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, numbered, rows_for
 from sensorium.retrieval.state import State
 from sensorium.retrieval.storage import Opened
-from sensorium.tasks.searching.search_task import MODES, Mode
+from sensorium.tasks.options import Count, checked
+from sensorium.tasks.searching.search_task import Mode
 
 
 class Index:
@@ -336,8 +337,7 @@ class Index:
                 kind of reranker.
             UnknownNameError: a filter names no column; names the nearest one.
         """
-        if mode not in MODES:
-            raise OptionError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
+        checked("mode", mode, Mode)
         if reranker is not None and not isinstance(reranker, Reranker):
             raise OptionError(f"reranker is a Reranker, got {type(reranker).__name__}")
         self._state.check(where, words=mode != "dense")
@@ -362,8 +362,7 @@ class Index:
             mode: as in `search`.
             reranker: as in `search`.
         """
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise OptionError(f"k is a whole number from 1, got {k!r}")
+        k = checked("k", k, Count)
         return self._state.search(vectors, texts, k, where=where, mode=mode, reranker=reranker)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -391,8 +390,7 @@ class Index:
 
     def _queries(self, queries: Any, mode: Mode) -> tuple[list[str | None] | None, NDArray[np.float32] | None]:
         """The texts of queries where they are texts, and their vectors where the mode needs them."""
-        if mode not in MODES:
-            raise OptionError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
+        checked("mode", mode, Mode)
         if isinstance(queries, (np.ndarray, torch.Tensor)) and queries.ndim <= 2 and mode == "dense":
             given = as_queries(queries, width=self.dimension)
             return None, unit_rows(given) if self.similarity == "cosine" else given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Models, Options, Unit
 from sensorium.tasks.loading import load_audio_processor, load_transformers
 from sensorium.tasks.media.sounds import SoundTask, windows
+from sensorium.tasks.options import Range, lower_case
 
 Activation = Literal["softmax", "sigmoid", "none"]
 Pool = Literal["mean", "max"]
@@ -44,22 +45,14 @@ class AudioClassificationOptions(Options):
         pool: how the windows' scores become one: their "mean", each second of sound counted once, or their "max".
     """
 
-    top_k: int | None = None
+    top_k: Annotated[int | None, Range(1, none="all labels")] = None
     function_to_apply: Activation | None = None
-    window_s: float | None = 30.0
+    window_s: Annotated[float | None, Range(above=0, unit="seconds", none="no windows")] = 30.0
     pool: Pool = "mean"
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and (not isinstance(self.top_k, int) or self.top_k < 1):
-            raise OptionError(f"top_k is a whole number from 1, or None for all labels, got {self.top_k!r}")
-        name = self.function_to_apply
-        object.__setattr__(self, "function_to_apply", name.lower() if isinstance(name, str) else name)
-        if self.function_to_apply not in (None, *get_args(Activation)):
-            raise OptionError(f'function_to_apply is "softmax", "sigmoid" or "none", got {name!r}')
-        if self.window_s is not None and (not isinstance(self.window_s, (int, float)) or not self.window_s > 0):
-            raise OptionError(f"window_s is a number of seconds above 0, or None for no windows, got {self.window_s!r}")
-        if self.pool not in get_args(Pool):
-            raise OptionError(f'pool is "mean" or "max", got {self.pool!r}')
+        lower_case(self, "function_to_apply")
+        super().__post_init__()
 
 
 class AudioClassification(SoundTask):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -49,17 +49,7 @@ class FeatureExtractionOptions(Options):
     return_tensors: Literal["np", "pt"] = "np"
 
     def __post_init__(self) -> None:
-        if self.pool not in get_args(Pool):
-            raise OptionError(f"pool is one of {', '.join(get_args(Pool))}, got {self.pool!r}")
-        if self.normalize not in (None, True, False):
-            raise OptionError(f"normalize is True, False or None, got {self.normalize!r}")
-        if not isinstance(self.truncation, bool):
-            raise OptionError(f"truncation is True or False, got {self.truncation!r}")
-        if self.return_tensors not in ("np", "pt"):
-            raise OptionError(f'return_tensors is "np" or "pt", got {self.return_tensors!r}')
-        for name in ("prompt", "prompt_name"):
-            if not isinstance(getattr(self, name), str | None):
-                raise OptionError(f"{name} is a text (str) or None, got {getattr(self, name)!r}")
+        super().__post_init__()
         if self.prompt is not None and self.prompt_name is not None:
             raise OptionError("prompt, a text, and prompt_name, one of the checkpoint's, were both given; pass one")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import OptionError
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Fit, Models, Options
 from sensorium.tasks.heads import Composite, LinearClassifier
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask
+from sensorium.tasks.options import Range, lower_case
 
 Activation = Literal["softmax", "sigmoid", "none"]
 
@@ -29,16 +29,12 @@ class ImageClassificationOptions(Options):
             several labels at once or a single one, "none" for regression, else "softmax".
     """
 
-    top_k: int | None = 5
+    top_k: Annotated[int | None, Range(1, none="all labels")] = 5
     function_to_apply: Activation | None = None
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and (not isinstance(self.top_k, int) or self.top_k < 1):
-            raise OptionError(f"top_k is a whole number from 1, or None for all labels, got {self.top_k!r}")
-        name = self.function_to_apply
-        object.__setattr__(self, "function_to_apply", name.lower() if isinstance(name, str) else name)
-        if self.function_to_apply not in (None, "softmax", "sigmoid", "none"):
-            raise OptionError(f'function_to_apply is "softmax", "sigmoid" or "none", got {name!r}')
+        lower_case(self, "function_to_apply")
+        super().__post_init__()
 
 
 class ImageClassification(ImageTask):

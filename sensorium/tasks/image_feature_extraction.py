@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -18,6 +18,7 @@ from sensorium.tasks.base import Batch, Call, Fit, Options
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.loading import load_processor
 from sensorium.tasks.media.images import ImageTask
+from sensorium.tasks.options import checked
 
 Pool = Literal["none", "cls", "mean", "max", "pooled"]
 
@@ -40,15 +41,12 @@ class ImageFeatureExtractionOptions(Options):
     return_tensors: Literal["np", "pt"] = "np"
 
     def __post_init__(self) -> None:
-        pools = ("none", "cls", "mean", "max", "pooled")
-        if self.pool not in pools:
-            raise OptionError(f"pool is one of {', '.join(pools)}, got {self.pool!r}")
-        if self.return_tensors not in ("np", "pt"):
-            raise OptionError(f'return_tensors is "np" or "pt", got {self.return_tensors!r}')
+        super().__post_init__()
         maps: Any = self.feature_maps
-        if isinstance(maps, (int, str)) or not all(isinstance(m, (int, str)) for m in maps):
-            raise OptionError(f"feature_maps is a sequence of positions or names of maps, got {maps!r}")
-        object.__setattr__(self, "feature_maps", tuple(maps))
+        if isinstance(maps, (str, bytes)) or not isinstance(maps, Iterable):
+            raise OptionError(f"feature_maps is a sequence of positions or names of maps, got {maps!r:.200}")
+        named = tuple(checked("each of feature_maps", each, int | str) for each in maps)
+        object.__setattr__(self, "feature_maps", named)
 
 
 class ImageFeatureExtraction(ImageTask):

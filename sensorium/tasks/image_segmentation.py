@@ -21,6 +21,7 @@ from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask
+from sensorium.tasks.options import Share
 from sensorium.tasks.segmentation.maps import class_map
 from sensorium.tasks.segmentation.queries import Thresholds, instances, panoptic, semantic_logits
 
@@ -44,20 +45,10 @@ class ImageSegmentationOptions(Options):
     """
 
     subtask: Subtask | None = None
-    threshold: float = 0.9
-    mask_threshold: float = 0.5
-    overlap_mask_area_threshold: float = 0.5
+    threshold: Share = 0.9
+    mask_threshold: Share = 0.5
+    overlap_mask_area_threshold: Share = 0.5
     overlapping: bool = False
-
-    def __post_init__(self) -> None:
-        if self.subtask not in (None, "semantic", "instance", "panoptic"):
-            raise OptionError(f'subtask is "semantic", "instance", "panoptic" or None, got {self.subtask!r}')
-        for name in ("threshold", "mask_threshold", "overlap_mask_area_threshold"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
-                raise OptionError(f"{name} is a number from 0 to 1, got {value!r}")
-        if not isinstance(self.overlapping, bool):
-            raise OptionError(f"overlapping is True or False, got {self.overlapping!r}")
 
 
 class Family(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.keypoints import HeatMapHead, locate_peaks
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask
+from sensorium.tasks.options import Range
+
+OWN = "the checkpoint's own"
 
 
 @dataclass(frozen=True)
@@ -37,23 +40,11 @@ class KeypointDetectionOptions(Options):
             dropped. None for the checkpoint's own.
     """
 
-    threshold: float | None = None
-    max_keypoints: int | None = None
+    threshold: Annotated[float | None, Range(0, 1, none=OWN)] = None
+    max_keypoints: Annotated[int | None, Range(-1, special="-1 for all", none=OWN)] = None
     descriptors: bool | None = None
-    nms_radius: int | None = None
-    border_removal_distance: int | None = None
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
-        if self.threshold is not None and not (number and 0 <= self.threshold <= 1):
-            raise OptionError(f"threshold is a score from 0 to 1, or None for the checkpoint's, got {self.threshold!r}")
-        for name, least in (("max_keypoints", -1), ("nms_radius", 0), ("border_removal_distance", 0)):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                what = "a whole number from 0, or -1 for all" if least else "a whole number of px from 0"
-                raise OptionError(f"{name} is {what}, or None for the checkpoint's, got {value!r}")
-        if not (self.descriptors is None or isinstance(self.descriptors, bool)):
-            raise OptionError(f"descriptors is True, False or None, got {self.descriptors!r}")
+    nms_radius: Annotated[int | None, Range(0, unit="px", none=OWN)] = None
+    border_removal_distance: Annotated[int | None, Range(0, unit="px", none=OWN)] = None
 
 
 class KeypointDetection(ImageTask):

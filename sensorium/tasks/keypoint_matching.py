@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import CheckpointError, InputError, OptionError
+from sensorium.errors import CheckpointError, InputError
 from sensorium.models.lightglue import lightglue
 from sensorium.models.matching import Links, Pairs, gather, groups
 from sensorium.models.superglue import superglue
@@ -19,6 +19,7 @@ from sensorium.processors.media import load_image
 from sensorium.results import Matches
 from sensorium.tasks.base import Batch, Call, Models, Options, Task, Unit
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.options import Range, Share
 
 MATCHERS: dict[str, Callable[[Any, Pairs], Links]] = {"lightglue": lightglue, "superglue": superglue}
 
@@ -34,20 +35,9 @@ class KeypointMatchingOptions(Options):
             checkpoint's own.
     """
 
-    threshold: float = 0.0
-    keypoint_threshold: float | None = None
-    max_keypoints: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "keypoint_threshold"):
-            value = getattr(self, name)
-            if name == "keypoint_threshold" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise OptionError(f"{name} is a score from 0 to 1, got {value!r}")
-        most = self.max_keypoints
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < -1):
-            raise OptionError(f"max_keypoints is a whole number from 0, -1 for all, or None, got {most!r}")
+    threshold: Share = 0.0
+    keypoint_threshold: Share | None = None
+    max_keypoints: Annotated[int, Range(-1, special="-1 for all")] | None = None
 
 
 class KeypointMatching(Task):

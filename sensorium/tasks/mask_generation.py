@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 from numpy.typing import NDArray
@@ -22,10 +22,15 @@ from sensorium.tasks.masks.crops import crop_boxes, point_grid
 from sensorium.tasks.masks.filtering import Enlarger, Found, Frame, join, measure
 from sensorium.tasks.masks.prompted_image import PromptedImage
 from sensorium.tasks.masks.prompts import NAMES, Prompts, read_prompts
+from sensorium.tasks.options import Range, Share
 
 MODELS = ("SamModel", "Sam2Model")
 CPU_PROMPTS = 4
 """Prompts at a time on the CPU, whatever `points_per_batch` allows: what they write then stays in the caches."""
+
+
+PointsASide = Annotated[int, Range(1, 1024)]
+Logit = Annotated[float, Range(-1e9, 1e9)]
 
 
 @dataclass(frozen=True)
@@ -47,30 +52,17 @@ class MaskGenerationOptions(Options):
         multimask: whether each prompt gives the model's three guesses (part, object, whole), or one mask.
     """
 
-    points_per_batch: int | None = 64
-    points_per_crop: int = 32
-    crops_n_layers: int = 0
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    mask_threshold: float = 0.0
-    crops_nms_thresh: float = 0.7
+    points_per_batch: Annotated[int, Range(1, 1 << 20)] | None = 64
+    points_per_crop: PointsASide = 32
+    crops_n_layers: Annotated[int, Range(0, 6)] = 0
+    crop_overlap_ratio: Share = 512 / 1500
+    crop_n_points_downscale_factor: PointsASide = 1
+    pred_iou_thresh: Logit = 0.88
+    stability_score_thresh: Logit = 0.95
+    stability_score_offset: Logit = 1.0
+    mask_threshold: Logit = 0.0
+    crops_nms_thresh: Share = 0.7
     multimask: bool = True
-
-    def __post_init__(self) -> None:
-        if self.points_per_batch is not None:
-            _whole("points_per_batch", self.points_per_batch, 1, 1 << 20)
-        _whole("points_per_crop", self.points_per_crop, 1, 1024)
-        _whole("crops_n_layers", self.crops_n_layers, 0, 6)
-        _whole("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, 1, 1024)
-        for name in ("pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "mask_threshold"):
-            _number(name, getattr(self, name), -1e9, 1e9)
-        _number("crop_overlap_ratio", self.crop_overlap_ratio, 0.0, 1.0)
-        _number("crops_nms_thresh", self.crops_nms_thresh, 0.0, 1.0)
-        if not isinstance(self.multimask, bool):
-            raise OptionError(f"multimask is True or False, got {self.multimask!r}")
 
 
 @dataclass(frozen=True)
@@ -306,13 +298,3 @@ def _on(device: torch.device, array: NDArray[Any] | None) -> Tensor | None:
 def _suppress(found: Found, threshold: float) -> Found:
     """The best of each group of masks whose boxes overlap, best first."""
     return found.select(nms(found.boxes.float(), found.scores, threshold))
-
-
-def _whole(name: str, value: Any, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise OptionError(f"{name} is a whole number from {least} to {most}, got {value!r}")
-
-
-def _number(name: str, value: Any, least: float, most: float) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
-        raise OptionError(f"{name} is a number from {least:g} to {most:g}, got {value!r}")

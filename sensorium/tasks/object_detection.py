@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Models, Options
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask
+from sensorium.tasks.options import Range, Share
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,8 @@ class ObjectDetectionOptions(Options):
             order stays that of the model.
     """
 
-    threshold: float = 0.5
-    top_k: int | None = None
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
-        if not (number and 0 <= self.threshold <= 1):
-            raise OptionError(f"threshold is a score from 0 to 1, got {self.threshold!r}")
-        if self.top_k is not None and (not isinstance(self.top_k, int) or self.top_k < 1):
-            raise OptionError(f"top_k is a whole number from 1, or None for all objects, got {self.top_k!r}")
+    threshold: Share = 0.5
+    top_k: Annotated[int | None, Range(1, none="all objects")] = None
 
 
 class Rule(NamedTuple):

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import InputError, OptionError, TaskMismatchError
+from sensorium.errors import InputError, TaskMismatchError
 from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import Window, window_padding, windows
 from sensorium.results import Answers
 from sensorium.tasks.base import Batch, Call, Models, Options, Task, Unit
 from sensorium.tasks.loading import check_fast, load_text_processor, load_transformers
+from sensorium.tasks.options import Count, Natural
 from sensorium.tasks.texts.lengths import WindowSize, most_positions
 from sensorium.tasks.texts.spans import best_spans, probabilities
 
@@ -41,25 +42,13 @@ class QuestionAnsweringOptions(Options):
         align_to_words: whether an answer is widened to whole words.
     """
 
-    top_k: int = 1
-    doc_stride: int | None = None
-    max_answer_len: int = 15
-    max_seq_len: int | None = None
-    max_question_len: int | None = None
+    top_k: Count = 1
+    doc_stride: Natural | None = None
+    max_answer_len: Count = 15
+    max_seq_len: Count | None = None
+    max_question_len: Count | None = None
     handle_impossible_answer: bool = False
     align_to_words: bool = True
-
-    def __post_init__(self) -> None:
-        least = {"top_k": 1, "doc_stride": 0, "max_answer_len": 1, "max_seq_len": 1, "max_question_len": 1}
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is None and name not in ("top_k", "max_answer_len"):
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-                raise OptionError(f"{name} is a whole number from {smallest}, got {value!r}")
-        for name in ("handle_impossible_answer", "align_to_words"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name} is True or False, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)

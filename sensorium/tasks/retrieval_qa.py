@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from torch import Tensor, nn
 
@@ -15,24 +14,17 @@ from sensorium.errors import OptionError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers, Hits
 from sensorium.tasks.base import Batch, Call, Fit, Loader, Runner, Session, Task, Unit
+from sensorium.tasks.options import Count, Natural, Range
 from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.generating import GeneratingReader
 from sensorium.tasks.reading.loading import fit_of, load_reader, reader_for
 from sensorium.tasks.reading.passages import read_asked
 from sensorium.tasks.reading.prompts import check_prompt
 from sensorium.tasks.retrieval import Retrieval
-from sensorium.tasks.searching.search_task import MODES, SearchOptions
+from sensorium.tasks.searching.search_task import Mode, SearchOptions
 from sensorium.tasks.writing.options import GenerationOptions
 from sensorium.tasks.writing.session import WritingSession
 
-_COUNTS = {
-    "top_k": 1,
-    "num_passages": 1,
-    "num_spans_per_passage": 1,
-    "max_answer_len": 1,
-    "max_seq_len": 1,
-    "doc_stride": 0,
-}
 _SOME = (
     "retrieval_weight",
     "num_spans_per_passage",
@@ -90,16 +82,16 @@ class RetrievalQaOptions(GenerationOptions):
         generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
     """
 
-    top_k: int = 1
-    num_passages: int | None = None
+    top_k: Count = 1
+    num_passages: Count | None = None
     where: Any = None
-    mode: Literal["dense", "lexical", "hybrid"] | None = None
+    mode: Mode | None = None
     reranker: Any = None
-    retrieval_weight: float | None = None
-    num_spans_per_passage: int | None = None
-    max_answer_len: int | None = None
-    max_seq_len: int | None = None
-    doc_stride: int | None = None
+    retrieval_weight: Annotated[float, Range(0)] | None = None
+    num_spans_per_passage: Count | None = None
+    max_answer_len: Count | None = None
+    max_seq_len: Count | None = None
+    doc_stride: Natural | None = None
     align_to_words: bool | None = None
     title_spans: bool | None = None
     prompt: str | None = None
@@ -108,25 +100,9 @@ class RetrievalQaOptions(GenerationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, smallest in _COUNTS.items():
-            value = getattr(self, name)
-            if value is None and name != "top_k":
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-                raise OptionError(f"{name} is a whole number from {smallest}, got {value!r}")
-        for name in ("align_to_words", "title_spans", "stream"):
-            value = getattr(self, name)
-            if not isinstance(value, bool) and (value is not None or name == "stream"):
-                raise OptionError(f"{name} is True or False, got {value!r}")
-        if self.mode is not None and self.mode not in MODES:
-            raise OptionError(f"mode is one of {', '.join(MODES)}, got {self.mode!r}")
-        weight = self.retrieval_weight
-        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-        if weight is not None and not (number and 0 <= weight < math.inf):
-            raise OptionError(f"retrieval_weight is a number from 0, got {weight!r}")
         if self.prompt is not None:
             check_prompt(self.prompt)
-        if self.refusal is not None and (not isinstance(self.refusal, str) or not any(map(str.isalnum, self.refusal))):
+        if self.refusal is not None and not any(map(str.isalnum, self.refusal)):
             raise OptionError(f"refusal is a text with words, got {self.refusal!r}")
 
     def for_some_readers(self) -> list[str]:

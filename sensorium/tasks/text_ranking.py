@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from sensorium.processors.text import TextProcessor
 from sensorium.results.ranking import Ranking
 from sensorium.tasks.base import Batch, Call, Fit, Models, Options, Task, Unit
 from sensorium.tasks.loading import load_text_processor, load_transformers
+from sensorium.tasks.options import Count, Range
 from sensorium.tasks.texts.lengths import most_positions
 from sensorium.tasks.texts.pairs import encode_pair, pair_padding
 
@@ -39,20 +40,10 @@ class TextRankingOptions(Options):
         max_length: how many tokens a pair has at the most; None for as many as the model takes.
     """
 
-    top_k: int | None = None
+    top_k: Annotated[int | None, Range(1, none="all")] = None
     activation: Literal["sigmoid", "identity"] | None = None
     truncation: bool = False
-    max_length: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("top_k", "max_length"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise OptionError(f"{name} is a whole number from 1, or None, got {value!r}")
-        if self.activation not in (None, *ACTIVATIONS.values()):
-            raise OptionError(f"activation is sigmoid, identity or None, got {self.activation!r}")
-        if not isinstance(self.truncation, bool):
-            raise OptionError(f"truncation is True or False, got {self.truncation!r}")
+    max_length: Count | None = None
 
 
 class TextRanking(Task):

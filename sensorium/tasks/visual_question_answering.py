@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from sensorium.tasks.answering.questions import Question, picture_and_question, 
 from sensorium.tasks.answering.writing import WritingAnswering
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Models, Runner, Session, Task, Unit
 from sensorium.tasks.heads.fusion import FusionHead
+from sensorium.tasks.options import Range
 from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
 from sensorium.tasks.writing.session import WritingSession
 
@@ -47,18 +48,9 @@ class VisualQuestionAnsweringOptions(GenerationOptions):
         generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
     """
 
-    top_k: int | None = 5
+    top_k: Annotated[int | None, Range(1, none="all answers")] = 5
     truncation: bool = False
     stream: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        top_k = self.top_k
-        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
-            raise OptionError(f"top_k is a whole number from 1, or None for all answers, got {top_k!r}")
-        for name in ("truncation", "stream"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name} is True or False, got {getattr(self, name)!r}")
 
 
 class VisualQuestionAnswering(Task):

@@ -42,6 +42,7 @@ class ZeroShotImageClassificationOptions(Options):
     hypothesis_template: str = "This is a photo of {}."
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given: Any = self.candidate_labels
         if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
             raise OptionError(f'candidate_labels is a list of labels, such as ["cat", "dog"], got {given!r}')
@@ -50,8 +51,6 @@ class ZeroShotImageClassificationOptions(Options):
             if not isinstance(label, str) or not label.strip():
                 raise OptionError(f"candidate_labels holds names that are not blank, got {label!r} among them")
         object.__setattr__(self, "candidate_labels", labels)
-        if not isinstance(self.hypothesis_template, str):
-            raise OptionError(f"hypothesis_template is a text with {{}}, got {self.hypothesis_template!r}")
         try:
             alike = self.hypothesis_template.format("a") == self.hypothesis_template.format("b")
         except (LookupError, ValueError, AttributeError) as error:

@@ -189,7 +189,7 @@ def test_no_checkpoint_fits_and_no_module_is_taken():
         ({"top_k": 0}, "top_k is a whole number from 1"),
         ({"top_k": None}, "top_k"),
         ({"top_k": True}, "top_k"),
-        ({"mode": "words"}, "mode is one of dense, lexical, hybrid"),
+        ({"mode": "words"}, 'mode is one of "dense", "lexical", "hybrid"'),
     ],
 )
 def test_bad_options_fail_before_any_work(options, said):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.retrieval.lexical.files import FILES, LexicalSettings, Method, postings, read_files, writers
 from sensorium.retrieval.lexical.words import search_terms
+from sensorium.tasks.options import Count, checked
 
 __all__ = ["FILES", "LexicalIndex"]
 
@@ -107,8 +108,7 @@ class LexicalIndex:
             InputError: `not-text`, a query that is no str.
             OptionError: a k or an `allowed` that cannot be.
         """
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise OptionError(f"k is a whole number from 1, got {k!r}")
+        k = checked("k", k, Count)
         if allowed is not None and (np.shape(allowed) != (len(self),) or np.asarray(allowed).dtype != np.bool_):
             got = f"{np.asarray(allowed).dtype} {np.shape(allowed)}"
             raise OptionError(f"allowed is a bool for each text, ({len(self)},), got {got}")

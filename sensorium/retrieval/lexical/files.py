@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.errors import IndexFileError, OptionError
+from sensorium.errors import IndexFileError
+from sensorium.tasks.options import Range, Share, check_fields
 
 Method = Literal["lucene", "robertson", "atire"]
-
-METHODS = ("lucene", "robertson", "atire")
+METHODS = get_args(Method)
 
 SETTINGS, TERMS, SCORES, ROWS, STARTS = (
     f"lexical-{name}" for name in ("settings", "terms", "scores", "rows", "starts")
@@ -39,20 +39,15 @@ class LexicalSettings:
         stopwords: terms that count neither in texts nor in queries.
     """
 
-    k1: float
-    b: float
+    k1: Annotated[float, Range(0)]
+    b: Share
     method: Method
     stopwords: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name, value, most in (("k1", self.k1, float("inf")), ("b", self.b, 1.0)):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value <= most or value == float("inf"):
-                wanted = "from 0" if name == "k1" else "in [0, 1]"
-                raise OptionError(f"{name} is a number {wanted}, got {value!r}")
-            object.__setattr__(self, name, float(value))
-        if self.method not in METHODS:
-            raise OptionError(f"method is one of {', '.join(METHODS)}, got {self.method!r}")
+        check_fields(self)
+        for name in ("k1", "b"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
 
 def postings(data: NDArray[Any], rows: NDArray[Any], starts: NDArray[Any], texts: int) -> dict[str, Any]:

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval.measuring.answer_matching import AnswerPattern, Match, exact_match, f1_score
+from sensorium.tasks.options import Count, checked
 
 Ranked = Sequence[Sequence[int | str]] | NDArray[Any]
 """For each of Q queries the ids that were found, best first; in an array of integers -1 stands for none."""
 
 Relevant = Sequence[Collection[int | str]]
 """For each of Q queries the ids that answer it, at least one; a mapping gives each its grade, above 0 if it does."""
+
+Gain = Literal["linear", "exponential"]
 
 CUTS = (1, 5, 20, 100)
 
@@ -44,7 +47,7 @@ def top_k_accuracy(
         InputError: `not-text`, `empty-text`, `no-answers`, `bad-pattern`, with the question's index.
         OptionError: a k that cannot be, no questions, or passages and answers of different numbers.
     """
-    _check_k(k)
+    k = checked("k", k, Count)
     return float(np.mean(_first_answers(passages, answers, k, match) < k))
 
 
@@ -66,7 +69,7 @@ def recall_at_k(ranked: Ranked, relevant: Relevant, *, k: int) -> float:
         InputError: `bad-ranking`, an id twice; `no-relevant`, a query without a relevant id; `bad-grade`.
         OptionError: a k that cannot be, no queries, or `ranked` and `relevant` of different numbers.
     """
-    _check_k(k)
+    k = checked("k", k, Count)
     gains, ideal = _gains(ranked, relevant)
     found = [np.count_nonzero(gain[:k]) / np.count_nonzero(best) for gain, best in zip(gains, ideal, strict=True)]
     return float(np.mean(found))
@@ -88,16 +91,13 @@ def mean_reciprocal_rank(ranked: Ranked, relevant: Relevant, *, k: int | None = 
     Raises:
         InputError, OptionError: as `recall_at_k`.
     """
-    if k is not None:
-        _check_k(k)
+    k = checked("k", k, Count | None)
     gains, _ = _gains(ranked, relevant)
     first = [np.flatnonzero(gain[:k])[:1] for gain in gains]
     return float(np.mean([1 / (place[0] + 1) if len(place) else 0.0 for place in first]))
 
 
-def ndcg(
-    ranked: Ranked, relevant: Relevant, *, k: int | None = None, gain: Literal["linear", "exponential"] = "linear"
-) -> float:
+def ndcg(ranked: Ranked, relevant: Relevant, *, k: int | None = None, gain: Gain = "linear") -> float:
     """nDCG: the mean over queries of DCG / the DCG of the best order, with DCG = Σ gain(grade) / log2(1 + rank).
 
     Sources: Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques" (TOIS 2002), with linear gain,
@@ -116,10 +116,8 @@ def ndcg(
     Raises:
         InputError, OptionError: as `recall_at_k`; OptionError for another gain.
     """
-    if k is not None:
-        _check_k(k)
-    if gain not in ("linear", "exponential"):
-        raise OptionError(f"gain is linear or exponential, got {gain!r}")
+    k = checked("k", k, Count | None)
+    checked("gain", gain, Gain)
     gains, ideal = _gains(ranked, relevant)
     if gain == "exponential":
         gains, ideal = [np.exp2(row) - 1 for row in gains], [np.exp2(row) - 1 for row in ideal]
@@ -155,9 +153,7 @@ def evaluate(
     Raises:
         InputError, OptionError: as the functions of these names; OptionError also where one half of a pair is missing.
     """
-    cuts = list(k)
-    for cut in cuts:
-        _check_k(cut)
+    cuts = [checked("k", cut, Count) for cut in k]
     _check_pairs(ranked, relevant, passages, answers, predictions)
     if (ranked is not None or passages is not None) and not cuts:
         raise OptionError("expected at least one k, got none")
@@ -242,11 +238,6 @@ def _grades(right: Any, query: int) -> dict[Any, float]:
 
 def _discounted(gains: NDArray[np.float64]) -> float:
     return float((gains / np.log2(np.arange(2, len(gains) + 2))).sum())
-
-
-def _check_k(k: Any) -> None:
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise OptionError(f"k is a whole number from 1, got {k!r}")
 
 
 def _check_counts(**given: Any) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval.reading.passages import Document, Heading, Passage
 from sensorium.retrieval.reading.sentences import Sentence, find_sentences, find_stretches, find_words
+from sensorium.tasks.options import Range, check_fields
 
 By = Literal["sentences", "words"]
 
@@ -32,17 +33,14 @@ class Splitting:
     """
 
     by: By = "sentences"
-    words: int | None = None
-    overlap: int | None = None
+    words: Annotated[int, Range(1, MOST_WORDS)] | None = None
+    overlap: Annotated[int, Range(0, MOST_WORDS)] | None = None
 
     def __post_init__(self) -> None:
-        if self.by not in tuple(_DEFAULTS):
-            raise OptionError(f"by is one of {', '.join(_DEFAULTS)}, got {self.by!r}")
+        check_fields(self)
         for name, default in zip(("words", "overlap"), _DEFAULTS[self.by], strict=True):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        _check_number("words", self.words, 1, MOST_WORDS)
-        _check_number("overlap", self.overlap, 0, MOST_WORDS)
         words, overlap = self.sizes
         if self.by == "words" and overlap >= words:
             raise OptionError(f"overlap is below words, {words}, got {overlap}")
@@ -217,8 +215,3 @@ def _joined(metadata: Mapping[str, Any], added: Mapping[str, Any], source: str |
                 source=source,
             )
     return {**metadata, **added}
-
-
-def _check_number(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise OptionError(f"{name} is a whole number from {least} to {most:,}, got {value!r}")

@@ -3,12 +3,12 @@
 from sensorium.tasks.base.head import Head
 from sensorium.tasks.base.loader import Loader
 from sensorium.tasks.base.models import Models
-from sensorium.tasks.base.options import Options
 from sensorium.tasks.base.registry import all_tasks, get_task, register_task, task_names
 from sensorium.tasks.base.runtime import Runtime
 from sensorium.tasks.base.session import Runner, Session
 from sensorium.tasks.base.task import Task
 from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Unit
+from sensorium.tasks.options import Options
 
 __all__ = [
     "Batch",

@@ -16,10 +16,10 @@ from sensorium.processors.padding import Padding
 from sensorium.tasks.base.head import Head
 from sensorium.tasks.base.loader import Loader
 from sensorium.tasks.base.models import Models
-from sensorium.tasks.base.options import Options
 from sensorium.tasks.base.runtime import Runtime
 from sensorium.tasks.base.session import Runner, Session
 from sensorium.tasks.base.unit import Batch, Call, Empty, Fit, Unit
+from sensorium.tasks.options import Options
 
 
 class Task(ABC):

@@ -16,6 +16,7 @@ from sensorium.backbones.loading import load_weights
 from sensorium.checkpoints import resolve
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
 from sensorium.tasks.heads import Head
+from sensorium.tasks.options import Count, checked
 
 _OPTIONS = ["text_encoder", "width", "depth", "heads", "dropout"]
 
@@ -88,8 +89,7 @@ class FusionHead(Head):
         if options:
             raise UnknownNameError("option of a fusion head", next(iter(options)), _OPTIONS)
         for name, value in (("width", width), ("depth", depth), ("heads", heads)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"{name} is a whole number from 1, got {value!r}")
+            checked(name, value, Count)
         if width % (2 * heads) or width % 4:
             raise OptionError(f"width is a multiple of 4 and of twice the heads ({heads}), got {width}")
         if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:

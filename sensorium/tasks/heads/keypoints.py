@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from sensorium.backbones import Backbone
 from sensorium.backbones.base import BackboneOutput
-from sensorium.errors import MissingWeightsError, OptionError, UnknownNameError
+from sensorium.errors import MissingWeightsError, UnknownNameError
 from sensorium.tasks.heads import Head
+from sensorium.tasks.options import Range, checked
 
 
 class HeatMapHead(Head):
@@ -52,8 +53,7 @@ class HeatMapHead(Head):
         """
         if options:
             raise UnknownNameError("option of a heat-map head", next(iter(options)), ["width"])
-        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-            raise OptionError(f"width is a whole number of channels from 1, got {width!r}")
+        width = checked("width", width, Annotated[int, Range(1, unit="channels")])
         if not backbone.channels:
             raise MissingWeightsError("this backbone gives no feature maps, on which heat maps are drawn.")
         return cls(backbone.channels, backbone.strides, len(labels), width=width)

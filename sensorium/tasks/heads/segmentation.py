@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.backbones import Backbone
-from sensorium.errors import MissingWeightsError, OptionError, UnknownNameError
+from sensorium.errors import MissingWeightsError, UnknownNameError
 from sensorium.tasks.heads import Head
+from sensorium.tasks.options import Range, checked
 
 
 class SegmentationHead(Head):
@@ -53,10 +54,8 @@ class SegmentationHead(Head):
         """
         if options:
             raise UnknownNameError("option of a multi-scale head", next(iter(options)), ["width", "dropout"])
-        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-            raise OptionError(f"width is a whole number of channels from 1, got {width!r}")
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise OptionError(f"dropout is a share from 0 up to, not including, 1, got {dropout!r}")
+        width = checked("width", width, Annotated[int, Range(1, unit="channels")])
+        dropout = checked("dropout", dropout, Annotated[float, Range(0, below=1)])
         if not backbone.channels:
             raise MissingWeightsError("this backbone gives no feature maps, from which a picture is segmented.")
         return cls(backbone.channels, len(labels), width=width, dropout=dropout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self, get_args
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.results import Hits
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Loader, Options, Task, Unit
+from sensorium.tasks.options import Count
 
 Mode = Literal["dense", "lexical", "hybrid"]
-
-MODES = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,10 @@ class SearchOptions(Options):
         reranker: a `Reranker`, which reads the query with its best passages again and orders them anew.
     """
 
-    top_k: int = 10
+    top_k: Count = 10
     where: Any = None
     mode: Mode = "dense"
     reranker: Any = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 1:
-            raise OptionError(f"top_k is a whole number from 1, got {self.top_k!r}")
-        if self.mode not in MODES:
-            raise OptionError(f"mode is one of {', '.join(MODES)}, got {self.mode!r}")
 
 
 class QueryEncoder(Protocol):

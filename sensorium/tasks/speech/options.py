@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from sensorium.errors import OptionError
+from sensorium.tasks.options import Range, checked
 from sensorium.tasks.speech.plan import FURTHER
 from sensorium.tasks.writing.options import GenerationOptions
 
 Timestamps = bool | Literal["word", "char"] | None
+Seconds = Annotated[float, Range(0, unit="seconds")]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class AutomaticSpeechRecognitionOptions(GenerationOptions):
         generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
     """
 
-    chunk_length_s: float | None = None
+    chunk_length_s: Seconds | None = None
     stride_length_s: float | tuple[float, ...] | None = None
     return_timestamps: Timestamps = None
     return_language: bool = False
@@ -48,10 +50,6 @@ class AutomaticSpeechRecognitionOptions(GenerationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.return_timestamps not in (None, True, False, "word", "char"):
-            raise OptionError(f'return_timestamps is True, "word" or "char", got {self.return_timestamps!r}')
-        if not (self.chunk_length_s is None or _is_length(self.chunk_length_s)):
-            raise OptionError(f"chunk_length_s is a number of seconds, or None, got {self.chunk_length_s!r}")
         if self.stride_length_s is not None:
             object.__setattr__(self, "stride_length_s", _both_sides(self.stride_length_s))
         left, right = self.strides_s
@@ -81,13 +79,10 @@ class AutomaticSpeechRecognitionOptions(GenerationOptions):
         return {**super().given(), **{name: value for name, value in named.items() if value is not None}}
 
 
-def _is_length(seconds: Any) -> bool:
-    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < float("inf")
-
-
 def _both_sides(given: Any) -> tuple[float, float]:
     sides = list(given) if isinstance(given, (list, tuple)) else [given]
     sides = sides * 2 if len(sides) == 1 else sides
-    if len(sides) != 2 or not all(_is_length(side) for side in sides):
-        raise OptionError(f"stride_length_s is a number of seconds, or one for each side, got {given!r}")
-    return sides[0], sides[1]
+    if len(sides) != 2:
+        raise OptionError(f"stride_length_s is a number of seconds, or one for each side, got {given!r:.200}")
+    left, right = (checked("stride_length_s", side, Seconds) for side in sides)
+    return left, right

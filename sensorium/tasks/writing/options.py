@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import math
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 from sensorium.errors import OptionError, UnknownNameError
-from sensorium.tasks.base import Options
+from sensorium.tasks.options import Count, Natural, Options, Positive, Range, checked
 
 OWN = frozenset(
     {
@@ -47,6 +47,18 @@ _NAMED = (
 )
 
 
+PartOfAll = Annotated[float, Range(above=0, most=1)]
+
+_FURTHER = {
+    "max_length": Count,
+    "min_length": Natural,
+    "top_k": Natural,
+    "encoder_repetition_penalty": Positive,
+    "typical_p": PartOfAll,
+    "diversity_penalty": float,
+}
+
+
 @dataclass(frozen=True)
 class GenerationOptions(Options):
     """The options of a call to a model that writes; None leaves a setting to the checkpoint's generation config.
@@ -65,30 +77,26 @@ class GenerationOptions(Options):
         generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
     """
 
-    max_new_tokens: int | None = None
-    min_new_tokens: int | None = None
-    num_beams: int | None = None
+    max_new_tokens: Count | None = None
+    min_new_tokens: Natural | None = None
+    num_beams: Count | None = None
     do_sample: bool | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    repetition_penalty: float | None = None
-    no_repeat_ngram_size: int | None = None
+    temperature: Positive | None = None
+    top_p: PartOfAll | None = None
+    repetition_penalty: Positive | None = None
+    no_repeat_ngram_size: Natural | None = None
     length_penalty: float | None = None
     seed: int | None = None
     generate_kwargs: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        for name in _NAMED:
-            if getattr(self, name) is not None:
-                _check(name, getattr(self, name))
-        if self.seed is not None and not _is_whole(self.seed):
-            raise OptionError(f"seed is a whole number, or None, got {self.seed!r}")
+        super().__post_init__()
         if self.generate_kwargs is not None:
-            checked = checked_generate_kwargs(self.generate_kwargs, further=self.further_names())
-            twice = [n for n in _NAMED if n in checked and getattr(self, n) not in (None, checked[n])]
+            settings = checked_generate_kwargs(self.generate_kwargs, further=self.further_names())
+            twice = [n for n in _NAMED if n in settings and getattr(self, n) not in (None, settings[n])]
             if twice:
                 raise OptionError(f"{', '.join(twice)} given twice, as an option and in generate_kwargs; give it once")
-            object.__setattr__(self, "generate_kwargs", checked)
+            object.__setattr__(self, "generate_kwargs", settings)
 
     @classmethod
     def further_names(cls) -> frozenset[str]:
@@ -121,15 +129,16 @@ def checked_generate_kwargs(given: Mapping[str, Any], *, further: Iterable[str] 
     """
     if not isinstance(given, Mapping):
         raise OptionError(f'generate_kwargs is a mapping such as {{"num_beams": 2}}, got {type(given).__name__}')
-    known = _fields() | set(further)
-    for name, value in given.items():
+    known, kept = _fields() | set(further), {}
+    for name, value in ((name, value) for name, value in given.items() if value is not None):
         if name in OWN:
             raise OptionError(f"generate_kwargs cannot set {name!r}: Sensorium sets it by itself")
         if name not in known:
             raise UnknownNameError("setting in generate_kwargs", name, known - OWN)
-        if value is not None and name not in further:
-            _check(name, value)
-    kept = {name: value for name, value in given.items() if value is not None}
+        if name in further:
+            kept[name] = value
+        else:
+            kept[name] = checked(name, value, _hints().get(name, Any))
     _validate({name: value for name, value in kept.items() if name not in further})
     return kept
 
@@ -188,10 +197,11 @@ def _fields() -> frozenset[str]:
     return frozenset(name for name in vars(GenerationConfig()) if not name.startswith("_"))
 
 
-def _check(name: str, value: Any) -> None:
-    rule = _RULES.get(name)
-    if rule is not None and not rule[0](value):
-        raise OptionError(f"{name} is {rule[1]}, got {value!r}")
+@functools.cache
+def _hints() -> dict[str, Any]:
+    """What settings may be, by name: those of `GenerationOptions`, and more that go into `generate_kwargs` alone."""
+    named = typing.get_type_hints(GenerationOptions, include_extras=True)
+    return {**_FURTHER, **{name: named[name] for name in _NAMED}}
 
 
 def _validate(settings: Mapping[str, Any]) -> None:
@@ -203,27 +213,3 @@ def _validate(settings: Mapping[str, Any]) -> None:
         GenerationConfig(**{**drawn, **settings}).validate()
     except (ValueError, TypeError, AttributeError) as error:
         raise OptionError(f"generate_kwargs: {error}") from error
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_FROM_ONE = (lambda v: _is_whole(v) and v >= 1), "a whole number from 1"
-_FROM_ZERO = (lambda v: _is_whole(v) and v >= 0), "a whole number from 0"
-_ABOVE_ZERO = (lambda v: _is_number(v) and v > 0), "a number above 0"
-_SHARE = (lambda v: _is_number(v) and 0 < v <= 1), "a number above 0, at most 1"
-_NUMBER = _is_number, "a number"
-_YES_OR_NO = (lambda v: isinstance(v, bool)), "True or False"
-_RULES: dict[str, Any] = {
-    **dict.fromkeys(("max_new_tokens", "max_length", "num_beams"), _FROM_ONE),
-    **dict.fromkeys(("min_new_tokens", "min_length", "no_repeat_ngram_size", "top_k"), _FROM_ZERO),
-    **dict.fromkeys(("repetition_penalty", "encoder_repetition_penalty", "temperature"), _ABOVE_ZERO),
-    **dict.fromkeys(("top_p", "typical_p"), _SHARE),
-    **dict.fromkeys(("length_penalty", "diversity_penalty"), _NUMBER),
-    "do_sample": _YES_OR_NO,
-}

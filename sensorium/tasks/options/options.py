@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from sensorium.errors import UnknownNameError
+from sensorium.tasks.options.checks import check_fields
 
 
 @dataclass(frozen=True)
 class Options:
-    """A task's options for one call; each task that has any subclasses it, with their defaults."""
+    """A task's options for one call; each task that has any subclasses it, with their types and defaults."""
+
+    def __post_init__(self) -> None:
+        """Holds each field to its type; a subclass with a check of its own calls this first.
+
+        Raises:
+            OptionError: a value that the option cannot have.
+        """
+        check_fields(self)
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Self:
