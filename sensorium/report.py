@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import InputError
+from sensorium.results.base import Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,7 +73,7 @@ class Report:
         self.inputs = self.failures = 0
         self._cards: list[Card] = []
 
-    def add(self, source: str, outcome: Any, *, picture: Any = None) -> None:
+    def add(self, source: str, outcome: Result | InputError, *, picture: Any = None) -> None:
         """Adds one input.
 
         Args:
@@ -82,19 +82,19 @@ class Report:
             picture: the picture itself as any input may be given (a path, bytes, a PIL image, …); None for none.
         """
         self.inputs += 1
-        error = outcome if isinstance(outcome, InputError) else None
-        self.failures += error is not None
+        failed = isinstance(outcome, InputError)
+        self.failures += failed
         if len(self._cards) >= self.most:
             return
-        if error is not None:
-            self._cards.append(Card(source, None, [], "", error))
+        if isinstance(outcome, InputError):
+            self._cards.append(Card(source, None, [], "", outcome))
             return
         bars = score_bars(outcome)
         image = None if picture is None else self._load(picture)
         if image is not None and not bars:
             image = _plotted(outcome, image)
         uri = None if image is None else _data_uri(image)
-        text = "" if bars else "\n".join(result_lines(outcome)[:LINES])
+        text = "" if bars else "\n".join(outcome.lines()[:LINES])
         self._cards.append(Card(source, uri, bars, text, None))
 
     def html(self) -> str:
@@ -122,7 +122,7 @@ class Report:
             return None
 
 
-def score_bars(result: Any) -> list[Bar]:
+def score_bars(result: Result) -> list[Bar]:
     """The bars of a result whose schema is labels with scores; empty for any other.
 
     Probabilities fill their share of a row; scores beyond 1 (logits) that of the largest.
@@ -137,33 +137,12 @@ def score_bars(result: Any) -> list[Bar]:
     ]
 
 
-def result_lines(result: Any) -> list[str]:
-    """A result in short texts, one a thing that it found: its own `lines()`, its labels, or `result_text`."""
-    if hasattr(result, "lines"):
-        return list(result.lines())
-    return [f"{bar.label} {bar.score:.4f}" for bar in score_bars(result)] or [result_text(result)]
-
-
-def result_text(result: Any, *, most: int = 200) -> str:
-    """A result in a few words: the shape and length of an array, else its JSON, cut at `most` characters."""
-    if hasattr(result, "shape"):
-        import numpy as np
-
-        norm = float(np.linalg.norm(np.asarray(result)))
-        return f"{' x '.join(map(str, result.shape))} numbers, norm {norm:.4g}"
-    text = json.dumps(result.to_dict(), ensure_ascii=False, default=str)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _plotted(result: Any, image: Image.Image) -> Image.Image:
+def _plotted(result: Result, image: Image.Image) -> Image.Image:
     """The picture with the result drawn on it, where that can be drawn."""
-    if not hasattr(result, "plot"):
-        return image
     try:
-        drawn: Image.Image = result.plot(image)
+        return result.plot(image)
     except ValueError:  # such as one vector, of which nothing can be shown on a picture
         return image
-    return drawn
 
 
 def _data_uri(image: Image.Image) -> str:

@@ -8,17 +8,21 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sensorium.cli.telling import printable
 from sensorium.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    from sensorium.report import Report
+    from sensorium.results.base import Result
 
 
 class Sink(ABC):
     """Takes outcomes in input order."""
 
     @abstractmethod
-    def add(self, source: str, outcome: Any) -> None:
+    def add(self, source: str, outcome: Result | InputError) -> None:
         """Takes the result of the input `source`, or the `InputError` that it failed with."""
 
     def begin(self) -> None:  # noqa: B027
@@ -55,7 +59,7 @@ class JsonLines(Sink):
         if self._file is not None:
             self._file.truncate(0)
 
-    def add(self, source: str, outcome: Any) -> None:
+    def add(self, source: str, outcome: Result | InputError) -> None:
         """Writes the line."""
         line = encode_row(outcome.index, source, outcome)
         if self._file is None:
@@ -75,44 +79,45 @@ class JsonLines(Sink):
 
 
 class Archive(Sink):
-    """Embeddings as one `.npz`, written at the end.
+    """The arrays of results as one `.npz`, written at the end.
 
-    It holds `vectors` `(N, …)` float32, `index` `(N,)` int64, `sources` `(N,)` str, and each feature map by its name.
-    Failed inputs are left out; `index` tells which.
+    It holds `index` `(N,)` int64, `sources` `(N,)` str, and what `Result.arrays` gives, stacked by name: of embeddings
+    `vectors` `(N, …)` float32 and each feature map. Failed inputs are left out; `index` tells which.
     """
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        self._vectors: list[Any] = []
-        self._maps: dict[str, list[Any]] = {}
+        self._arrays: dict[str, list[Any]] = {}
         self._sources: list[str] = []
         self._indices: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
         self._refused = False
 
-    def add(self, source: str, outcome: Any) -> None:
-        """Keeps the vector.
+    def add(self, source: str, outcome: Result | InputError) -> None:
+        """Keeps the arrays.
 
         Raises:
-            OptionError: the result is no embedding, or not of the shape of the others.
+            OptionError: the result has no arrays to keep, or not of the shapes of the others.
         """
         if isinstance(outcome, InputError):
             return
-        if not hasattr(outcome, "vector"):
+        arrays = outcome.arrays()
+        if not arrays:
             self._refused = True
-            raise OptionError("--output x.npz is for embeddings; write this task's results to x.jsonl")
-        shapes = [tuple(array.shape) for array in (outcome.vector, *outcome.feature_maps)]
+            raise OptionError(
+                "--output x.npz is for results with arrays, such as embeddings; write this task's results to x.jsonl"
+            )
+        shapes = [tuple(array.shape) for array in arrays.values()]
         self._shapes = self._shapes or shapes
         if shapes != self._shapes:
             raise OptionError(
                 f"--output x.npz takes arrays of one shape, got {shapes} for {source!r} after {self._shapes}; "
                 f"pool them (--pool mean), or write x.jsonl"
             )
-        self._vectors.append(outcome.numpy())
         self._sources.append(source)
         self._indices.append(outcome.index)
-        for name, feature_map in zip(outcome.out_features, outcome.feature_maps, strict=True):
-            self._maps.setdefault(name, []).append(feature_map)
+        for name, array in arrays.items():
+            self._arrays.setdefault(name, []).append(array)
 
     def finish(self) -> None:
         """Writes the archive, whole or not at all."""
@@ -120,11 +125,9 @@ class Archive(Sink):
             return
         import numpy as np
 
-        arrays = {name: np.stack([np.asarray(m) for m in maps]) for name, maps in self._maps.items()}
-        arrays |= {
-            "vectors": np.stack(self._vectors or [np.empty(0, np.float32)]),
-            "index": np.array(self._indices, dtype=np.int64),
-        }
+        kept = self._arrays or {"vectors": [np.empty(0, np.float32)]}  # nothing came: an embedding of nothing
+        arrays = {name: np.stack(rows) for name, rows in kept.items()}
+        arrays["index"] = np.array(self._indices, dtype=np.int64)
         arrays["sources"] = np.array([printable(source) for source in self._sources], dtype=np.str_)
         part = self._path.with_name(self._path.name + ".part")
         with part.open("wb") as file:
@@ -135,13 +138,11 @@ class Archive(Sink):
 class Lines(Sink):
     """One line an input on standard output, its parts separated by tabs; failures go to standard error elsewhere."""
 
-    def add(self, source: str, outcome: Any) -> None:
+    def add(self, source: str, outcome: Result | InputError) -> None:
         """Prints the line."""
-        from sensorium.report import result_lines
-
         if isinstance(outcome, InputError):
             return
-        print("\t".join(printable(part) for part in [source, *result_lines(outcome)]), flush=True)
+        print("\t".join(printable(part) for part in [source, *outcome.lines()]), flush=True)
 
 
 class Tables(Sink):
@@ -152,12 +153,12 @@ class Tables(Sink):
 
         self._console = Console(highlight=False)
 
-    def add(self, source: str, outcome: Any) -> None:
+    def add(self, source: str, outcome: Result | InputError) -> None:
         """Prints the table."""
         from rich.table import Table
         from rich.text import Text
 
-        from sensorium.report import result_lines, score_bars
+        from sensorium.report import score_bars
 
         if isinstance(outcome, InputError):
             return
@@ -170,17 +171,17 @@ class Tables(Sink):
             self._console.print(Text(printable(source), style="bold"))
             if bars:
                 self._console.print(table)
-            for line in () if bars else result_lines(outcome):
+            for line in () if bars else outcome.lines():
                 self._console.print(Text("  " + printable(line)))
 
 
 class Page(Sink):
     """The HTML report, written at the end."""
 
-    def __init__(self, path: str, report: Any) -> None:
+    def __init__(self, path: str, report: Report) -> None:
         self._path, self._report = path, report
 
-    def add(self, source: str, outcome: Any) -> None:
+    def add(self, source: str, outcome: Result | InputError) -> None:
         """Adds the card."""
         self._report.add(printable(source), outcome, picture=source)
 
@@ -189,7 +190,7 @@ class Page(Sink):
         self._report.save(self._path)
 
 
-def encode_row(index: int, source: str, outcome: Any) -> bytes:
+def encode_row(index: int | None, source: str, outcome: Result | InputError) -> bytes:
     """The line of JSON Lines for an outcome, UTF-8, its end of line included."""
     row: dict[str, Any] = {"index": index, "source": source}
     if isinstance(outcome, InputError):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 from sensorium.results.drawing import draw_bars, draw_lines, printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-class Answers:
+class Answers(Result):
     """Answers to one question, best first.
 
     Attributes:
@@ -123,10 +121,6 @@ class Answers:
         if self.scores is None:
             return draw_lines(picture, shown)
         return draw_bars(picture, [printable(answer) for answer in shown], self.scores.tolist()[:most])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_dict()` as JSON, UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     def _row(self, at: int) -> dict[str, Any]:
         row: dict[str, Any] = {}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 
-class CitedAnswers:
+
+class CitedAnswers(Result):
     """Answers to one question, best first, with the passages that they were read in.
 
     Without an answer it is empty, and false: because there was no passage to read, or because a reader that writes says
@@ -144,10 +143,6 @@ class CitedAnswers:
             "document_end", "passage", "citations"}, …], "refused", "passages"}`, None for what there is not.
         """
         return {"answers": list(self), "refused": self.refused, "passages": [dict(each) for each in self.passages]}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_dict()` as JSON, UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     def _row(self, at: int) -> dict[str, Any]:
         numbers = self.citations[at]

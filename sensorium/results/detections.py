@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 from sensorium.results.drawing import colour, draw_tag, line_width, text_size, to_rgb
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-class Detections:
+class Detections(Result):
     """Objects found in a picture, in the order in which the model gives them.
 
     The arrays keep fractions of a pixel. The dicts have Transformers' schema, in which a box's sides are whole numbers,
@@ -125,7 +123,3 @@ class Detections:
             text = f"{self.labels[i]} {self.scores[i]:.2f}"
             draw_tag(draw, boxes[i][:2], text, colour(int(numbers[i])), size_px=size_px)
         return picture
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_dict()` as JSON, UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

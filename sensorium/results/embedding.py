@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 from sensorium.results.drawing import to_rgb
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class Embedding:
+class Embedding(Result):
     """A vector for an input, or one vector for each of its tokens.
 
     Attributes:
@@ -70,6 +71,16 @@ class Embedding:
     def to_dict(self) -> list[Any]:
         """Nested lists with a leading axis of one, as Transformers' `image-feature-extraction` gives them."""
         return [self.numpy().tolist()]
+
+    def lines(self) -> list[str]:
+        """The shape and length of `vector`, for a terminal."""
+        shape = " x ".join(map(str, self.shape))
+        return [f"{shape} numbers, norm {float(np.linalg.norm(self.numpy())):.4g}"]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`vector`, called `vectors` as an archive of many has it, and the feature maps by their names."""
+        maps = zip(self.out_features, self.feature_maps, strict=True)
+        return {"vectors": self.numpy(), **{name: np.asarray(each) for name, each in maps}}
 
     def plot(self, image: Any) -> Image.Image:
         """Draws the picture beside each feature map's energy (the norm over channels), or beside the tokens'.

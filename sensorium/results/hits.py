@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
+
 Row = Mapping[str, Any]
 
 
-class Hits:
+class Hits(Result):
     """The passages found for one query, best first.
 
     Attributes:
@@ -74,10 +73,6 @@ class Hits:
     def to_dict(self) -> list[dict[str, Any]]:
         """`[{"score": float, "id": …, "text": str, "title": str, …}, …]`, best first, of plain Python values."""
         return [{name: _plain(value) for name, value in hit.items()} for hit in self]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_dict()` as JSON, UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 class SearchResults(Sequence[Hits]):

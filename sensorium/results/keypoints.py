@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 from sensorium.results.drawing import Colour, colour, draw_tag, text_size, to_rgb
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-class Keypoints:
+class Keypoints(Result):
     """Points of a picture: of interest, or named ones such as joints.
 
     Attributes:
@@ -150,7 +150,7 @@ class Keypoints:
         """
         suffix = Path(path).suffix
         if suffix == ".json":
-            Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            super().save(path)
         elif suffix == ".npz":
             arrays = {name: getattr(self, name) for name in ("xy", "scores", "labels", "descriptors")}
             np.savez(path, allow_pickle=False, **{name: each for name, each in arrays.items() if each is not None})

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 from sensorium.results.drawing import draw_bars
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ SHOWN = 10
 """How many labels `repr` shows."""
 
 
-class Labels:
+class Labels(Result):
     """Class names with their scores, best first.
 
     Attributes:
@@ -81,6 +79,11 @@ class Labels:
         pairs = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
         return [{"label": label, "score": score} for label, score in pairs]
 
+    def lines(self) -> list[str]:
+        """One short text a label: its name and its score."""
+        rows = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
+        return [f"{label} {score:.4f}" for label, score in rows] or ["no labels"]
+
     def plot(self, image: Any, *, most: int = 5) -> Image.Image:
         """Draws the best labels and their scores as bars under the picture.
 
@@ -92,7 +95,3 @@ class Labels:
             An RGB picture at least 240 px wide, taller than `image` by one row a label.
         """
         return draw_bars(image, self.labels.tolist()[:most], self.scores.tolist()[:most])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_dict()` as JSON, UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

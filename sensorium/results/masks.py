@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorium.results import rle
+from sensorium.results.base import Result
 from sensorium.results.drawing import blend, colour, line_width, to_rgb
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 Runs = NDArray[np.int64]
 
 
-class Masks:
+class Masks(Result):
     """Masks of objects on one picture, kept as runs and unpacked when they are looked at.
 
     Attributes:
@@ -235,10 +233,6 @@ class Masks:
             blend(picture, mask, colour(int(i)), alpha)
             blend(picture, _contour(mask, width), colour(int(i)), 1.0)
         return picture
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_dict()` as JSON, UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 def _read(masks: Any) -> tuple[set[tuple[int, int]], list[Runs]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 from sensorium.results.drawing import to_rgb
 from sensorium.results.keypoints import Keypoints, heat
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class Matches:
+class Matches(Result):
     """Points of one picture and the points of another that show the same, best first.
 
     Attributes:
@@ -134,7 +134,7 @@ class Matches:
         """
         suffix = Path(path).suffix
         if suffix == ".json":
-            Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+            super().save(path)
         elif suffix == ".npz":
             np.savez(path, allow_pickle=False, xy0=self.xy0, xy1=self.xy1, scores=self.scores)
         else:

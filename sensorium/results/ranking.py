@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 
-class Ranking:
+
+class Ranking(Result):
     """Texts with their scores, best first.
 
     Attributes:
@@ -91,10 +90,6 @@ class Ranking:
         """
         rows = list(self)
         return rows[0] if self.single and len(rows) == 1 else rows
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_dict()` as JSON, UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     def _row(self, at: int) -> dict[str, Any]:
         return {"corpus_id": int(self.order[at]), "score": float(self.scores[at]), "text": self.texts[at]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 from sensorium.results.drawing import colour, draw_tag, text_size, to_rgb
 from sensorium.results.rle import encode
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _OUTLINE, _ALPHA = 0.9, 0.5
 
 
-class Segments:
+class Segments(Result):
     """Segments of a picture: one map of small integers, from which masks are made when they are looked at.
 
     The dicts have Transformers' schema. Segments that overlap do not fit in one map: `from_masks` keeps each mask by
@@ -215,8 +215,7 @@ class Segments:
             ValueError: segments that may overlap, or with values outside of [0, 65535], were to be saved as PNG.
         """
         if Path(path).suffix.lower() != ".png":
-            text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            super().save(path)
             return
         values = self.segmentation
         if values is None or (values.size and (values.min() < 0 or values.max() > np.iinfo(np.uint16).max)):

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.base import Result
 from sensorium.results.drawing import colour, font, printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-class Transcript:
+class Transcript(Result):
     """A text, and the chunks of it whose times are known.
 
     Attributes:
@@ -162,17 +163,20 @@ class Transcript:
             raise ValueError(f"a transcript is saved as {', '.join(forms)}, got {Path(path).name!r}")
         Path(path).write_text(forms[suffix](), encoding="utf-8", newline="\n")
 
-    def plot(self, *, width_px: int = 960) -> Image.Image:
+    def plot(self, image: None = None, /, *, width_px: int = 960) -> Image.Image:
         """Draws when each chunk was said: a row for each, a bar from its start to its end, its text beside it.
 
         Args:
+            image: None; what was said is not drawn on a picture.
             width_px: of the drawing, at least 240; it is as high as it has to be, and shows 200 chunks at the most.
 
         Raises:
-            ValueError: the transcript has no times.
+            ValueError: the transcript has no times, or there is a picture.
         """
         from PIL import Image, ImageDraw
 
+        if image is not None:
+            raise ValueError("a transcript is drawn by itself and not on a picture; call plot() without one")
         self._check_timed()
         shown = self[:200]
         starts, ends = shown._spans()

@@ -11,6 +11,7 @@ from torch import nn
 
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.padding import Padding
+from sensorium.results import Result
 from sensorium.tasks.base import Options, Task, Unit
 
 
@@ -54,7 +55,7 @@ class WindowOptions(Options):
 
 
 @dataclass
-class Total:
+class Total(Result):
     value: float
     windows: int
     index: int
