@@ -23,7 +23,7 @@ case "$name $*" in
   "uv sync "*) mkdir -p "{root}/.venv/bin"; cp "$0" "{root}/.venv/bin/python"; cp "$0" "{root}/.venv/bin/sensorium" ;;
   *"-m pip config list"*) echo "global.index-url='https://packages.example/simple'"; echo ":env:.cert='/a/cert.pem'" ;;
   *"-m pip install "*) mkdir -p "{root}/.uv/bin"; cp "$0" "{root}/.uv/bin/uv" ;;
-  *" -m ${{FAILING:-nothing}}"*) exit 3 ;;
+  *" -m ${{FAILING:-nothing}}"* | *" ${{FAILING_SCRIPT:-nothing}}"*) exit 3 ;;
 esac
 """
 
@@ -103,7 +103,14 @@ def test_arguments_go_to_pytest(checkout):
 def test_a_failed_check_fails_and_hides_no_other(checkout, failing):
     done, calls = checkout.run("scripts/check", FAILING=failing)
     assert done.returncode == 1
-    assert calls[-3:] == ["python -m ruff check", "python -m ruff format --check", "python -m mypy"]
+    steps = ["python -m ruff check", "python -m ruff format --check", "python -m mypy"]
+    assert calls[-4:] == [*steps, "python scripts/measures.py"]
+
+
+def test_the_measures_fail_nothing(checkout):
+    done, calls = checkout.run("scripts/check", FAILING_SCRIPT="scripts/measures.py")
+    assert calls[-1] == "python scripts/measures.py"
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("failing", "status"), [("nothing", 0), ("mypy", 1), ("pytest", 1)])
