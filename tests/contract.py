@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,3 +75,11 @@ def assert_close(a: Any, b: Any, tolerance: float = ROUNDING) -> None:
         assert a == pytest.approx(b, abs=tolerance, rel=tolerance)
     else:
         assert a == b
+
+
+@contextlib.contextmanager
+def ignored(warning: str) -> Iterator[None]:
+    """Lets a warning pass that a model is known to give, such as that its processor's recipe is not read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", re.escape(warning))
+        yield

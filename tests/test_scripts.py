@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ["scripts/demo", "scripts/test", "scripts/check", ".ci/run"]
+SCRIPTS = ["scripts/demo", "scripts/test", "scripts/check", "scripts/new-task", ".ci/run"]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
@@ -111,6 +111,13 @@ def test_the_measures_fail_nothing(checkout):
     done, calls = checkout.run("scripts/check", FAILING_SCRIPT="scripts/measures.py")
     assert calls[-1] == "python scripts/measures.py"
     assert done.returncode == 0, done.stderr
+
+
+def test_a_new_task_is_written_by_the_environment_s_python(checkout):
+    done, calls = checkout.run("scripts/new-task", "depth-estimation", "--summary", "how far")
+    assert done.returncode == 0, done.stderr
+    assert calls[-1] == "python scripts/new_task.py depth-estimation --summary how far"
+    assert any(call.startswith("uv sync") and call.endswith("--group dev") for call in calls)
 
 
 @pytest.mark.parametrize(("failing", "status"), [("nothing", 0), ("mypy", 1), ("pytest", 1)])

@@ -193,6 +193,29 @@ def folder(model_type: str, *, num_labels: int = 7, bare: bool = False, problem_
     return place
 
 
+def checkpoint(auto_class, model_type: str, settings: dict, processor) -> Path:
+    """A checkpoint folder of any architecture with random weights, with a processor.
+
+    Args:
+        auto_class: one of Transformers' `AutoModelFor…` classes.
+        model_type: as `config.json` calls the architecture.
+        settings: what its config is told; small sizes above all.
+        processor: what is saved beside it: an image processor, a feature extractor or a tokenizer.
+    """
+    from transformers import AutoConfig
+
+    torch.manual_seed(0)
+    model = auto_class.from_config(AutoConfig.for_model(model_type, **settings))
+    with torch.no_grad():  # around what it begins with, or deep models would give the same of all inputs
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point() and tensor.ndim > 0:
+                tensor.add_(0.2 * (torch.rand(tensor.shape) - 0.5))
+    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{model_type}-"))
+    model.eval().save_pretrained(place)
+    processor.save_pretrained(place)
+    return place
+
+
 def _liven(model) -> None:
     """Makes every parameter and running statistic other than its initial zeros and ones, so that each one counts."""
     generator = torch.Generator().manual_seed(1)
