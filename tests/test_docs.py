@@ -22,7 +22,17 @@ from tests.pages import PAGES, ROOT, PageRunner, is_run, read_blocks
 from tests.tasks.test_image_classification import TIMM
 
 LINKED = [*PAGES, ROOT / "CHANGELOG.md"]
-SHELL_WORDS = {"scripts/demo", "scripts/test", "scripts/check", "python", "pip", "uv", "git", "pre-commit"}
+SHELL_WORDS = {
+    "scripts/demo",
+    "scripts/test",
+    "scripts/check",
+    "scripts/new-task",
+    "python",
+    "pip",
+    "uv",
+    "git",
+    "pre-commit",
+}
 
 
 def name_of(path):
@@ -122,6 +132,19 @@ def test_every_error_code_is_listed():
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8").partition("## Codes")[2].partition("\n## ")[0]
     listed = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
     assert listed == used
+
+
+def test_contributing_names_every_room():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("### The rooms")[2].partition("\n## ")[0]
+    rooms = [
+        place for folder in ("tasks", "retrieval") for place in (ROOT / "sensorium" / folder).glob("*/__init__.py")
+    ]
+    assert len(rooms) > 10
+    for room in rooms:
+        folder = room.parent
+        row = next((line for line in text.splitlines() if f"`sensorium/{folder.parent.name}/" in line
+                    and f"{folder.name}/`" in line), None)  # fmt: skip
+        assert row, f"CONTRIBUTING.md does not tell of {folder.relative_to(ROOT)}"
 
 
 def test_the_version_is_in_the_changelog():
