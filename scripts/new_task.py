@@ -42,7 +42,6 @@ class NewTask:
         name: in kebab-case.
         summary: a line for lists of tasks.
         auto_class: Transformers' Auto class that loads its models.
-        names: the name of that class's table of architectures in `transformers.models.auto.modeling_auto`.
         kind: what it takes: "image", "audio" or "text".
         model: the small random model that its test runs.
     """
@@ -50,7 +49,6 @@ class NewTask:
     name: str
     summary: str
     auto_class: str
-    names: str
     kind: str
     model: SmallModel
 
@@ -75,7 +73,6 @@ class NewTask:
             summary=self.summary,
             kind=self.kind,
             auto_class=self.auto_class,
-            names=self.names,
             imports=self.model.imports,
             checkpoint=self._checkpoint(),
             quiet=self._quiet(),
@@ -140,14 +137,12 @@ def plan(name: str, summary: str | None, auto_class: str | None, kind: str | Non
     if kind is None:
         raise Refusal(f"say what {name} takes: --input image, audio or text")
     found = getattr(modeling_auto, auto_class, None)
-    table = found and found._model_mapping._model_mapping
-    names = [each for each, value in vars(modeling_auto).items() if value is table and each.endswith("_NAMES")]
-    if not names:
+    if getattr(found, "_model_mapping", None) is None:
         near = difflib.get_close_matches(auto_class, [n for n in vars(modeling_auto) if n.startswith("AutoModelFor")])
         raise Refusal(f"Transformers has no {auto_class}; near are: {', '.join(near) or 'none'}")
     what = {"image": "a picture", "audio": "a sound", "text": "a text"}[kind]
     summary = summary or f"FILL IN: what {what} gives, in a line"
-    return NewTask(name, summary, auto_class, names[0], kind, small_model(found, kind))
+    return NewTask(name, summary, auto_class, kind, small_model(found, kind))
 
 
 def write(task: NewTask, root: Path) -> list[str]:

@@ -30,18 +30,6 @@ LAYERS = (  # the design's table, from the ground up: each may import what stand
     "report",
     "cli",
 )
-KNOWN_CIRCLES = {  # they are on their way out, and nothing may join them
-    frozenset({"sensorium.tasks.mask_generation", "sensorium.tasks.masks.prompted_image"}),
-    frozenset(
-        {
-            "sensorium.tasks.automatic_speech_recognition",
-            "sensorium.tasks.speech.ctc",
-            "sensorium.tasks.speech.recognizer",
-            "sensorium.tasks.speech.whisper",
-        }
-    ),
-}
-
 ONLY_IN = {  # third party: the files that may import it
     "timm": {"backbones/timm.py", "processors/recipe_timm.py", "tasks/image_classification.py", "cli"},
     "transformers": {
@@ -161,9 +149,8 @@ def circles(graph):
 
 def test_no_circle_is_drawn():
     drawn = circles({module: edges(module, path) for module, path in MODULES.items()})
-    told = [" <-> ".join(sorted(each)) for each in drawn - KNOWN_CIRCLES]
+    told = [" <-> ".join(sorted(each)) for each in drawn]
     assert not told, f"these import each other; move what they share into a file of its own: {told}"
-    assert drawn >= KNOWN_CIRCLES, f"gone, so strike it off KNOWN_CIRCLES: {KNOWN_CIRCLES - drawn}"
 
 
 def test_circles_are_seen():
