@@ -376,7 +376,7 @@ def test_every_form_of_a_call():
         ):
             assert_close([form.to_dict() for form in forms], [each.to_dict() for each in several])
         asked = pipe(question=QUESTIONS, passages=some)
-        assert_close([each.to_dict() for each in asked], [one.to_dict(), pipe(QUESTIONS[1], some).to_dict()])
+        assert_close([each.to_dict() for each in asked[:2]], [one.to_dict(), pipe(QUESTIONS[1], some).to_dict()])
         with pytest.raises(OptionError, match="lengths"):
             pipe(question=QUESTIONS, passages=[some, others])
         with pytest.raises(OptionError, match="passages missing"):
