@@ -26,7 +26,7 @@ from scripts.small_models import SmallModel, small_model  # noqa: E402 - found b
 CATALOGUE = "sensorium/cli/catalogue.json"
 """What the command line says of tasks, where it is generated and kept; the step is left out where there is none."""
 
-CATALOGUE_COMMAND = ("-m", "sensorium.cli.catalogue")
+CATALOGUE_COMMAND = ("-m", "sensorium.cli.write_catalogue")
 """Generates it anew."""
 
 
