@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from bisect import bisect_right
 from collections import OrderedDict, defaultdict
@@ -87,17 +88,31 @@ class Buckets(Generic[T]):
     """Entries that wait for a batch, grouped so that each group can share one; oldest group first."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[Hashable, list[tuple[T, float]]] = OrderedDict()
+        self._groups: OrderedDict[Hashable, list[tuple[T, float, float]]] = OrderedDict()
         self._costs: dict[Hashable, float] = {}
+        self._dues: dict[Hashable, float] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, key: Hashable, entry: T, cost: float = 1.0) -> None:
-        """Puts an entry into the group of its key."""
-        self._groups.setdefault(key, []).append((entry, cost))
+    @property
+    def due(self) -> float:
+        """When the first of the entries has waited long enough; infinity if none ever has."""
+        return min(self._dues.values(), default=math.inf)
+
+    def add(self, key: Hashable, entry: T, cost: float = 1.0, due: float = math.inf) -> None:
+        """Puts an entry into the group of its key.
+
+        Args:
+            key: of its group.
+            entry: what waits.
+            cost: what it adds to a batch.
+            due: when it has waited long enough, by any one clock.
+        """
+        self._groups.setdefault(key, []).append((entry, cost, due))
         self._costs[key] = self._costs.get(key, 0.0) + cost
+        self._dues[key] = min(self._dues.get(key, math.inf), due)
         self._count += 1
 
     def take_full(self, size: int) -> list[T] | None:
@@ -111,15 +126,22 @@ class Buckets(Generic[T]):
         """Takes entries that cost up to `size` together, at least one, from the group that has waited longest."""
         return self._take(next(iter(self._groups)), size)
 
+    def take_due(self, size: int, now: float) -> list[T] | None:
+        """Takes entries that cost up to `size` together, at least one, from the group that is due first, or None."""
+        key = min(self._dues, key=self._dues.__getitem__, default=None)
+        return None if key is None or self._dues[key] > now else self._take(key, size)
+
     def _take(self, key: Hashable, size: int) -> list[T]:
         group, cost = self._groups.pop(key), self._costs.pop(key)
-        sums = list(accumulate(each for _, each in group))
+        del self._dues[key]
+        sums = list(accumulate(each for _, each, _ in group))
         count = max(1, bisect_right(sums, size))
         if count < len(group):
             self._groups[key] = group[count:]
             self._costs[key] = cost - sums[count - 1]
+            self._dues[key] = min(due for _, _, due in group[count:])
         self._count -= count
-        return [entry for entry, _ in group[:count]]
+        return [entry for entry, _, _ in group[:count]]
 
 
 def padded_rows(rows: int, size: int) -> int:

@@ -29,9 +29,9 @@ class Forwarder:
     def __init__(self, task: Task, runtime: PipelineRuntime, sizer: BatchSizer, statistics: Statistics) -> None:
         self.task, self.runtime, self.sizer, self.statistics = task, runtime, sizer, statistics
 
-    def flights(self, options: Any, total: int | None) -> Flights:
-        """The batches of one call."""
-        return Flights(self, options, total)
+    def flights(self, total: int | None) -> Flights:
+        """The batches of inputs that are under way together, `total` of them where that is known."""
+        return Flights(self, total)
 
 
 @dataclass(slots=True)
@@ -47,10 +47,13 @@ class _Flight:
 
 
 class Flights:
-    """Launches the batches of one call, and lands them: their parts go to the items that they belong to."""
+    """Launches batches, and lands them: their parts go to the items that they belong to.
 
-    def __init__(self, forwarder: Forwarder, options: Any, total: int | None) -> None:
-        self._forwarder, self._options, self._total = forwarder, options, total
+    A batch runs with the options of its items, which are the same for all of them.
+    """
+
+    def __init__(self, forwarder: Forwarder, total: int | None) -> None:
+        self._forwarder, self._total = forwarder, total
         self._under_way: deque[_Flight] = deque()
         self._depth = int(forwarder.runtime.overlaps)
         self._spent_s, self._done = 0.0, 0
@@ -72,9 +75,12 @@ class Flights:
             while len(self._under_way) > self._depth:
                 pending = self._land_oldest() + pending
 
-    def land(self) -> bool:
-        """Decodes the oldest batch that is under way; False if there is none."""
+    def land(self, *, finished: bool = False) -> bool:
+        """Decodes the oldest batch that is under way, or only if the device is done with it; False if there is none."""
         if not self._under_way:
+            return False
+        ended = self._under_way[0].ended
+        if finished and ended is not None and not ended.query():
             return False
         for chunk in self._land_oldest():
             self.launch(chunk)
@@ -91,7 +97,8 @@ class Flights:
             forwarder.statistics.count("padded_rows", rows - len(units))
             batch = runtime.upload(forwarder.task, units + units[-1:] * (rows - len(units)))
             start = runtime.mark()
-            outputs = forwarder.task.forward(batch, self._options, runtime.caller(compiled=self._compiled))
+            call = runtime.caller(compiled=self._compiled)
+            outputs = forwarder.task.forward(batch, entries[0].item.options, call)
             if rows > len(units):
                 outputs = pytree.tree_map_only(torch.Tensor, lambda t: t[: len(units)], outputs)
             end = runtime.mark()
@@ -122,22 +129,24 @@ class Flights:
     def _decode(self, flight: _Flight) -> Sequence[Any]:
         with torch.inference_mode(), self._forwarder.runtime.decoding(flight.outputs, flight.ended):
             metas = [entry.unit.meta for entry in flight.entries]
-            return self._forwarder.task.decode(flight.outputs, metas, self._options)
+            return self._forwarder.task.decode(flight.outputs, metas, flight.entries[0].item.options)
 
     def _after(self, failure: Exception, chunk: list[Entry], rest: list[list[Entry]]) -> list[list[Entry]]:
         """What to run next when a batch has failed: smaller batches, until the culprit stands alone."""
         memory = is_out_of_memory(failure)
-        size = max(1, len(chunk) // 2)
         if memory:
             self._forwarder.statistics.count("out_of_memory")
-            size = min(size, int(self._forwarder.sizer.shrink(_cost(chunk)) / chunk[0].cost) or 1)
+            self._forwarder.sizer.shrink(_cost(chunk))
             self._forwarder.runtime.release()
         if len(chunk) == 1:
             chunk[0].item.error = _culprit(failure, chunk[0], memory=memory)
             return rest
-        waiting = [entry for batch in ([chunk, *rest] if memory else [chunk]) for entry in batch]
-        smaller = [waiting[i : i + size] for i in range(0, len(waiting), size)]
-        return smaller if memory else smaller + rest
+        smaller = _pieces(chunk, max(1, len(chunk) // 2))
+        if not memory:
+            return smaller + rest
+        # each by itself: a batch of other options or of another shape may be among them
+        fits = self._forwarder.sizer.size
+        return [piece for batch in [*smaller, *rest] for piece in _pieces(batch, int(fits / batch[0].cost) or 1)]
 
     def _choose_mode(self) -> None:
         compiler, sizer = self._forwarder.runtime.compiler, self._forwarder.sizer
@@ -170,6 +179,10 @@ class Flights:
 
 def _cost(entries: Sequence[Entry]) -> float:
     return sum(entry.cost for entry in entries)
+
+
+def _pieces(entries: list[Entry], size: int) -> list[list[Entry]]:
+    return [entries[i : i + size] for i in range(0, len(entries), size)]
 
 
 def _culprit(failure: Exception, entry: Entry, *, memory: bool) -> InputError:

@@ -102,8 +102,17 @@ class Pipeline:
     ) -> Generator[Any, None, None]:
         """Runs the task over an iterable, lazily, in order, holding a few batches at a time.
 
+        Each result comes as soon as it can be had: a source that is slower than the model, such as a camera or a
+        queue, is never waited for while there is something to do. Batches fill up with what comes while the model runs.
+
+        A list, tuple, array or tensor is read on the caller's thread. Any other iterable is read on a thread of its
+        own, a few batches ahead: the code of a generator runs there, in a copy of the caller's context variables, and
+        must not wait for what the caller's thread holds, nor use what belongs to that thread (an SQLite connection).
+        What it raises comes out of the stream, after the results of all that it gave before. Leaving the stream ends
+        the reading; an input that the source is making by then is waited for, but for no longer than a second.
+
         Args:
-            inputs: any iterable of raw inputs; it is read on the caller's thread, a few batches ahead.
+            inputs: any iterable of raw inputs.
             on_error: as in a call.
             progress: shows a progress bar on standard error.
             total: the number of inputs where `inputs` does not tell its length; for the progress bar, and for

@@ -4,9 +4,38 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
+
+
+class SplitPool:
+    """The threads that split the inputs of an engine; they start with the first input. Safe to use from any thread.
+
+    Args:
+        workers: how many there are.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Runs a function on one of the threads."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = start_pool(self.workers)
+            return self._pool.submit(function, *args)
+
+    def close(self) -> None:
+        """Ends the threads; a later `submit` starts new ones."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def automatic_workers() -> int:

@@ -275,7 +275,7 @@ COUNT_THREADS = """
 import sys, threading, torch
 from tests.pipelines import made_up
 from tests.pipelines.test_engine import build, raw
-from sensorium.pipelines import engine
+from sensorium.pipelines import stages
 
 def count():
     torch.ones(300_000).exp()  # torch's parallel loops set a thread up, too
@@ -292,7 +292,7 @@ def on_a_new_thread(function):
 
 torch.set_num_threads(3)
 workers, model, later = set(), set(), []
-watch(engine, "_advance", workers)
+watch(stages, "advance", workers)
 watch(made_up.WindowScoring, "forward", model)
 with build(num_workers=2) as pipe:
     run = lambda: pipe([raw(5) for _ in range(20)])

@@ -1,0 +1,173 @@
+"""One call: inputs from a source, batched among themselves, with results in the order of the inputs.
+
+One thread, the caller's, drives a run: it takes inputs from the source, fills buckets with what has been split, runs a
+batch when one is full, and yields results in order. Where the source lies in memory nothing depends on timing but the
+batch size that "auto" finds, so that such a run is repeatable. A live source is never waited for while something can
+be done: what there is runs as a smaller batch, and while it runs the next one gathers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from sensorium.errors import InputError
+from sensorium.pipelines.items import Item
+from sensorium.pipelines.sources import Begin, Source
+from sensorium.pipelines.stages import Stages
+from sensorium.pipelines.statistics import Statistics
+
+
+class Run:
+    """The state of one call.
+
+    Args:
+        stages: where its inputs go through.
+        source: of its inputs.
+        options: of the call.
+        inline: splits on the caller's own thread; for a single input, beside which nothing runs.
+    """
+
+    def __init__(self, stages: Stages, source: Source, options: Any, *, inline: bool) -> None:
+        self._stages, self._source, self._options, self._inline = stages, source, options, inline
+        self._splits: deque[Item] = deque()
+        self._items: deque[Item] = deque()
+
+    @property
+    def live(self) -> bool:
+        """Whether its source may keep it waiting."""
+        return self._source.live
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self._source.exhausted and not self._items
+
+    @property
+    def error(self) -> Exception | None:
+        """What the caller's own iterator has raised."""
+        return self._source.error
+
+    def outcomes(self) -> Generator[tuple[int, Any], None, None]:
+        """Yields `(index, result or InputError)` in order."""
+        try:
+            while True:
+                moved = self.step()
+                for outcome in self.ready():
+                    moved = True
+                    yield outcome
+                if not moved and not self.wait():
+                    break
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.close()
+
+    def step(self) -> bool:
+        """Does the next thing that can be done without waiting for the source; False if there is none."""
+        stages, buckets = self._stages, self._stages.buckets
+        self._fill()
+        batch = buckets.take_full(stages.size)
+        if batch is None and self._splits and not stages.crowded:
+            self._receive()
+            return True
+        if batch is None and len(buckets):
+            if not stages.crowded and self._better_wait():
+                return True
+            batch = buckets.take_oldest(stages.size)
+        if batch is not None:
+            stages.launch(batch)
+            return True
+        return stages.land()
+
+    def ready(self) -> Iterator[tuple[int, Any]]:
+        """Yields the outcomes that are next in order."""
+        while self._items and self._items[0].done:
+            item = self._items.popleft()
+            yield item.index, self._stages.outcome(item)
+
+    def wait(self) -> bool:
+        """Waits for the source; False if nothing more comes."""
+        return self._source.wait()
+
+    def close(self) -> None:
+        """Ends what is still under way."""
+        self._source.close()
+        for item in self._splits:
+            if isinstance(item.split, Future):
+                item.split.cancel()
+
+    def _fill(self) -> None:
+        """Takes inputs from the source until enough are being split."""
+        while not self._source.exhausted:
+            room = self._stages.room(len(self._splits), len(self._items))
+            if len(self._splits) > 3 * room:  # enough is being split: rather take some inputs at a time
+                return
+            items = self._source.take(room, self._begin)
+            self._items.extend(items)
+            splits = [item for item in items if item.split is not None]
+            self._splits.extend(splits)
+            if len(splits) == len(items):  # else there is room again: what has failed upstream is not split
+                return
+
+    def _begin(self, index: int, raw: Any) -> Item:
+        item = Item(index, self._options)
+        if isinstance(self._source, Outcomes) and isinstance(raw, InputError):
+            item.error = raw
+        else:
+            self._stages.begin(item, raw, here=self._inline)
+        return item
+
+    def _receive(self) -> None:
+        """Takes the oldest split that is under way into the buckets."""
+        split = self._splits[0].split
+        waits = self.live and isinstance(split, Future) and not split.done()
+        if waits and self._stages.land(finished=True):
+            return
+        item = self._splits.popleft()
+        if self._stages.receive(item):
+            self._splits.append(item)
+
+    def _better_wait(self) -> bool:
+        """Whether more may come for a batch that is not full, while the device is busy or within a moment."""
+        return self.live and (self._stages.land() or not self._source.quiet())
+
+
+class Outcomes:
+    """A source that gives what comes of another run: that of the task upstream."""
+
+    def __init__(self, run: Run, statistics: Statistics) -> None:
+        self._run, self._statistics = run, statistics
+        self.exhausted = False
+        self.error: Exception | None = None
+        self.live = run.live
+
+    def take(self, room: int, begin: Begin) -> list[Item]:
+        """Takes up to `room` outcomes; has the run upstream do what it can do without waiting."""
+        items: list[Item] = []
+        began = time.perf_counter()
+        while len(items) < room:
+            outcome = next(self._run.ready(), None)
+            if outcome is not None:
+                items.append(begin(*outcome))
+            elif not self._run.step():
+                self.exhausted, self.error = self._run.exhausted, self._run.error
+                break
+        spent = time.perf_counter() - began
+        self._statistics.add("source", seconds=spent, waited=spent)
+        return items
+
+    def quiet(self) -> bool:
+        """True: whatever could be done upstream has been done."""
+        return True
+
+    def wait(self) -> bool:
+        """Waits for the source of the run upstream."""
+        return not self.exhausted and (self._run.wait() or True)
+
+    def close(self) -> None:
+        """Closes the run upstream."""
+        self._run.close()

@@ -1,0 +1,166 @@
+"""What every way through an engine has in common: inputs are split, wait in buckets, run in batches, and are merged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from sensorium.errors import InputError
+from sensorium.pipelines.batching import Buckets
+from sensorium.pipelines.forwarding import Forwarder
+from sensorium.pipelines.items import Entry, Item
+from sensorium.pipelines.splitting import Chunk, advance
+from sensorium.pipelines.workers import SplitPool
+from sensorium.processors.media import describe
+from sensorium.tasks.base import Task, Unit
+
+AHEAD_BATCHES = 2
+"""Batches of inputs that are split ahead of the one that runs."""
+
+WINDOW_BATCHES = 8
+"""Batches of inputs that may be open (split, waiting for their bucket, or for an earlier input) at once."""
+
+AHEAD_BYTES = 512 * 2**20
+"""Bytes of split units that may wait at once; beyond, a bucket runs before it is full."""
+
+CHEAPEST = 1 / 16
+"""What a unit costs at the least where it is told how many inputs to take ahead."""
+
+
+class Stages:
+    """The inputs that are under way together; whoever drives them says when a batch starts.
+
+    Belongs to one thread; only `begin` may be called from others.
+
+    Args:
+        forwarder: runs the batches.
+        pool: splits the inputs.
+        total: how many inputs there will be, where that is known.
+    """
+
+    def __init__(self, forwarder: Forwarder, pool: SplitPool, total: int | None) -> None:
+        self._task, self._sizer, self._statistics = forwarder.task, forwarder.sizer, forwarder.statistics
+        self._pool = pool
+        self._flights = forwarder.flights(total)
+        self._waiting_bytes = 0
+        self._cheapest = 1.0
+        self.buckets: Buckets[Entry] = Buckets()
+
+    @property
+    def size(self) -> int:
+        """What the next batch may cost."""
+        return self._sizer.size
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits that a batch starts before it is full, and nothing more is split."""
+        return self._waiting_bytes > AHEAD_BYTES
+
+    def room(self, splitting: int, opened: int) -> int:
+        """How many more inputs may be taken.
+
+        Args:
+            splitting: how many are being split.
+            opened: how many are open: these, and those that wait for their bucket, or for an earlier input.
+        """
+        if self._waiting_bytes > AHEAD_BYTES:
+            return 0
+        units = round(self._sizer.size / self._cheapest)  # that a batch may have
+        ahead = AHEAD_BATCHES * units + self._pool.workers
+        return max(0, min(ahead - splitting, WINDOW_BATCHES * units + ahead - opened))
+
+    def begin(self, item: Item, raw: Any, *, here: bool = False) -> None:
+        """Starts to split an input: on the pool, or on this very thread."""
+        self._split(item, partial(_open, self._task, raw, item.options), raw, here=here)
+
+    def receive(self, item: Item) -> bool:
+        """Takes what has been split of an input into the buckets, or waits for it.
+
+        Returns:
+            Whether more of it is being split now.
+        """
+        began = time.perf_counter()
+        split, here = item.split, isinstance(item.split, Chunk)
+        assert split is not None
+        chunk = split.result() if isinstance(split, Future) else split
+        waited = chunk.seconds if here else time.perf_counter() - began
+        self._statistics.add("split", items=len(chunk.units), seconds=chunk.seconds, waited=waited)
+        item.split = None
+        for unit, key, nbytes in chunk.units:
+            cost = self._task.cost(unit) if self._sizer.weighs else 1.0
+            self._cheapest = max(CHEAPEST, min(self._cheapest, cost))
+            due = chunk.ended + item.delay_s
+            self.buckets.add((item.group, key), Entry(item, item.opened, unit, nbytes, cost), cost, due)
+            self._waiting_bytes += nbytes
+            item.opened += 1
+        if chunk.error is not None:
+            item.error = _as_input_error(chunk.error, item.index, chunk.raw)
+        elif chunk.rest is None:
+            item.exhausted = True
+        elif item.wanted:
+            self._split(item, partial(iter, chunk.rest), chunk.raw, here=here)
+            return True
+        return False
+
+    def launch(self, batch: list[Entry]) -> None:
+        """Runs a batch that was taken out of the buckets, without those of its units that nobody wants any more."""
+        self._waiting_bytes -= sum(entry.nbytes for entry in batch)
+        self._flights.launch([entry for entry in batch if entry.item.wanted])
+
+    def land(self, *, finished: bool = False) -> bool:
+        """Decodes the oldest batch that is under way on the device.
+
+        Args:
+            finished: only if the device is done with it.
+
+        Returns:
+            False if there was none.
+        """
+        return self._flights.land(finished=finished)
+
+    def clear(self) -> None:
+        """Forgets the units that wait."""
+        self.buckets = Buckets()
+        self._waiting_bytes = 0
+
+    def outcome(self, item: Item) -> Any:
+        """The result of an input that is done, or its InputError."""
+        self._statistics.count("inputs")
+        outcome = item.error if item.error is not None else self._merge(item)
+        if isinstance(outcome, InputError):
+            self._statistics.count("failures")
+        return outcome
+
+    def _split(self, item: Item, make: Callable[[], Iterator[Unit]], raw: Any, *, here: bool) -> None:
+        if here:
+            item.split = advance(make, raw, self._task)
+        else:
+            item.split = self._pool.submit(advance, make, raw, self._task)
+
+    def _merge(self, item: Item) -> Any:
+        began = time.perf_counter()
+        try:
+            return self._task.merge([item.parts[i] for i in range(item.opened)], item.options, item.index)
+        except Exception as error:  # noqa: BLE001 - a task's own fault on one input must not cost the others
+            return _as_input_error(error, item.index, None)
+        finally:
+            spent = time.perf_counter() - began
+            self._statistics.add("merge", items=1, seconds=spent, waited=spent)
+
+
+def _open(task: Task, raw: Any, options: Any) -> Iterator[Unit]:
+    return iter(task.split(raw, options))
+
+
+def _as_input_error(error: Exception, index: int, raw: Any) -> InputError:
+    if not isinstance(error, InputError):
+        found = InputError(f"could not be processed: {type(error).__name__}: {error}", code="failed")
+        found.__cause__ = error
+        error = found
+    error.index = index
+    if error.source is None and raw is not None:
+        error.source = describe(raw)
+    return error
