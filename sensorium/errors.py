@@ -10,6 +10,8 @@
     │   ├── MissingWeightsError           a checkpoint without the weights that the task needs
     │   ├── UnsafeCheckpointError         pickled weights or remote code, refused unless asked for
     │   └── TaskMismatchError             a checkpoint of another task; names the tasks that it fits
+    ├── QueueFullError(RuntimeError)      more inputs at once than are taken; none of those before is affected
+    ├── ClosedError(RuntimeError)         a pipeline that was closed before an input was done
     ├── IndexFileError(ValueError)        the folder of an index that is damaged, incomplete, or none at all
     └── DownloadError(OSError)            the Hub could not be reached, or refused
 
@@ -104,6 +106,14 @@ class TaskMismatchError(CheckpointError):
     def __init__(self, message: str, *, fits: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.fits = sorted(fits)
+
+
+class QueueFullError(SensoriumError, RuntimeError):
+    """As many inputs are under way as are taken at once; this one was not, and can be given again later."""
+
+
+class ClosedError(SensoriumError, RuntimeError):
+    """The pipeline was closed before the input was done."""
 
 
 class IndexFileError(SensoriumError, ValueError):

@@ -15,6 +15,7 @@ PUBLIC = {
     "CheckpointError",
     "CheckpointNotFoundError",
     "CitedAnswers",
+    "ClosedError",
     "Composite",
     "Detections",
     "DownloadError",
@@ -33,6 +34,7 @@ PUBLIC = {
     "OptionError",
     "Options",
     "Pipeline",
+    "QueueFullError",
     "Ranking",
     "SearchResults",
     "Segments",
@@ -102,7 +104,8 @@ def test_the_factory():
 
 def test_the_pipeline():
     members = {name for name in dir(sensorium.Pipeline) if not name.startswith("_")}
-    assert members == {"close", "device", "image", "model", "processor", "reset_stats", "stats", "stream", "warmup"}
+    calls = {"acall", "image", "stream", "submit"}
+    assert members == {*calls, "close", "device", "model", "processor", "reset_stats", "stats", "warmup"}
 
 
 def test_error_tree():
@@ -111,6 +114,8 @@ def test_error_tree():
     assert issubclass(sensorium.LimitError, sensorium.InputError)
     assert issubclass(sensorium.CheckpointNotFoundError, FileNotFoundError)
     assert issubclass(sensorium.DownloadError, OSError)
+    assert issubclass(sensorium.QueueFullError, RuntimeError)
+    assert issubclass(sensorium.ClosedError, RuntimeError)
     for name in sensorium.__all__:
         if name.endswith("Error"):
             assert issubclass(getattr(sensorium, name), sensorium.SensoriumError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import importlib
 import json
@@ -89,6 +90,25 @@ def test_one_list_and_stream_agree_for_all_options(pipe, contract):
             assert one.index == 0
             assert_alike(a.to_dict(), b.to_dict(), contract)
             assert_alike(a.to_dict(), one.to_dict(), contract)
+
+
+def test_submitted_inputs_equal_calls(pipe, contract):
+    inputs, bad = list(contract.inputs()), contract.bad[0]
+    for options in ({}, *contract.options):
+        futures = [pipe.submit(raw, **options) for raw in inputs]
+        failed = pipe.submit(bad, **options)
+        for raw, future in zip(inputs, futures, strict=True):
+            result = future.result(300)
+            assert result.index == 0
+            assert_alike(result.to_dict(), pipe(raw, **options).to_dict(), contract)
+        assert isinstance(failed.exception(300), InputError)
+
+    async def call():
+        return await asyncio.gather(*map(pipe.acall, inputs))
+
+    for raw, result in zip(inputs, asyncio.run(call()), strict=True):
+        assert_alike(result.to_dict(), pipe(raw).to_dict(), contract)
+    assert pipe.stats()["queued"] == 0
 
 
 def test_neighbours_do_not_matter(pipe, contract):

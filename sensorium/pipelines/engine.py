@@ -1,8 +1,15 @@
-"""An engine: a task with its threads and its device."""
+"""An engine: a task with its threads and its device, and the two ways through it.
+
+Both ways have the same stages: split on threads, batch across inputs, forward, decode, merge. `run` takes the inputs of
+one call and gives results in their order, `submit` takes one input of any caller and gives a future.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterable
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +18,7 @@ import torch
 from sensorium.errors import InputError
 from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.forwarding import Forwarder
+from sensorium.pipelines.intake import MOST_QUEUED, Intake, Request
 from sensorium.pipelines.run import Outcomes, Run
 from sensorium.pipelines.runtime import PipelineRuntime
 from sensorium.pipelines.sessions import Sessions
@@ -28,9 +36,10 @@ class Engine:
     Args:
         task: what to run, its model in its place.
         settings: how; those that say how a model is loaded and placed have been heeded by then.
+        most_queued: how many inputs `submit` takes at once.
     """
 
-    def __init__(self, task: Task, settings: Settings) -> None:
+    def __init__(self, task: Task, settings: Settings, *, most_queued: int = MOST_QUEUED) -> None:
         self.task = task
         self.statistics = Statistics()
         self.runtime = PipelineRuntime(task, settings.compile, self.statistics)
@@ -40,9 +49,11 @@ class Engine:
         self.forwarder = Forwarder(task, self.runtime, self.sizer, self.statistics)
         self.sessions = Sessions(task, self.runtime)
         self.workers = automatic_workers() if settings.num_workers == "auto" else settings.num_workers
-        self.upstream = None if task.upstream is None else Engine(task.upstream, settings)
+        self.upstream = None if task.upstream is None else Engine(task.upstream, settings, most_queued=most_queued)
         self._pool = SplitPool(self.workers)
-        self._steady = settings.steady
+        self._steady, self._most_queued = settings.steady, most_queued
+        self._intake: Intake | None = None
+        self._lock = threading.Lock()
 
     def run(
         self, inputs: Iterable[Any], options: Any, *, total: int | None = None
@@ -59,6 +70,43 @@ class Engine:
         """
         return self._start(inputs, options, total).outcomes()
 
+    def submit(self, raw: Any, options: Any, *, max_delay_s: float) -> Future[Any]:
+        """Takes one input; never waits.
+
+        Its units share batches with those of other callers whose options are equal. A batch starts when it is full, or
+        when the first of its units has waited `max_delay_s`.
+
+        Args:
+            raw: the input.
+            options: the task's options.
+            max_delay_s: seconds, from 0.
+
+        Returns:
+            A future of the result; its exception is an InputError where the input cannot be processed, and a
+            ClosedError where the engine is closed meanwhile. One that is cancelled costs nothing from then on.
+
+        Raises:
+            QueueFullError: as many inputs as are taken at once are under way.
+        """
+        with self._lock:
+            if self._intake is None:
+                # each is a call of one input: "auto" compiles none of them
+                stages = Stages(self.forwarder, self._pool, 1)
+                self._intake = Intake(stages, self.statistics, most=self._most_queued)
+            intake = self._intake
+        request, future = intake.admit(options, max_delay_s)
+        try:
+            if self.upstream is None:
+                intake.offer(request, raw)
+                return future
+            first = self.upstream.submit(raw, self.task.upstream_options(options), max_delay_s=max_delay_s)
+        except BaseException:
+            intake.withdraw(request)
+            raise
+        future.add_done_callback(lambda _: first.cancel())  # nothing that is done can be cancelled
+        first.add_done_callback(partial(_go_on, intake, request))
+        return future
+
     def prepared(self, raw: Any, options: Any) -> Any:
         """What the task itself takes of one raw input of a call: that input, or the result of the task upstream.
 
@@ -73,14 +121,20 @@ class Engine:
         return outcome
 
     def close(self) -> None:
-        """Ends the threads; a later run starts new ones."""
+        """Ends the threads, and what was submitted with a ClosedError; a later call starts new ones."""
+        with self._lock:
+            intake, self._intake = self._intake, None
+        if intake is not None:
+            intake.close()
         self._pool.close()
         if self.upstream is not None:
             self.upstream.close()
 
     def stats(self) -> dict[str, Any]:
         """What has been counted; `upstream` holds the same of the task upstream, where there is one."""
-        counted = {**self.statistics.snapshot(), "batch_size": self.sizer.size, "sessions": self.sessions.counts()}
+        queued = 0 if self._intake is None else self._intake.queued
+        counted = {**self.statistics.snapshot(), "queued": queued, "batch_size": self.sizer.size}
+        counted["sessions"] = self.sessions.counts()
         return counted if self.upstream is None else {**counted, "upstream": self.upstream.stats()}
 
     def reset_stats(self) -> None:
@@ -101,3 +155,14 @@ class Engine:
         else:
             source = ReadAhead(inputs, self.statistics)
         return Run(Stages(self.forwarder, self._pool, total), source, options, inline=total == 1)
+
+
+def _go_on(intake: Intake, request: Request, first: Future[Any]) -> None:
+    """Brings what came of the task upstream to the one that goes on from it."""
+    if first.cancelled():
+        return  # by the request's own future
+    error = first.exception()
+    if error is not None:
+        intake.fail(request, error)
+    else:
+        intake.offer(request, first.result())

@@ -59,3 +59,29 @@ class Entry:
     unit: Unit
     nbytes: int
     cost: float = 1.0
+
+
+class Alike:
+    """A key for options: equal where these are, whether or not they can be hashed."""
+
+    __slots__ = ("_hash", "_options")
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+        try:
+            self._hash = hash(options)
+        except TypeError:  # they hold a list, say: compared one by one
+            self._hash = hash(type(options))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Alike):
+            return NotImplemented
+        if self._options is other._options:
+            return True
+        try:
+            return bool(self._options == other._options)
+        except Exception:  # noqa: BLE001 - such as of arrays, which do not say whether they are equal
+            return False

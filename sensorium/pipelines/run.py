@@ -20,6 +20,9 @@ from sensorium.pipelines.sources import Begin, Source
 from sensorium.pipelines.stages import Stages
 from sensorium.pipelines.statistics import Statistics
 
+GRACE_S = 0.001
+"""Seconds for which a batch that is not full waits for inputs of a live source that come in quick succession."""
+
 
 class Run:
     """The state of one call.
@@ -35,6 +38,7 @@ class Run:
         self._stages, self._source, self._options, self._inline = stages, source, options, inline
         self._splits: deque[Item] = deque()
         self._items: deque[Item] = deque()
+        self._starts: float | None = None  # when the next batch does, though it is not full
 
     @property
     def live(self) -> bool:
@@ -79,6 +83,7 @@ class Run:
                 return True
             batch = buckets.take_oldest(stages.size)
         if batch is not None:
+            self._starts = None
             stages.launch(batch)
             return True
         return stages.land()
@@ -132,8 +137,13 @@ class Run:
             self._splits.append(item)
 
     def _better_wait(self) -> bool:
-        """Whether more may come for a batch that is not full, while the device is busy or within a moment."""
-        return self.live and (self._stages.land() or not self._source.quiet())
+        """Whether more has come for a batch that is not full, while the device was busy, or just now."""
+        if not self.live:
+            return False
+        now = time.monotonic()
+        if self._starts is None:
+            self._starts = now + GRACE_S
+        return self._stages.land() or not self._source.quiet(max(0.0, self._starts - now))
 
 
 class Outcomes:
@@ -160,7 +170,7 @@ class Outcomes:
         self._statistics.add("source", seconds=spent, waited=spent)
         return items
 
-    def quiet(self) -> bool:
+    def quiet(self, seconds: float) -> bool:
         """True: whatever could be done upstream has been done."""
         return True
 

@@ -16,9 +16,6 @@ from sensorium.pipelines.statistics import Statistics
 Begin = Callable[[int, Any], Item]
 """Makes an item of an input and its position, and starts to split it."""
 
-GRACE_S = 0.001
-"""Seconds in which a further input of a source may come before a batch starts without it."""
-
 LEAVE_S = 1.0
 """Seconds for which leaving a stream waits for the source to give what it is being asked for."""
 
@@ -42,8 +39,8 @@ class Source(Protocol):
         """Takes up to `room` inputs and starts to split them, without waiting for a live source."""
         ...
 
-    def quiet(self) -> bool:
-        """Whether nothing more can be taken at the moment; waits very shortly for a live source."""
+    def quiet(self, seconds: float) -> bool:
+        """Whether nothing more can be taken, nor within so many seconds; waits for a live source alone."""
         ...
 
     def wait(self) -> bool:
@@ -85,7 +82,7 @@ class Memory:
         self._statistics.add("source", seconds=spent, waited=spent)
         return items
 
-    def quiet(self) -> bool:
+    def quiet(self, seconds: float) -> bool:
         """True: whatever there was room for has been taken."""
         return True
 
@@ -133,9 +130,9 @@ class ReadAhead:
             raise failure
         return items
 
-    def quiet(self) -> bool:
-        """Whether nothing has been read that could be taken, also a moment later."""
-        return self.exhausted or not self._await(GRACE_S)
+    def quiet(self, seconds: float) -> bool:
+        """Whether nothing has been read that could be taken, also after so many seconds."""
+        return self.exhausted or not self._await(seconds)
 
     def wait(self) -> bool:
         """Waits until something has been read."""

@@ -36,7 +36,7 @@ class Statistics:
             self._waited[stage] += waited
 
     def count(self, name: str, by: int = 1) -> None:
-        """Counts an event: inputs, failures, batches, compiles, recompiles, out_of_memory."""
+        """Counts an event: inputs, failures, batches, refused, cancelled, compiles, recompiles, out_of_memory."""
         with self._lock:
             self._counts[name] += by
 
@@ -56,10 +56,13 @@ class Statistics:
                 "inputs",
                 "failures",
                 "batches",
+                "refused",
+                "cancelled",
                 "padded_rows",
                 "eager_batches",
                 "out_of_memory",
                 "compiles",
                 "recompiles",
             )
-            return {"stages": stages, **{name: self._counts[name] for name in names}}
+            mean = self._items["forward"] / self._counts["batches"] if self._counts["batches"] else 0.0
+            return {"stages": stages, **{name: self._counts[name] for name in names}, "mean_batch": round(mean, 2)}

@@ -1,9 +1,11 @@
-"""The threads that split inputs."""
+"""The threads of an engine: those that split inputs, and the one that runs what was submitted."""
 
 from __future__ import annotations
 
 import os
+import queue
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -38,6 +40,35 @@ class SplitPool:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+class SerialThread:
+    """A thread that runs functions one after the other; it starts with the first, and ends with this object.
+
+    It keeps nothing alive while it is idle, and does not keep the interpreter from ending.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._functions: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self.close = weakref.finalize(self, self._functions.put, None)
+        """Ends the thread after what it was given; does not wait for it."""
+
+    def submit(self, function: Callable[[], None]) -> None:
+        """Has a function run, which must not raise. Not to be called by two threads at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=_serve, args=(self._functions,), name=self._name, daemon=True)
+            self._thread.start()
+        self._functions.put(function)
+
+    def join(self, seconds: float) -> None:
+        """Waits until the thread has ended, or for so long."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
+
 def automatic_workers() -> int:
     """One thread for each core that this process may use, at most 16."""
     return min(16, _cores())
@@ -67,6 +98,12 @@ def start_pool(workers: int) -> ThreadPoolExecutor:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _serve(functions: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    while (function := functions.get()) is not None:
+        function()
+        del function
 
 
 def _work_alone() -> None:

@@ -14,6 +14,7 @@ import torch
 from sensorium.pipelines import sources
 from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.pipeline import Pipeline
+from sensorium.pipelines.settings import Settings
 from tests.pipelines.made_up import TotalScoring, WindowScoring, expected
 from tests.pipelines.test_engine import CPU, build, raw
 
@@ -201,9 +202,7 @@ def test_a_stream_that_was_left_keeps_nothing_of_its_source():
 def test_a_steady_engine_makes_the_same_batches_however_its_source_falters(batch_size):
     def batches(falters):
         task = WindowScoring()
-        engine = Engine(
-            task, torch.device("cpu"), dtype=torch.float32, compile=False, workers=2, steady=True, batch_size=batch_size
-        )
+        engine = Engine(task, Settings(compile=False, num_workers=2, steady=True, batch_size=batch_size))
         threads = set()
 
         def source():
