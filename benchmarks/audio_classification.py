@@ -69,13 +69,13 @@ def clips(name: str, count: int) -> list[np.ndarray]:
     return made
 
 
-def as_files(sounds: list[np.ndarray], folder: Path) -> list[Path]:
+def as_files(audios: list[np.ndarray], folder: Path) -> list[Path]:
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{i:04d}.flac" for i in range(len(sounds))]
-    for path, sound in zip(paths, sounds, strict=True):
-        soundfile.write(path, sound, RATE)
+    paths = [folder / f"{i:04d}.flac" for i in range(len(audios))]
+    for path, audio in zip(paths, audios, strict=True):
+        soundfile.write(path, audio, RATE)
     return paths
 
 
@@ -86,15 +86,15 @@ def peer(place: Path, device: str, dtype: str):
     return transformers.pipeline("audio-classification", model=str(place), device=device, dtype=getattr(torch, dtype))
 
 
-def best_of_peer(place: Path, sounds: list[np.ndarray], grid: argparse.Namespace) -> tuple[dict, dict[str, object]]:
+def best_of_peer(place: Path, audios: list[np.ndarray], grid: argparse.Namespace) -> tuple[dict, dict[str, object]]:
     """Tries the peer's settings on the first clips and returns the fastest with all rates; some may crash."""
     tried: dict[str, object] = {}
     best: tuple[float, dict] = (0.0, {"dtype": "float32", "batch_size": 1})
     for dtype in grid.dtypes:
         pipe = peer(place, grid.device, dtype)
-        pipe(sounds[:2])
+        pipe(audios[:2])
         for batch_size in grid.batch_sizes:
-            sample = sounds[: max(2 * batch_size, grid.sample)]
+            sample = audios[: max(2 * batch_size, grid.sample)]
             began = time.perf_counter()
             try:
                 pipe(list(sample), batch_size=batch_size)
@@ -112,8 +112,8 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     import sensorium
 
     place, device = checkpoint(name, folder), arguments.device
-    sounds = clips(name, arguments.clips)
-    best, tried = best_of_peer(place, sounds, arguments)
+    audios = clips(name, arguments.clips)
+    best, tried = best_of_peer(place, audios, arguments)
     peers = {dtype: peer(place, device, dtype) for dtype in {"float32", best["dtype"]}}
     mine = {
         "ours, defaults": sensorium.pipeline("audio-classification", place, device=device),
@@ -124,14 +124,14 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     if arguments.compile:
         mine["ours, compiled"] = sensorium.pipeline("audio-classification", place, device=device, compile=True)
     runs = {
-        "peer, defaults (float32, one by one)": lambda: peers["float32"](list(sounds)),
-        f"peer, best ({best})": lambda: peers[best["dtype"]](list(sounds), batch_size=best["batch_size"]),
-        **{label: (lambda pipe=pipe: pipe(sounds)) for label, pipe in mine.items()},
+        "peer, defaults (float32, one by one)": lambda: peers["float32"](list(audios)),
+        f"peer, best ({best})": lambda: peers[best["dtype"]](list(audios), batch_size=best["batch_size"]),
+        **{label: (lambda pipe=pipe: pipe(audios)) for label, pipe in mine.items()},
     }
     if arguments.files:
-        files = as_files(sounds, folder / f"clips-{name}")
+        files = as_files(audios, folder / f"clips-{name}")
         runs["ours, defaults, from FLAC files"] = lambda: mine["ours, defaults"](files)
-    found = in_turn(runs, len(sounds), rounds=arguments.rounds)
+    found = in_turn(runs, len(audios), rounds=arguments.rounds)
     print(f"\n{name}")
     stats = {label: pipe.stats() for label, pipe in mine.items()}
     return {**compared(found), "peer_settings_tried": tried, "stats": stats}
@@ -141,16 +141,16 @@ def drift(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     """How far bfloat16's probabilities are from float32's, and how often its best label is another."""
     import sensorium
 
-    place, sounds = checkpoint(name, folder), clips(name, arguments.clips)
+    place, audios = checkpoint(name, folder), clips(name, arguments.clips)
     settings = {"device": arguments.device, "compile": False}
     with sensorium.pipeline("audio-classification", place, dtype="float32", **settings) as exact:
-        a = exact(sounds)
+        a = exact(audios)
     with sensorium.pipeline("audio-classification", place, dtype="bfloat16", **settings) as fast:
-        b = fast(sounds)
+        b = fast(audios)
     moved = [np.abs(x.scores[np.argsort(x.ids)] - y.scores[np.argsort(y.ids)]).max() for x, y in zip(a, b, strict=True)]
     other = sum(x.ids[0] != y.ids[0] for x, y in zip(a, b, strict=True))
     spread = float(np.std([x.scores[np.argsort(x.ids)] for x in a], axis=0).max())
-    found = {"clips": len(sounds), "probability_moves_by": float(max(moved)), "median_move": float(np.median(moved)),
+    found = {"clips": len(audios), "probability_moves_by": float(max(moved)), "median_move": float(np.median(moved)),
              "other_best_label": int(other), "spread_between_sounds": spread}  # fmt: skip
     print(f"{name}: {found}")
     return found

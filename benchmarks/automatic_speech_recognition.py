@@ -137,9 +137,9 @@ def peer(place: Path, device: str, dtype: str):
     return transformers.pipeline(NAME, model=str(place), device=device, dtype=getattr(torch, dtype))
 
 
-def heard_by_peer(pipe, sounds: list[np.ndarray], **options):
+def heard_by_peer(pipe, audios: list[np.ndarray], **options):
     """The peer reads files only with an ffmpeg binary; it is given what soundfile reads, at no cost of its own."""
-    return pipe([{"raw": sound, "sampling_rate": RATE} for sound in sounds], **options)
+    return pipe([{"raw": audio, "sampling_rate": RATE} for audio in audios], **options)
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> dict:
@@ -151,7 +151,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
     paths, seconds = files(folder / "speech", arguments.minutes)
     fixed = {"max_new_tokens": arguments.tokens, "min_new_tokens": arguments.tokens, "language": "en"}
 
-    def sounds() -> list[np.ndarray]:
+    def audios() -> list[np.ndarray]:
         return [soundfile.read(path, dtype="float32")[0] for path in paths]
 
     def theirs(pipe, heard: list[np.ndarray], beams: int | None, batch_size: int = 1):
@@ -160,7 +160,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
 
     tried: dict[str, float] = {}
     best: tuple[float, str, int] = (0.0, "float32", 1)
-    sample = [sounds()[-1][: RATE * arguments.sample_s]]
+    sample = [audios()[-1][: RATE * arguments.sample_s]]
     for dtype in arguments.dtypes:
         pipe = peer(place, device, dtype)
         for batch_size in arguments.batch_sizes:
@@ -174,8 +174,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
     exact = sensorium.pipeline(NAME, place, device=device, dtype="float32", compile=False)
     options = {"chunk_length_s": 30, **fixed}
     runs = {
-        "peer, defaults (float32, one by one, 5 beams)": lambda: theirs(peers["float32"], sounds(), None),
-        f"peer, best ({best[1]}, batch {best[2]}, 1 beam)": lambda: theirs(peers[best[1]], sounds(), 1, best[2]),
+        "peer, defaults (float32, one by one, 5 beams)": lambda: theirs(peers["float32"], audios(), None),
+        f"peer, best ({best[1]}, batch {best[2]}, 1 beam)": lambda: theirs(peers[best[1]], audios(), 1, best[2]),
         "ours, defaults (5 beams)": lambda: mine(paths, **options),
         "ours, float32, 5 beams": lambda: exact(paths, **options),
         "ours, 1 beam": lambda: mine(paths, num_beams=1, **options),
@@ -254,7 +254,7 @@ class Peak:
     """The most resident memory of a process while it is entered, looked at every 5 ms."""
 
     def __init__(self, process) -> None:
-        self.most, self._process, self._over = 0, process, threading.Event()
+        self.max_length, self._process, self._over = 0, process, threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self):
@@ -267,7 +267,7 @@ class Peak:
 
     def _look(self) -> None:
         while not self._over.wait(0.005):
-            self.most = max(self.most, self._process.memory_info().rss)
+            self.max_length = max(self.max_length, self._process.memory_info().rss)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def questions(count: int) -> list[str]:
     return [" ".join(rng.choice(WORDS, rng.integers(3, 13))) + "?" for _ in range(count)]
 
 
-def pictures(folder: Path, count: int) -> list[str]:
+def make_images(folder: Path, count: int) -> list[str]:
     """Photographs of three sizes, in turn."""
     each = -(-count // len(SIZES))
     rows = [photographs(folder, each, size=size) for size in SIZES]
@@ -159,7 +159,7 @@ def main() -> None:
 
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     place, device = checkpoint(folder, layers=arguments.layers), arguments.device
-    images, asked = pictures(folder / "photographs", arguments.pictures), questions(arguments.questions)
+    images, asked = make_images(folder / "photographs", arguments.pictures), questions(arguments.questions)
     peers = {dtype: Peer(place, device, dtype) for dtype in dict.fromkeys(["float32", *arguments.dtypes])}
     tuned = {dtype: peers[dtype] for dtype in arguments.dtypes}
     dtype, size, tried = best_of_peer(tuned, images, asked, arguments)

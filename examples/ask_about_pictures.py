@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sensorium import pipeline
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--model", default="dandelin/vilt-b32-finetuned-vqa@d0a1f6a")
     options = parser.parse_args()
 
-    paths = sorted(PICTURES.glob("*.jpg"))
+    paths = sorted(IMAGES.glob("*.jpg"))
     with pipeline("visual-question-answering", options.model) as ask:
         results = ask(paths, options.questions)  # each picture is read once, whatever is asked of it
 

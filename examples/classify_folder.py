@@ -12,12 +12,12 @@ from pathlib import Path
 
 from sensorium import pipeline
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Classify every picture in a folder.")
-    parser.add_argument("folder", type=Path, nargs="?", default=PICTURES)
+    parser.add_argument("folder", type=Path, nargs="?", default=IMAGES)
     parser.add_argument("--model", default="starter/image-classification")
     parser.add_argument("--top-k", type=int, default=1)
     options = parser.parse_args()

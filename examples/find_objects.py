@@ -15,7 +15,7 @@ from PIL import Image
 
 from sensorium import pipeline
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
@@ -26,20 +26,20 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(exist_ok=True)
 
-    paths = sorted(PICTURES.glob("c*.jpg"))
-    pictures = [Image.open(path).convert("RGB") for path in paths]
-    pictures[0] = pictures[0].rotate(90, expand=True)  # a batch may hold any shapes
+    paths = sorted(IMAGES.glob("c*.jpg"))
+    images = [Image.open(path).convert("RGB") for path in paths]
+    images[0] = images[0].rotate(90, expand=True)  # a batch may hold any shapes
     with (
         pipeline("object-detection", model=options.model) as detect,
         (options.folder / "objects.csv").open("w", newline="", encoding="utf-8") as file,
     ):
         rows = csv.writer(file)
         rows.writerow(["picture", "label", "score", "left", "top", "right", "bottom"])
-        for path, picture, found in zip(paths, pictures, detect(pictures, threshold=options.threshold), strict=True):
+        for path, image, found in zip(paths, images, detect(images, threshold=options.threshold), strict=True):
             for label, score, box in zip(found.labels, found.scores, found.xyxy, strict=True):
                 rows.writerow([path.name, label, f"{score:.3f}", *(f"{side:.1f}" for side in box)])
-            found.plot(picture).save(options.folder / f"{path.stem}.png")
-            large = found[found.area > 0.1 * picture.width * picture.height]
+            found.plot(image).save(options.folder / f"{path.stem}.png")
+            large = found[found.area > 0.1 * image.width * image.height]
             print(f"{path.name}: {len(found)} objects, {len(large)} of them large")
 
 

@@ -16,26 +16,26 @@ from PIL import Image
 
 from sensorium import pipeline
 
-PICTURE = Path(__file__).parent / "pictures" / "castle.jpg"
+IMAGE = Path(__file__).parent / "pictures" / "castle.jpg"
 TURN = 10  # degrees, counter-clockwise
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ETH-CVG/lightglue_superpoint")
-    parser.add_argument("--picture", default=str(PICTURE))
+    parser.add_argument("--picture", default=str(IMAGE))
     arguments = parser.parse_args()
 
-    picture = Image.open(arguments.picture).convert("RGB")
-    turned = picture.rotate(TURN, Image.Resampling.BICUBIC)
-    result = pipeline("keypoint-matching", model=arguments.model)(picture, turned)
+    image = Image.open(arguments.picture).convert("RGB")
+    turned = image.rotate(TURN, Image.Resampling.BICUBIC)
+    result = pipeline("keypoint-matching", model=arguments.model)(image, turned)
 
-    angle, middle = np.deg2rad(TURN), np.array(picture.size) / 2
+    angle, middle = np.deg2rad(TURN), np.array(image.size) / 2
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     expected = (result.xy0 - middle) @ turn.T + middle
     right = np.linalg.norm(result.xy1 - expected, axis=1) < 5
     print(f"{len(result)} matches, {right.sum()} within 5 px of where the turn puts them")
-    result.plot(picture, turned, most=60).save("matches.png")
+    result.plot(image, turned, most=60).save("matches.png")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=3)
     options = parser.parse_args()
 
-    folder = options.folder or make_sounds(Path("sounds"))
+    folder = options.folder or make_audios(Path("sounds"))
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".wav", ".flac", ".ogg", ".mp3"))
     with pipeline("audio-classification", model=options.model) as classify:
         for result in classify.stream(files, top_k=options.top_k, on_error="skip"):
@@ -32,7 +32,7 @@ def main() -> None:
             print(f"{files[result.index].name}: {found}")
 
 
-def make_sounds(folder: Path) -> Path:
+def make_audios(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     noise = np.random.default_rng(0)
     for name, rate, seconds in (("tone.wav", 16_000, 2.0), ("noise.flac", 44_100, 1.5), ("siren.ogg", 48_000, 3.0)):

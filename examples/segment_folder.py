@@ -15,7 +15,7 @@ from PIL import Image
 
 from sensorium import pipeline
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(exist_ok=True)
 
-    paths = sorted(PICTURES.glob("c*.jpg"))
+    paths = sorted(IMAGES.glob("c*.jpg"))
     with pipeline("image-segmentation", model=options.model) as segment:
         for path, found in zip(paths, segment.stream(paths), strict=True):
             height, width = found.size

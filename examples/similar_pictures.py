@@ -15,18 +15,18 @@ from PIL import Image, ImageOps
 
 from sensorium import pipeline, similarity
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Find the pictures that look most like a given one.")
     parser.add_argument("query", type=Path, nargs="?", help="a picture; without one, the cat, mirrored and small")
-    parser.add_argument("--folder", type=Path, default=PICTURES)
+    parser.add_argument("--folder", type=Path, default=IMAGES)
     parser.add_argument("--model", default="starter/image-classification")
     options = parser.parse_args()
 
     files = sorted(options.folder.rglob("*.jpg"))
-    query = options.query or ImageOps.mirror(Image.open(PICTURES / "cat.jpg")).reduce(2)
+    query = options.query or ImageOps.mirror(Image.open(IMAGES / "cat.jpg")).reduce(2)
     with pipeline("image-feature-extraction", model=options.model) as embed:
         index = embed(files, pool="pooled")
         scores = similarity(embed(query, pool="pooled"), index)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from sensorium import pipeline
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sort pictures by labels of your own.")
     parser.add_argument("labels", nargs="+")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--folder", type=Path, default=PICTURES)
+    parser.add_argument("--folder", type=Path, default=IMAGES)
     options = parser.parse_args()
 
     files = sorted(options.folder.rglob("*.jpg"))

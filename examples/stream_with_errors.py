@@ -16,12 +16,12 @@ from pathlib import Path
 
 from sensorium import InputError, MediaLimits, pipeline
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "pictures"
 
 
 def files_as_they_come(folder: Path) -> Iterator[Path]:
     """The example pictures, and between them what one finds in real folders."""
-    good = sorted(PICTURES.glob("*.jpg"))
+    good = sorted(IMAGES.glob("*.jpg"))
     (folder / "empty.jpg").touch()
     (folder / "page.jpg").write_text("<html>404 Not Found</html>", encoding="utf-8")
     (folder / "cut.jpg").write_bytes(good[0].read_bytes()[:5000])

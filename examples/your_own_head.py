@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from sensorium import AutoBackbone, Backbone, Composite, ImageProcessor, build_head, pipeline
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "pictures"
 LABELS = {
     "animal": ["cat", "elephant", "owl"],
     "vehicle": ["bicycle", "car", "sailboat"],
@@ -42,7 +42,7 @@ def main() -> None:
     backbone = load_backbone(options.backbone).freeze()
     model = build_head(backbone, list(LABELS))
 
-    files = [PICTURES / f"{name}.jpg" for names in LABELS.values() for name in names]
+    files = [IMAGES / f"{name}.jpg" for names in LABELS.values() for name in names]
     targets = torch.tensor([i for i, names in enumerate(LABELS.values()) for _ in names])
     with torch.inference_mode():
         features = backbone.pool(processor(files)["pixel_values"])

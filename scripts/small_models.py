@@ -47,7 +47,7 @@ def _of_text(types: Sequence[str]) -> SmallModel:
 
 
 def _of_audio(types: Sequence[str]) -> SmallModel:
-    from tests.tiny_sound import ARCHITECTURES
+    from tests.tiny_audio import ARCHITECTURES
 
     for name, (model_type, _, (extractor, recipe)) in ARCHITECTURES.items():
         if model_type in types:
@@ -77,12 +77,12 @@ def _of_image(auto_class: Any, types: Sequence[str]) -> SmallModel:
 def _with_image_processor(model_type: str, settings: str, processor: str, recipe: Mapping[str, Any]) -> SmallModel:
     import transformers
 
-    from sensorium.processors.recipe_transformers import Unread, read_transformers
+    from sensorium.processors.recipe_transformers import UnreadRecipe, read_transformers
 
     unread = None
     try:
         read_transformers(getattr(transformers, processor)(**recipe))
-    except Unread:
+    except UnreadRecipe:
         unread = processor
     called = f'"{model_type}", {settings}, {_call(processor, recipe)}'
     return SmallModel(called, f"from transformers import {processor}", unread)

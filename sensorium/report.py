@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import InputError
-from sensorium.results.base import Result
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,10 +42,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Card:
-    """One input as the page shows it; `picture` is a data URI, or None."""
+    """One input as the page shows it; `image` is a data URI, or None."""
 
     source: str
-    picture: str | None
+    image: str | None
     bars: list[Bar]
     text: str
     error: InputError | None
@@ -57,7 +57,7 @@ class Report:
     Args:
         title: the page's heading.
         details: facts of the run (the model, the device, …), shown under the heading.
-        most: how many inputs are shown; the rest is only counted, so that a long run gives a page that opens.
+        max_shown: how many inputs are shown; the rest is only counted, so that a long run gives a page that opens.
         limits: what a picture may cost to load again for the page.
     """
 
@@ -66,34 +66,34 @@ class Report:
         title: str,
         *,
         details: Mapping[str, str] | None = None,
-        most: int = 1000,
+        max_shown: int = 1000,
         limits: MediaLimits | None = None,
     ) -> None:
-        self.title, self.details, self.most, self.limits = title, dict(details or {}), most, limits
+        self.title, self.details, self.max_shown, self.limits = title, dict(details or {}), max_shown, limits
         self.inputs = self.failures = 0
         self._cards: list[Card] = []
 
-    def add(self, source: str, outcome: Result | InputError, *, picture: Any = None) -> None:
+    def add(self, source: str, outcome: Result | InputError, *, image: Any = None) -> None:
         """Adds one input.
 
         Args:
             source: its path, URL or name.
             outcome: its result, or the `InputError` that it failed with.
-            picture: the picture itself as any input may be given (a path, bytes, a PIL image, …); None for none.
+            image: the picture itself as any input may be given (a path, bytes, a PIL image, …); None for none.
         """
         self.inputs += 1
         failed = isinstance(outcome, InputError)
         self.failures += failed
-        if len(self._cards) >= self.most:
+        if len(self._cards) >= self.max_shown:
             return
         if isinstance(outcome, InputError):
             self._cards.append(Card(source, None, [], "", outcome))
             return
         bars = score_bars(outcome)
-        image = None if picture is None else self._load(picture)
-        if image is not None and not bars:
-            image = _plotted(outcome, image)
-        uri = None if image is None else _data_uri(image)
+        loaded = None if image is None else self._load(image)
+        if loaded is not None and not bars:
+            loaded = _plotted(outcome, loaded)
+        uri = None if loaded is None else _data_uri(loaded)
         text = "" if bars else "\n".join(outcome.lines()[:LINES])
         self._cards.append(Card(source, uri, bars, text, None))
 
@@ -112,12 +112,12 @@ class Report:
         part.write_text(self.html(), encoding="utf-8", errors="backslashreplace")
         part.replace(target)
 
-    def _load(self, picture: Any) -> Image.Image | None:
+    def _load(self, image: Any) -> Image.Image | None:
         """The picture again; None if it has gone since it was processed."""
         from sensorium.processors.media import MediaLimits, load_pil
 
         try:
-            return load_pil(picture, limits=self.limits or MediaLimits())
+            return load_pil(image, limits=self.limits or MediaLimits())
         except InputError:
             return None
 
@@ -130,9 +130,9 @@ def score_bars(result: Result) -> list[Bar]:
     rows = result.to_dict()
     if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) == {"label", "score"} for row in rows):
         return []
-    whole = max([1.0, *(abs(row["score"]) for row in rows if math.isfinite(row["score"]))])
+    largest = max([1.0, *(abs(row["score"]) for row in rows if math.isfinite(row["score"]))])
     return [
-        Bar(row["label"], row["score"], 100 * max(0.0, row["score"]) / whole if math.isfinite(row["score"]) else 0.0)
+        Bar(row["label"], row["score"], 100 * max(0.0, row["score"]) / largest if math.isfinite(row["score"]) else 0.0)
         for row in rows
     ]
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 
-def picture(width=64, height=48, seed=0):
+def make_image(width=64, height=48, seed=0):
     """A smooth RGB picture with some noise, as photographs are."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -20,13 +20,13 @@ def picture(width=64, height=48, seed=0):
 def jpeg(width=64, height=48, seed=0, quality=90):
     """The bytes of a JPEG."""
     buffer = io.BytesIO()
-    picture(width, height, seed).save(buffer, "JPEG", quality=quality)
+    make_image(width, height, seed).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
 SIZES = [(64, 48), (48, 64), (40, 40), (33, 97), (64, 48), (200, 31)]
 
 
-def pictures():
+def make_images():
     """Six pictures of five sizes."""
-    return [picture(width, height, seed) for seed, (width, height) in enumerate(SIZES)]
+    return [make_image(width, height, seed) for seed, (width, height) in enumerate(SIZES)]

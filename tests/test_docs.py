@@ -17,7 +17,7 @@ import transformers
 
 import sensorium
 from tests import pages, tiny
-from tests.media import jpeg, picture
+from tests.media import jpeg, make_image
 from tests.pages import PAGES, ROOT, PageRunner, is_run, read_blocks
 from tests.tasks.test_image_classification import TIMM
 
@@ -212,7 +212,7 @@ def test_what_the_start_page_says_of_transformers_is_so(tmp_path):
     """The table in docs/index.md, row by row; a row goes when Transformers changes."""
     folder = tiny.folder("vit")
     theirs = transformers.pipeline("image-classification", model=str(folder), device="cpu")
-    image, other = picture(seed=1), picture(seed=2)
+    image, other = make_image(seed=1), make_image(seed=2)
     path = tmp_path / "x.jpg"
     path.write_bytes(jpeg())
     rows: list[int] = []

@@ -145,9 +145,9 @@ def test_find_objects(run, tmp_path):
 
 
 def test_name_sounds(run_apart):
-    from tests import tiny_sound
+    from tests import tiny_audio
 
-    lines = run_apart("name_sounds.py", "--model", str(tiny_sound.folder("ast")), "--top-k", "2").splitlines()
+    lines = run_apart("name_sounds.py", "--model", str(tiny_audio.folder("ast")), "--top-k", "2").splitlines()
     assert [line.partition(":")[0] for line in lines] == ["noise.flac", "siren.ogg", "tone.wav"]
     assert all(re.fullmatch(r"[a-z.]+: noise \d [01]\.\d\d, noise \d 0\.\d\d", line) for line in lines)
     assert len({line.partition(":")[2] for line in lines}) == 3, "the sounds are told apart"
@@ -199,8 +199,8 @@ def test_transcribe(run, tmp_path):
     from tests import tiny_speech
 
     (tmp_path / "bad.wav").write_text("no sound")
-    sound = tmp_path / "talk.wav"
-    soundfile.write(sound, tiny_speech.sound(5, 3), tiny_speech.RATE)
+    audio = tmp_path / "talk.wav"
+    soundfile.write(audio, tiny_speech.make_audio(5, 3), tiny_speech.RATE)
     model = ("--model", str(tiny_speech.whisper()))
     said = run("transcribe.py", *model, "--window", "2", "--language", "de", "talk.wav", "bad.wav").splitlines()
     assert said[-1].startswith("bad.wav: ")

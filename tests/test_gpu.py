@@ -15,7 +15,7 @@ from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
 from sensorium.pipelines.transfer import RING, Uploader
 from tests import tiny
-from tests.media import picture, pictures
+from tests.media import make_image, make_images
 from tests.pipelines.made_up import WindowScoring, expected
 from tests.test_contract import TASKS, assert_alike, contract_of
 
@@ -35,7 +35,7 @@ def scores(result, labels=7):
 @pytest.mark.parametrize("architecture", ["vit", "resnet", "convnext", "swin", "dinov2"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_cuda_equals_the_cpu(architecture, compiled):
-    folder, inputs = tiny.folder(architecture), pictures() * 5
+    folder, inputs = tiny.folder(architecture), make_images() * 5
     with sensorium.pipeline(model=folder, device="cpu", dtype="float32", compile=False) as cpu:
         want = cpu(inputs, top_k=None)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -66,9 +66,9 @@ def test_every_task_on_cuda_equals_the_cpu(name, compiled):
 def test_bfloat16_drift():
     folder = tiny.folder("vit")
     with sensorium.pipeline(model=folder, device="cpu", dtype="float32", compile=False) as cpu:
-        want = cpu(pictures(), top_k=None)
+        want = cpu(make_images(), top_k=None)
     with sensorium.pipeline(model=folder, device="cuda", dtype="bfloat16", compile=False) as gpu:
-        for a, b in zip(gpu(pictures(), top_k=None), want, strict=True):
+        for a, b in zip(gpu(make_images(), top_k=None), want, strict=True):
             np.testing.assert_allclose(scores(a), scores(b), atol=2e-2)
 
 
@@ -126,11 +126,11 @@ def test_out_of_memory_goes_on_with_smaller_batches():
 
 def test_threads_share_a_compiled_pipeline():
     with sensorium.pipeline(model=tiny.folder("vit"), device="cuda", compile=True, batch_size=4) as pipe:
-        want = pipe(picture())
+        want = pipe(make_image())
         got = {}
 
         def work(n):
-            got[n] = pipe([picture()] * 9)
+            got[n] = pipe([make_image()] * 9)
 
         threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
         for thread in threads:

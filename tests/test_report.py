@@ -42,7 +42,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         self.text.append(data.strip())
 
-    def pictures(self):
+    def images(self):
         return [attrs["src"] for tag, attrs in self.elements if tag == "img"]
 
 
@@ -54,7 +54,7 @@ def check_inert(page: Page) -> None:
     for tag, attrs in page.elements:
         assert tag not in ("script", "iframe", "object", "embed", "link", "base", "form", "svg"), tag
         assert not [name for name in attrs if name.startswith("on") or name == "href"], attrs
-    assert all(source.startswith("data:image/jpeg;base64,") for source in page.pictures())
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.images())
     policies = [a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a]
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
@@ -62,7 +62,7 @@ def check_inert(page: Page) -> None:
 @pytest.mark.parametrize("evil", EVIL)
 def test_untrusted_text_is_shown_as_it_is_and_does_nothing(evil):
     report = Report(evil, details={evil: evil})
-    report.add(evil, labels(evil, "cat"), picture=Image.new("RGB", (20, 10)))
+    report.add(evil, labels(evil, "cat"), image=Image.new("RGB", (20, 10)))
     report.add("bad", InputError(evil, code=evil))
     page = Page(report.html())
     check_inert(page)
@@ -80,18 +80,18 @@ def test_no_text_breaks_out(text):
 
 def test_pictures_are_embedded_small_and_in_colour():
     report = Report("run")
-    report.add("wide.png", labels("cat"), picture=Image.new("RGB", (4000, 1000), (200, 30, 30)))
-    [source] = Page(report.html()).pictures()
+    report.add("wide.png", labels("cat"), image=Image.new("RGB", (4000, 1000), (200, 30, 30)))
+    [source] = Page(report.html()).images()
     data = base64.b64decode(source.partition(",")[2])
-    with Image.open(io.BytesIO(data)) as picture:
-        assert picture.format == "JPEG"
-        assert picture.size == (SIDE_PX, SIDE_PX // 4)
-        assert np.allclose(np.asarray(picture).mean((0, 1)), (200, 30, 30), atol=3)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "JPEG"
+        assert image.size == (SIDE_PX, SIDE_PX // 4)
+        assert np.allclose(np.asarray(image).mean((0, 1)), (200, 30, 30), atol=3)
     assert len(data) < 4000
 
 
 def test_counts_and_cut_are_told():
-    report = Report("run", most=2)
+    report = Report("run", max_shown=2)
     for i in range(4):
         report.add(f"{i}.jpg", labels("cat"))
     report.add("4.jpg", InputError("truncated", code="truncated"))
@@ -106,9 +106,9 @@ def test_counts_and_cut_are_told():
 
 def test_a_picture_that_has_gone_costs_only_itself(tmp_path):
     report = Report("run")
-    report.add("gone.jpg", labels("cat"), picture=tmp_path / "gone.jpg")
+    report.add("gone.jpg", labels("cat"), image=tmp_path / "gone.jpg")
     page = Page(report.html())
-    assert page.pictures() == []
+    assert page.images() == []
     assert "cat" in page.text
 
 
@@ -121,18 +121,18 @@ def test_bars_fill_their_share_of_one_or_of_the_largest_logit():
 
 def test_results_without_labels_are_told_in_words():
     report = Report("run")
-    report.add("a.jpg", Embedding(np.array([3.0, 4.0], dtype=np.float32)), picture=Image.new("RGB", (20, 10)))
+    report.add("a.jpg", Embedding(np.array([3.0, 4.0], dtype=np.float32)), image=Image.new("RGB", (20, 10)))
     assert "2 numbers, norm 5" in Page(report.html()).text
 
 
 def test_results_that_can_be_drawn_are_drawn():
     """Feature maps stand beside the picture, so what is embedded is twice as wide; one vector leaves it alone."""
-    picture = Image.new("RGB", (100, 100))
+    image = Image.new("RGB", (100, 100))
     report = Report("run")
-    report.add("maps", Embedding(np.ones(3), [np.random.default_rng(0).random((4, 5, 5))], ["stage1"]), picture=picture)
-    report.add("vector", Embedding(np.ones(3)), picture=picture)
+    report.add("maps", Embedding(np.ones(3), [np.random.default_rng(0).random((4, 5, 5))], ["stage1"]), image=image)
+    report.add("vector", Embedding(np.ones(3)), image=image)
     sizes = []
-    for source in Page(report.html()).pictures():
+    for source in Page(report.html()).images():
         with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as drawn:
             sizes.append(drawn.size)
     assert sizes == [(200, 100), (100, 100)]

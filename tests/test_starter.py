@@ -17,7 +17,7 @@ from sensorium.tasks.heads import Composite
 NAME = "starter/image-classification"
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(sensorium.__file__).parent / "starter" / "image-classification"
-PICTURES = sorted((ROOT / "examples" / "pictures").glob("*.jpg"))
+IMAGES = sorted((ROOT / "examples" / "pictures").glob("*.jpg"))
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 
 
@@ -56,13 +56,13 @@ def test_its_recipe_is_run_by_us_and_not_delegated(processor):
 
 
 def test_there_are_pictures_of_mixed_sizes(processor):
-    shapes = {tuple(processor.fit(load_image(path))["pixel_values"].shape) for path in PICTURES}
-    assert len(PICTURES) >= 8
-    assert len({load_image(path).shape for path in PICTURES}) >= 4
+    shapes = {tuple(processor.fit(load_image(path))["pixel_values"].shape) for path in IMAGES}
+    assert len(IMAGES) >= 8
+    assert len({load_image(path).shape for path in IMAGES}) >= 4
     assert shapes == {(3, 128, 128)}
 
 
-@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
 def test_a_picture_gets_its_label(path, composite, processor):
     with torch.inference_mode():
         probabilities = composite(**processor(path)).logits.softmax(-1)[0]
@@ -75,7 +75,7 @@ def test_transformers_reads_the_recipe(processor):
     from transformers import AutoImageProcessor
 
     theirs = AutoImageProcessor.from_pretrained(FOLDER)
-    for path in PICTURES[:4]:
+    for path in IMAGES[:4]:
         expected = theirs(Image.open(path), return_tensors="pt")["pixel_values"]
         torch.testing.assert_close(processor(path)["pixel_values"], expected, atol=1e-5, rtol=0)
 
@@ -90,8 +90,8 @@ def test_it_is_right_on_95_percent_of_fresh_scenes(composite, processor, monkeyp
     scenes = SceneSet(count=1280, seed=20261122, shortest=(180, 480), recipe=recipe(128))
     right = 0
     for start in range(0, scenes.count, 64):
-        pictures, labels = zip(*(scenes.picture(index) for index in range(start, start + 64)), strict=True)
-        pixels = torch.stack([torch.from_numpy(each) for each in pictures])
+        images, labels = zip(*(scenes.image(index) for index in range(start, start + 64)), strict=True)
+        pixels = torch.stack([torch.from_numpy(each) for each in images])
         with torch.inference_mode():
             logits = composite(**processor.finish({"pixel_values": pixels})).logits
         right += int((logits.argmax(-1) == torch.tensor(labels)).sum())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tests.media import pictures
+from tests.media import make_images
 from tests.tiny import _liven
 
 SIZE = {"height": 64, "width": 64}
@@ -186,7 +186,7 @@ def _spread(model, processor, labels: int) -> None:
     """Gives the classes and masks about equal chances, so that pictures have many segments, as they do when trained."""
     gains = {labels: 1.0, labels + 1: 3.0}
     finals = {"mask_projection": 1.0, "mask_head.out_lay": 2.0}
-    inputs = processor(images=pictures(), return_tensors="pt")
+    inputs = processor(images=make_images(), return_tensors="pt")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "queries_" in name or "query_position" in name:

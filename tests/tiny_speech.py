@@ -17,7 +17,7 @@ WINDOW_S = 2
 LANGUAGES = ("en", "de", "fr")
 
 
-def sound(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
+def make_audio(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
     """A few gliding tones under a slow envelope with some noise, float32 in [-1, 1]."""
     rng = np.random.default_rng(seed)
     t = np.arange(round(seconds * rate)) / rate
@@ -26,9 +26,9 @@ def sound(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
     return (0.12 * tones * envelope + 0.01 * rng.standard_normal(len(t))).astype(np.float32)
 
 
-def sounds() -> list[np.ndarray]:
+def make_audios() -> list[np.ndarray]:
     """Sounds of several lengths, all within a window of the tiny Whisper."""
-    return [sound(s, seed) for seed, s in enumerate([0.9, 1.7, 0.4, 1.2])]
+    return [make_audio(s, seed) for seed, s in enumerate([0.9, 1.7, 0.4, 1.2])]
 
 
 CTC = {

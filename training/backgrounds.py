@@ -20,10 +20,10 @@ def paint_background(rng: np.random.Generator, height: int, width: int) -> Image
         An RGB picture of `(width, height)` px.
     """
     painters: tuple[Painter, ...] = (_flat, _gradient, _clouds, _stripes, _checks, _dots, _horizon)
-    picture = painters[rng.integers(len(painters))](rng, height, width)
+    image = painters[rng.integers(len(painters))](rng, height, width)
     if rng.random() < 0.35:  # uneven light or dirt over any of them
-        picture = Image.blend(picture, _clouds(rng, height, width), rng.uniform(0.1, 0.4))
-    return picture
+        image = Image.blend(image, _clouds(rng, height, width), rng.uniform(0.1, 0.4))
+    return image
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
@@ -95,7 +95,7 @@ def _dots(rng: np.random.Generator, height: int, width: int) -> Image.Image:
 
 
 def _horizon(rng: np.random.Generator, height: int, width: int) -> Image.Image:
-    picture, ground = _gradient(rng, height, width), _clouds(rng, height, width)
+    image, ground = _gradient(rng, height, width), _clouds(rng, height, width)
     level = int(height * rng.uniform(0.35, 0.8))
-    picture.paste(ground.crop((0, level, width, height)), (0, level))
-    return picture
+    image.paste(ground.crop((0, level, width, height)), (0, level))
+    return image

@@ -84,7 +84,7 @@ class GrowingScenes:
         if self._counter.exists():
             self._ready = int(self._counter.read_text())
         else:
-            shape = (scenes.count, *scenes.picture(0)[0].shape)
+            shape = (scenes.count, *scenes.image(0)[0].shape)
             np.lib.format.open_memmap(self._partial, "w+", np.uint8, shape).flush()
         self.pixels = np.load(self._partial, mmap_mode="r")
         threading.Thread(target=self._compose, daemon=True).start()
@@ -153,7 +153,7 @@ def _compose_chunk(job: tuple[SceneSet, Path, int]) -> int:
     pixels = np.load(target, mmap_mode="r+")
     stop = min(start + CHUNK, scenes.count)
     for index in range(start, stop):
-        pixels[index] = scenes.picture(index)[0]
+        pixels[index] = scenes.image(index)[0]
     return stop
 
 

@@ -107,7 +107,7 @@ def compose_labelled(
         angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 0.6) * main_px
         where = centre + reach * np.array([np.cos(angle), np.sin(angle)])
         _stick(scene, other, value, rng, centre=where, longest_px=other_px, turn_deg=0.0)
-    return _photograph(scene.picture, rng, rules) if rules.degrade else scene.picture, scene.labels
+    return _photograph(scene.image, rng, rules) if rules.degrade else scene.image, scene.labels
 
 
 def recolour(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -163,8 +163,8 @@ def _stick(
     if rng.random() < 0.3:
         drop = round(longest_px * rng.uniform(0.02, 0.08))
         mask = glyph.getchannel("A").point(lambda a: a * 0.45).filter(ImageFilter.BoxBlur(longest_px * 0.02))
-        scene.picture.paste((0, 0, 0), (x + drop, y + drop), mask)
-    scene.picture.paste(glyph, (x, y), glyph)
+        scene.image.paste((0, 0, 0), (x + drop, y + drop), mask)
+    scene.image.paste(glyph, (x, y), glyph)
     scene.labels.paste(value, (x, y), glyph.getchannel("A").point(lambda a: 255 if a > 127 else 0))
 
 

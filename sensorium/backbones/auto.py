@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sensorium.backbones.base import Backbone, OutIndices
-from sensorium.backbones.loading import copy_weights
+from sensorium.backbones.backbone import Backbone, OutIndices
+from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, OptionError
 
@@ -118,6 +118,6 @@ def _of_composite(checkpoint: Checkpoint, *, out_indices: OutIndices, out_featur
     stored: dict[str, Tensor] = {}
     for path in checkpoint.weights():
         stored.update(load_file(path))
-    part = {name.removeprefix("backbone."): each for name, each in stored.items() if name.startswith("backbone.")}
+    part = {name.removeprefix("backbone."): tensor for name, tensor in stored.items() if name.startswith("backbone.")}
     copy_weights(backbone, part, of=repr(checkpoint.name), optional=("hidden_states_norms.",))
     return backbone.to(checkpoint.options.dtype or torch.float32).eval()

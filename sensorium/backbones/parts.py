@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sensorium.backbones.base import traced
+from sensorium.backbones.backbone import traced
 from sensorium.backbones.layouts import Layout, count_prefix_tokens, read_layout
 from sensorium.backbones.shells import Given, GivenPair, GivenState, Tail, make_shell, share_weights
 from sensorium.errors import CheckpointError
@@ -34,7 +34,7 @@ _NORMS = {"dinov2": "layernorm", "dinov2_with_registers": "layernorm", "dinov3_v
 
 
 @dataclass
-class Plan:
+class BackbonePlan:
     """What one look at an architecture tells: the maps that it has, and how its hidden states lie.
 
     Attributes:
@@ -60,7 +60,10 @@ class Plan:
         """The maps of a backbone class, those that come as tokens (VitPose's) brought into `(B, C, H, W)`."""
         size = _size(pixel_values)
         return tuple(
-            each if each.ndim == 4 else read_layout(each.shape, size, prefix=0).to_map(each, size) for each in maps
+            feature_map
+            if feature_map.ndim == 4
+            else read_layout(feature_map.shape, size, prefix=0).to_map(feature_map, size)
+            for feature_map in maps
         )
 
 
@@ -87,14 +90,14 @@ class Parts:
     lacking: tuple[str, ...] = ()
 
 
-def look(parts: Parts, config: Any, stage_names: list[str]) -> Plan:
+def look(parts: Parts, config: Any, stage_names: list[str]) -> BackbonePlan:
     """Find out the layouts of the hidden states by one forward without arithmetic."""
     inner = getattr(config, "vision_config", config)
     size = getattr(inner, "image_size", None) or _SIZE_WITHOUT_CONFIG
     size = (int(size), int(size)) if isinstance(size, int | float) else (int(size[0]), int(size[1]))
     colours = int(getattr(inner, "num_channels", 3))
     if parts.base is None:
-        return Plan(stage_names, size, colours, [], Layout("channels-first", (1, 1)))
+        return BackbonePlan(stage_names, size, colours, [], Layout("channels-first", (1, 1)))
     try:
         prefix = count_prefix_tokens(parts.base) + _EXTRA_TOKENS.get(config.model_type, 0)
         states = {"output_hidden_states": True} if parts.maps is None else {}
@@ -107,7 +110,7 @@ def look(parts: Parts, config: Any, stage_names: list[str]) -> Plan:
             f"{type(parts.model).__name__} is no backbone: its hidden states cannot be read as maps ({error}). Use "
             "a model with a backbone class, or one whose hidden states are tokens or maps of the picture."
         ) from error
-    return Plan(stage_names or _state_names(len(layouts), inner), size, colours, layouts, last)
+    return BackbonePlan(stage_names or _state_names(len(layouts), inner), size, colours, layouts, last)
 
 
 def _check_patches(layouts: Sequence[Layout], config: Any) -> None:

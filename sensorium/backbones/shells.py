@@ -24,7 +24,7 @@ class Given(nn.Module):
 
 
 @dataclass
-class State:
+class ModelState:
     """A bare model's or encoder's output, for shells that go on from it."""
 
     last_hidden_state: Tensor
@@ -50,7 +50,7 @@ class GivenState(Given):
 
     def forward(self, pixel_values: Any, *_: Any, **__: Any) -> Any:
         """The argument as the last hidden state."""
-        return State(pixel_values)
+        return ModelState(pixel_values)
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Tail:
         if not self.is_norm:
             return self.module(hidden_state)
         normed = self.module(hidden_state)
-        return State(normed, normed[:, 0])
+        return ModelState(normed, normed[:, 0])
 
 
 def make_shell(module: nn.Module, replaced: Mapping[str, nn.Module]) -> nn.Module:

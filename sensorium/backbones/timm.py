@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sensorium.backbones.base import Backbone, BackboneOutput, OutIndices, select_stages
+from sensorium.backbones.backbone import Backbone, BackboneOutput, OutIndices, select_stages
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
 
@@ -163,9 +163,9 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _num_classes(config: Mapping[str, Any], pretrained_cfg: Mapping[str, Any]) -> int:
-    for place in (config, pretrained_cfg):
-        if isinstance(place.get("num_classes"), int):
-            return int(place["num_classes"])
+    for entries in (config, pretrained_cfg):
+        if isinstance(entries.get("num_classes"), int):
+            return int(entries["num_classes"])
     return 1000  # timm's own default
 
 
@@ -215,15 +215,15 @@ def _create(
 @contextmanager
 def _missing_keys() -> Iterator[list[str]]:
     """Collect what timm tells of missing weights where it loads without being strict, as it does for some families."""
-    found: list[str] = []
+    messages: list[str] = []
     logger = logging.getLogger("timm.models._builder")
-    listener = _Listener(found)
+    listener = _Listener(messages)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(listener)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     try:
-        yield found
+        yield messages
     finally:
         logger.removeHandler(listener)
         logger.setLevel(level)
@@ -231,18 +231,18 @@ def _missing_keys() -> Iterator[list[str]]:
 
 
 class _Listener(logging.Handler):
-    def __init__(self, found: list[str]) -> None:
+    def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.INFO)
-        self.found = found
+        self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().startswith("Missing keys ("):
-            self.found.append(record.getMessage())
+            self.messages.append(record.getMessage())
 
 
-def _lacks(of: str, name: str, told: str) -> MissingWeightsError:
+def _lacks(of: str, name: str, detail: str) -> MissingWeightsError:
     return MissingWeightsError(
-        f"{of}: the weights lack what timm's {name} needs. {told} Use weights of this architecture, or "
+        f"{of}: the weights lack what timm's {name} needs. {detail} Use weights of this architecture, or "
         "AutoBackbone.from_config for random ones."
     )
 

@@ -20,10 +20,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_MAPPING,
 )
 
-from sensorium.backbones.base import Backbone, BackboneOutput, OutIndices, select_stages
-from sensorium.backbones.loading import load_weights, missing_error, only_pools
-from sensorium.backbones.parts import Parts, Plan, join, look, make_neck, make_tail, name_some
-from sensorium.backbones.shells import State, take_off_classifier
+from sensorium.backbones.backbone import Backbone, BackboneOutput, OutIndices, select_stages
+from sensorium.backbones.parts import BackbonePlan, Parts, join, look, make_neck, make_tail, name_some
+from sensorium.backbones.shells import ModelState, take_off_classifier
+from sensorium.backbones.weights import load_weights, missing_error, only_pools
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnsafeCheckpointError
 
@@ -38,7 +38,7 @@ class TransformersBackbone(Backbone):
     compute the same. There they are two passes through shared weights, and both stay what Transformers gives.
     """
 
-    def __init__(self, parts: Parts, *, plan: Plan, out_indices: Sequence[int], spec: dict[str, Any]) -> None:
+    def __init__(self, parts: Parts, *, plan: BackbonePlan, out_indices: Sequence[int], spec: dict[str, Any]) -> None:
         super().__init__(stage_names=plan.stage_names, out_indices=out_indices, spec=spec)
         self.maps, self.model = parts.maps, parts.model
         self._parts, self._plan = parts, plan  # Parts is no module: the neck shares what is registered already
@@ -70,7 +70,7 @@ class TransformersBackbone(Backbone):
             if parts.tail is not None and one_pass:
                 last = parts.tail(output.hidden_states[-1])
             elif parts.base is None:
-                last = State(maps[-1])
+                last = ModelState(maps[-1])
         if last is None and (pooled or tokens or parts.maps is None):
             states = {"output_hidden_states": True} if feature_maps and parts.maps is None else {}
             last = parts.base(pixel_values, **states)

@@ -124,7 +124,7 @@ def _packaged_folder(name: str) -> Path:
 
 def _package_folders(package: str) -> Iterator[Path]:
     spec = importlib.util.find_spec(package)
-    yield from (Path(place) for place in (spec and spec.submodule_search_locations) or ())
+    yield from (Path(location) for location in (spec and spec.submodule_search_locations) or ())
 
 
 def _open_repository(name: str, options: LoadOptions) -> Checkpoint:

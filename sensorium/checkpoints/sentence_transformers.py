@@ -106,16 +106,16 @@ def _modules(folder: Path, *, of: str) -> tuple[Module, ...]:
     if not path.is_file():
         return ()
     rows = parse_json(path, of=of)
-    found = []
+    modules = []
     for row in rows if isinstance(rows, list) else [rows]:
-        kind, place = (row.get("type"), row.get("path")) if isinstance(row, dict) else (None, None)
-        if not isinstance(kind, str) or not isinstance(place, str) or not _is_inside(place):
+        kind, subfolder = (row.get("type"), row.get("path")) if isinstance(row, dict) else (None, None)
+        if not isinstance(kind, str) or not isinstance(subfolder, str) or not _is_inside(subfolder):
             raise CheckpointError(
                 f"{of!r}: modules.json should list modules, each with a type and the path of a folder beside it, got "
                 f"{row!r:.100}. Correct that file."
             )
-        found.append(Module(kind.rpartition(".")[2], kind, place))
-    return tuple(found)
+        modules.append(Module(kind.rpartition(".")[2], kind, subfolder))
+    return tuple(modules)
 
 
 def _is_inside(path: str) -> bool:

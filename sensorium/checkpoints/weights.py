@@ -53,12 +53,12 @@ def find_weights(checkpoint: _HasWeights) -> list[Path]:
 
 def _complete_here(checkpoint: _HasWeights) -> list[str] | None:
     """The names of the weight files if the folder holds a whole set of them, else None."""
-    here = _file_names(checkpoint.folder)
+    local_names = _file_names(checkpoint.folder)
     for name in _candidates(checkpoint):
-        if name not in here:
+        if name not in local_names:
             continue
         names = _expand(checkpoint, name)
-        absent = [one for one in names if one not in here]
+        absent = [one for one in names if one not in local_names]
         if not absent:
             return names
         if checkpoint.repo_id is None:
@@ -71,19 +71,19 @@ def _complete_here(checkpoint: _HasWeights) -> list[str] | None:
 
 def _download(checkpoint: _HasWeights, repo_id: str) -> list[str]:
     try:
-        there = list_files(repo_id, checkpoint.revision, checkpoint.options)
+        remote_names = list_files(repo_id, checkpoint.revision, checkpoint.options)
     except DownloadError as error:
-        here = _file_names(checkpoint.folder)
-        if here.intersection(_TIMM_PICKLED):
-            raise _no_weights(checkpoint, here) from error
+        local_names = _file_names(checkpoint.folder)
+        if local_names.intersection(_TIMM_PICKLED):
+            raise _no_weights(checkpoint, local_names) from error
         raise
-    name = next((name for name in _candidates(checkpoint) if name in there), None)
+    name = next((name for name in _candidates(checkpoint) if name in remote_names), None)
     if name is None:
-        raise _no_weights(checkpoint, there)
+        raise _no_weights(checkpoint, remote_names)
     if name.endswith(".index.json"):
         fetch(repo_id, checkpoint.revision, checkpoint.options, allow=[name])
     names = _expand(checkpoint, name)
-    absent = [one for one in names if one not in there]
+    absent = [one for one in names if one not in remote_names]
     if absent:
         raise MissingWeightsError(
             f"{checkpoint.name!r}: {name} lists {len(names)} weight files, and {len(absent)} of them are not in the "
@@ -157,9 +157,9 @@ def _no_weights(checkpoint: _HasWeights, names: set[str]) -> CheckpointError:
             f"safetensors when they save), look for a revision with safetensors, or pass use_safetensors=False."
         )
     others = sorted(name for name in names if name.endswith(_WEIGHT_SUFFIXES))
-    found = f"only {_some(others)}" if others else "no weight file"
+    files = f"only {_some(others)}" if others else "no weight file"
     return MissingWeightsError(
-        f"{checkpoint.name!r}: expected {expected}, got {found} in {checkpoint.repo_id or checkpoint.folder}. Save the "
+        f"{checkpoint.name!r}: expected {expected}, got {files} in {checkpoint.repo_id or checkpoint.folder}. Save the "
         f"model there with save_pretrained, or name another checkpoint; random weights are never used instead."
     )
 

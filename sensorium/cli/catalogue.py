@@ -160,9 +160,9 @@ def _attribute_texts(docstring: str) -> dict[str, str]:
     for line in section.splitlines():
         if line.strip() and not line.startswith(" "):
             break
-        if found := re.match(r"    (\w+): (.*)", line):
-            name = found[1]
-            texts[name] = found[2].strip()
+        if match := re.match(r"    (\w+): (.*)", line):
+            name = match[1]
+            texts[name] = match[2].strip()
         elif name and line.strip():
             texts[name] += " " + line.strip()
     return texts

@@ -12,7 +12,7 @@ import typer
 from sensorium.cli.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 from sensorium.cli.inputs import media_kind
 from sensorium.cli.options import argument, command, parameter, read_all
-from sensorium.cli.running import Run
+from sensorium.cli.running import TaskRun
 from sensorium.cli.settings import IndexSettings, OutputSettings, PipelineSettings
 from sensorium.cli.telling import told
 from sensorium.processors.limits import MediaLimits
@@ -45,18 +45,18 @@ def task_command(card: TaskCard) -> Any:
     options, general, further = options_of(card), _general(card), _input_options(card)
     flags = flags_of(options, general, ("inputs", *card.inputs, *card.optional_inputs))
 
-    def run(**given: Any) -> None:
-        with told(debug=bool(given["debug"])):
-            named = _named_inputs(card, further, given)
-            index = IndexSettings(**read_all(_index(card), given)) if given.get("index") else None
-            code = Run(
+    def run(**arguments: Any) -> None:
+        with told(debug=bool(arguments["debug"])):
+            named = _named_inputs(card, further, arguments)
+            index = IndexSettings(**read_all(_index(card), arguments)) if arguments.get("index") else None
+            code = TaskRun(
                 card,
-                given["inputs"],
+                arguments["inputs"],
                 named,
-                read_all(options, {name: given[flag.replace("-", "_")] for name, flag in flags.items()}),
-                PipelineSettings(**read_all(pipeline_cards(card), given)),
-                OutputSettings(**read_all(OUTPUT, given)),
-                MediaLimits(**read_all(LIMITS, given)),
+                read_all(options, {name: arguments[flag.replace("-", "_")] for name, flag in flags.items()}),
+                PipelineSettings(**read_all(pipeline_cards(card), arguments)),
+                OutputSettings(**read_all(OUTPUT, arguments)),
+                MediaLimits(**read_all(LIMITS, arguments)),
                 index,
             ).run()
             raise typer.Exit(code)
@@ -86,7 +86,7 @@ def flags_of(options: Cards, general: Cards, inputs: tuple[str, ...] = ()) -> di
 
 def pipeline_cards(card: TaskCard) -> Cards:
     """The settings of a task's pipeline."""
-    return tuple(each for each in PIPELINE if card.searches != "always" or each.name not in OF_A_MODEL)
+    return tuple(option for option in PIPELINE if card.searches != "always" or option.name not in OF_A_MODEL)
 
 
 def _general(card: TaskCard) -> Cards:
@@ -96,7 +96,7 @@ def _general(card: TaskCard) -> Cards:
 def _index(card: TaskCard) -> Cards:
     if card.searches != "always":
         return INDEX if card.searches else ()
-    return tuple(replace(each, hint=str, default=REQUIRED) if each.name == "index" else each for each in INDEX)
+    return tuple(replace(option, hint=str, default=REQUIRED) if option.name == "index" else option for option in INDEX)
 
 
 def _input_options(card: TaskCard) -> Cards:
@@ -116,22 +116,22 @@ def _input_options(card: TaskCard) -> Cards:
     return tuple(cards)
 
 
-def _named_inputs(card: TaskCard, further: Cards, given: Mapping[str, Any]) -> dict[str, Any]:
-    named = read_all(further, given)
+def _named_inputs(card: TaskCard, further: Cards, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    named = read_all(further, arguments)
     if card.searches == "optionally":
-        _check_index_or_inputs(card, named, given)
+        _check_index_or_inputs(card, named, arguments)
     texts = {name for name in card.inputs[1:] if media_kind(name) is None and named.get(name, "").startswith("@")}
     return {name: _from_file(name, value) if name in texts else value for name, value in named.items()}
 
 
-def _check_index_or_inputs(card: TaskCard, named: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _check_index_or_inputs(card: TaskCard, named: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
     """Refuses further inputs beside an index, which gives them, and neither of the two."""
-    if given.get("index"):
+    if arguments.get("index"):
         if named:
             raise typer.BadParameter(f"--index finds what --{next(iter(named))} would give; pass one of them")
         return
     for option in ("encoder", "query_model", "verify"):
-        if given.get(option) is not None:
+        if arguments.get(option) is not None:
             raise typer.BadParameter(f"--{option.replace('_', '-')} says how --index is opened, which was not given")
     missing = [name for name in card.inputs[1:] if name not in named]
     if missing:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-PICTURES = "avif bmp gif jfif jpe jpeg jpg mpo pbm pgm png apng pnm ppm tif tiff webp"
-SOUNDS = "aif aifc aiff flac mp3 oga ogg opus wav wave"
+IMAGE_SUFFIXES = "avif bmp gif jfif jpe jpeg jpg mpo pbm pgm png apng pnm ppm tif tiff webp"
+AUDIO_SUFFIXES = "aif aifc aiff flac mp3 oga ogg opus wav wave"
 
 SUFFIXES = {
-    "image": frozenset("." + name for name in PICTURES.split()),
-    "audio": frozenset("." + name for name in SOUNDS.split()),
+    "image": frozenset("." + name for name in IMAGE_SUFFIXES.split()),
+    "audio": frozenset("." + name for name in AUDIO_SUFFIXES.split()),
 }
 """What a folder is searched for, by the kind of input. Inputs of other kinds are taken as text, as they stand."""
 
@@ -62,10 +62,10 @@ def _expand(word: str, name: str) -> Iterator[str]:
         yield word
 
 
-def _or_itself(found: Iterator[str], word: str) -> Iterator[str]:
+def _or_itself(paths: Iterator[str], word: str) -> Iterator[str]:
     """A folder without pictures, or a glob without matches, is an input that fails, not nothing."""
     empty = True
-    for name in found:
+    for name in paths:
         empty = False
         yield name
     if empty:
@@ -85,7 +85,7 @@ def _walk(folder: str, suffixes: frozenset[str]) -> Iterator[str]:
 def _matches(pattern: str, kind: str) -> Iterator[str]:
     seen = set()
     for name in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - also absolute patterns
-        for found in _walk(name, SUFFIXES[kind]) if Path(name).is_dir() else [name]:
-            if found not in seen:  # ** matches a folder and what is in it
-                seen.add(found)
-                yield found
+        for path in _walk(name, SUFFIXES[kind]) if Path(name).is_dir() else [name]:
+            if path not in seen:  # ** matches a folder and what is in it
+                seen.add(path)
+                yield path

@@ -29,8 +29,8 @@ def argument(name: str, metavar: str, help: str, *, several: bool = False, requi
     default: Any = inspect.Parameter.empty
     if not required:
         wanted, default = wanted | None, None
-    given = Annotated[wanted, typer.Argument(metavar=metavar, help=help, show_default=False)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=given)
+    annotation = Annotated[wanted, typer.Argument(metavar=metavar, help=help, show_default=False)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def parameter(card: OptionCard, *, flag: str | None = None, short: str | None = None) -> inspect.Parameter:
@@ -66,23 +66,23 @@ def parameter(card: OptionCard, *, flag: str | None = None, short: str | None = 
     )
 
 
-def read(card: OptionCard, given: Any) -> Any:
+def read(card: OptionCard, value: Any) -> Any:
     """Turns what was given on the command line into a value of the field's type.
 
     Raises:
         typer.BadParameter: the text is no value of that type.
     """
-    if isinstance(given, bool):
-        return given
+    if isinstance(value, bool):
+        return value
     element = _element(card.hint)
     if element is not None:
-        return tuple(_convert(card, element, text) for text in given)
-    return _convert(card, card.hint, given)
+        return tuple(_convert(card, element, text) for text in value)
+    return _convert(card, card.hint, value)
 
 
-def read_all(cards: tuple[OptionCard, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+def read_all(cards: tuple[OptionCard, ...], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of those options that were given, by field name."""
-    return {c.name: read(c, given[c.name]) for c in cards if given.get(c.name) not in (None, [], ())}
+    return {c.name: read(c, values[c.name]) for c in cards if values.get(c.name) not in (None, [], ())}
 
 
 def _convert(card: OptionCard, hint: Any, text: str) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Run:
+class TaskRun:
     """A task's run over the inputs of one command.
 
     Attributes:

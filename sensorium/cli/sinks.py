@@ -15,7 +15,7 @@ from sensorium.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from sensorium.report import Report
-    from sensorium.results.base import Result
+    from sensorium.results.result import Result
 
 
 class Sink(ABC):
@@ -183,7 +183,7 @@ class Page(Sink):
 
     def add(self, source: str, outcome: Result | InputError) -> None:
         """Adds the card."""
-        self._report.add(printable(source), outcome, picture=source)
+        self._report.add(printable(source), outcome, image=source)
 
     def finish(self) -> None:
         """Writes the page."""

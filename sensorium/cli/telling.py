@@ -55,9 +55,9 @@ class Failures:
         return self._counts.total()
 
 
-def wants_progress(given: bool | None) -> bool:
+def wants_progress(choice: bool | None) -> bool:
     """Whether progress is to be shown: as asked, or where standard error is a terminal. If not, nobody shows any."""
-    wanted = sys.stderr.isatty() if given is None else given
+    wanted = sys.stderr.isatty() if choice is None else choice
     if not wanted:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # those of downloads and of loading weights
     return wanted

@@ -30,10 +30,10 @@ class _Float32Sampling(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
+        arguments = dict(kwargs or {})
         if func is not grid_sample:
-            return func(*args, **given)
+            return func(*args, **arguments)
         names = ("input", "grid", "mode", "padding_mode", "align_corners")
-        given |= dict(zip(names, args, strict=False))
-        maps, places = given.pop("input"), given.pop("grid")
-        return func(maps.float(), places.float(), **given).to(maps.dtype)
+        arguments |= dict(zip(names, args, strict=False))
+        maps, places = arguments.pop("input"), arguments.pop("grid")
+        return func(maps.float(), places.float(), **arguments).to(maps.dtype)

@@ -18,7 +18,7 @@ from sensorium.models.matching import Links, Pairs, choose
 
 
 @dataclass
-class _State:
+class _PairStates:
     """What is left of the pairs at a layer.
 
     Attributes:
@@ -27,7 +27,7 @@ class _State:
         states: `(2p, n, D)`, in the model's dtype.
         turns: `(2, 2p, n, d)` float32, cosines and sines of the points' places.
         mask: `(2p, n)` bool, true for points.
-        place: `(2p, n)` int64, which of its picture's points each one is.
+        point_index: `(2p, n)` int64, which of its picture's points each one is.
     """
 
     pair: Tensor
@@ -35,27 +35,29 @@ class _State:
     states: Tensor
     turns: Tensor
     mask: Tensor
-    place: Tensor
+    point_index: Tensor
 
-    def keep(self, pairs: Tensor) -> _State:
+    def keep(self, pairs: Tensor) -> _PairStates:
         """Some of the pairs; `pairs` is `(p,)` bool."""
         both = pairs.repeat_interleave(2)
-        return _State(
+        return _PairStates(
             self.pair[pairs],
             self.points[pairs],
             self.states[both],
             self.turns[:, both],
             self.mask[both],
-            self.place[both],
+            self.point_index[both],
         )
 
-    def prune(self, kept: Tensor) -> _State:
+    def prune(self, kept: Tensor) -> _PairStates:
         """Some of the points, moved together; `kept` is `(2p, n)` bool."""
-        most = int(kept.sum(dim=1).max())
-        order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+        width = int(kept.sum(dim=1).max())
+        order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
         turns = self.turns.gather(2, order[None, ..., None].expand(2, -1, -1, self.turns.shape[-1]))
         states = self.states.gather(1, order[..., None].expand(-1, -1, self.states.shape[-1]))
-        return _State(self.pair, self.points, states, turns, kept.gather(1, order), self.place.gather(1, order))
+        return _PairStates(
+            self.pair, self.points, states, turns, kept.gather(1, order), self.point_index.gather(1, order)
+        )
 
 
 def lightglue(model: Any, pairs: Pairs) -> Links:
@@ -95,7 +97,7 @@ def lightglue(model: Any, pairs: Pairs) -> Links:
     return links
 
 
-def _begin(model: Any, pairs: Pairs) -> _State:
+def _begin(model: Any, pairs: Pairs) -> _PairStates:
     size = torch.tensor(pairs.size, device=pairs.xy.device)
     shares = pairs.xy / size * size  # as the reference rounds them
     places = ((shares - size / 2) / (size.max() / 2)).flatten(0, 1)
@@ -104,12 +106,14 @@ def _begin(model: Any, pairs: Pairs) -> _State:
     dtype = model.positional_encoder.projector.weight.dtype
     states = model.input_projection(pairs.descriptors.flatten(0, 1).to(dtype))
     mask = pairs.mask.flatten(0, 1)
-    place = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+    point_index = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
     pair = torch.arange(len(pairs.mask), device=mask.device)
-    return _State(pair, pairs.mask.sum(dim=(1, 2)), states, torch.stack([angles.cos(), angles.sin()]), mask, place)
+    return _PairStates(
+        pair, pairs.mask.sum(dim=(1, 2)), states, torch.stack([angles.cos(), angles.sin()]), mask, point_index
+    )
 
 
-def _attention_mask(model: Any, at: _State) -> Tensor:
+def _attention_mask(model: Any, at: _PairStates) -> Tensor:
     """The mask in the form that the model's attention takes."""
     from transformers.masking_utils import create_bidirectional_mask
 
@@ -127,7 +131,7 @@ def _threshold(layer: int, layers: int) -> float:
     return min(max(0.8 + 0.1 * math.exp(-4.0 * layer / layers), 0.0), 1.0)
 
 
-def _link(assignment: Any, at: _State, least: float, links: Links) -> None:
+def _link(assignment: Any, at: _PairStates, threshold: float, links: Links) -> None:
     """Assigns the points of pairs to each other, and writes who goes with whom into `links`."""
     mask = at.mask.unflatten(0, (-1, 2))
     features = (assignment.final_projection(at.states) / at.states.shape[-1] ** 0.25).float().unflatten(0, (-1, 2))
@@ -138,9 +142,9 @@ def _link(assignment: Any, at: _State, least: float, links: Links) -> None:
     scores = similar.log_softmax(dim=2) + similar.log_softmax(dim=1) + (able[:, 0, :, None] + able[:, 1, None])
     column, value, mutual = choose(scores)
     value = value.exp()
-    valid = mutual & (value > least) & mask[:, 0]
-    place = at.place.unflatten(0, (-1, 2))
-    partner = place[:, 1].gather(1, column)
+    valid = mutual & (value > threshold) & mask[:, 0]
+    point_index = at.point_index.unflatten(0, (-1, 2))
+    partner = point_index[:, 1].gather(1, column)
     row, point = valid.nonzero().unbind(1)
-    links.partner[at.pair[row], place[row, 0, point]] = partner[row, point]
-    links.scores[at.pair[row], place[row, 0, point]] = value[row, point]
+    links.partner[at.pair[row], point_index[row, 0, point]] = partner[row, point]
+    links.scores[at.pair[row], point_index[row, 0, point]] = value[row, point]

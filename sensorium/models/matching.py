@@ -84,11 +84,11 @@ def gather(points: Points, descriptors: Tensor, pairs: Sequence[int], size: tupl
     device = points.scores.device
     counts = torch.tensor(points.counts)
     starts = counts.cumsum(0) - counts
-    pictures = torch.tensor([picture for pair in pairs for picture in (2 * pair, 2 * pair + 1)])
-    own = counts[pictures]
+    images = torch.tensor([image for pair in pairs for image in (2 * pair, 2 * pair + 1)])
+    own = counts[images]
     places = torch.arange(int(own.max()))
     mask = places < own[:, None]
-    rows = torch.where(mask, starts[pictures][:, None] + places, 0).to(device)
+    rows = torch.where(mask, starts[images][:, None] + places, 0).to(device)
     mask = mask.to(device)
 
     def pick(values: Tensor) -> Tensor:

@@ -30,11 +30,11 @@ class FusedHead(nn.Module):
         names = (type(model).__name__, type(head).__name__)
         if names != ("SegformerForSemanticSegmentation", "SegformerDecodeHead"):
             return False
-        layers = [each.proj for each in head.linear_projections]
+        layers = [layer.proj for layer in head.linear_projections]
         plain = [*layers, head.linear_fuse, head.batch_norm, head.classifier]
-        known = (nn.Linear, nn.Conv2d, nn.BatchNorm2d)
+        plain_types = (nn.Linear, nn.Conv2d, nn.BatchNorm2d)
         reshaped: Any = getattr(model, "config", None)
-        return bool(reshaped.reshape_last_stage) and all(type(each) in known for each in plain)
+        return bool(reshaped.reshape_last_stage) and all(type(layer) in plain_types for layer in plain)
 
     def __init__(self, model: Any) -> None:
         """Multiplies the weights out, in float64."""
@@ -49,7 +49,7 @@ class FusedHead(nn.Module):
             for projection, mixer in zip(head.linear_projections, reversed(mixers), strict=True):  # coarsest first
                 weights.append(scale[:, None] * (mixer @ projection.proj.weight.double()))
                 bias += scale * (mixer @ projection.proj.bias.double())
-        self.weights = nn.ParameterList(_frozen(each[:, :, None, None].float()) for each in weights)
+        self.weights = nn.ParameterList(_frozen(weight[:, :, None, None].float()) for weight in weights)
         self.bias = _frozen(bias.float())
         self.classify = _frozen(classifier.weight.detach().clone())
         self.classify_bias = _frozen(classifier.bias.detach().clone())
@@ -68,10 +68,10 @@ class FusedHead(nn.Module):
         """
         maps: Sequence[Tensor] = model.segformer(pixel_values, output_hidden_states=True).hidden_states
         if self.bias.dtype != torch.float32:  # three times as fast; in float32 one layout is as good as the other
-            maps = [each.contiguous(memory_format=torch.channels_last) for each in maps]
+            maps = [feature_map.contiguous(memory_format=torch.channels_last) for feature_map in maps]
         mixed = F.conv2d(maps[0], self.weights[0], self.bias)
-        for each, weight in zip(maps[1:], list(self.weights)[1:], strict=True):
-            small = F.conv2d(each, weight)
+        for feature_map, weight in zip(maps[1:], list(self.weights)[1:], strict=True):
+            small = F.conv2d(feature_map, weight)
             mixed = mixed + F.interpolate(small, size=mixed.shape[2:], mode="bilinear", align_corners=False)
         return F.conv2d(mixed.relu(), self.classify, self.classify_bias)
 

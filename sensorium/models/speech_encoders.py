@@ -135,16 +135,16 @@ def watch_padding(model: nn.Module) -> list[WatchedEncoder]:
     Returns:
         What was put before them, also by an earlier call: tell it the lengths of each batch.
     """
-    found: list[WatchedEncoder] = []
+    encoders: list[WatchedEncoder] = []
     for encoder in model.modules():
-        known = encoder.__dict__.get("forward")
-        if isinstance(known, WatchedEncoder):
-            found.append(known)
+        forward = encoder.__dict__.get("forward")
+        if isinstance(forward, WatchedEncoder):
+            encoders.append(forward)
         elif isinstance(layers := getattr(encoder, "conv_layers", None), nn.ModuleList) and _hears(layers):
             watched = WatchedEncoder(encoder, _watched_norms(layers))
             encoder.forward = watched  # module and weights keep their names
-            found.append(watched)
-    return found
+            encoders.append(watched)
+    return encoders
 
 
 def tell_lengths(encoders: list[WatchedEncoder], lengths: Tensor | None) -> None:
@@ -246,6 +246,6 @@ def _padded(rows: list[Tensor]) -> Tensor:
     if len(rows) == 1:
         return rows[0][None]
     batch = rows[0].new_zeros(len(rows), rows[0].shape[0], max(row.shape[1] for row in rows))
-    for place, row in zip(batch, rows, strict=True):
-        place[:, : row.shape[1]] = row
+    for target, row in zip(batch, rows, strict=True):
+        target[:, : row.shape[1]] = row
     return batch

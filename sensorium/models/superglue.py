@@ -35,7 +35,7 @@ def superglue(model: Any, pairs: Pairs) -> Links:
     shares = pairs.xy / size * size  # as the reference rounds them
     places = ((shares - size / 2) / (size.max() * 0.7)).flatten(0, 1)
     # Coordinates and scores are encoded in float32, whatever the weights' dtype: bfloat16 has no hundredths of a px.
-    weights = {name: each.float() for name, each in model.keypoint_encoder.state_dict().items()}
+    weights = {name: tensor.float() for name, tensor in model.keypoint_encoder.state_dict().items()}
     encoded = functional_call(model.keypoint_encoder, weights, (places, pairs.scores.flatten(0, 1)))[0]
     dtype = model.final_projection.final_proj.weight.dtype
     states = (pairs.descriptors.flatten(0, 1) + encoded).to(dtype)

@@ -19,27 +19,27 @@ CELL = 8  # px of a side of the square that one cell of the encoder's map stands
 
 
 @dataclass(frozen=True)
-class Search:
+class PointSearch:
     """What counts as a point.
 
     Attributes:
         threshold: the score that a point exceeds.
-        most: points a picture, the best ones; below 0 for all.
+        max_points: points a picture, the best ones; below 0 for all.
         radius: px; of points nearer to each other than this, along both axes, the best one stays.
         border: px; points nearer to the left or the upper border are dropped.
     """
 
     threshold: float
-    most: int
+    max_points: int
     radius: int
     border: int
 
     @classmethod
-    def of(cls, config: Any, **overrides: Any) -> Search:
+    def of(cls, config: Any, **overrides: Any) -> PointSearch:
         """The checkpoint's own search, with what a call wants otherwise (None: nothing)."""
         own = {
             "threshold": config.keypoint_threshold,
-            "most": config.max_keypoints,
+            "max_points": config.max_keypoints,
             "radius": config.nms_radius,
             "border": config.border_removal_distance,
         }
@@ -79,12 +79,12 @@ def dense(model: Any, pixels: Tensor, *, descriptors: bool) -> dict[str, Tensor]
     head = model.keypoint_decoder
     logits = head.conv_score_b(F.relu(head.conv_score_a(encoded)))
     shares = logits.float().softmax(dim=1)[:, :-1]  # the last class is "no point in this cell"
-    found = {"scores": F.pixel_shuffle(shares, CELL)[:, 0].contiguous()}
+    outputs = {"scores": F.pixel_shuffle(shares, CELL)[:, 0].contiguous()}
     if descriptors:
         head = model.descriptor_decoder
         maps = head.conv_descriptor_b(F.relu(head.conv_descriptor_a(encoded)))
-        found["descriptors"] = F.normalize(maps.float(), dim=1)
-    return found
+        outputs["descriptors"] = F.normalize(maps.float(), dim=1)
+    return outputs
 
 
 def suppress(scores: Tensor, radius: int) -> Tensor:
@@ -107,7 +107,7 @@ def suppress(scores: Tensor, radius: int) -> Tensor:
     return torch.where(best, scores, 0.0)
 
 
-def find(scores: Tensor, search: Search) -> Points:
+def find(scores: Tensor, search: PointSearch) -> Points:
     """The points of a batch of suppressed scores, row of pixels by row, or best first where they were too many.
 
     Args:
@@ -123,10 +123,10 @@ def find(scores: Tensor, search: Search) -> Points:
     batch, y, x = mask.nonzero().unbind(1)
     values = scores[batch, y, x]
     counts = torch.bincount(batch, minlength=len(scores)).tolist()
-    if search.most >= 0 and max(counts, default=0) > search.most:
-        kept = _best(values, counts, search.most)
-        batch, y, x, values = (each[kept] for each in (batch, y, x, values))
-        counts = [min(count, search.most) for count in counts]
+    if search.max_points >= 0 and max(counts, default=0) > search.max_points:
+        kept = _best(values, counts, search.max_points)
+        batch, y, x, values = (column[kept] for column in (batch, y, x, values))
+        counts = [min(count, search.max_points) for count in counts]
     return Points(batch, torch.stack([x, y], dim=1), values, counts)
 
 
@@ -164,12 +164,12 @@ def describe(maps: Tensor, points: Points) -> Tensor:
     return F.normalize(mixed, dim=1)
 
 
-def _best(values: Tensor, counts: Sequence[int], most: int) -> Tensor:
-    """Positions of the `most` highest values of each run, best first where a run was cut."""
+def _best(values: Tensor, counts: Sequence[int], limit: int) -> Tensor:
+    """Positions of the `limit` highest values of each run, best first where a run was cut."""
     kept, start = [], 0
     for count in counts:
         run = torch.arange(start, start + count, device=values.device)
-        kept.append(run if count <= most else start + values[start : start + count].topk(most).indices)
+        kept.append(run if count <= limit else start + values[start : start + count].topk(limit).indices)
         start += count
     return torch.cat(kept)
 

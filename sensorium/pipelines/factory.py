@@ -103,13 +103,13 @@ def pipeline(
     for name in parts:
         if chosen is None or name not in chosen.takes:
             raise OptionError(_not_taken(name, chosen))
-    loader = _Loader(settings, processor)
+    loader = _CallLoader(settings, processor)
     built = loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
     placement = Placement(built.runtime.device, built.dtype)
     return Pipeline(built, placement, batch_size=batch_size, compile=compile, num_workers=num_workers)
 
 
-class _Loader:
+class _CallLoader:
     """Loads a task by the settings of one call; see `sensorium.tasks.base.Loader`."""
 
     def __init__(self, settings: Settings, processor: Any) -> None:

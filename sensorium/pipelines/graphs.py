@@ -58,11 +58,11 @@ class GraphPool:
 
     def replay(self, key: Hashable, args: tuple[Any, ...]) -> Any:
         """The outputs for these inputs, or None where nothing was captured for them."""
-        found = self._graphs.get(key)
-        if found is None:
+        captured = self._graphs.get(key)
+        if captured is None:
             return None
-        for still, new in zip(found.inputs, pytree.tree_leaves(args), strict=True):
+        for still, new in zip(captured.inputs, pytree.tree_leaves(args), strict=True):
             if isinstance(still, torch.Tensor):
                 still.copy_(new, non_blocking=True)
-        found.graph.replay()
-        return pytree.tree_map_only(torch.Tensor, torch.clone, found.outputs)
+        captured.graph.replay()
+        return pytree.tree_map_only(torch.Tensor, torch.clone, captured.outputs)

@@ -205,9 +205,9 @@ class Pipeline:
         """
         parsed = self._parse(options, "raise")
         if batch_sizes is None:
-            most = self._engine.sizer.size
-            powers = [1 << i for i in range(most.bit_length()) if 1 << i < most]
-            batch_sizes = [*powers, most] if self._engine.runtime.compiler.setting is True else [1]
+            largest = self._engine.sizer.size
+            powers = [1 << i for i in range(largest.bit_length()) if 1 << i < largest]
+            batch_sizes = [*powers, largest] if self._engine.runtime.compiler.setting is True else [1]
         for size in batch_sizes:
             for _ in self._outcomes([self.task.example()] * size, parsed, "raise", False, size):
                 pass

@@ -46,17 +46,17 @@ def resolve_device(device: str | int | torch.device | None = None) -> torch.devi
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        found = torch.device("cuda", device) if isinstance(device, int) and device >= 0 else torch.device(device)
+        target = torch.device("cuda", device) if isinstance(device, int) and device >= 0 else torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise OptionError(f'device is "auto", "cpu", "cuda", "cuda:N", "mps" or an ordinal, got {device!r}') from error
-    if found.type == "cuda":
+    if target.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (found.index or 0) >= count:
+        if (target.index or 0) >= count:
             raise OptionError(f'device {device!r} was asked for, but this machine has {count} CUDA devices; try "cpu"')
-        return torch.device("cuda", found.index if found.index is not None else torch.cuda.current_device())
-    if found.type == "mps" and not torch.backends.mps.is_available():
+        return torch.device("cuda", target.index if target.index is not None else torch.cuda.current_device())
+    if target.type == "mps" and not torch.backends.mps.is_available():
         raise OptionError('device "mps" was asked for, but this machine has none; try "cpu"')
-    return found
+    return target
 
 
 def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:

@@ -157,9 +157,9 @@ def _open(task: Task, raw: Any, options: Any) -> Iterator[Unit]:
 
 def _as_input_error(error: Exception, index: int, raw: Any) -> InputError:
     if not isinstance(error, InputError):
-        found = InputError(f"could not be processed: {type(error).__name__}: {error}", code="failed")
-        found.__cause__ = error
-        error = found
+        mapped = InputError(f"could not be processed: {type(error).__name__}: {error}", code="failed")
+        mapped.__cause__ = error
+        error = mapped
     error.index = index
     if error.source is None and raw is not None:
         error.source = describe(raw)

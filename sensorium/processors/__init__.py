@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sensorium.processors.audio import AudioProcessor
+    from sensorium.processors.audio_reading import AudioReader, load_audio, open_audio
     from sensorium.processors.image import ImageProcessor
     from sensorium.processors.media import MediaLimits, load_image, load_pil
     from sensorium.processors.recipe import Recipe
-    from sensorium.processors.sound import SoundReader, load_sound, open_sound
 
 __all__ = [
     "AudioProcessor",
+    "AudioReader",
     "ImageProcessor",
     "MediaLimits",
     "Recipe",
-    "SoundReader",
+    "load_audio",
     "load_image",
     "load_pil",
-    "load_sound",
-    "open_sound",
+    "open_audio",
 ]
 
 _MODULES = {
@@ -32,11 +32,11 @@ _MODULES = {
     "ImageProcessor": "image",
     "MediaLimits": "media",
     "Recipe": "recipe",
-    "SoundReader": "sound",
+    "AudioReader": "audio_reading",
     "load_image": "media",
     "load_pil": "media",
-    "load_sound": "sound",
-    "open_sound": "sound",
+    "load_audio": "audio_reading",
+    "open_audio": "audio_reading",
 }
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
-from sensorium.processors.features import Features, Unread, read_features
+from sensorium.processors.audio_resampling import resample, resampled_length
+from sensorium.processors.features import Features, UnreadFeatures, read_features
 from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.padding import Padding
-from sensorium.processors.sound_resampling import resample, resampled_length
 
 if TYPE_CHECKING:
     from sensorium.checkpoints import Checkpoint, LoadOptions
@@ -79,7 +79,7 @@ class AudioProcessor:
                 f"give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained alike."
             )
         extractor = load_auto(
-            AutoFeatureExtractor, folder, options, of=name, what="feature extractor", file=FILE_NAMES[0]
+            AutoFeatureExtractor, folder, options, of=name, kind="feature extractor", file=FILE_NAMES[0]
         )
         return cls.from_transformers(extractor)
 
@@ -98,7 +98,7 @@ class AudioProcessor:
             )
         try:
             return cls(extractor, read_features(extractor))
-        except Unread as unread:
+        except UnreadFeatures as unread:
             warnings.warn(
                 f"Sensorium does not read the recipe of {type(extractor).__name__} ({unread}), so Transformers' own "
                 f"feature extractor runs. Results are the same; preparing sound is slower.",
@@ -110,7 +110,7 @@ class AudioProcessor:
     @property
     def seconds(self) -> float | None:
         """How much of a sound the model hears at the most; None for all of it. What comes after it is cut off."""
-        samples = None if self.features is None else self.features.most
+        samples = None if self.features is None else self.features.max_samples
         return None if samples is None else samples / self.sampling_rate
 
     def fit(self, samples: Tensor, rate: int) -> dict[str, Tensor]:
@@ -138,14 +138,14 @@ class AudioProcessor:
         if self.features is None:
             return self._fit_delegated(resample(samples, rate, self.sampling_rate))
         heard = resampled_length(len(samples), rate, self.sampling_rate)
-        if heard < self.features.least:
+        if heard < self.features.min_samples:
             raise InputError(
-                f"expected a sound of at least {self.features.least / self.sampling_rate:g} s, got "
+                f"expected a sound of at least {self.features.min_samples / self.sampling_rate:g} s, got "
                 f"{len(samples) / rate:g} s. It is shorter than what the model hears at once.",
                 code="too-short",
             )
-        if self.features.most is not None:
-            enough = self.features.most * rate // self.sampling_rate + 1
+        if self.features.max_samples is not None:
+            enough = self.features.max_samples * rate // self.sampling_rate + 1
             samples = samples[: enough if rate == self.sampling_rate else enough + int(_MARGIN_S * rate)]
         fitted = {"samples": samples, "length": torch.tensor(len(samples))}
         if rate != self.sampling_rate:
@@ -173,20 +173,20 @@ class AudioProcessor:
             rate = batch["rate"].shape[-1]
             samples = resample(samples, rate, self.sampling_rate)
             lengths = (lengths * self.sampling_rate + rate - 1).div(rate, rounding_mode="floor")
-        if self.features.most is not None:
-            lengths = lengths.clamp_max(self.features.most)
-            samples = samples[:, : self.features.most]
+        if self.features.max_samples is not None:
+            lengths = lengths.clamp_max(self.features.max_samples)
+            samples = samples[:, : self.features.max_samples]
         real = torch.arange(samples.shape[1], device=samples.device) < lengths[:, None]
         inputs = self.features.finish(torch.where(real, samples, 0.0), real, lengths)
         return {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
 
     def __call__(
-        self, sounds: Any, *, rate: int | None = None, dtype: torch.dtype = torch.float32
+        self, audios: Any, *, rate: int | None = None, dtype: torch.dtype = torch.float32
     ) -> dict[str, Tensor]:
         """Prepare one or more sounds as one batch on the CPU.
 
         Args:
-            sounds: anything that `load_sound` takes, or a list or tuple of it. Sounds of different rates are brought to
+            audios: anything that `load_audio` takes, or a list or tuple of it. Sounds of different rates are brought to
                 the model's first.
             rate: of arrays that come without one, Hz; the model's unless given.
             dtype: of the result.
@@ -194,13 +194,13 @@ class AudioProcessor:
         Raises:
             InputError: no sound at all, or one that cannot be read or prepared; `index` says which.
         """
-        from sensorium.processors.sound import is_sound_batch, load_sound
+        from sensorium.processors.audio_reading import is_audio_batch, load_audio
 
         fitted = []
-        for index, source in enumerate(sounds if is_sound_batch(sounds) else [sounds]):
+        for index, source in enumerate(audios if is_audio_batch(audios) else [audios]):
             try:
-                samples, found = load_sound(source, rate=rate or self.sampling_rate)
-                fitted.append(self.fit(resample(samples, found, self.sampling_rate), self.sampling_rate))
+                samples, source_rate = load_audio(source, rate=rate or self.sampling_rate)
+                fitted.append(self.fit(resample(samples, source_rate, self.sampling_rate), self.sampling_rate))
             except InputError as error:
                 error.index = index
                 raise
@@ -224,8 +224,8 @@ class AudioProcessor:
         return written
 
     def __repr__(self) -> str:
-        what = f"runs {type(self._reference).__name__}" if self.features is None else self.features
-        return f"AudioProcessor({what}, sampling_rate={self.sampling_rate})"
+        described = f"runs {type(self._reference).__name__}" if self.features is None else self.features
+        return f"AudioProcessor({described}, sampling_rate={self.sampling_rate})"
 
     def _fit_delegated(self, samples: Tensor) -> dict[str, Tensor]:
         try:

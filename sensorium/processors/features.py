@@ -12,7 +12,7 @@ from torch import Tensor
 from sensorium.processors.spectra import decibel_mel, kaldi_fbank, kaldi_frames, log_mel, normalise, pad_to
 
 
-class Unread(Exception):  # noqa: N818 - no error: the caller goes on with the extractor itself
+class UnreadFeatures(Exception):  # noqa: N818 - no error: the caller goes on with the extractor itself
     """A feature extractor, or a setting of one, whose arithmetic is not known here."""
 
 
@@ -21,13 +21,13 @@ class Features(ABC):
 
     Attributes:
         input_names: the model's inputs that it gives.
-        least: samples below which there is nothing to compute.
-        most: samples that the model hears at the most; None for all.
+        min_samples: samples below which there is nothing to compute.
+        max_samples: samples that the model hears at the most; None for all.
     """
 
     input_names: ClassVar[tuple[str, ...]]
-    least: int = 1
-    most: int | None = None
+    min_samples: int = 1
+    max_samples: int | None = None
 
     @abstractmethod
     def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
@@ -73,18 +73,18 @@ class FilterBank(Features):
     deviation: float | None
 
     @property
-    def least(self) -> int:  # type: ignore[override]
+    def min_samples(self) -> int:  # type: ignore[override]
         """One frame."""
         return int(self.rate * 25.0 * 0.001)
 
     @property
-    def most(self) -> int:  # type: ignore[override]
+    def max_samples(self) -> int:  # type: ignore[override]
         """All frames."""
-        return self.least + (self.frames - 1) * int(self.rate * 10.0 * 0.001)
+        return self.min_samples + (self.frames - 1) * int(self.rate * 10.0 * 0.001)
 
     def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """`input_values`, `(B, frames, mel_bins)`."""
-        samples = pad_to(samples, max(samples.shape[1], self.least), axis=1)
+        samples = pad_to(samples, max(samples.shape[1], self.min_samples), axis=1)
         energies = kaldi_fbank(samples, rate=self.rate, mel_bins=self.mel_bins)
         whole = torch.arange(energies.shape[1], device=samples.device) < kaldi_frames(lengths, self.rate)[:, None]
         energies = pad_to(torch.where(whole[:, :, None], energies, 0.0), self.frames, axis=1)
@@ -99,18 +99,18 @@ class LogMel(Features):
         filters: `(1 + points // 2, bins)` float32.
         points: of the Fourier transform, samples.
         hop: from frame to frame, samples.
-        most: the window, samples; filled up with silence.
+        max_samples: the window, samples; filled up with silence.
     """
 
     input_names = ("input_features",)
     filters: Tensor = field(repr=False, compare=False)
     points: int
     hop: int
-    most: int
+    max_samples: int
 
     def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """`input_features`, `(B, bins, most // hop)`."""
-        samples = pad_to(samples, self.most, axis=1)
+        """`input_features`, `(B, bins, max_samples // hop)`."""
+        samples = pad_to(samples, self.max_samples, axis=1)
         return {"input_features": log_mel(samples, self.filters, points=self.points, hop=self.hop)}
 
 
@@ -129,7 +129,7 @@ class FusedMel(Features):
         fill: "repeatpad" repeats the sound as often as it fits and goes on with zeros, "repeat" cuts the last one,
             "pad" fills up with zeros.
         fused: whether the model fuses parts.
-        most: the window, samples.
+        max_samples: the window, samples.
     """
 
     input_names = ("input_features", "is_longer")
@@ -138,12 +138,18 @@ class FusedMel(Features):
     hop: int
     fill: str
     fused: bool
-    most: int
+    max_samples: int
 
     def finish(self, samples: Tensor, real: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """`input_features`, `(B, 4 or 1, 1 + most // hop, bins)`, and `is_longer`, `(B, 1)` bool."""
-        places = torch.arange(self.most, device=samples.device)
-        times = self.most // lengths if self.fill == "repeatpad" else self.most if self.fill == "repeat" else 1
+        """`input_features`, `(B, 4 or 1, 1 + max_samples // hop, bins)`, and `is_longer`, `(B, 1)` bool."""
+        places = torch.arange(self.max_samples, device=samples.device)
+        times = (
+            self.max_samples // lengths
+            if self.fill == "repeatpad"
+            else self.max_samples
+            if self.fill == "repeat"
+            else 1
+        )
         heard = places < (lengths * times)[:, None]
         samples = torch.where(heard, samples.gather(1, places % lengths[:, None]), 0.0)
         mel = decibel_mel(samples, self.filters, points=self.points, hop=self.hop)[:, None]
@@ -158,22 +164,22 @@ def read_features(extractor: Any) -> Features:
         Unread: it is another one than those known here, or a setting makes it differ.
     """
     name = type(extractor).__name__
-    known = {
+    readers = {
         "Wav2Vec2FeatureExtractor": _wave,
         "ASTFeatureExtractor": _filter_bank,
         "WhisperFeatureExtractor": _mel,
         "ClapFeatureExtractor": _fused_mel,
     }
-    if name not in known or not type(extractor).__module__.startswith("transformers.models."):
-        raise Unread("an unknown kind")
+    if name not in readers or not type(extractor).__module__.startswith("transformers.models."):
+        raise UnreadFeatures("an unknown kind")
     if getattr(extractor, "padding_side", "right") != "right":
-        raise Unread("it pads on the left")
-    return known[name](extractor)
+        raise UnreadFeatures("it pads on the left")
+    return readers[name](extractor)
 
 
 def _wave(extractor: Any) -> Waveform:
     if extractor.feature_size != 1:
-        raise Unread(f"feature_size is {extractor.feature_size}")
+        raise UnreadFeatures(f"feature_size is {extractor.feature_size}")
     return Waveform(bool(extractor.do_normalize))
 
 
@@ -186,15 +192,15 @@ def _filter_bank(extractor: Any) -> FilterBank:
 
 def _mel(extractor: Any) -> LogMel:
     if extractor.dither or extractor.padding_value:
-        raise Unread("dither or padding_value is set")
+        raise UnreadFeatures("dither or padding_value is set")
     filters = torch.from_numpy(extractor.mel_filters).to(torch.float32)
     return LogMel(filters, extractor.n_fft, extractor.hop_length, extractor.n_samples)
 
 
 def _fused_mel(extractor: Any) -> FusedMel:
     if extractor.truncation not in ("fusion", "rand_trunc") or extractor.padding not in ("repeatpad", "repeat", "pad"):
-        raise Unread(f"truncation is {extractor.truncation!r} and padding {extractor.padding!r}")
+        raise UnreadFeatures(f"truncation is {extractor.truncation!r} and padding {extractor.padding!r}")
     fused = extractor.truncation == "fusion"
     filters = torch.from_numpy(extractor.mel_filters if fused else extractor.mel_filters_slaney).to(torch.float32)
-    most = int(extractor.nb_max_samples)
-    return FusedMel(filters, extractor.fft_window_size, extractor.hop_length, extractor.padding, fused, most)
+    max_samples = int(extractor.nb_max_samples)
+    return FusedMel(filters, extractor.fft_window_size, extractor.hop_length, extractor.padding, fused, max_samples)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
-from sensorium.processors.resampling import Resample, SizeRule, luma, pad_centred, resample, resized_size
+from sensorium.processors.image_resampling import Resample, SizeRule, luma, pad_centred, resample, resized_size
 
 _SIDE_LIMIT = 2**16  # a recipe comes from a file that may be broken: no model sees 65,536 pixels on a side
 

@@ -17,11 +17,11 @@ from torch import Tensor
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.errors import InputError
 from sensorium.processors.image_loading import StoredRecipe, find_recipe, recipe_in
+from sensorium.processors.image_resampling import to_numpy_hwc
 from sensorium.processors.media import is_batch, load_image, split_batch
 from sensorium.processors.recipe import Recipe
 from sensorium.processors.recipe_timm import read_timm, resolve_timm
-from sensorium.processors.recipe_transformers import Unread, read_transformers
-from sensorium.processors.resampling import to_numpy_hwc
+from sensorium.processors.recipe_transformers import UnreadRecipe, read_transformers
 
 FILE_NAME = "preprocessor_config.json"
 
@@ -76,7 +76,7 @@ class ImageProcessor:
         recipe, reason = None, ""
         try:
             recipe = read_transformers(processor)
-        except Unread as unread:
+        except UnreadRecipe as unread:
             reason = str(unread)
         self = cls(recipe or Recipe())
         self._reference = processor
@@ -219,8 +219,8 @@ class ImageProcessor:
         return {} if self.timm_config is None else self.to_dict()
 
     def __repr__(self) -> str:
-        what = f"runs {type(self._reference).__name__}" if self.recipe is None else self.recipe
-        return f"ImageProcessor({what})"
+        described = f"runs {type(self._reference).__name__}" if self.recipe is None else self.recipe
+        return f"ImageProcessor({described})"
 
     @classmethod
     def _from_stored(cls, stored: StoredRecipe) -> ImageProcessor:

@@ -73,7 +73,7 @@ def _own(data: Mapping[str, Any]) -> StoredRecipe:
 def _theirs(folder: Path, options: LoadOptions, *, of: str) -> StoredRecipe:
     from transformers import AutoImageProcessor
 
-    loaded = load_auto(AutoImageProcessor, folder, options, of=of, what="image processor", file=_FILE_NAME)
+    loaded = load_auto(AutoImageProcessor, folder, options, of=of, kind="image processor", file=_FILE_NAME)
     return StoredRecipe(reference=loaded)
 
 

@@ -11,29 +11,29 @@ from sensorium.errors import CheckpointError, UnsafeCheckpointError
 
 
 def locate(
-    place: str | PathLike[str] | Checkpoint, options: LoadOptions | None, *files: str
+    name_or_folder: str | PathLike[str] | Checkpoint, options: LoadOptions | None, *files: str
 ) -> tuple[str, Path, LoadOptions]:
     """Find the folder that holds a processor.
 
     Args:
-        place: a name, a folder, or a checkpoint that is already found.
+        name_or_folder: a name, a folder, or a checkpoint that is already found.
         options: how to find and open it; None for the checkpoint's own, or the defaults.
         files: a folder with one of these and no `config.json` is a processor that was saved without a model.
 
     Returns:
         The name for messages, the folder, and the options.
     """
-    if isinstance(place, Checkpoint):
-        return place.name, place.folder, options or place.options
+    if isinstance(name_or_folder, Checkpoint):
+        return name_or_folder.name, name_or_folder.folder, options or name_or_folder.options
     options = options or LoadOptions()
-    folder = Path(place).expanduser()
+    folder = Path(name_or_folder).expanduser()
     if any((folder / name).is_file() for name in files) and not (folder / "config.json").exists():
-        return str(place), folder, options
-    checkpoint = resolve(place, options)
+        return str(name_or_folder), folder, options
+    checkpoint = resolve(name_or_folder, options)
     return checkpoint.name, checkpoint.folder, checkpoint.options
 
 
-def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, what: str, file: str) -> Any:
+def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, kind: str, file: str) -> Any:
     """What one of Transformers' `Auto…` classes reads in a local folder; code runs only if the options say so.
 
     Args:
@@ -41,7 +41,7 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, w
         folder: with its files.
         options: how to open it.
         of: the name of the checkpoint, for the errors.
-        what: the field's word for what is loaded, for the errors.
+        kind: the field's word for what is loaded, for the errors.
         file: where its settings are, for the errors.
 
     Raises:
@@ -59,10 +59,10 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, w
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         if "trust_remote_code" in str(error) and not options.trust_remote_code:
             raise UnsafeCheckpointError(
-                f"{of!r} brings code of its own for its {what}, which is not run unless asked for. Read it, and pass "
+                f"{of!r} brings code of its own for its {kind}, which is not run unless asked for. Read it, and pass "
                 "trust_remote_code=True if you trust it, or pass another processor=."
             ) from error
         raise CheckpointError(
-            f"{of!r} has no {what} to use: Transformers cannot read the {what} in {folder} ({type(error).__name__}: "
+            f"{of!r} has no {kind} to use: Transformers cannot read the {kind} in {folder} ({type(error).__name__}: "
             f"{error}). Correct its {file}, or pass processor=, with the name or folder of a checkpoint that has one."
         ) from error

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from sensorium.errors import InputError
-from sensorium.processors import arrays, files, pictures, urls
+from sensorium.processors import arrays, files, image_decoding, urls
 from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
     if _is_tensor(source):
         return arrays.from_tensor(source, name=describe(source), limits=limits)
     if isinstance(source, Image.Image):
-        return pictures.pil_to_tensor(pictures.convert_pil(source, name=describe(source), limits=limits))
+        return image_decoding.pil_to_tensor(image_decoding.convert_pil(source, name=describe(source), limits=limits))
     with open_source(source, limits=limits) as (stream, name):
-        return pictures.decode(stream, name=name, limits=limits)
+        return image_decoding.decode(stream, name=name, limits=limits)
 
 
 def load_pil(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Image:
@@ -77,13 +77,13 @@ def load_pil(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Imag
         LimitError: as in `load_image`.
     """
     if isinstance(source, Image.Image):
-        return pictures.convert_pil(source, name=describe(source), limits=limits)
+        return image_decoding.convert_pil(source, name=describe(source), limits=limits)
     if isinstance(source, np.ndarray) or _is_tensor(source):
         pixels = load_image(source, limits=limits)
         pixels = pixels.round() if pixels.is_floating_point() else pixels
         return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy().astype(np.uint8)))
     with open_source(source, limits=limits) as (stream, name):
-        return pictures.decode_pil(stream, name=name, limits=limits)
+        return image_decoding.decode_pil(stream, name=name, limits=limits)
 
 
 @contextmanager
@@ -154,7 +154,8 @@ def describe(source: Any) -> str:
     if isinstance(source, os.PathLike):
         return _cut(os.fsdecode(source))
     if isinstance(source, bytes | bytearray | memoryview):
-        return f"{type(source).__name__} of {memoryview(source).nbytes:,} bytes"
+        size = f"{memoryview(source).nbytes:,} bytes"
+        return size if isinstance(source, bytes) else f"{type(source).__name__} of {size}"
     if isinstance(source, Image.Image):
         return f"PIL image {source.mode} {source.width}x{source.height}"
     if isinstance(source, np.ndarray):

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.image import ImageProcessor
+from sensorium.processors.image_resampling import to_numpy_hwc
 from sensorium.processors.padding import Padding
-from sensorium.processors.resampling import to_numpy_hwc
 from sensorium.processors.text import Encoded, TextProcessor
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FittedPicture:
+class FittedImage:
     """A picture as a model takes it, to be asked any number of questions.
 
     Attributes:
@@ -87,10 +87,10 @@ class MultimodalProcessor:
             )
         return cls(ImageProcessor.from_transformers(processor), TextProcessor.from_transformers(processor))
 
-    def fit(self, image: Tensor) -> FittedPicture:
+    def fit(self, image: Tensor) -> FittedImage:
         """Run the geometry on one picture, `(3, H, W)`, as `ImageProcessor.fit` does."""
         inputs = self.image.fit(image)
-        return FittedPicture(inputs, digest(image, inputs))
+        return FittedImage(inputs, digest(image, inputs))
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the files of both, so that `from_pretrained` gives this processor again."""
@@ -142,7 +142,7 @@ class ChatProcessor(MultimodalProcessor):
         """What fills up shorter prompts: on the left, since what a model writes goes on from the right."""
         return {**self.text.prompt_padding, "mm_token_type_ids": Padding(0, side="left")}
 
-    def fit(self, image: Tensor) -> FittedPicture:
+    def fit(self, image: Tensor) -> FittedImage:
         """Prepare one picture, `(3, H, W)`, for any number of questions.
 
         Raises:
@@ -150,14 +150,14 @@ class ChatProcessor(MultimodalProcessor):
         """
         if self.image.recipe is not None:
             inputs = {name: tensor[None] for name, tensor in self.image.fit(image).items()}
-            return FittedPicture(inputs, digest(image, inputs), inputs)
-        picture = Image.fromarray(to_numpy_hwc(image.round().to(torch.uint8)))
+            return FittedImage(inputs, digest(image, inputs), inputs)
+        pil_image = Image.fromarray(to_numpy_hwc(image.round().to(torch.uint8)))
         remembered = _Remembered(self.processor.image_processor)
-        self._lay_out(remembered, picture, self.prompt("?"))
-        inputs = {name: value for name, value in remembered.given.items() if isinstance(value, Tensor)}
-        known = {"rows", "cols"}  # they count placeholders, and are no input of a model
-        inputs = {name: tensor for name, tensor in inputs.items() if name not in known}
-        return FittedPicture(inputs, digest(image, inputs), remembered.given)
+        self._lay_out(remembered, pil_image, self.prompt("?"))
+        inputs = {name: value for name, value in remembered.outputs.items() if isinstance(value, Tensor)}
+        not_inputs = {"rows", "cols"}  # they count placeholders, and are no input of a model
+        inputs = {name: tensor for name, tensor in inputs.items() if name not in not_inputs}
+        return FittedImage(inputs, digest(image, inputs), remembered.outputs)
 
     def prompt(self, question: str) -> str:
         """What the model is given to read, before the picture's placeholder is laid out."""
@@ -167,7 +167,7 @@ class ChatProcessor(MultimodalProcessor):
             text: str = self.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         return text
 
-    def encode(self, fitted: FittedPicture, question: str) -> dict[str, Tensor]:
+    def encode(self, fitted: FittedImage, question: str) -> dict[str, Tensor]:
         """The model's other inputs for a question about a fitted picture, `(length,)` int64 each.
 
         Raises:
@@ -176,21 +176,21 @@ class ChatProcessor(MultimodalProcessor):
         placeholder = getattr(self.processor, "image_token", None)
         if placeholder and placeholder in question:
             raise InputError(f"the question holds {placeholder!r}, which stands for the picture", code="control-token")
-        given = self._lay_out(_Remembered(self.processor.image_processor, fitted.own), None, self.prompt(question))
-        return {name: value[0] for name, value in given.items() if name in self.padding}
+        laid_out = self._lay_out(_Remembered(self.processor.image_processor, fitted.own), None, self.prompt(question))
+        return {name: value[0] for name, value in laid_out.items() if name in self.padding}
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the processor's files."""
         self.processor.save_pretrained(folder)
 
-    def _lay_out(self, image_processor: _Remembered, picture: Image.Image | None, prompt: str) -> Any:
+    def _lay_out(self, image_processor: _Remembered, image: Image.Image | None, prompt: str) -> Any:
         runner = copy.copy(self.processor)
         runner.image_processor = image_processor
         runner.tokenizer = _Locked(self.processor.tokenizer, self._lock)
         bos = self.processor.tokenizer.bos_token
         with _in_our_words(self.processor):
             return runner(
-                images=[picture or Image.new("RGB", (8, 8))],
+                images=[image or Image.new("RGB", (8, 8))],
                 text=[prompt],
                 add_special_tokens=not (bos and prompt.startswith(bos)),
                 return_tensors="pt",
@@ -199,32 +199,34 @@ class ChatProcessor(MultimodalProcessor):
 
 def digest(image: Tensor, inputs: dict[str, Tensor]) -> bytes:
     """16 bytes that differ wherever two pictures do, from whichever is smaller: the picture or what was made of it."""
-    made = list(inputs.values())
-    chosen = [image] if image.nbytes <= sum(tensor.nbytes for tensor in made) else made
-    found = hashlib.blake2b(digest_size=16)
+    fitted = list(inputs.values())
+    chosen = [image] if image.nbytes <= sum(tensor.nbytes for tensor in fitted) else fitted
+    hasher = hashlib.blake2b(digest_size=16)
     for tensor in chosen:
-        found.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        found.update(tensor.contiguous().view(torch.uint8).numpy().data)
-    return found.digest()
+        hasher.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+        hasher.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return hasher.digest()
 
 
-def truncated(encoded: Encoded, most: int, *, side: str = "right") -> Encoded:
-    """A text's tokens cut to `most`, special tokens kept, as Transformers' tokenizers cut them.
+def truncated(encoded: Encoded, max_length: int, *, side: str = "right") -> Encoded:
+    """A text's tokens cut to `max_length`, special tokens kept, as Transformers' tokenizers cut them.
 
     Args:
         encoded: of one text.
-        most: how many tokens to keep.
+        max_length: how many tokens to keep.
         side: where to cut, "right" or "left".
 
     Raises:
         InputError: `question-too-long`, where it is not known which of the tokens are special.
     """
-    surplus = len(encoded) - most
+    surplus = len(encoded) - max_length
     if surplus <= 0:
         return encoded
     words = [i for i, part in enumerate(encoded.sequence_ids) if part is not None]
     if len(words) < surplus:
-        raise InputError(f"the question cannot be cut to {most} tokens by this tokenizer", code="question-too-long")
+        raise InputError(
+            f"the question cannot be cut to {max_length} tokens by this tokenizer", code="question-too-long"
+        )
     gone = set(words[-surplus:] if side == "right" else words[:surplus])
     kept = [i for i in range(len(encoded)) if i not in gone]
     return replace(
@@ -239,15 +241,15 @@ def truncated(encoded: Encoded, most: int, *, side: str = "right") -> Encoded:
 class _Remembered:
     """Stands in for an image processor: prepares a picture once, and gives the same again."""
 
-    def __init__(self, real: Any, given: Any = None) -> None:
-        self.real, self.given = real, given
+    def __init__(self, real: Any, outputs: Any = None) -> None:
+        self.real, self.outputs = real, outputs
 
     def __call__(self, images: Any, **settings: Any) -> Any:
         from transformers import BatchFeature
 
-        if self.given is None:
-            self.given = dict(self.real(images, **settings))
-        return BatchFeature(dict(self.given))  # a copy: some processors take entries out again
+        if self.outputs is None:
+            self.outputs = dict(self.real(images, **settings))
+        return BatchFeature(dict(self.outputs))  # a copy: some processors take entries out again
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)

@@ -16,18 +16,18 @@ class Padding:
 
     Attributes:
         value: what with.
-        most: the longest that the model takes; None for no limit. A sequence beyond it keeps its own length.
+        max_length: the longest that the model takes; None for no limit. A sequence beyond it keeps its own length.
         side: which side the filling goes to.
     """
 
     value: float
-    most: int | None = None
+    max_length: int | None = None
     side: Literal["left", "right"] = "right"
 
     def length(self, length: int) -> int:
         """The length that a sequence of `length` is filled up to; longer by an eighth at the most."""
         rounded = round_up(length)
-        return rounded if self.most is None else max(length, min(rounded, self.most))
+        return rounded if self.max_length is None else max(length, min(rounded, self.max_length))
 
     def stack(self, tensors: Sequence[Tensor], empty: Callable[..., Any] = torch.empty) -> Tensor:
         """Stacks tensors that differ in their last axis, filled up to the length that the longest calls for.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.geometry import STEPS, Step
-from sensorium.processors.resampling import luma
+from sensorium.processors.image_resampling import luma
 
 _OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "multiply": (Tensor.mul, Tensor.mul_),

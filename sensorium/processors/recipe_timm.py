@@ -15,8 +15,8 @@ import torch
 
 from sensorium.errors import CheckpointError
 from sensorium.processors.geometry import CenterCrop, Resize
+from sensorium.processors.image_resampling import SizeRule
 from sensorium.processors.recipe import Operation, Recipe
-from sensorium.processors.resampling import SizeRule
 
 _MODES = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 _DEFAULTS: dict[str, Any] = {  # timm.data.resolve_data_config's
@@ -35,8 +35,8 @@ def resolve_timm(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: an entry is not what timm writes there, or is for other than three channels.
     """
-    given = {name: pretrained_cfg.get(name) or default for name, default in _DEFAULTS.items()}
-    config = {name: list(one) if isinstance(one, tuple) else one for name, one in given.items()}
+    entries = {name: pretrained_cfg.get(name) or default for name, default in _DEFAULTS.items()}
+    config = {name: list(one) if isinstance(one, tuple) else one for name, one in entries.items()}
     three = all(_is_numbers(config[name], 3) for name in ("input_size", "mean", "std"))
     if not (three and config["input_size"][0] == 3 and all(config["std"])):
         raise _bad(config, "input_size [3, height, width], and mean and std of three channels")

@@ -2,7 +2,7 @@
 
 A class that inherits all of TorchvisionBackend's own steps is read generically. A class that overrides some is read
 only if it stands in `_OVERRIDES`, with exactly the methods that it is known to override. Anything else is not read at
-all: `Unread` is raised, and the processor itself runs.
+all: `UnreadRecipe` is raised, and the processor itself runs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 
 from sensorium.errors import CheckpointError
 from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, Resize, Step, ToFloat, ToGrey
+from sensorium.processors.image_resampling import Resample, SizeRule, torch_resamples
 from sensorium.processors.recipe import Operation, Recipe
-from sensorium.processors.resampling import Resample, SizeRule, torch_resamples
 
 # What the values of a TorchvisionBackend's `pixel_values` depend on, besides its attributes.
 _STEPS = (
@@ -47,7 +47,7 @@ _MAPS = {"preprocess", "_preprocess_image_like_inputs", "_preprocess"}
 _RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
 
 
-class Unread(Exception):  # noqa: N818 - it never leaves the package
+class UnreadRecipe(Exception):  # noqa: N818 - it never leaves the package
     """A processor whose recipe is not known for certain; the message says why."""
 
 
@@ -63,7 +63,7 @@ def read_transformers(processor: Any) -> Recipe:
     from transformers.image_processing_backends import TorchvisionBackend
 
     if not isinstance(processor, TorchvisionBackend):
-        raise Unread("it is not a torchvision-backed image processor")
+        raise UnreadRecipe("it is not a torchvision-backed image processor")
     cls = type(processor)
     changed = {name for name in _STEPS if getattr(cls, name) is not getattr(TorchvisionBackend, name)}
     changed |= {name for name in _STEPS if name in vars(processor)}
@@ -71,16 +71,16 @@ def read_transformers(processor: Any) -> Recipe:
     try:
         return read(processor)
     except (CheckpointError, AttributeError, TypeError, ValueError) as error:
-        raise Unread(f"a setting is not as expected: {error}") from error
+        raise UnreadRecipe(f"a setting is not as expected: {error}") from error
 
 
 def _reader_of(cls: type, changed: set[str]) -> Callable[[Any], Recipe]:
     """The reader of a class of Transformers that overrides exactly these steps."""
     if not cls.__module__.startswith("transformers.models."):
-        raise Unread(f"it is not Transformers' own class, and has its own {', '.join(sorted(changed))}")
-    read, known = _OVERRIDES.get(cls.__name__, (None, set()))
-    if read is None or changed != known:
-        raise Unread(f"it has its own {', '.join(sorted(changed))}")
+        raise UnreadRecipe(f"it is not Transformers' own class, and has its own {', '.join(sorted(changed))}")
+    read, overridden = _OVERRIDES.get(cls.__name__, (None, set()))
+    if read is None or changed != overridden:
+        raise UnreadRecipe(f"it has its own {', '.join(sorted(changed))}")
     return read
 
 
@@ -167,7 +167,7 @@ def _read_efficientnet(processor: Any) -> Recipe:
         arithmetic = (*rescale, *(_normalize(processor) if processor.do_normalize else ()))
     if processor.include_top:
         if not (processor.do_rescale or processor.do_normalize):
-            raise Unread("include_top without rescale or normalize")
+            raise UnreadRecipe("include_top without rescale or normalize")
         arithmetic = (*arithmetic, _operation("divide", processor.image_std))
     return Recipe((*_resize(processor), *_crop(processor)), arithmetic)
 
@@ -175,7 +175,7 @@ def _read_efficientnet(processor: Any) -> Recipe:
 def _read_dinov3(processor: Any) -> Recipe:
     # It rescales before it resizes, so nothing is rounded to grey levels; the factor itself can wait for the batch.
     if processor.do_normalize and not processor.do_rescale:
-        raise Unread("normalize without rescale")
+        raise UnreadRecipe("normalize without rescale")
     rescale = (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
     normalize = _normalize(processor) if processor.do_normalize else ()
     in_floats = (ToFloat(),) if processor.do_rescale else ()
@@ -221,7 +221,7 @@ def _read_dpt(processor: Any) -> Recipe:
     multiple = processor.ensure_multiple_of or 1
     kept = processor.keep_aspect_ratio or any(side % multiple for side in (processor.size.height, processor.size.width))
     if processor.do_pad or (processor.do_resize and kept):
-        raise Unread("it keeps the aspect ratio, rounds its size, or pads all around")
+        raise UnreadRecipe("it keeps the aspect ratio, rounds its size, or pads all around")
     return _read_unpadded(processor)
 
 
@@ -234,7 +234,7 @@ def _read_superpoint(processor: Any) -> Recipe:
 def _read_superglue(processor: Any) -> Recipe:
     # It takes pairs, and does to each of the two what it would do to it alone.
     if processor.do_grayscale and not processor.do_rescale:
-        raise Unread("grayscale without rescale, which rounds to grey levels")
+        raise UnreadRecipe("grayscale without rescale, which rounds to grey levels")
     arithmetic = (_operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
     return Recipe(_resize(processor), arithmetic, grey=bool(processor.do_grayscale))
 
@@ -305,13 +305,13 @@ def _resize(processor: Any) -> tuple[Resize, ...]:
         return (_to(processor, "within", size.max_height, size.max_width),)
     if size.height and size.width:
         return (_to(processor, "exact", size.height, size.width),)
-    raise Unread(f"size={dict(size)}")
+    raise UnreadRecipe(f"size={dict(size)}")
 
 
 def _capped(processor: Any) -> tuple[Resize, ...]:
     """The resize of DETR and its kin, which want both edges."""
     if processor.do_resize and processor.size.shortest_edge and not processor.size.longest_edge:
-        raise Unread(f"size={dict(processor.size)}")
+        raise UnreadRecipe(f"size={dict(processor.size)}")
     return _resize(processor)
 
 
@@ -324,7 +324,7 @@ def _mode(resample: Any) -> Resample:
     mode = _RESAMPLE[mode] if isinstance(mode, int) else str(mode).removesuffix("-exact")
     # torchvision's plain nearest picks other pixels than Pillow's, and the reference keeps the two apart.
     if str(getattr(resample, "value", "")) == "nearest" or not torch_resamples(mode):
-        raise Unread(f"resample={resample!r}, which this torchvision cannot do exactly")
+        raise UnreadRecipe(f"resample={resample!r}, which this torchvision cannot do exactly")
     return cast("Resample", mode)
 
 
@@ -352,7 +352,7 @@ def _normalize(processor: Any, *, unscale: float | None = None) -> tuple[Operati
 def _operation(operator: Any, values: float | Sequence[float]) -> Operation:
     listed = (float(values),) if isinstance(values, (int, float)) else tuple(float(value) for value in values)
     if operator == "divide" and 0 in listed:
-        raise Unread("a standard deviation of 0")
+        raise UnreadRecipe("a standard deviation of 0")
     return Operation(operator, listed[:1] if len(set(listed)) == 1 else listed)
 
 

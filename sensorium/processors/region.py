@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sensorium.processors.geometry import CenterCrop, CropToRatio, Resize
+from sensorium.processors.image_resampling import resized_size
 from sensorium.processors.recipe import Recipe
-from sensorium.processors.resampling import resized_size
 
 
 def region(recipe: Recipe, height: int, width: int) -> tuple[float, float, float, float]:
@@ -41,5 +41,5 @@ def _cut(ends: tuple[float, float], old: int, new: int, step: CenterCrop) -> tup
     grown = max(old, new)
     spare = grown - new
     start = (round(spare / 2) if step.half_even else spare // 2) - (grown - old) // 2
-    each = (ends[1] - ends[0]) / old
-    return ends[0] + start * each, ends[0] + (start + new) * each
+    per_px = (ends[1] - ends[0]) / old
+    return ends[0] + start * per_px, ends[0] + (start + new) * per_px

@@ -95,8 +95,8 @@ class TextProcessor:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        known = ("input_ids", "token_type_ids", "attention_mask")
-        self.input_names = tuple(name for name in known if name in tokenizer.model_input_names)
+        names = ("input_ids", "token_type_ids", "attention_mask")
+        self.input_names = tuple(name for name in names if name in tokenizer.model_input_names)
         self._lock = threading.Lock()
 
     @classmethod
@@ -117,9 +117,9 @@ class TextProcessor:
         from transformers import AutoTokenizer
 
         name, folder, options = locate(name_or_folder, options, "tokenizer.json", "tokenizer_config.json")
-        tokenizer = load_auto(AutoTokenizer, folder, options, of=name, what="tokenizer", file="tokenizer_config.json")
+        tokenizer = load_auto(AutoTokenizer, folder, options, of=name, kind="tokenizer", file="tokenizer_config.json")
         named = set(getattr(tokenizer, "vocab_files_names", {}).values())  # none where bytes are the vocabulary
-        if named and not any((folder / each).is_file() for each in named | VOCABULARIES):
+        if named and not any((folder / file_name).is_file() for file_name in named | VOCABULARIES):
             raise CheckpointError(
                 f"{name!r} has no tokenizer: none of {', '.join(sorted(named))} is in {folder}, and Transformers makes "
                 "an empty one, which knows no word. Pass processor=, with the name or folder of one that has."
@@ -135,7 +135,7 @@ class TextProcessor:
         return cls(tokenizer)
 
     @property
-    def most(self) -> int | None:
+    def max_length(self) -> int | None:
         """How many tokens the model takes at the most, or None where the checkpoint does not say."""
         length = int(self.tokenizer.model_max_length)
         return length if length < LONGEST else None
@@ -149,7 +149,7 @@ class TextProcessor:
             "token_type_ids": self.tokenizer.pad_token_type_id,
             "attention_mask": 0,
         }
-        return {name: Padding(values[name], most=self.most, side=side) for name in self.input_names}
+        return {name: Padding(values[name], max_length=self.max_length, side=side) for name in self.input_names}
 
     @property
     def prompt_padding(self) -> dict[str, Padding]:
@@ -198,17 +198,24 @@ class TextProcessor:
         Raises:
             InputError: `not-text`, where a text is no str, or holds what is no character.
         """
-        for each in (text, *([] if pair is None else [pair])):
-            if not isinstance(each, str):
-                raise InputError(f"expected a text (str), got {type(each).__name__}", code="not-text")
-            if _LONE_SURROGATE.search(each):
+        for part in (text, *([] if pair is None else [pair])):
+            if not isinstance(part, str):
+                raise InputError(f"expected a text (str), got {type(part).__name__}", code="not-text")
+            if _LONE_SURROGATE.search(part):
                 raise InputError(
                     "expected a text, got one with half of a surrogate pair: no character", code="not-text"
                 )
         if self._fast is None:
             return self._encode_slowly(text, pair, special_tokens)
-        found = self._fast.encode(text, pair, add_special_tokens=special_tokens)
-        return Encoded(found.ids, found.type_ids, found.offsets, found.sequence_ids, self.input_names, found.word_ids)
+        encoding = self._fast.encode(text, pair, add_special_tokens=special_tokens)
+        return Encoded(
+            encoding.ids,
+            encoding.type_ids,
+            encoding.offsets,
+            encoding.sequence_ids,
+            self.input_names,
+            encoding.word_ids,
+        )
 
     def decode(self, ids: Sequence[int] | Tensor, *, skip_special_tokens: bool = True) -> str:
         """The text of token ids."""
@@ -234,7 +241,7 @@ class TextProcessor:
 
     def _encode_slowly(self, text: str, pair: str | None, special_tokens: bool) -> Encoded:
         with self._lock:
-            found: Mapping[str, Any] = self.tokenizer(
+            encoding: Mapping[str, Any] = self.tokenizer(
                 text,
                 pair,
                 add_special_tokens=special_tokens,
@@ -242,8 +249,8 @@ class TextProcessor:
                 truncation=False,
                 verbose=False,
             )
-        ids = list(found["input_ids"])
-        return Encoded(ids, list(found.get("token_type_ids") or [0] * len(ids)), [], [], self.input_names)
+        ids = list(encoding["input_ids"])
+        return Encoded(ids, list(encoding.get("token_type_ids") or [0] * len(ids)), [], [], self.input_names)
 
     def __repr__(self) -> str:
         return f"TextProcessor({type(self.tokenizer).__name__}, vocab_size={len(self.tokenizer)})"

@@ -114,9 +114,9 @@ def _hop(url: str, deadline: float, *, name: str, limits: MediaLimits, kind: str
         headers = {"User-Agent": "sensorium", "Accept": accept, "Accept-Encoding": "identity"}
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
-        place = response.getheader("Location")
-        if response.status in _REDIRECTS and place:
-            return None, urljoin(url, place)
+        location = response.getheader("Location")
+        if response.status in _REDIRECTS and location:
+            return None, urljoin(url, location)
         if response.status != http.client.OK:
             raise _dead(name, f"status {response.status} {response.reason}", kind)
         return _body(response, name=name, limits=limits, kind=kind), url
@@ -147,13 +147,13 @@ def _target(url: str, *, name: str) -> tuple[bool, str, int, str]:
 
 def _resolve(host: str, port: int, deadline: float) -> list[str]:
     """Look a name up on a thread, as getaddrinfo knows no time limit."""
-    found: list[str] = []
+    addresses: list[str] = []
     failed: list[Exception] = []
 
     def look_up() -> None:
         try:
             entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found.extend(dict.fromkeys(str(entry[4][0]) for entry in entries))
+            addresses.extend(dict.fromkeys(str(entry[4][0]) for entry in entries))
         except (OSError, UnicodeError) as error:
             failed.append(error)
 
@@ -162,9 +162,9 @@ def _resolve(host: str, port: int, deadline: float) -> list[str]:
     thread.join(_left(deadline))
     if failed:
         raise OSError(f"no such host: {host}") from failed[0]
-    if thread.is_alive() or not found:
+    if thread.is_alive() or not addresses:
         raise TimeoutError(f"no address for {host}")
-    return found
+    return addresses
 
 
 class _PinnedConnection(http.client.HTTPConnection):

@@ -81,9 +81,9 @@ class Window:
         first, last = first - self.at + self.begin, last - self.at + self.begin
         if whole_words:
             context = self.context
-            known = (first >= self.begin) & (context.word_starts[first] >= 0) & (context.word_ends[last] >= 0)
-            first = np.where(known, np.maximum(context.word_starts[first], self.begin), first)
-            last = np.where(known, np.minimum(context.word_ends[last], self.end - 1), last)
+            in_words = (first >= self.begin) & (context.word_starts[first] >= 0) & (context.word_ends[last] >= 0)
+            first = np.where(in_words, np.maximum(context.word_starts[first], self.begin), first)
+            last = np.where(in_words, np.minimum(context.word_ends[last], self.end - 1), last)
         return first, last
 
     def characters(
@@ -198,12 +198,12 @@ def window_padding(processor: TextProcessor) -> dict[str, Padding]:
     """
     if "attention_mask" not in processor.input_names:
         return {}
-    known = {name: Padding(padding.value, padding.most) for name, padding in processor.padding.items()}
-    return {**known, "roles": Padding(NEVER, processor.most)}
+    paddings = {name: Padding(padding.value, padding.max_length) for name, padding in processor.padding.items()}
+    return {**paddings, "roles": Padding(NEVER, processor.max_length)}
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _TokenLayout:
     """A question and a context in one sequence: what stands before the context, the context, what stands after it.
 
     Attributes:
@@ -244,15 +244,15 @@ class _Layout:
         return Window(inputs, torch.from_numpy(roles), self.context, begin, end, at, self.title)
 
 
-def _pair(processor: TextProcessor, question: str, context: str, question_length: int | None) -> _Layout:
+def _pair(processor: TextProcessor, question: str, context: str, question_length: int | None) -> _TokenLayout:
     """The tokenizer's own pair of the two; the context may hold the answer, the classification token that none is."""
     asked_first = processor.tokenizer.padding_side == "right"
     encoded = processor.encode(*((question, context) if asked_first else (context, question)))
     which = np.array([-1 if i is None else i for i in encoded.sequence_ids])
     (of_context,) = (which == int(asked_first)).nonzero()
     (of_question,) = (which == int(not asked_first)).nonzero()
-    for name, found in (("question", of_question), ("context", of_context)):
-        if not len(found):
+    for name, positions in (("question", of_question), ("context", of_context)):
+        if not len(positions):
             raise InputError(f"the {name} has no words: expected a text that is not blank", code="empty-text")
     kept = np.ones(len(which), bool)
     kept[of_question[question_length:]] = question_length is None
@@ -267,10 +267,10 @@ def _pair(processor: TextProcessor, question: str, context: str, question_length
     if roles[nothing] == COUNTED:
         roles[nothing] = NOTHING
     found_context = _context(context, encoded, first, end)
-    return _Layout(ids, np.array(encoded.type_ids), roles, head, first, tail, found_context, processor.input_names)
+    return _TokenLayout(ids, np.array(encoded.type_ids), roles, head, first, tail, found_context, processor.input_names)
 
 
-def _titled(processor: TextProcessor, question: str, title: str, context: str, *, search_title: bool) -> _Layout:
+def _titled(processor: TextProcessor, question: str, title: str, context: str, *, search_title: bool) -> _TokenLayout:
     """The tokenizer's pair of question and title, and the context's tokens after it, without an end."""
     before, text = processor.encode(question, title), processor.encode(context, special_tokens=False)
     if 0 not in before.sequence_ids:
@@ -279,7 +279,7 @@ def _titled(processor: TextProcessor, question: str, title: str, context: str, *
     ids = np.array([*before.ids, *text.ids])
     roles = np.full(len(ids), NEVER, np.uint8)
     roles[first - count - 1 if search_title else first :] = CONTEXT
-    return _Layout(
+    return _TokenLayout(
         ids,
         np.array([*before.type_ids, *text.type_ids]),
         roles,
@@ -292,7 +292,7 @@ def _titled(processor: TextProcessor, question: str, title: str, context: str, *
     )
 
 
-def _cut(layout: _Layout, length: int, overlap: int | None, *, backwards: bool, advice: str) -> Iterator[Window]:
+def _cut(layout: _TokenLayout, length: int, overlap: int | None, *, backwards: bool, advice: str) -> Iterator[Window]:
     """The windows of a sequence."""
     room = length - len(layout.head) - len(layout.tail)
     overlap = min(OVERLAP, max(0, room // 2)) if overlap is None else overlap

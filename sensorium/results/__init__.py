@@ -6,7 +6,6 @@ Every result lives on the CPU, can be pickled, and knows the `index` of its inpu
 from __future__ import annotations
 
 from sensorium.results.answers import Answers
-from sensorium.results.base import Result
 from sensorium.results.cited_answers import CitedAnswers
 from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
@@ -16,6 +15,7 @@ from sensorium.results.labels import Labels
 from sensorium.results.masks import Masks
 from sensorium.results.matches import Matches
 from sensorium.results.ranking import Ranking
+from sensorium.results.result import Result
 from sensorium.results.segments import Segments
 from sensorium.results.transcript import Transcript
 

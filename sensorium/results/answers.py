@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
 from sensorium.results.drawing import draw_bars, draw_lines, printable
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,8 +51,8 @@ class Answers(Result):
         self.single, self.index = single, index
         if (starts is None) != (ends is None):
             raise ValueError("starts and ends come together, got only one of them")
-        given = {"answers": self.answers, "scores": self.scores, "starts": self.starts, "ends": self.ends}
-        shapes = {name: array.shape for name, array in given.items() if array is not None}
+        arrays = {"answers": self.answers, "scores": self.scores, "starts": self.starts, "ends": self.ends}
+        shapes = {name: array.shape for name, array in arrays.items() if array is not None}
         if len(set(shapes.values())) != 1 or self.answers.ndim != 1:
             raise ValueError(f"answers, scores, starts and ends must be of one length, got the shapes {shapes}")
 
@@ -117,10 +117,10 @@ class Answers(Result):
             An RGB picture at least 240 px wide, taller than `image`.
         """
         shown = self.answers.tolist()[:most]
-        picture = np.full((1, 480, 3), 255, np.uint8) if image is None else image
+        canvas = np.full((1, 480, 3), 255, np.uint8) if image is None else image
         if self.scores is None:
-            return draw_lines(picture, shown)
-        return draw_bars(picture, [printable(answer) for answer in shown], self.scores.tolist()[:most])
+            return draw_lines(canvas, shown)
+        return draw_bars(canvas, [printable(answer) for answer in shown], self.scores.tolist()[:most])
 
     def _row(self, at: int) -> dict[str, Any]:
         row: dict[str, Any] = {}

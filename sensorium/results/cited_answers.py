@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
+from sensorium.results.result import Result
 
 
 class CitedAnswers(Result):
@@ -142,7 +142,11 @@ class CitedAnswers(Result):
             `{"answers": [{"answer", "score", "span_score", "relevance_score", "start", "end", "document_start",
             "document_end", "passage", "citations"}, …], "refused", "passages"}`, None for what there is not.
         """
-        return {"answers": list(self), "refused": self.refused, "passages": [dict(each) for each in self.passages]}
+        return {
+            "answers": list(self),
+            "refused": self.refused,
+            "passages": [dict(passage) for passage in self.passages],
+        }
 
     def _row(self, at: int) -> dict[str, Any]:
         numbers = self.citations[at]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
 from sensorium.results.drawing import colour, draw_tag, line_width, text_size, to_rgb
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,8 +48,8 @@ class Detections(Result):
         self.index = index
         count = len(self.xyxy)
         if self.xyxy.shape != (count, 4) or {self.scores.shape, self.labels.shape, self.ids.shape} != {(count,)}:
-            found = ", ".join(str(each.shape) for each in (self.xyxy, self.scores, self.labels, self.ids))
-            raise ValueError(f"xyxy is (N, 4), scores, labels and ids are (N,), got the shapes {found}")
+            shapes = ", ".join(str(array.shape) for array in (self.xyxy, self.scores, self.labels, self.ids))
+            raise ValueError(f"xyxy is (N, 4), scores, labels and ids are (N,), got the shapes {shapes}")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -78,10 +78,10 @@ class Detections(Result):
     __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
 
     def __repr__(self) -> str:
-        most = 8
-        pairs = zip(self.labels[:most].tolist(), self.scores[:most].tolist(), strict=True)
+        limit = 8
+        pairs = zip(self.labels[:limit].tolist(), self.scores[:limit].tolist(), strict=True)
         shown = [f"{label} {score:.3f}" for label, score in pairs]
-        shown += [f"and {len(self) - most} more"] if len(self) > most else []
+        shown += [f"and {len(self) - limit} more"] if len(self) > limit else []
         return f"Detections([{', '.join(shown)}], index={self.index})"
 
     @property
@@ -110,10 +110,10 @@ class Detections(Result):
         """
         from PIL import ImageDraw
 
-        picture = to_rgb(image)
-        draw, width, size_px = ImageDraw.Draw(picture), line_width(picture), text_size(picture)
+        canvas = to_rgb(image)
+        draw, width, size_px = ImageDraw.Draw(canvas), line_width(canvas), text_size(canvas)
         numbers = self.ids if (self.ids >= 0).all() else np.unique(self.labels, return_inverse=True)[1]
-        right, bottom = picture.width - 1, picture.height - 1
+        right, bottom = canvas.width - 1, canvas.height - 1
         worst_first = np.argsort(self.scores, kind="stable").tolist()
         sides = self.xyxy.clip(0, (right, bottom, right, bottom))
         boxes = [(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)) for x0, y0, x1, y1 in sides.tolist()]
@@ -122,4 +122,4 @@ class Detections(Result):
         for i in worst_first:
             text = f"{self.labels[i]} {self.scores[i]:.2f}"
             draw_tag(draw, boxes[i][:2], text, colour(int(numbers[i])), size_px=size_px)
-        return picture
+        return canvas

@@ -29,8 +29,8 @@ def to_rgb(image: Any) -> Image.Image:
     """
     from PIL import Image
 
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
-    return picture.copy() if picture.mode == "RGB" else picture.convert("RGB")
+    pil_image = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
+    return pil_image.copy() if pil_image.mode == "RGB" else pil_image.convert("RGB")
 
 
 def colour(number: int) -> Colour:
@@ -98,15 +98,15 @@ def draw_bars(image: Any, labels: Sequence[str], scores: Sequence[float]) -> Ima
     """Draws scores as bars under a picture, at least 240 px wide."""
     from PIL import Image, ImageDraw
 
-    picture = to_rgb(image)
-    width, row = max(picture.width, 240), max(18, picture.width // 28)
-    canvas = Image.new("RGB", (width, picture.height + row * len(labels) + 8), "white")
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    rgb = to_rgb(image)
+    width, row = max(rgb.width, 240), max(18, rgb.width // 28)
+    canvas = Image.new("RGB", (width, rgb.height + row * len(labels) + 8), "white")
+    canvas.paste(rgb, ((width - rgb.width) // 2, 0))
     draw, face = ImageDraw.Draw(canvas), font(round(row * 0.62))
     longest = max((abs(s) for s in scores), default=1.0)
     scale = max(longest, 1.0)  # probabilities fill their share of the width, logits that of the largest
     for i, (label, score) in enumerate(zip(labels, scores, strict=True)):
-        top = picture.height + 4 + i * row
+        top = rgb.height + 4 + i * row
         length = round((width - 12) * max(0.0, score) / scale)
         draw.rectangle((6, top + 2, 6 + length, top + row - 2), fill=(196, 222, 247))
         draw.text((10, top + row / 2), f"{label}  {score:.3f}", fill=(20, 30, 45), font=face, anchor="lm")
@@ -122,23 +122,23 @@ def draw_lines(image: Any, texts: Sequence[str]) -> Image.Image:
     """
     from PIL import Image, ImageDraw
 
-    picture = to_rgb(image)
-    width, row = max(picture.width, 240), max(18, picture.width // 28)
+    rgb = to_rgb(image)
+    width, row = max(rgb.width, 240), max(18, rgb.width // 28)
     face = font(round(row * 0.62))
-    lines = [line for text in texts for line in _wrapped(printable(text, most=2000), face, width - 20)]
-    canvas = Image.new("RGB", (width, picture.height + row * len(lines) + 8), "white")
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    lines = [line for text in texts for line in _wrapped(printable(text, max_length=2000), face, width - 20)]
+    canvas = Image.new("RGB", (width, rgb.height + row * len(lines) + 8), "white")
+    canvas.paste(rgb, ((width - rgb.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     for i, line in enumerate(lines):
-        draw.text((10, picture.height + 4 + (i + 0.5) * row), line, fill=(20, 30, 45), font=face, anchor="lm")
+        draw.text((10, rgb.height + 4 + (i + 0.5) * row), line, fill=(20, 30, 45), font=face, anchor="lm")
     return canvas
 
 
-def printable(text: str, *, most: int = 60) -> str:
+def printable(text: str, *, max_length: int = 60) -> str:
     """An untrusted text as one line: line ends become spaces, what cannot be printed is escaped, and the rest cut."""
-    line = " ".join(text[: 2 * most].split())
+    line = " ".join(text[: 2 * max_length].split())
     shown = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    return shown if len(shown) <= max_length else shown[: max_length - 1] + "…"
 
 
 def _wrapped(text: str, face: Any, width_px: int) -> list[str]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
 from sensorium.results.drawing import to_rgb
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     import torch
@@ -147,12 +147,12 @@ def _unit_rows(embeddings: Any) -> NDArray[np.float32]:
 def _draw_maps(image: Any, maps: Sequence[NDArray[np.float32]]) -> Image.Image:
     from PIL import Image
 
-    picture = to_rgb(image)
-    canvas = Image.new("RGB", (picture.width * (1 + len(maps)), picture.height), "white")
-    canvas.paste(picture, (0, 0))
+    rgb = to_rgb(image)
+    canvas = Image.new("RGB", (rgb.width * (1 + len(maps)), rgb.height), "white")
+    canvas.paste(rgb, (0, 0))
     for i, feature_map in enumerate(maps):
         energy = np.linalg.norm(feature_map, axis=0)
         span = float(np.ptp(energy)) or 1.0
         grey = Image.fromarray(np.uint8(255 * (energy - energy.min()) / span))
-        canvas.paste(grey.resize(picture.size, Image.Resampling.BICUBIC), (picture.width * (1 + i), 0))
+        canvas.paste(grey.resize(rgb.size, Image.Resampling.BICUBIC), (rgb.width * (1 + i), 0))
     return canvas

@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
+from sensorium.results.result import Result
 
 Row = Mapping[str, Any]
 
@@ -112,12 +112,12 @@ class SearchResults(Sequence[Hits]):
         return f"SearchResults({len(self)} queries, up to {self.scores.shape[1]} hits each)"
 
 
-def _brief(passage: Row, most: int) -> str:
+def _brief(passage: Row, max_length: int) -> str:
     """How a passage is told in a line: by its title and text, or by where it comes from."""
     text = " ".join(str(passage.get("text") or "").split())
     name = str(passage.get("title") or ("" if text else passage.get("source") or passage.get("id") or ""))
-    whole = f"{name}: {text}" if name and text else name or text
-    return whole if len(whole) <= most else whole[: most - 1] + "…"
+    line = f"{name}: {text}" if name and text else name or text
+    return line if len(line) <= max_length else line[: max_length - 1] + "…"
 
 
 def _plain(value: Any) -> Any:
@@ -125,9 +125,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): _plain(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(each) for each in value]
+        return [_plain(entry) for entry in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     return str(value)

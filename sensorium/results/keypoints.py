@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
 from sensorium.results.drawing import Colour, colour, draw_tag, text_size, to_rgb
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,7 +75,7 @@ class Keypoints(Result):
             row: dict[str, Any] = {"x": float(self.xy[key, 0]), "y": float(self.xy[key, 1])}
             row["score"] = float(self.scores[key])
             return row if self.labels is None else {**row, "label": str(self.labels[key])}
-        kept = (None if each is None else each[key] for each in (self.labels, self.descriptors))
+        kept = (None if array is None else array[key] for array in (self.labels, self.descriptors))
         return Keypoints(self.xy[key], self.scores[key], *kept, index=self.index)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -94,7 +94,7 @@ class Keypoints(Result):
     def __repr__(self) -> str:
         shown = [f"({x:.1f}, {y:.1f}): {score:.3g}" for (x, y), score in zip(self.xy[:3], self.scores[:3], strict=True)]
         if self.labels is not None:
-            shown = [f"{str(label)[:60]!r} {each}" for label, each in zip(self.labels[:3], shown, strict=True)]
+            shown = [f"{str(label)[:60]!r} {point}" for label, point in zip(self.labels[:3], shown, strict=True)]
         more = ", …" if len(self) > 3 else ""
         wide = "" if self.descriptors is None else f", descriptors={self.descriptors.shape}"
         return f"Keypoints({len(self)} points: {', '.join(shown)}{more}{wide}, index={self.index})"
@@ -129,18 +129,18 @@ class Keypoints(Result):
         """
         from PIL import ImageDraw
 
-        picture = to_rgb(image)
-        draw, radius = ImageDraw.Draw(picture), max(2.0, max(picture.size) / 260)
+        canvas = to_rgb(image)
+        draw, radius = ImageDraw.Draw(canvas), max(2.0, max(canvas.size) / 260)
         best = float(self.scores.max(initial=0.0)) or 1.0
         for i in np.argsort(self.scores, kind="stable"):  # the best ones lie on top
             x, y = (float(value) for value in self.xy[i])
             fill = heat(float(self.scores[i]) / best) if self.labels is None else colour(_first(self.labels, i))
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=(255, 255, 255))
         for i in range(len(self)) if tags and self.labels is not None else ():
-            place = (float(self.xy[i, 0]) + radius + 1, float(self.xy[i, 1]) - radius)
+            corner = (float(self.xy[i, 0]) + radius + 1, float(self.xy[i, 1]) - radius)
             tag = f"{self.labels[i]} {self.scores[i]:.2f}"  # type: ignore[index]  # the loop is empty without labels
-            draw_tag(draw, place, tag, colour(_first(self.labels, i)), size_px=text_size(picture))
-        return picture
+            draw_tag(draw, corner, tag, colour(_first(self.labels, i)), size_px=text_size(canvas))
+        return canvas
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `to_dict()` as `.json`, or all arrays as an uncompressed `.npz`.
@@ -153,7 +153,7 @@ class Keypoints(Result):
             super().save(path)
         elif suffix == ".npz":
             arrays = {name: getattr(self, name) for name in ("xy", "scores", "labels", "descriptors")}
-            np.savez(path, allow_pickle=False, **{name: each for name, each in arrays.items() if each is not None})
+            np.savez(path, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
         else:
             raise ValueError(f"keypoints are saved as .json or .npz, got {Path(path).name!r}")
 
@@ -161,9 +161,9 @@ class Keypoints(Result):
 def heat(share: float) -> Colour:
     """A colour for a score: blue for 0, over yellow, to red for 1."""
     stops = np.array([(40, 110, 220), (250, 210, 40), (220, 30, 40)], dtype=np.float64)
-    place = min(max(share, 0.0), 1.0) * 2
-    left = min(int(place), 1)
-    mixed = stops[left] + (stops[left + 1] - stops[left]) * (place - left)
+    position = min(max(share, 0.0), 1.0) * 2
+    left = min(int(position), 1)
+    mixed = stops[left] + (stops[left + 1] - stops[left]) * (position - left)
     red, green, blue = (round(float(value)) for value in mixed)
     return red, green, blue
 

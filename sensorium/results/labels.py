@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
 from sensorium.results.drawing import draw_bars
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image

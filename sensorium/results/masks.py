@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorium.results import rle
-from sensorium.results.base import Result
 from sensorium.results.drawing import blend, colour, line_width, to_rgb
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,9 +87,9 @@ class Masks(Result):
             ValueError: lengths differ, or runs do not fill the size.
         """
         self = cls.__new__(cls)
-        for each in runs:
-            if int(each.sum()) != size[0] * size[1]:
-                raise ValueError(f"runs of {int(each.sum())} px do not fill a mask of {size[0]} x {size[1]} px")
+        for lengths in runs:
+            if int(lengths.sum()) != size[0] * size[1]:
+                raise ValueError(f"runs of {int(lengths.sum())} px do not fill a mask of {size[0]} x {size[1]} px")
         self.index = index
         self._fill(list(runs), size, scores, boxes=boxes, stability=stability, objects=objects)
         return self
@@ -102,7 +102,7 @@ class Masks(Result):
         self._unpacked: NDArray[np.bool_] | None = None
         self.scores: NDArray[np.float32] = np.array(scores, np.float32)
         self.boxes: NDArray[np.int64] = (
-            np.array([_box(each, size) for each in runs], np.int64).reshape(-1, 4)
+            np.array([_box(lengths, size) for lengths in runs], np.int64).reshape(-1, 4)
             if boxes is None
             else np.array(boxes, np.int64).reshape(-1, 4)
         )
@@ -110,7 +110,7 @@ class Masks(Result):
         if stability is not None:
             self.stability = np.array(stability, np.float32)
         self.objects: NDArray[np.int64] = np.arange(count) if objects is None else np.array(objects, np.int64)
-        self.areas: NDArray[np.int64] = np.array([each[1::2].sum() for each in runs], np.int64)
+        self.areas: NDArray[np.int64] = np.array([lengths[1::2].sum() for lengths in runs], np.int64)
         shapes = [self.scores.shape, self.boxes.shape, self.stability.shape, self.objects.shape]
         if shapes != [(count,), (count, 4), (count,), (count,)]:
             raise ValueError(
@@ -133,7 +133,7 @@ class Masks(Result):
     @property
     def rle(self) -> list[dict[str, Any]]:
         """COCO's compressed run-length encoding of each: `{"size": [h, w], "counts": str}`."""
-        return [{"size": list(self.size), "counts": rle.compress(each)} for each in self._runs]
+        return [{"size": list(self.size), "counts": rle.compress(lengths)} for lengths in self._runs]
 
     def best(self) -> Masks:
         """The best-scoring mask of each object, in the order of the objects."""
@@ -173,7 +173,7 @@ class Masks(Result):
         if key == "masks":
             return [self.mask(i) for i in range(len(self))]
         if key == "rle_mask":
-            return [{"size": list(self.size), "counts": each.tolist()} for each in self._runs]
+            return [{"size": list(self.size), "counts": lengths.tolist()} for lengths in self._runs]
         if key not in ("scores", "bounding_boxes"):
             raise KeyError(key)
         return self.scores if key == "scores" else self.boxes
@@ -197,8 +197,8 @@ class Masks(Result):
     def lines(self) -> list[str]:
         """Short texts for a terminal: a mask each, its score, area and box."""
         rows = zip(self.scores.tolist(), self.areas.tolist(), self.boxes.tolist(), strict=True)
-        found = [f"mask {score:.4f}, {area} px, {x0},{y0} to {x1},{y1}" for score, area, (x0, y0, x1, y1) in rows]
-        return found or ["no masks"]
+        lines = [f"mask {score:.4f}, {area} px, {x0},{y0} to {x1},{y1}" for score, area, (x0, y0, x1, y1) in rows]
+        return lines or ["no masks"]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: masks in COCO's compressed RLE, and a list for each other attribute."""
@@ -224,15 +224,15 @@ class Masks(Result):
         Raises:
             ValueError: a picture of another size.
         """
-        picture = to_rgb(image)
-        if picture.size != self.size[::-1]:
-            raise ValueError(f"the masks are of {self.size[1]}x{self.size[0]} px, got a picture of {picture.size}")
-        width = max(1, line_width(picture) // 2)
+        canvas = to_rgb(image)
+        if canvas.size != self.size[::-1]:
+            raise ValueError(f"the masks are of {self.size[1]}x{self.size[0]} px, got a picture of {canvas.size}")
+        width = max(1, line_width(canvas) // 2)
         for i in np.argsort(-self.areas, kind="stable"):
             mask = self.mask(int(i))
-            blend(picture, mask, colour(int(i)), alpha)
-            blend(picture, _contour(mask, width), colour(int(i)), 1.0)
-        return picture
+            blend(canvas, mask, colour(int(i)), alpha)
+            blend(canvas, _contour(mask, width), colour(int(i)), 1.0)
+        return canvas
 
 
 def _read(masks: Any) -> tuple[set[tuple[int, int]], list[Runs]]:
@@ -241,8 +241,8 @@ def _read(masks: Any) -> tuple[set[tuple[int, int]], list[Runs]]:
         raise ValueError(f"masks are (N, H, W), got shape {masks.shape}")
     sizes = {(masks.shape[1], masks.shape[2])} if isinstance(masks, np.ndarray) else set()
     runs = []
-    for each in masks:
-        mask = rle.decode(each) if isinstance(each, Mapping) else np.asarray(each)
+    for item in masks:
+        mask = rle.decode(item) if isinstance(item, Mapping) else np.asarray(item)
         if mask.ndim != 2:
             raise ValueError(f"a mask is an (H, W) array, got shape {mask.shape}")
         sizes.add((mask.shape[0], mask.shape[1]))

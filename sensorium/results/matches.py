@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
 from sensorium.results.drawing import to_rgb
 from sensorium.results.keypoints import Keypoints, heat
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
+from sensorium.results.result import Result
 
 
 class Ranking(Result):
@@ -94,9 +94,9 @@ class Ranking(Result):
     def _row(self, at: int) -> dict[str, Any]:
         return {"corpus_id": int(self.order[at]), "score": float(self.scores[at]), "text": self.texts[at]}
 
-    def _pairs(self, most: int) -> list[tuple[str, float]]:
-        return list(zip(self.texts[:most], self.scores[:most].tolist(), strict=True))
+    def _pairs(self, count: int) -> list[tuple[str, float]]:
+        return list(zip(self.texts[:count], self.scores[:count].tolist(), strict=True))
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _short(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"

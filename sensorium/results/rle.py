@@ -121,9 +121,9 @@ def compress(lengths: NDArray[np.int64]) -> str:
     rest = numbers[:, None] >> np.minimum(shifts + 5, 63)
     ends = np.where(groups & 16, rest == -1, rest == 0)
     last = ends.argmax(axis=1)[:, None]
-    place = np.arange(_GROUPS)
-    characters = groups + np.where(place < last, 32, 0) + 48
-    written: bytes = characters[place <= last].astype(np.uint8).tobytes()
+    position = np.arange(_GROUPS)
+    characters = groups + np.where(position < last, 32, 0) + 48
+    written: bytes = characters[position <= last].astype(np.uint8).tobytes()
     return written.decode("ascii")
 
 
@@ -147,8 +147,8 @@ def decompress(counts: str | bytes) -> NDArray[np.int64]:
     sizes = ends - starts + 1
     if sizes.max() > _GROUPS - 1:
         raise ValueError("a count in this RLE is longer than any mask")
-    place = np.arange(len(codes)) - np.repeat(starts, sizes)
-    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
+    position = np.arange(len(codes)) - np.repeat(starts, sizes)
+    numbers = np.add.reduceat((codes & 31) << (5 * position), starts)
     numbers -= np.where(codes[ends] & 16, np.int64(1) << (5 * sizes), 0)
     numbers[1::2] = numbers[1::2].cumsum()
     numbers[2::2] = numbers[2::2].cumsum()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
 from sensorium.results.drawing import colour, draw_tag, text_size, to_rgb
+from sensorium.results.result import Result
 from sensorium.results.rle import encode
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ class Segments(Result):
         self.scores: NDArray[np.float32] | None = None if scores is None else np.array(scores, dtype=np.float32)
         self.index = index
         columns = [self.values, self.labels, self.ids, *([] if self.scores is None else [self.scores])]
-        if {each.shape for each in columns} != {(len(self.values),)}:
-            found = ", ".join(str(each.shape) for each in columns)
-            raise ValueError(f"values, labels, ids and scores are of one length, got the shapes {found}")
+        if {column.shape for column in columns} != {(len(self.values),)}:
+            shapes = ", ".join(str(column.shape) for column in columns)
+            raise ValueError(f"values, labels, ids and scores are of one length, got the shapes {shapes}")
 
     def __len__(self) -> int:
         return len(self.values)
@@ -113,12 +113,12 @@ class Segments(Result):
             from PIL import Image
 
             return self._item(int(key), Image.fromarray(self.mask(int(key)).view(np.uint8) * np.uint8(255)))
-        left = type(self).__new__(type(self))
-        left.segmentation, left.size = self.segmentation, self.size
-        left._bits = None if self._bits is None else self._bits[key].copy()
+        subset = type(self).__new__(type(self))
+        subset.segmentation, subset.size = self.segmentation, self.size
+        subset._bits = None if self._bits is None else self._bits[key].copy()
         scores = None if self.scores is None else self.scores[key]
-        left._fill(self.values[key], self.labels[key].tolist(), scores, self.ids[key], self.index)
-        return left
+        subset._fill(self.values[key], self.labels[key].tolist(), scores, self.ids[key], self.index)
+        return subset
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[i] for i in range(len(self)))
@@ -129,11 +129,11 @@ class Segments(Result):
     __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
 
     def __repr__(self) -> str:
-        most = 8
-        shown = self.labels[:most].tolist()
+        limit = 8
+        shown = self.labels[:limit].tolist()
         if self.scores is not None:
-            shown = [f"{label} {score:.3f}" for label, score in zip(shown, self.scores[:most].tolist(), strict=True)]
-        shown += [f"and {len(self) - most} more"] if len(self) > most else []
+            shown = [f"{label} {score:.3f}" for label, score in zip(shown, self.scores[:limit].tolist(), strict=True)]
+        shown += [f"and {len(self) - limit} more"] if len(self) > limit else []
         return f"Segments([{', '.join(shown)}], size={self.size}, index={self.index})"
 
     @property
@@ -158,16 +158,16 @@ class Segments(Result):
         """`(N,)` int64, how many pixels each segment has."""
         if self._bits is not None:
             return np.array([int(self.mask(i).sum()) for i in range(len(self))], dtype=np.int64)
-        found, counts = np.unique(np.asarray(self.segmentation), return_counts=True)
-        known = dict(zip(found.tolist(), counts.tolist(), strict=True))
-        return np.array([known.get(value, 0) for value in self.values.tolist()], dtype=np.int64)
+        values, counts = np.unique(np.asarray(self.segmentation), return_counts=True)
+        pixels = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        return np.array([pixels.get(value, 0) for value in self.values.tolist()], dtype=np.int64)
 
     def lines(self) -> list[str]:
         """Short texts for a terminal: a segment each, its class, score where there is one, and share of the picture."""
-        whole = max(1, self.size[0] * self.size[1])
+        total = max(1, self.size[0] * self.size[1])
         scores = [""] * len(self) if self.scores is None else [f" {score:.4f}" for score in self.scores.tolist()]
         rows = zip(self.labels.tolist(), scores, self.areas.tolist(), strict=True)
-        return [f"{label}{score}, {area / whole:.1%} of the picture" for label, score, area in rows] or ["no segments"]
+        return [f"{label}{score}, {area / total:.1%} of the picture" for label, score, area in rows] or ["no segments"]
 
     def to_dict(self) -> list[dict[str, Any]]:
         """`[{"score": float | None, "label": str, "mask": {"size": [H, W], "counts": str}}, …]`, in COCO's RLE."""
@@ -188,24 +188,24 @@ class Segments(Result):
         """
         from PIL import Image, ImageDraw
 
-        picture = to_rgb(image)
-        if picture.size != self.size[::-1]:
-            raise ValueError(f"a picture of {self.size[1]}x{self.size[0]} px is expected, got {picture.size}")
-        pixels = np.asarray(picture).astype(np.float32)
+        canvas = to_rgb(image)
+        if canvas.size != self.size[::-1]:
+            raise ValueError(f"a picture of {self.size[1]}x{self.size[0]} px is expected, got {canvas.size}")
+        pixels = np.asarray(canvas).astype(np.float32)
         numbers = range(len(self)) if self.scores is not None else self.ids.tolist()
-        places = []
+        anchors = []
         for i, number in enumerate(numbers):
             mask, shade = self.mask(i), np.array(colour(number), dtype=np.float32)
             edge = _edge(mask)
             pixels[mask] = pixels[mask] * (1 - _ALPHA) + shade * _ALPHA
             pixels[edge] = pixels[edge] * (1 - _OUTLINE) + shade * _OUTLINE
-            places.append(_widest(mask))
+            anchors.append(_widest(mask))
         drawn = Image.fromarray(np.uint8(pixels.round()))
         draw, size_px = ImageDraw.Draw(drawn), text_size(drawn)
-        for i, (number, place) in enumerate(zip(numbers, places, strict=True)):
-            if place is not None:
+        for i, (number, anchor) in enumerate(zip(numbers, anchors, strict=True)):
+            if anchor is not None:
                 text = str(self.labels[i]) + ("" if self.scores is None else f" {self.scores[i]:.2f}")
-                draw_tag(draw, place, text, colour(number), size_px=size_px)
+                draw_tag(draw, anchor, text, colour(number), size_px=size_px)
         return drawn
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.base import Result
 from sensorium.results.drawing import colour, font, printable
+from sensorium.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -195,7 +195,9 @@ class Transcript(Result):
             x = left + start * scale
             draw.rectangle((x, y - 6, max(x + 2, left + end * scale), y + 6), fill=colour(1))
             room = width - left - track - 20
-            draw.text((left + track + 12, y), _fitting(printable(text, most=200), face, room), (20, 30, 45), face, "lm")
+            draw.text(
+                (left + track + 12, y), _fitting(printable(text, max_length=200), face, room), (20, 30, 45), face, "lm"
+            )
         return canvas
 
     def _row(self, i: int) -> dict[str, Any]:
@@ -223,8 +225,8 @@ class Transcript(Result):
                 starts[i] = ends[i - 1] if i else 0.0
             if np.isnan(ends[i]):
                 later = self.starts[i + 1 :]
-                known = later[~np.isnan(later)]
-                ends[i] = max(starts[i], known[0]) if len(known) else starts[i] + 2.0
+                timed = later[~np.isnan(later)]
+                ends[i] = max(starts[i], timed[0]) if len(timed) else starts[i] + 2.0
         return starts, ends
 
     def _cues(self, point: str) -> Iterator[tuple[str, str]]:
@@ -238,8 +240,8 @@ class Transcript(Result):
 
 def _clock(seconds: float, point: str) -> str:
     """hh:mm:ss and milliseconds after a comma or a point."""
-    whole = round(max(0.0, float(seconds)) * 1000)
-    return f"{whole // 3600000:02d}:{whole // 60000 % 60:02d}:{whole // 1000 % 60:02d}{point}{whole % 1000:03d}"
+    ms = round(max(0.0, float(seconds)) * 1000)
+    return f"{ms // 3600000:02d}:{ms // 60000 % 60:02d}:{ms // 1000 % 60:02d}{point}{ms % 1000:03d}"
 
 
 def _fitting(text: str, face: Any, room: float) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sensorium.retrieval.encoding.encoder import Encoder
-    from sensorium.retrieval.fusion import reciprocal_rank_fusion
     from sensorium.retrieval.index import Index
     from sensorium.retrieval.lexical.bm25 import LexicalIndex
+    from sensorium.retrieval.rank_fusion import reciprocal_rank_fusion
     from sensorium.retrieval.reading.documents import read_documents
     from sensorium.retrieval.reading.formats.limits import DocumentLimits
     from sensorium.retrieval.reading.passage_files import read_passages
@@ -46,7 +46,7 @@ _HOMES = {
     "Splitting": "reading.splitting",
     "read_documents": "reading.documents",
     "read_passages": "reading.passage_files",
-    "reciprocal_rank_fusion": "fusion",
+    "reciprocal_rank_fusion": "rank_fusion",
     "split": "reading.splitting",
 }
 

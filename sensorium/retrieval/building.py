@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval.encoding.encoder import CHUNK, Encoder
-from sensorium.retrieval.rows import Item, Row, read_rows
+from sensorium.retrieval.rows import IndexItem, Row, read_rows
 
 OnError = Literal["raise", "skip"] | Callable[[InputError], Any]
 
@@ -65,17 +65,17 @@ def encode_passages(
     items = read_rows(passages, encoder.modality, skip=on_error != "raise")
     with _bar(passages, wanted=progress) as bar:
         while chunk := list(islice(items, CHUNK)):
-            good = [each for each in chunk if isinstance(each, Item)]
-            found, errors = _encode(good, encoder, kept)
-            for error in [*(each for each in chunk if isinstance(each, InputError)), *errors]:
+            good = [item for item in chunk if isinstance(item, IndexItem)]
+            chunk_vectors, errors = _encode(good, encoder, kept)
+            for error in [*(item for item in chunk if isinstance(item, InputError)), *errors]:
                 if on_error == "raise":
                     raise error
                 failures.append(error)
                 if callable(on_error):
                     on_error(error)
-            encoded = np.flatnonzero(np.isfinite(found).all(axis=1))
+            encoded = np.flatnonzero(np.isfinite(chunk_vectors).all(axis=1))
             rows += [good[i].row for i in encoded.tolist()]
-            vectors.append(found[encoded])
+            vectors.append(chunk_vectors[encoded])
             bar.update(len(chunk))
     if failures and on_error == "skip":
         count = len(failures) + len(rows)
@@ -86,27 +86,27 @@ def encode_passages(
 
 
 def _encode(
-    items: list[Item], encoder: Encoder, kept: KeptChunks | None
+    items: list[IndexItem], encoder: Encoder, kept: KeptChunks | None
 ) -> tuple[NDArray[np.float32], list[InputError]]:
     """The vectors of a chunk, with NaN for those that cannot be encoded, and why these cannot."""
-    found = kept.get(items) if kept else None
+    vectors = kept.get(items) if kept else None
     tried = list(range(len(items)))
-    if found is None:
-        found, errors = encoder.encode([item.read for item in items], on_error="return")
+    if vectors is None:
+        vectors, errors = encoder.encode([item.read for item in items], on_error="return")
         if kept:
-            kept.put(items, found)
+            kept.put(items, vectors)
     else:  # what could not be encoded is tried again, to tell why
-        tried = np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()
+        tried = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
         errors = encoder.encode([items[i].read for i in tried], on_error="return")[1] if tried else []
     for error in errors:
         assert error.index is not None
         error.index = items[tried[error.index]].index
-    told = {error.index for error in errors}
-    for i in np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist():
-        if items[i].index not in told:
+    explained = {error.index for error in errors}
+    for i in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+        if items[i].index not in explained:
             message = f'{encoder.name!r} gave a vector with NaN or infinity; try dtype="float32"'
             errors.append(InputError(message, code="not-finite", index=items[i].index))
-    return found, errors
+    return vectors, errors
 
 
 class KeptChunks:
@@ -123,7 +123,7 @@ class KeptChunks:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._fingerprint = folder, fingerprint
 
-    def get(self, items: Sequence[Item]) -> NDArray[np.float32] | None:
+    def get(self, items: Sequence[IndexItem]) -> NDArray[np.float32] | None:
         """The vectors of a chunk, if they are there as they were written."""
         for path in self._folder.glob(f"{self._key(items)}-*.npy"):
             content = path.read_bytes()
@@ -132,7 +132,7 @@ class KeptChunks:
                 return vectors
         return None
 
-    def put(self, items: Sequence[Item], vectors: NDArray[np.float32]) -> None:
+    def put(self, items: Sequence[IndexItem], vectors: NDArray[np.float32]) -> None:
         """Keeps the vectors of a chunk, wholly or not at all."""
         buffer = io.BytesIO()
         np.save(buffer, vectors, allow_pickle=False)
@@ -142,7 +142,7 @@ class KeptChunks:
         part.write_bytes(content)
         part.replace(path)
 
-    def _key(self, items: Sequence[Item]) -> str:
+    def _key(self, items: Sequence[IndexItem]) -> str:
         digest = hashlib.sha256(self._fingerprint.encode())
         for item in items:
             digest.update(_identity(item.read))
@@ -158,8 +158,8 @@ def _identity(read: Any) -> bytes:
         return hashlib.sha256(item).digest()
     if isinstance(item, (str, os.PathLike)):
         status = Path(item).stat() if Path(item).is_file() else None  # none: it cannot be encoded, and is told then
-        known = None if status is None else [status.st_size, status.st_mtime_ns]
-        return json.dumps([os.fspath(item), known], default=os.fsdecode).encode() + b"\n"
+        facts = None if status is None else [status.st_size, status.st_mtime_ns]
+        return json.dumps([os.fspath(item), facts], default=os.fsdecode).encode() + b"\n"
     raise OptionError(
         f"resume= keeps texts and files apart by what they are, which it cannot for {type(item).__name__}; give paths, "
         "or build without it"

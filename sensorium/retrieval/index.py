@@ -25,7 +25,7 @@ from sensorium.retrieval.index_encoder import IndexEncoder, opened
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, numbered, rows_for
-from sensorium.retrieval.state import State
+from sensorium.retrieval.state import IndexState
 from sensorium.retrieval.storage import Opened
 from sensorium.tasks.options import Count, checked
 from sensorium.tasks.searching.search_task import Mode
@@ -44,7 +44,7 @@ class Index:
 
     def __init__(
         self,
-        state: State,
+        state: IndexState,
         *,
         kind: str,
         dimension: int,
@@ -93,13 +93,13 @@ class Index:
             InputError: a passage that cannot be encoded (with its `index`), ids that come twice, or no passages.
             OptionError: an argument with a value that it cannot have.
         """
-        place = resolve_device(device)
+        target = resolve_device(device)
         loaded = opened(encoder, device)
         check_kind(kind, loaded.dimension)
         _check_words(lexical, loaded)
-        found = encode_passages(passages, loaded, on_error=on_error, resume=resume, progress=progress)
-        kind = choose_kind(kind, *found.vectors.shape, deletes=deletes, device=place)
-        return cls._of(found, kind, loaded.similarity, lexical=lexical, encoder=loaded, device=place)
+        encoded = encode_passages(passages, loaded, on_error=on_error, resume=resume, progress=progress)
+        kind = choose_kind(kind, *encoded.vectors.shape, deletes=deletes, device=target)
+        return cls._of(encoded, kind, loaded.similarity, lexical=lexical, encoder=loaded, device=target)
 
     @classmethod
     def from_vectors(
@@ -130,7 +130,7 @@ class Index:
             InputError: vectors of another shape, or with what is not finite; ids that come twice.
             OptionError: an argument with a value that it cannot have.
         """
-        place = resolve_device(device)
+        target = resolve_device(device)
         if similarity not in ("dot", "cosine"):
             raise OptionError(f'similarity is "dot" or "cosine", got {similarity!r}')
         loaded = None if encoder is None else opened(encoder, device)
@@ -138,9 +138,9 @@ class Index:
         checked = as_vectors(vectors, width=None if loaded is None else loaded.dimension)
         check_kind(kind, checked.shape[1])
         rows = rows_for(passages, len(checked), "text" if loaded is None else loaded.modality)
-        found = EncodedPassages(rows, unit_rows(checked) if similarity == "cosine" else checked)
-        kind = choose_kind(kind, *checked.shape, deletes=deletes, device=place)
-        return cls._of(found, kind, similarity, lexical=lexical, encoder=loaded, device=place)
+        encoded = EncodedPassages(rows, unit_rows(checked) if similarity == "cosine" else checked)
+        kind = choose_kind(kind, *checked.shape, deletes=deletes, device=target)
+        return cls._of(encoded, kind, similarity, lexical=lexical, encoder=loaded, device=target)
 
     @classmethod
     def load(
@@ -163,8 +163,8 @@ class Index:
             IndexFileError: there is no index, or it is not as it was written.
             OptionError: another encoder than the index was built with.
         """
-        place = resolve_device(device)
-        facts, state = State.read(Path(folder), verify=verify, device=place)
+        target = resolve_device(device)
+        facts, state = IndexState.read(Path(folder), verify=verify, device=target)
         index = cls(
             state,
             kind=facts["kind"],
@@ -172,7 +172,7 @@ class Index:
             similarity=facts["similarity"],
             next_id=facts["next_id"],
             encoder=facts["encoder"],
-            device=place,
+            device=target,
         )
         index._opened = Opened(Path(folder).absolute(), facts["digest"])
         if encoder is not None:
@@ -182,7 +182,7 @@ class Index:
     @classmethod
     def _of(
         cls,
-        found: EncodedPassages,
+        encoded: EncodedPassages,
         kind: str,
         similarity: Similarity,
         *,
@@ -190,8 +190,8 @@ class Index:
         encoder: Encoder | None,
         device: torch.device,
     ) -> Self:
-        state = State.of(found, kind, words=lexical, device=device)
-        ids, width = state.table.ids, found.vectors.shape[1]
+        state = IndexState.of(encoded, kind, words=lexical, device=device)
+        ids, width = state.table.ids, encoded.vectors.shape[1]
         following = 0 if ids.dtype.kind == "U" else int(ids.max()) + 1
         return cls(
             state, kind=kind, dimension=width, similarity=similarity, next_id=following, encoder=encoder, device=device
@@ -257,21 +257,21 @@ class Index:
         if vectors is None:
             if passages is None:
                 raise OptionError("add needs passages, vectors=…, or both")
-            found = encode_passages(passages, self.encoder, on_error=on_error, resume=resume, progress=progress)
+            encoded = encode_passages(passages, self.encoder, on_error=on_error, resume=resume, progress=progress)
         else:
             if on_error != "raise" or resume is not None:
                 raise OptionError("on_error= and resume= are for passages that are to be encoded, not for vectors=")
             checked = as_vectors(vectors, width=self.dimension)
             rows = rows_for(passages, len(checked), self._encoder.modality)
-            found = EncodedPassages(rows, unit_rows(checked) if self.similarity == "cosine" else checked)
+            encoded = EncodedPassages(rows, unit_rows(checked) if self.similarity == "cosine" else checked)
         with self._lock:
             state = self._state
-            known = state.table.ids
-            numbered(found.rows, first=self._next_id, texts=known.dtype.kind == "U")
-            added = PassageTable.of(found.rows)
-            check_unique(added.ids, known=known[state.alive])
-            self._state = state.grown(added, found.vectors, self._device)
-            if known.dtype.kind != "U":
+            known_ids = state.table.ids
+            numbered(encoded.rows, first=self._next_id, texts=known_ids.dtype.kind == "U")
+            added = PassageTable.of(encoded.rows)
+            check_unique(added.ids, existing=known_ids[state.alive])
+            self._state = state.grown(added, encoded.vectors, self._device)
+            if known_ids.dtype.kind != "U":
                 self._next_id = max(self._next_id, int(added.ids.max()) + 1)
         return added.ids
 
@@ -392,8 +392,8 @@ class Index:
         """The texts of queries where they are texts, and their vectors where the mode needs them."""
         checked("mode", mode, Mode)
         if isinstance(queries, (np.ndarray, torch.Tensor)) and queries.ndim <= 2 and mode == "dense":
-            given = as_queries(queries, width=self.dimension)
-            return None, unit_rows(given) if self.similarity == "cosine" else given
+            vectors = as_queries(queries, width=self.dimension)
+            return None, unit_rows(vectors) if self.similarity == "cosine" else vectors
         several = list(queries) if isinstance(queries, (list, tuple)) else [queries]
         texts = [query if isinstance(query, str) else None for query in several]
         if mode != "dense" and None in texts:

@@ -18,15 +18,15 @@ class IndexEncoder:
     """Opens an encoder once, and only one that gives the vectors that the index was built with.
 
     Args:
-        known: the encoder, what `facts` told of it, or None where the index was made of vectors.
+        source: the encoder, what `facts` told of it, or None where the index was made of vectors.
         width: of the index's vectors.
         device: where an encoder is opened.
     """
 
-    def __init__(self, known: Encoder | Mapping[str, Any] | None, *, width: int, device: torch.device) -> None:
+    def __init__(self, source: Encoder | Mapping[str, Any] | None, *, width: int, device: torch.device) -> None:
         self._width, self._device = width, device
-        self._encoder = known if isinstance(known, Encoder) else None
-        self._stored = None if isinstance(known, Encoder) else known
+        self._encoder = source if isinstance(source, Encoder) else None
+        self._stored = None if isinstance(source, Encoder) else source
         self._lock = threading.Lock()
 
     @property

@@ -90,8 +90,8 @@ class PassageTable:
 
     def take(self, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
         """The passages of rows, as dicts."""
-        found: list[dict[str, Any]] = self.table.take(pa.array(rows)).to_pylist()
-        return found
+        passages: list[dict[str, Any]] = self.table.take(pa.array(rows)).to_pylist()
+        return passages
 
     def keep(self, rows: NDArray[np.int64]) -> PassageTable:
         """The table of some rows alone."""

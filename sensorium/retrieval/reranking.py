@@ -49,10 +49,10 @@ class Reranker:
             UnknownNameError: `pipeline()` has no such argument; names the nearest one.
             CheckpointError, OptionError: as `pipeline()` raises them.
         """
-        known = [name for name in inspect.signature(pipeline).parameters if name not in ("task", "model")]
+        names = [name for name in inspect.signature(pipeline).parameters if name not in ("task", "model")]
         for name in settings:
-            if name not in known:
-                raise UnknownNameError("argument", name, known)
+            if name not in names:
+                raise UnknownNameError("argument", name, names)
         return cls(pipeline(TextRanking.name, model, **settings))
 
     def rerank(
@@ -80,12 +80,12 @@ class Reranker:
         asked = [i for i, texts in enumerate(passages) if len(texts)]
         rows = [{"query": queries[i], "text": _listed(passages[i], i)} for i in asked]
         none = (np.empty(0, np.int64), np.empty(0, np.float32))
-        found = [none] * len(queries)
+        rankings = [none] * len(queries)
         for i, outcome in zip(asked, self.pipeline(rows, top_k=top_k, truncation=True, on_error="return"), strict=True):
             if isinstance(outcome, InputError):
                 raise InputError(outcome.message, code=outcome.code, source=outcome.source, index=i) from outcome
-            found[i] = (outcome.order, outcome.scores)
-        return found
+            rankings[i] = (outcome.order, outcome.scores)
+        return rankings
 
     def close(self) -> None:
         """Ends the pipeline's threads; a later call starts new ones."""

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class IndexItem:
     """One passage or medium.
 
     Attributes:
@@ -32,7 +32,7 @@ class Item:
     index: int
 
 
-def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -> Iterator[Item | InputError]:
+def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -> Iterator[IndexItem | InputError]:
     """What the index and its encoder need of each item.
 
     Args:
@@ -50,12 +50,12 @@ def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -
     seen: set[Any] = set()
     for index, item in enumerate(items):
         try:
-            row, what = read(item, modality)
+            row, readable = read(item, modality)
             if row["id"] in seen:
                 raise _twice([row["id"]])
             if row["id"] is not None:
                 seen.add(row["id"])
-            yield Item(row, what, index)
+            yield IndexItem(row, readable, index)
         except InputError as error:
             error.index = index
             if not skip:
@@ -91,7 +91,7 @@ def numbered(rows: Sequence[Row], *, first: int, texts: bool | None) -> None:
         first = first if texts else max(first, row["id"] + 1)
 
 
-def check_unique(ids: NDArray[Any], *, known: NDArray[Any] | None = None) -> None:
+def check_unique(ids: NDArray[Any], *, existing: NDArray[Any] | None = None) -> None:
     """Refuses ids that come twice.
 
     Raises:
@@ -99,8 +99,8 @@ def check_unique(ids: NDArray[Any], *, known: NDArray[Any] | None = None) -> Non
     """
     values, counts = np.unique(ids, return_counts=True)
     twice = values[counts > 1]
-    if known is not None and len(known) and not len(twice):
-        twice = np.intersect1d(values, known)
+    if existing is not None and len(existing) and not len(twice):
+        twice = np.intersect1d(values, existing)
     if len(twice):
         raise _twice(twice.tolist())
 
@@ -113,7 +113,7 @@ def rows_for(passages: Iterable[Any] | None, count: int, modality: Modality) -> 
     """
     if passages is None:
         return [{"id": None, "text": "", "title": "", "source": None, "start": None, "end": None} for _ in range(count)]
-    rows = [item.row for item in read_rows(passages, modality) if isinstance(item, Item)]
+    rows = [item.row for item in read_rows(passages, modality) if isinstance(item, IndexItem)]
     if len(rows) != count:
         raise InputError(f"expected a vector for each passage, got {count:,} and {len(rows):,}", code="bad-vectors")
     return rows
@@ -148,6 +148,6 @@ def _medium(item: Any, modality: Modality) -> tuple[Row, Any]:
     if isinstance(item, Mapping) and modality in item:
         metadata = {name: value for name, value in item.items() if name != modality}
         item = item[modality]
-    given = os.fspath(item) if isinstance(item, (str, os.PathLike)) else None
-    row: Row = {"id": None, "text": "", "title": "", "source": given, "start": None, "end": None}
+    source = os.fspath(item) if isinstance(item, (str, os.PathLike)) else None
+    row: Row = {"id": None, "text": "", "title": "", "source": source, "start": None, "end": None}
     return {**row, **metadata}, {modality: item}

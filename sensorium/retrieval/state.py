@@ -19,9 +19,9 @@ from sensorium.retrieval.dense.approximate import Approximate
 from sensorium.retrieval.dense.coarse import coarse_copy
 from sensorium.retrieval.dense.exact import ExactScan
 from sensorium.retrieval.dense.kinds import Searcher, make_searcher
-from sensorium.retrieval.fusion import reciprocal_rank_fusion
 from sensorium.retrieval.lexical.bm25 import FILES, LexicalIndex
 from sensorium.retrieval.passage_table import PassageTable
+from sensorium.retrieval.rank_fusion import reciprocal_rank_fusion
 from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, numbered
 from sensorium.retrieval.storage import Opened, read_folder, write_folder
@@ -32,7 +32,7 @@ CANDIDATES = 100
 
 
 @dataclass(frozen=True)
-class State:
+class IndexState:
     """Replaced as a whole, never changed, so that a search sees one state whatever is added meanwhile.
 
     Attributes:
@@ -50,19 +50,19 @@ class State:
     words: bool = False
 
     @classmethod
-    def of(cls, found: EncodedPassages, kind: str, *, words: bool, device: torch.device) -> Self:
+    def of(cls, encoded: EncodedPassages, kind: str, *, words: bool, device: torch.device) -> Self:
         """The state of a new index.
 
         Raises:
             InputError: ids that come twice, or of two kinds.
             OptionError: too few vectors for that kind.
         """
-        numbered(found.rows, first=0, texts=None)
-        table = PassageTable.of(found.rows)
+        numbered(encoded.rows, first=0, texts=None)
+        table = PassageTable.of(encoded.rows)
         check_unique(table.ids)
-        searcher = make_searcher(found.vectors, kind, device)
-        alive = np.ones(len(found.vectors), dtype=np.bool_)
-        return cls(table, found.vectors if kind == "exact" else None, searcher, alive, words=words)
+        searcher = make_searcher(encoded.vectors, kind, device)
+        alive = np.ones(len(encoded.vectors), dtype=np.bool_)
+        return cls(table, encoded.vectors if kind == "exact" else None, searcher, alive, words=words)
 
     @cached_property
     def lexical(self) -> LexicalIndex:
@@ -137,7 +137,7 @@ class State:
             return replace(self, table=joined, alive=alive)
         assert self.vectors is not None
         together = np.concatenate([self.vectors, vectors])
-        coarse = coarse_copy(together, device=self.searcher.device, known=self.searcher.coarse)
+        coarse = coarse_copy(together, device=self.searcher.device, previous=self.searcher.coarse)
         scan = ExactScan(together, device=device, coarse=coarse)
         return replace(self, table=joined, alive=alive, vectors=together, searcher=scan)
 
@@ -200,11 +200,11 @@ class State:
         self, queries: Sequence[str], rows: NDArray[np.int64], reranker: Reranker
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The rows of each query in the order in which the reranker has them, with its scores."""
-        found = [row[row >= 0] for row in rows]
-        texts = [[_read(passage) for passage in self.table.take(each)] for each in found]
+        row_lists = [row[row >= 0] for row in rows]
+        texts = [[_read(passage) for passage in self.table.take(row_list)] for row_list in row_lists]
         scores, ordered = np.full(rows.shape, -np.inf, np.float32), np.full(rows.shape, -1, np.int64)
         for i, (order, values) in enumerate(reranker.rerank(queries, texts)):
-            scores[i, : len(order)], ordered[i, : len(order)] = values, found[i][order]
+            scores[i, : len(order)], ordered[i, : len(order)] = values, row_lists[i][order]
         return scores, ordered
 
     def _results(
@@ -219,7 +219,7 @@ class State:
         ids[real] = self.table.ids[rows[real]]
         hits, at = [], 0
         for i, count in enumerate(real.sum(axis=1).tolist()):
-            own = [passages[place] for place in places[at : at + count].tolist()]
+            own = [passages[position] for position in places[at : at + count].tolist()]
             query = None if texts is None else texts[i]
             hits.append(Hits(ids[i, :count], scores[i, :count], own, query=query, index=i))
             at += count

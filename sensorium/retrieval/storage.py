@@ -52,8 +52,8 @@ class Opened:
             IndexFileError: it does.
         """
         path = self.folder / NAME
-        found = _checked(path.read_bytes()) if path.exists() else None
-        if found is not None and found["digest"] != self.digest:
+        current = _checked(path.read_bytes()) if path.exists() else None
+        if current is not None and current["digest"] != self.digest:
             raise IndexFileError(
                 f"the index in {self.folder} was changed by another since this one was opened from it, and saving this "
                 "one would undo that. Open it again and repeat what was added or deleted, or save to another folder."
@@ -134,10 +134,10 @@ def read_folder(folder: Path, *, verify: bool = True) -> tuple[dict[str, Any], d
         path = folder / listed["name"]
         if not path.is_file():
             raise IndexFileError(f"{folder} lacks {path.name}, which its {NAME} names. Copy the whole folder again.")
-        found = _measure(path) if verify else {"bytes": path.stat().st_size, "sha256": listed["sha256"]}
-        if found != {"bytes": listed["bytes"], "sha256": listed["sha256"]}:
+        actual = _measure(path) if verify else {"bytes": path.stat().st_size, "sha256": listed["sha256"]}
+        if actual != {"bytes": listed["bytes"], "sha256": listed["sha256"]}:
             raise IndexFileError(
-                f"{path} is not as it was written ({found['bytes']:,} bytes, {listed['bytes']:,} expected; or another "
+                f"{path} is not as it was written ({actual['bytes']:,} bytes, {listed['bytes']:,} expected; or another "
                 "content). It is not opened. Copy the whole folder again, or build it anew."
             )
         paths[key] = path
@@ -150,8 +150,10 @@ def _read_json(folder: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             text = file.read(MAX_JSON_BYTES + 1)
     except FileNotFoundError as error:
-        what = "does not exist" if not folder.exists() else f"has no {NAME}"
-        raise IndexFileError(f"{folder} {what}. Expected the folder of an index, as `Index.save` writes it.") from error
+        problem = "does not exist" if not folder.exists() else f"has no {NAME}"
+        raise IndexFileError(
+            f"{folder} {problem}. Expected the folder of an index, as `Index.save` writes it."
+        ) from error
     except OSError as error:
         raise IndexFileError(f"{path} cannot be read: {error}") from error
     content = _checked(text)

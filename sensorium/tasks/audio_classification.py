@@ -20,12 +20,12 @@ from sensorium.models.speech_encoders import (
     tell_lengths,
     watch_padding,
 )
-from sensorium.processors.sound import SoundReader, read_all
-from sensorium.processors.sound_resampling import resampled_length
+from sensorium.processors.audio_reading import AudioReader, read_all
+from sensorium.processors.audio_resampling import resampled_length
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Models, Options, Unit
 from sensorium.tasks.loading import load_audio_processor, load_transformers
-from sensorium.tasks.media.sounds import SoundTask, windows
+from sensorium.tasks.media.audio import AudioTask, windows
 from sensorium.tasks.options import Range, lower_case
 
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -55,7 +55,7 @@ class AudioClassificationOptions(Options):
         super().__post_init__()
 
 
-class AudioClassification(SoundTask):
+class AudioClassification(AudioTask):
     """Labels with scores, as Transformers' pipeline of the same name gives them."""
 
     name = "audio-classification"
@@ -71,7 +71,7 @@ class AudioClassification(SoundTask):
         names = {int(key): str(value) for key, value in dict(config.id2label).items()}
         self._labels = [names.get(i, f"LABEL_{i}") for i in range(max(names, default=-1) + 1)]
         self._activation = _default_activation(config.problem_type)
-        self._least = least_samples(model)
+        self._min_samples = least_samples(model)
         self._encoders = watch_padding(model)
         hook_ahead(model)
         waveform = "attention_mask" in self.processor.input_names and self.processor.features is not None
@@ -81,12 +81,12 @@ class AudioClassification(SoundTask):
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
         """Loads a Transformers classifier of sound."""
-        found = load_audio_processor(processor, checkpoint)
+        loaded_processor = load_audio_processor(processor, checkpoint)
         from transformers import AutoModelForAudioClassification
 
         model = load_transformers(AutoModelForAudioClassification, checkpoint)
         fold_weight_norm(model)
-        return cls(model, found)
+        return cls(model, loaded_processor)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -95,9 +95,11 @@ class AudioClassification(SoundTask):
 
     def check(self, options: AudioClassificationOptions) -> None:
         """Refuses windows that are shorter than what the model needs."""
-        least = self._needed / self.processor.sampling_rate
-        if options.window_s is not None and options.window_s < least:
-            raise OptionError(f"window_s has to be at least {least:g} s for this model, got {options.window_s!r}")
+        min_window_s = self._needed / self.processor.sampling_rate
+        if options.window_s is not None and options.window_s < min_window_s:
+            raise OptionError(
+                f"window_s has to be at least {min_window_s:g} s for this model, got {options.window_s!r}"
+            )
 
     def split(self, raw: Any, options: AudioClassificationOptions) -> Iterator[Unit]:
         """The whole sound, or its windows, read one after the other; `meta` is how many new samples each brings."""
@@ -110,8 +112,10 @@ class AudioClassification(SoundTask):
                     yield self._unit(samples, rate, fresh, reader.name)
             else:
                 heard = self.processor.seconds
-                most = None if heard is None else int((heard + 1) * reader.rate)  # what comes after it is not decoded
-                samples = read_all(reader, most=most)
+                max_samples = (
+                    None if heard is None else int((heard + 1) * reader.rate)
+                )  # what comes after it is not decoded
+                samples = read_all(reader, max_samples=max_samples)
                 yield self._unit(samples, reader.rate, len(samples), reader.name)
 
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
@@ -160,9 +164,9 @@ class AudioClassification(SoundTask):
     def _needed(self) -> int:
         """Samples below which there is nothing to look at."""
         features = self.processor.features
-        return max(self._least, 1 if features is None else features.least)
+        return max(self._min_samples, 1 if features is None else features.min_samples)
 
-    def _is_long(self, reader: SoundReader, window_s: float | None) -> bool:
+    def _is_long(self, reader: AudioReader, window_s: float | None) -> bool:
         if window_s is None:
             return False
         if reader.seconds is None:  # unknown: one sample more than a window tells
@@ -171,9 +175,9 @@ class AudioClassification(SoundTask):
 
     def _unit(self, samples: Tensor, rate: int, fresh: int, name: str) -> Unit:
         if resampled_length(len(samples), rate, self.processor.sampling_rate) < self._needed:
-            least = self._needed / self.processor.sampling_rate
+            min_s = self._needed / self.processor.sampling_rate
             raise InputError(
-                f"{name}: expected a sound of at least {least:g} s, got {len(samples) / rate:g} s. It is shorter than "
+                f"{name}: expected a sound of at least {min_s:g} s, got {len(samples) / rate:g} s. It is shorter than "
                 f"what the model looks at once.",
                 code="too-short",
                 source=name,

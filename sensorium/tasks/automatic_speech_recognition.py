@@ -17,14 +17,14 @@ from sensorium.processors.text import TextProcessor
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Models, Unit
 from sensorium.tasks.loading import load_audio_processor, load_text_processor, load_transformers
-from sensorium.tasks.media.sounds import SoundTask
+from sensorium.tasks.media.audio import AudioTask
 from sensorium.tasks.speech.ctc import CtcRecognizer
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions
 from sensorium.tasks.speech.recognizer import Recognizer
 from sensorium.tasks.speech.whisper import WhisperRecognizer
 
 
-class AutomaticSpeechRecognition(SoundTask):
+class AutomaticSpeechRecognition(AudioTask):
     """Transcripts, as Transformers' pipeline of the same name gives them."""
 
     name = "automatic-speech-recognition"

@@ -55,7 +55,7 @@ class FeatureExtractionOptions(Options):
 
 
 @dataclass(frozen=True, slots=True)
-class Meta:
+class TextMeta:
     """What is known of a unit besides its tokens.
 
     Attributes:
@@ -86,11 +86,13 @@ class FeatureExtraction(Task):
         self._takes = model.takes & {"input_ids", "token_type_ids"}
         self._masked = model.fixed_length is None and "attention_mask" in model.takes
         stated = settings.get("max_seq_length")
-        self.longest = _least(processor.most, model.positions)
-        self.longest_own = _least(stated if isinstance(stated, int) else processor.most, model.positions)
+        self.longest = _smallest(processor.max_length, model.positions)
+        self.longest_own = _smallest(stated if isinstance(stated, int) else processor.max_length, model.positions)
         fillings = {"attention_mask": 0.0, "counted": 0.0} | {n: p.value for n, p in processor.padding.items()}
         # on the right, whatever the tokenizer says: so no token's place depends on its neighbours in the batch
-        self.padded = {n: Padding(v, most=self.longest) for n, v in fillings.items()} if model.takes_padding else {}
+        self.padded = (
+            {n: Padding(v, max_length=self.longest) for n, v in fillings.items()} if model.takes_padding else {}
+        )
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
@@ -100,8 +102,8 @@ class FeatureExtraction(Task):
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
         """Loads a Transformers model without its head, with its tokenizer."""
-        found = load_text_processor(processor, checkpoint)
-        return cls(load_text_model(checkpoint), found)
+        loaded_processor = load_text_processor(processor, checkpoint)
+        return cls(load_text_model(checkpoint), loaded_processor)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -172,7 +174,7 @@ class FeatureExtraction(Task):
         if self.model.fixed_length is not None:
             inputs = {name: self._filled(name, row, self.model.fixed_length) for name, row in inputs.items()}
             tokens = self.model.fixed_length
-        return Unit(inputs, meta=Meta(tokens, length - len(encoded)))
+        return Unit(inputs, meta=TextMeta(tokens, length - len(encoded)))
 
     def cost(self, unit: Unit) -> float:
         """Texts cost what they have of tokens, filled up."""
@@ -195,7 +197,7 @@ class FeatureExtraction(Task):
         """From token ids to the checkpoint's own vectors; this is what is compiled."""
         return self.model.vectors(self._inputs(batch), batch.get("counted", batch["attention_mask"]))
 
-    def decode(self, outputs: Tensor, metas: Sequence[Meta], options: FeatureExtractionOptions) -> Sequence[Tensor]:
+    def decode(self, outputs: Tensor, metas: Sequence[TextMeta], options: FeatureExtractionOptions) -> Sequence[Tensor]:
         """One float32 tensor a text, on the CPU: `(D,)`, or `(L, D)` of its own tokens alone."""
         vectors = outputs.float()
         if options.normalize or (options.normalize is None and options.pool == "own" and self.model.unit):
@@ -205,8 +207,8 @@ class FeatureExtraction(Task):
 
     def merge(self, parts: Sequence[Tensor], options: FeatureExtractionOptions, index: int) -> Embedding:
         """The text's embedding, which owns its memory."""
-        (found,) = parts
-        return Embedding(found.clone() if options.return_tensors == "pt" else found.numpy().copy(), index=index)
+        (vector,) = parts
+        return Embedding(vector.clone() if options.return_tensors == "pt" else vector.numpy().copy(), index=index)
 
     def example(self) -> str:
         """A text of some hundred words, or as many as the model takes."""
@@ -232,5 +234,5 @@ class FeatureExtraction(Task):
         return F.pad(row, (gap, 0) if self.processor.tokenizer.padding_side == "left" else (0, gap), value=value)
 
 
-def _least(*limits: int | None) -> int | None:
+def _smallest(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)

@@ -70,14 +70,14 @@ class ImageClassification(ImageTask):
         """Loads a Transformers or timm classifier, or a composite."""
         if checkpoint.kind == "composite":
             return cls(Composite.from_pretrained(checkpoint), load_processor(processor, checkpoint))
-        found = load_processor(processor, checkpoint)
+        loaded_processor = load_processor(processor, checkpoint)
         if checkpoint.kind == "timm":
             from sensorium.backbones.timm import load_model
 
-            return cls(load_model(checkpoint), found, labels=checkpoint.config.get("label_names"))
+            return cls(load_model(checkpoint), loaded_processor, labels=checkpoint.config.get("label_names"))
         from transformers import AutoModelForImageClassification
 
-        return cls(load_transformers(AutoModelForImageClassification, checkpoint), found)
+        return cls(load_transformers(AutoModelForImageClassification, checkpoint), loaded_processor)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -99,14 +99,14 @@ class ImageClassification(ImageTask):
         elif activation == "sigmoid":
             logits = logits.sigmoid()
         scores, ids = logits.sort(dim=-1, descending=True, stable=True)
-        most = options.top_k or logits.shape[-1]
-        return list(zip(scores[:, :most].cpu().numpy(), ids[:, :most].cpu().numpy(), strict=True))
+        count = options.top_k or logits.shape[-1]
+        return list(zip(scores[:, :count].cpu().numpy(), ids[:, :count].cpu().numpy(), strict=True))
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Labels:
         """The one picture's labels."""
         scores, ids = parts[0]
-        known = len(self._labels)
-        return Labels([self._labels[i] if i < known else f"LABEL_{i}" for i in ids], scores, ids, index=index)
+        named = len(self._labels)
+        return Labels([self._labels[i] if i < named else f"LABEL_{i}" for i in ids], scores, ids, index=index)
 
 
 def _label_names(id2label: Any, model: nn.Module) -> list[str]:

@@ -87,8 +87,10 @@ class ImageFeatureExtraction(ImageTask):
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
         """Loads the checkpoint's backbone, without its head."""
-        found = load_processor(processor, checkpoint)
-        return cls(AutoBackbone.from_pretrained(checkpoint, out_indices="all", options=checkpoint.options), found)
+        loaded_processor = load_processor(processor, checkpoint)
+        return cls(
+            AutoBackbone.from_pretrained(checkpoint, out_indices="all", options=checkpoint.options), loaded_processor
+        )
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -149,8 +151,8 @@ class ImageFeatureExtraction(ImageTask):
         if options.normalize:
             vectors = torch.nn.functional.normalize(vectors, dim=-1)
         names = self.model.out_features
-        places = [names.index(m) if isinstance(m, str) else m for m in options.feature_maps]
-        maps = [outputs["maps"][place].float().cpu() for place in places]
+        positions = [names.index(m) if isinstance(m, str) else m for m in options.feature_maps]
+        maps = [outputs["maps"][position].float().cpu() for position in positions]
         return [(vector, [m[i] for m in maps]) for i, vector in enumerate(vectors.cpu())]
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Embedding:

@@ -23,7 +23,7 @@ from sensorium.tasks.loading import load_processor, load_transformers, processor
 from sensorium.tasks.media.images import ImageTask
 from sensorium.tasks.options import Share
 from sensorium.tasks.segmentation.maps import class_map
-from sensorium.tasks.segmentation.queries import Thresholds, instances, panoptic, semantic_logits
+from sensorium.tasks.segmentation.queries import SegmentThresholds, instances, panoptic, semantic_logits
 
 Subtask = Literal["semantic", "instance", "panoptic"]
 
@@ -109,10 +109,10 @@ class ImageSegmentation(ImageTask):
         from transformers import AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
 
         semantic = checkpoint.model_type not in _FAMILIES
-        found = load_processor(processor, checkpoint)
+        loaded_processor = load_processor(processor, checkpoint)
         auto_class = AutoModelForSemanticSegmentation if semantic else AutoModelForUniversalSegmentation
         whole = checkpoint.options.device_map is None and checkpoint.options.quantization_config is None
-        return cls(load_transformers(auto_class, checkpoint), found, fuse=whole)
+        return cls(load_transformers(auto_class, checkpoint), loaded_processor, fuse=whole)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -159,18 +159,18 @@ class ImageSegmentation(ImageTask):
         rule, sizes = self._rule(self._subtask(options)), list(metas)
         if rule == "semantic":
             maps = self._semantic(outputs, sizes)
-            return [(each, None, None, None) for each in _down(maps)]
+            return [(item, None, None, None) for item in _down(maps)]
         assert self._family is not None
         classes, masks = outputs["classes"].float(), outputs["masks"].float()
-        at_least = Thresholds(options.threshold, options.mask_threshold, options.overlap_mask_area_threshold)
+        at_least = SegmentThresholds(options.threshold, options.mask_threshold, options.overlap_mask_area_threshold)
         if rule == "instance":
-            found = instances(classes, masks, sizes, at_least, self._family.grid, overlapping=options.overlapping)
+            results = instances(classes, masks, sizes, at_least, self._family.grid, overlapping=options.overlapping)
         else:
-            found = panoptic(classes, masks, sizes, at_least, self._family.grid)
-        maps, valid = _down([each.segmentation for each in found]), _down([each.valid for each in found])
+            results = panoptic(classes, masks, sizes, at_least, self._family.grid)
+        maps, valid = _down([item.segmentation for item in results]), _down([item.valid for item in results])
         return [
-            (each, known.nonzero()[0], one.ids.numpy()[known], one.scores.numpy()[known])
-            for each, known, one in zip(maps, valid, found, strict=True)
+            (item, is_segment.nonzero()[0], one.ids.numpy()[is_segment], one.scores.numpy()[is_segment])
+            for item, is_segment, one in zip(maps, valid, results, strict=True)
         ]
 
     def merge(self, parts: Sequence[Any], options: ImageSegmentationOptions, index: int) -> Segments:
@@ -196,7 +196,7 @@ class ImageSegmentation(ImageTask):
 
     def _semantic(self, outputs: Any, sizes: list[tuple[int, int]]) -> list[Tensor]:
         if self._family is None:
-            return [class_map(each, size) for each, size in zip(outputs["logits"], sizes, strict=True)]
+            return [class_map(logits, size) for logits, size in zip(outputs["logits"], sizes, strict=True)]
         rows = zip(outputs["classes"], outputs["masks"], sizes, strict=True)
         grid = self._family.grid
         return [class_map(semantic_logits(c.float(), m.float(), grid), size) for c, m, size in rows]
@@ -205,6 +205,6 @@ class ImageSegmentation(ImageTask):
 def _down(tensors: list[Tensor]) -> list[Any]:
     """Tensors of several shapes from the device to NumPy arrays, in one copy."""
     if not tensors or tensors[0].device.type == "cpu":
-        return [each.numpy() for each in tensors]
-    parts = torch.cat([each.flatten() for each in tensors]).cpu().split([each.numel() for each in tensors])
-    return [part.view(each.shape).numpy() for part, each in zip(parts, tensors, strict=True)]
+        return [tensor.numpy() for tensor in tensors]
+    parts = torch.cat([tensor.flatten() for tensor in tensors]).cpu().split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape).numpy() for part, tensor in zip(parts, tensors, strict=True)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError, OptionError
-from sensorium.models.superpoint import CELL, Points, Search, dense, describe, find, suppress
+from sensorium.models.superpoint import CELL, Points, PointSearch, dense, describe, find, suppress
 from sensorium.processors.media import load_image
 from sensorium.processors.region import region
 from sensorium.results import Keypoints
@@ -74,12 +74,12 @@ class KeypointDetection(ImageTask):
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
         """Loads SuperPoint from Transformers, or a composite."""
-        found = load_processor(processor, checkpoint)
+        loaded_processor = load_processor(processor, checkpoint)
         if checkpoint.kind == "composite":
-            return cls(Composite.from_pretrained(checkpoint), found)
+            return cls(Composite.from_pretrained(checkpoint), loaded_processor)
         from transformers import AutoModelForKeypointDetection
 
-        return cls(load_transformers(AutoModelForKeypointDetection, checkpoint), found)
+        return cls(load_transformers(AutoModelForKeypointDetection, checkpoint), loaded_processor)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -88,12 +88,12 @@ class KeypointDetection(ImageTask):
 
     def check(self, options: KeypointDetectionOptions) -> None:
         """Named points have neither descriptors nor neighbours of their own kind."""
-        given = {
+        requested = {
             "descriptors": options.descriptors,
             "nms_radius": options.nms_radius is not None,
             "border_removal_distance": options.border_removal_distance is not None,
         }
-        for name in (name for name, value in given.items() if value and self._labels is not None):
+        for name in (name for name, value in requested.items() if value and self._labels is not None):
             raise OptionError(f"{name} is for SuperPoint; this model gives one point for each of its names")
 
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
@@ -119,8 +119,8 @@ class KeypointDetection(ImageTask):
         """Runs the network and thins its scores out; points are picked from them in `decode`."""
         if self._labels is not None:
             return call(self.compute, batch)
-        found = call(self._dense, batch, options.descriptors is not False)
-        return {**found, "scores": suppress(found["scores"], self._search(options).radius)}
+        outputs = call(self._dense, batch, options.descriptors is not False)
+        return {**outputs, "scores": suppress(outputs["scores"], self._search(options).radius)}
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """Named points: `xy`, `(B, K, 2)` in shares of the model's input, and `scores`, `(B, K)`."""
@@ -140,11 +140,11 @@ class KeypointDetection(ImageTask):
         labels = None if numbers is None or self._labels is None else [self._labels[number] for number in numbers]
         return Keypoints(xy, scores, labels, descriptors, index=index)
 
-    def _search(self, options: KeypointDetectionOptions) -> Search:
-        return Search.of(
+    def _search(self, options: KeypointDetectionOptions) -> PointSearch:
+        return PointSearch.of(
             self.model.config,
             threshold=options.threshold,
-            most=options.max_keypoints,
+            max_points=options.max_keypoints,
             radius=options.nms_radius,
             border=options.border_removal_distance,
         )
@@ -159,23 +159,23 @@ class KeypointDetection(ImageTask):
         columns = [xy.cpu(), points.scores.cpu()]
         if "descriptors" in outputs:
             columns.append(describe(outputs["descriptors"], points).cpu())
-        each = [column.split(points.counts) for column in columns]
-        wide = each[2] if len(each) == 3 else [None] * len(metas)
-        rows = zip(each[0], each[1], wide, strict=True)
+        columns_by_image = [column.split(points.counts) for column in columns]
+        wide = columns_by_image[2] if len(columns_by_image) == 3 else [None] * len(metas)
+        rows = zip(columns_by_image[0], columns_by_image[1], wide, strict=True)
         return [(a.numpy(), b.numpy(), None, None if c is None else c.numpy()) for a, b, c in rows]
 
     def _named(self, outputs: Any, metas: Sequence[Any], options: KeypointDetectionOptions) -> list[Any]:
         regions = torch.tensor(metas, dtype=torch.float32).to(outputs["xy"].device)[:, None]
         xy = regions[..., :2] + outputs["xy"].float() * (regions[..., 2:] - regions[..., :2])
-        found = torch.cat([xy, outputs["scores"].float()[..., None]], dim=-1).cpu().numpy()
+        points = torch.cat([xy, outputs["scores"].float()[..., None]], dim=-1).cpu().numpy()
         threshold = options.threshold or 0.0
-        most = -1 if options.max_keypoints is None else options.max_keypoints
+        limit = -1 if options.max_keypoints is None else options.max_keypoints
         rows = []
-        for each in found:
-            kept = np.flatnonzero(each[:, 2] > threshold)
-            if 0 <= most < len(kept):
-                kept = kept[np.argsort(-each[kept, 2], kind="stable")[:most]]
-            rows.append((each[kept, :2], each[kept, 2], kept, None))
+        for image_points in points:
+            kept = np.flatnonzero(image_points[:, 2] > threshold)
+            if 0 <= limit < len(kept):
+                kept = kept[np.argsort(-image_points[kept, 2], kind="stable")[:limit]]
+            rows.append((image_points[kept, :2], image_points[kept, 2], kept, None))
         return rows
 
 

@@ -14,7 +14,7 @@ from sensorium.errors import CheckpointError, InputError
 from sensorium.models.lightglue import lightglue
 from sensorium.models.matching import Links, Pairs, gather, groups
 from sensorium.models.superglue import superglue
-from sensorium.models.superpoint import CELL, Points, Search, dense, describe, find, suppress
+from sensorium.models.superpoint import CELL, Points, PointSearch, dense, describe, find, suppress
 from sensorium.processors.media import load_image
 from sensorium.results import Matches
 from sensorium.tasks.base import Batch, Call, Models, Options, Task, Unit
@@ -66,8 +66,8 @@ class KeypointMatching(Task):
         """Loads a Transformers matcher with its detector."""
         from transformers import AutoModelForKeypointMatching
 
-        found = load_processor(processor, checkpoint)
-        return cls(load_transformers(AutoModelForKeypointMatching, checkpoint), found)
+        loaded_processor = load_processor(processor, checkpoint)
+        return cls(load_transformers(AutoModelForKeypointMatching, checkpoint), loaded_processor)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -77,18 +77,16 @@ class KeypointMatching(Task):
     def expand(self, inputs: Any) -> list[Any] | None:
         """A list or tuple of pictures is one pair; one of pairs, or of mappings, is several; so is a 5-D array."""
         if isinstance(inputs, (list, tuple)):
-            pictures = inputs and not any(
-                isinstance(each, (list, tuple, Mapping)) or _axes(each) == 4 for each in inputs
-            )
-            return None if pictures else list(inputs)
+            images = inputs and not any(isinstance(item, (list, tuple, Mapping)) or _axes(item) == 4 for item in inputs)
+            return None if images else list(inputs)
         return list(inputs) if _axes(inputs) == 5 else None
 
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
         """Decodes and fits both pictures; `meta` holds their widths and heights."""
-        images = [load_image(each, limits=self.limits) for each in _pair(raw)]
+        images = [load_image(item, limits=self.limits) for item in _pair(raw)]
         fitted = [self.processor.fit(image)["pixel_values"] for image in images]
         if fitted[0].shape != fitted[1].shape:
-            both = " and ".join(f"{each.shape[2]}x{each.shape[1]}" for each in fitted)
+            both = " and ".join(f"{item.shape[2]}x{item.shape[1]}" for item in fitted)
             raise InputError(
                 f"this checkpoint does not resize pictures to one size, and the two of this pair have {both} px; give "
                 "two of one size",
@@ -105,20 +103,22 @@ class KeypointMatching(Task):
         """Finds the points of all pictures in one call, then matches pairs with like numbers of points together."""
         pixels = batch["pixel_values"].flatten(0, 1)
         model: Any = self.model
-        search = Search.of(
-            model.config.keypoint_detector_config, threshold=options.keypoint_threshold, most=options.max_keypoints
+        search = PointSearch.of(
+            model.config.keypoint_detector_config,
+            threshold=options.keypoint_threshold,
+            max_points=options.max_keypoints,
         )
         maps = call(self._dense, pixels)
         points = find(suppress(maps["scores"], search.radius), search)
         descriptors = describe(maps["descriptors"], points)
         size = (pixels.shape[3], pixels.shape[2])
-        most = max([*points.counts, 1])
-        links = Links.none(len(points.counts) // 2, most, pixels.device)
+        max_points = max([*points.counts, 1])
+        links = Links.none(len(points.counts) // 2, max_points, pixels.device)
         for pairs in groups(points.counts):
-            found = self._match(self.model, gather(points, descriptors, pairs, size))
+            matched = self._match(self.model, gather(points, descriptors, pairs, size))
             rows = torch.tensor(pairs, device=pixels.device)
-            links.partner[rows, : found.partner.shape[1]] = found.partner
-            links.scores[rows, : found.scores.shape[1]] = found.scores
+            links.partner[rows, : matched.partner.shape[1]] = matched.partner
+            links.scores[rows, : matched.scores.shape[1]] = matched.scores
         return _ends(points, links, size)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: KeypointMatchingOptions) -> Sequence[Any]:
@@ -126,10 +126,10 @@ class KeypointMatching(Task):
         scores, order = outputs["scores"].sort(dim=1, descending=True, stable=True)
         sizes = torch.tensor(metas, dtype=torch.float32).to(scores.device)
         ends = outputs["shares"].gather(1, order[..., None, None].expand(-1, -1, 2, 2)) * sizes[:, None]
-        found = torch.cat([ends.flatten(2), scores[..., None]], dim=2).cpu().numpy()
-        least = max(options.threshold, 0.0)
-        kept = [each[each[:, 4] > least] for each in found]
-        return [(each[:, :2], each[:, 2:4], each[:, 4]) for each in kept]
+        tables = torch.cat([ends.flatten(2), scores[..., None]], dim=2).cpu().numpy()
+        min_score = max(options.threshold, 0.0)
+        kept = [rows[rows[:, 4] > min_score] for rows in tables]
+        return [(rows[:, :2], rows[:, 2:4], rows[:, 4]) for rows in kept]
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Matches:
         """The one pair's matches."""
@@ -137,8 +137,8 @@ class KeypointMatching(Task):
 
     def example(self) -> tuple[Tensor, Tensor]:
         """A grey gradient of 375 by 500 px, twice."""
-        picture = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
-        return picture, picture
+        image = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
+        return image, image
 
     def _dense(self, pixels: Tensor) -> dict[str, Tensor]:
         finished = self.processor.finish({"pixel_values": pixels}, dtype=self.dtype)["pixel_values"]
@@ -158,8 +158,8 @@ def _ends(points: Points, links: Links, size: tuple[int, int]) -> dict[str, Tens
     starts = (counts.cumsum(0) - counts).to(device)
     shares = points.xy.float() / torch.tensor(size, device=device)
     linked = links.partner >= 0
-    most = int(linked.sum(dim=1).max()) if len(linked) else 0
-    order = (~linked).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+    max_links = int(linked.sum(dim=1).max()) if len(linked) else 0
+    order = (~linked).to(torch.uint8).argsort(dim=1, stable=True)[:, :max_links]
     valid = linked.gather(1, order)
     first = torch.where(valid, starts[0::2, None] + order, 0)
     second = torch.where(valid, starts[1::2, None] + links.partner.gather(1, order), 0)
@@ -174,15 +174,15 @@ def _pair(raw: Any) -> tuple[Any, Any]:
         missing = [name for name in KeypointMatching.inputs if name not in raw]
         if not missing:
             return raw["image0"], raw["image1"]
-        what = f"no {' and no '.join(missing)}"
+        got = f"no {' and no '.join(missing)}"
     elif isinstance(raw, (list, tuple)) or _axes(raw) == 4:
         if len(raw) == 2:
             return raw[0], raw[1]
-        what = f"{len(raw)} picture{'' if len(raw) == 1 else 's'}"
+        got = f"{len(raw)} picture{'' if len(raw) == 1 else 's'}"
     else:
-        what = type(raw).__name__
+        got = type(raw).__name__
     raise InputError(
-        f"expected a pair of pictures, (image0, image1), got {what}. Several pairs are a list of such.", code="no-pair"
+        f"expected a pair of pictures, (image0, image1), got {got}. Several pairs are a list of such.", code="no-pair"
     )
 
 

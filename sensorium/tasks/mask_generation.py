@@ -19,7 +19,7 @@ from sensorium.results import Masks
 from sensorium.tasks.base import Batch, Call, Models, Options, Runner, Task, Unit
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.masks.crops import crop_boxes, point_grid
-from sensorium.tasks.masks.filtering import Enlarger, Found, Frame, join, measure
+from sensorium.tasks.masks.filtering import Enlarger, Frame, MaskBatch, join, measure
 from sensorium.tasks.masks.prompted_image import PromptedImage
 from sensorium.tasks.masks.prompts import NAMES, Prompts, read_prompts
 from sensorium.tasks.options import Range, Share
@@ -66,7 +66,7 @@ class MaskGenerationOptions(Options):
 
 
 @dataclass(frozen=True)
-class _Meta:
+class _MaskMeta:
     """What is to be found on one unit.
 
     Attributes:
@@ -83,9 +83,9 @@ class _Meta:
 
 
 @dataclass(frozen=True)
-class _Part:
-    found: Found | None
-    meta: _Meta
+class _MaskPart:
+    masks: MaskBatch | None
+    meta: _MaskMeta
 
 
 class MaskGeneration(Task):
@@ -116,8 +116,8 @@ class MaskGeneration(Task):
         """Loads a SamModel or Sam2Model."""
         from transformers import AutoModelForMaskGeneration
 
-        found = load_processor(processor, checkpoint)
-        return cls(load_transformers(AutoModelForMaskGeneration, checkpoint), found)
+        loaded_processor = load_processor(processor, checkpoint)
+        return cls(load_transformers(AutoModelForMaskGeneration, checkpoint), loaded_processor)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -144,33 +144,33 @@ class MaskGeneration(Task):
 
     def split(self, raw: Any, options: Any) -> Iterator[Unit]:
         """The picture with its prompts; or else the picture with a grid, and its crops with theirs."""
-        given = raw if isinstance(raw, Mapping) else {"image": raw}
-        if "image" not in given or set(given) - {"image", *NAMES}:
+        named = raw if isinstance(raw, Mapping) else {"image": raw}
+        if "image" not in named or set(named) - {"image", *NAMES}:
             raise InputError(
                 f"an input has the keys image, {', '.join(NAMES)}, the last three as needed; "
-                f"got {', '.join(map(str, given)) or 'none'}",
-                code="bad-prompt" if "image" in given else "no-image",
+                f"got {', '.join(map(str, named)) or 'none'}",
+                code="bad-prompt" if "image" in named else "no-image",
             )
-        picture = load_image(given["image"], limits=self.limits)
-        prompts = read_prompts(given, picture.shape[1], picture.shape[2])
-        yield from self.units(picture, prompts, options)
+        image = load_image(named["image"], limits=self.limits)
+        prompts = read_prompts(named, image.shape[1], image.shape[2])
+        yield from self.units(image, prompts, options)
 
-    def units(self, picture: Tensor, prompts: Prompts | None, options: MaskGenerationOptions) -> Iterator[Unit]:
+    def units(self, image: Tensor, prompts: Prompts | None, options: MaskGenerationOptions) -> Iterator[Unit]:
         """The units of a decoded picture, `(3, H, W)`, with these prompts, or to search everything."""
-        height, width = picture.shape[1:]
+        height, width = image.shape[1:]
         if prompts is not None:
-            fitted, frame = self._fit(picture, (0, 0, width, height))
+            fitted, frame = self._fit(image, (0, 0, width, height))
             down, across = frame.resized
             scaled = prompts.scaled(across / width, down / height)
-            yield Unit(fitted, _Meta(frame, scaled, everything=False, alone=True))
+            yield Unit(fitted, _MaskMeta(frame, scaled, everything=False, alone=True))
             return
         ratio = options.crop_overlap_ratio
         boxes = crop_boxes(height, width, layers=options.crops_n_layers, overlap_ratio=ratio)
         for box, layer in boxes:
-            fitted, frame = self._fit(picture, box)
+            fitted, frame = self._fit(image, box)
             side = int(options.points_per_crop / options.crop_n_points_downscale_factor**layer)
             grid = self._grid(max(1, side), frame)
-            yield Unit(fitted, _Meta(frame, grid, everything=True, alone=len(boxes) == 1))
+            yield Unit(fitted, _MaskMeta(frame, grid, everything=True, alone=len(boxes) == 1))
 
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
         """Encodes pictures; the prompts follow in `decode`, for as many units as there are."""
@@ -187,28 +187,28 @@ class MaskGeneration(Task):
         parts = []
         for i, meta in enumerate(metas):
             state = decoder.prepare([features[i] for features in outputs["features"]])
-            found = self._search(decoder, state, meta, options)
-            if found is not None and meta.everything and meta.alone:
-                found = _suppress(found, options.crops_nms_thresh)
-            parts.append(_Part(None if found is None else found.download(), meta))
+            masks = self._search(decoder, state, meta, options)
+            if masks is not None and meta.everything and meta.alone:
+                masks = _suppress(masks, options.crops_nms_thresh)
+            parts.append(_MaskPart(None if masks is None else masks.download(), meta))
         return parts
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Masks:
         """The masks of a picture and its crops, the overlapping ones suppressed."""
-        meta, filled = parts[0].meta, [part.found for part in parts if part.found is not None]
-        size = meta.frame.picture
+        meta, filled = parts[0].meta, [part.masks for part in parts if part.masks is not None]
+        size = meta.frame.image_size
         if not filled:
             return Masks.from_runs([], size, [], index=index)
-        found = join(filled)
+        masks = join(filled)
         if not meta.alone:
-            found = _suppress(found, options.crops_nms_thresh)
+            masks = _suppress(masks, options.crops_nms_thresh)
         return Masks.from_runs(
-            found.runs(size),
+            masks.runs(size),
             size,
-            found.scores.numpy(),
-            boxes=found.boxes.numpy(),
-            stability=found.stability.numpy(),
-            objects=None if meta.everything else found.objects.numpy(),
+            masks.scores.numpy(),
+            boxes=masks.boxes.numpy(),
+            stability=masks.stability.numpy(),
+            objects=None if meta.everything else masks.objects.numpy(),
             index=index,
         )
 
@@ -218,14 +218,14 @@ class MaskGeneration(Task):
 
     def example(self) -> Any:
         """A grey gradient of 375 by 500 px with a point in the middle: cheap, and all of the model runs."""
-        picture = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
-        return {"image": picture, "points": [[250, 187]]}
+        image = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
+        return {"image": image, "points": [[250, 187]]}
 
-    def _fit(self, picture: Tensor, box: tuple[int, int, int, int]) -> tuple[Batch, Frame]:
+    def _fit(self, image: Tensor, box: tuple[int, int, int, int]) -> tuple[Batch, Frame]:
         left, top, right, bottom = box
-        fitted = self.processor.fit(picture[:, top:bottom, left:right])
+        fitted = self.processor.fit(image[:, top:bottom, left:right])
         resized = fitted["pixel_values"].shape
-        frame = Frame(box, (picture.shape[1], picture.shape[2]), (resized[1], resized[2]), self._square)
+        frame = Frame(box, (image.shape[1], image.shape[2]), (resized[1], resized[2]), self._square)
         return fitted, frame
 
     def _grid(self, side: int, frame: Frame) -> Prompts:
@@ -239,8 +239,8 @@ class MaskGeneration(Task):
         return prompts.scaled(across / width, down / height)
 
     def _search(
-        self, decoder: PromptDecoder, state: ImageState, meta: _Meta, options: MaskGenerationOptions
-    ) -> Found | None:
+        self, decoder: PromptDecoder, state: ImageState, meta: _MaskMeta, options: MaskGenerationOptions
+    ) -> MaskBatch | None:
         """Goes through a unit's prompts, a few at a time."""
         device = state.keys.device
         step = options.points_per_batch or len(meta.prompts)
@@ -250,16 +250,16 @@ class MaskGeneration(Task):
         points, labels, boxes = (
             _on(device, array) for array in (meta.prompts.points, meta.prompts.labels, meta.prompts.boxes)
         )
-        found: list[Found] = []
+        batches: list[MaskBatch] = []
         for at in range(0, len(meta.prompts), step):
             chunk = [None if tensor is None else tensor[at : at + step] for tensor in (points, labels, boxes)]
             scores, masks, objects = _ask(decoder, state, decoder.embed(*chunk), meta, options)
-            found.extend(measure(masks, scores, objects + at, enlarge, options, strict=meta.everything))
-        return join(found) if found else None
+            batches.extend(measure(masks, scores, objects + at, enlarge, options, strict=meta.everything))
+        return join(batches) if batches else None
 
 
 def _ask(
-    decoder: PromptDecoder, state: ImageState, prompts: Tensor, meta: _Meta, options: MaskGenerationOptions
+    decoder: PromptDecoder, state: ImageState, prompts: Tensor, meta: _MaskMeta, options: MaskGenerationOptions
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The scores `(K,)`, logits `(K, s, s)` and objects `(K,)` of these prompts' masks.
 
@@ -295,6 +295,6 @@ def _on(device: torch.device, array: NDArray[Any] | None) -> Tensor | None:
     return tensor.to(device)
 
 
-def _suppress(found: Found, threshold: float) -> Found:
+def _suppress(masks: MaskBatch, threshold: float) -> MaskBatch:
     """The best of each group of masks whose boxes overlap, best first."""
-    return found.select(nms(found.boxes.float(), found.scores, threshold))
+    return masks.select(nms(masks.boxes.float(), masks.scores, threshold))

@@ -40,14 +40,14 @@ class Rule(NamedTuple):
     Attributes:
         exclusive: each box has one class or none, by softmax over the classes and "no object"; otherwise classes are
             independent, by sigmoid, and a box counts once for each.
-        most: with independent classes, how many pairs of box and class are looked at; None for as many as boxes.
+        max_pairs: with independent classes, how many pairs of box and class are looked at; None for as many as boxes.
     """
 
     exclusive: bool
-    most: int | None = None
+    max_pairs: int | None = None
 
 
-_EXCLUSIVE, _INDEPENDENT, _BEST_100 = Rule(exclusive=True), Rule(exclusive=False), Rule(exclusive=False, most=100)
+_EXCLUSIVE, _INDEPENDENT, _BEST_100 = Rule(exclusive=True), Rule(exclusive=False), Rule(exclusive=False, max_pairs=100)
 
 _PROCESSORS = {
     "DetrImageProcessor": _EXCLUSIVE,
@@ -98,8 +98,8 @@ class ObjectDetection(ImageTask):
         """Loads a Transformers model with its detection head."""
         from transformers import AutoModelForObjectDetection
 
-        found = load_processor(processor, checkpoint)
-        return cls(load_transformers(AutoModelForObjectDetection, checkpoint), found)
+        loaded_processor = load_processor(processor, checkpoint)
+        return cls(load_transformers(AutoModelForObjectDetection, checkpoint), loaded_processor)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -125,18 +125,18 @@ class ObjectDetection(ImageTask):
         boxes = _corners(outputs["boxes"].float()).gather(1, rows[..., None].expand(-1, -1, 4))
         sizes = torch.tensor([(width, height) * 2 for height, width in metas], dtype=torch.float32)
         boxes = boxes * sizes.to(boxes.device, non_blocking=True)[:, None]
-        found = torch.cat([boxes, scores[..., None], ids[..., None].float()], dim=-1)
-        if options.top_k is not None and options.top_k < found.shape[1]:
+        objects = torch.cat([boxes, scores[..., None], ids[..., None].float()], dim=-1)
+        if options.top_k is not None and options.top_k < objects.shape[1]:
             best = scores.topk(options.top_k, dim=1).indices.sort(dim=1).values
-            found = found.gather(1, best[..., None].expand(-1, -1, 6))
-        return [each[each[:, 4] > options.threshold] for each in found.cpu().numpy()]
+            objects = objects.gather(1, best[..., None].expand(-1, -1, 6))
+        return [rows[rows[:, 4] > options.threshold] for rows in objects.cpu().numpy()]
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Detections:
         """The one picture's objects."""
-        found = parts[0]
-        ids = found[:, 5].astype("int64")
+        objects = parts[0]
+        ids = objects[:, 5].astype("int64")
         labels = [self._labels.get(number, f"LABEL_{number}") for number in ids.tolist()]
-        return Detections(found[:, :4], found[:, 4], labels, ids, index=index)
+        return Detections(objects[:, :4], objects[:, 4], labels, ids, index=index)
 
 
 def _rule_of(processor: Any, model_type: str) -> Rule:
@@ -164,8 +164,8 @@ def _last_box_head(model: nn.Module) -> nn.Module | None:
     if config.model_type in ("d_fine", "dab-detr", "deimv2"):
         return None
     decoder = getattr(getattr(model, "model", None), "decoder", None)
-    found = [getattr(owner, name, None) for owner in (decoder, model) for name in ("bbox_predictor", "bbox_embed")]
-    for head in found:
+    candidates = [getattr(owner, name, None) for owner in (decoder, model) for name in ("bbox_predictor", "bbox_embed")]
+    for head in candidates:
         if isinstance(head, nn.Module):
             return head[-1] if isinstance(head, nn.ModuleList) else head
     return None
@@ -177,8 +177,8 @@ def _score(logits: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
     if rule.exclusive:
         scores, ids = logits.softmax(-1)[..., :-1].max(-1)
         return scores, ids, torch.arange(boxes, device=logits.device).expand(count, -1)
-    most = min(rule.most or boxes, boxes * classes)
-    scores, pairs = logits.sigmoid().flatten(1).topk(most, dim=1)
+    limit = min(rule.max_pairs or boxes, boxes * classes)
+    scores, pairs = logits.sigmoid().flatten(1).topk(limit, dim=1)
     return scores, pairs % classes, pairs // classes
 
 

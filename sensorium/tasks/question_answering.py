@@ -52,7 +52,7 @@ class QuestionAnsweringOptions(Options):
 
 
 @dataclass(frozen=True)
-class _Found:
+class _WindowAnswers:
     """What a window gives: `(K,)` scores, best first, with their characters; the score of no answer; the text."""
 
     scores: NDArray[np.float32]
@@ -80,7 +80,7 @@ class QuestionAnswering(Task):
         super().__init__(model, processor)
         check_fast(processor, self.name)
         self.padded = window_padding(processor)
-        self._size = WindowSize(WINDOW, processor.most, most_positions(model))
+        self._size = WindowSize(WINDOW, processor.max_length, most_positions(model))
         self._takes = set(inspect.signature(model.forward).parameters)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in self._takes else {}
 
@@ -89,8 +89,8 @@ class QuestionAnswering(Task):
         """Loads a Transformers model with its tokenizer."""
         from transformers import AutoModelForQuestionAnswering
 
-        found = load_text_processor(processor, checkpoint)
-        return cls(load_transformers(AutoModelForQuestionAnswering, checkpoint), found)
+        loaded_processor = load_text_processor(processor, checkpoint)
+        return cls(load_transformers(AutoModelForQuestionAnswering, checkpoint), loaded_processor)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -114,7 +114,7 @@ class QuestionAnswering(Task):
         """The windows of the question with its context."""
         question, context = (_text(raw, name) for name in self.inputs)
         length, overlap = self._size.of(options)
-        found = windows(
+        laid_out = windows(
             self.processor,
             question,
             context,
@@ -122,7 +122,7 @@ class QuestionAnswering(Task):
             overlap=overlap,
             question_length=options.max_question_len,
         )
-        for window in found:
+        for window in laid_out:
             inputs = {name: tensor for name, tensor in window.inputs.items() if name in self._takes}
             yield Unit({**inputs, "roles": window.roles}, meta=window)
 
@@ -139,7 +139,7 @@ class QuestionAnswering(Task):
 
     def decode(
         self, outputs: dict[str, Tensor], metas: Sequence[Window], options: QuestionAnsweringOptions
-    ) -> Sequence[_Found]:
+    ) -> Sequence[_WindowAnswers]:
         """The best spans of each window, with their characters."""
         roles = outputs["roles"]
         start, end = (probabilities(outputs[name], roles) for name in ("start", "end"))
@@ -152,20 +152,22 @@ class QuestionAnswering(Task):
             starts, ends = window.characters(
                 spans.starts[i, real], spans.ends[i, real], whole_words=options.align_to_words
             )
-            parts.append(_Found(spans.scores[i, real], starts, ends, float(spans.nothing[i]), window.context.text))
+            parts.append(
+                _WindowAnswers(spans.scores[i, real], starts, ends, float(spans.nothing[i]), window.context.text)
+            )
         return parts
 
-    def merge(self, parts: Sequence[_Found], options: QuestionAnsweringOptions, index: int) -> Answers:
+    def merge(self, parts: Sequence[_WindowAnswers], options: QuestionAnsweringOptions, index: int) -> Answers:
         """The best answers of all windows; equal ones, but for case, are one, with the sum of their scores."""
-        found: dict[str, tuple[float, int, int, str]] = {}
+        answers: dict[str, tuple[float, int, int, str]] = {}
         for part in parts:
             rows = zip(part.scores.tolist(), part.starts.tolist(), part.ends.tolist(), strict=True)
             for score, start, end in rows:
                 answer = part.text[start:end]
-                before = found.get(answer.lower())
+                before = answers.get(answer.lower())
                 row = (score, start, end, answer) if before is None else (before[0] + score, *before[1:])
-                found[answer.lower()] = row
-        rows_ = list(found.values())
+                answers[answer.lower()] = row
+        rows_ = list(answers.values())
         if options.handle_impossible_answer:
             rows_.append((min(part.nothing for part in parts), 0, 0, ""))
         best = sorted(rows_, key=lambda row: row[0], reverse=True)[: options.top_k]

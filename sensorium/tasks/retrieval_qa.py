@@ -15,11 +15,11 @@ from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers, Hits
 from sensorium.tasks.base import Batch, Call, Fit, Loader, Runner, Session, Task, Unit
 from sensorium.tasks.options import Count, Natural, Range
-from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.generating import GeneratingReader
 from sensorium.tasks.reading.loading import fit_of, load_reader, reader_for
 from sensorium.tasks.reading.passages import read_asked
 from sensorium.tasks.reading.prompts import check_prompt
+from sensorium.tasks.reading.reader import Reader
 from sensorium.tasks.retrieval import Retrieval
 from sensorium.tasks.searching.search_task import Mode, SearchOptions
 from sensorium.tasks.writing.options import GenerationOptions
@@ -107,9 +107,9 @@ class RetrievalQaOptions(GenerationOptions):
 
     def for_some_readers(self) -> list[str]:
         """The names of those options that are given and that not every reader takes."""
-        given = [name for name in _SOME if getattr(self, name) is not None]
-        given += ["top_k"] * (self.top_k != 1) + ["stream"] * self.stream
-        return given + self.settings_given()
+        names = [name for name in _SOME if getattr(self, name) is not None]
+        names += ["top_k"] * (self.top_k != 1) + ["stream"] * self.stream
+        return names + self.settings_given()
 
 
 class RetrievalQa(Task):
@@ -182,15 +182,15 @@ class RetrievalQa(Task):
     def expand(self, inputs: Any) -> list[Any] | None:
         """Several questions: a list of inputs, or one mapping with a list of questions or of lists of passages."""
         if isinstance(inputs, Mapping) and set(self.inputs) <= inputs.keys():
-            told = (*self.inputs, *self.optional_inputs)
-            combined = self.combine({name: inputs[name] for name in told if name in inputs})
+            names = (*self.inputs, *self.optional_inputs)
+            combined = self.combine({name: inputs[name] for name in names if name in inputs})
             return combined if isinstance(combined, list) else None
         return list(inputs) if isinstance(inputs, (list, tuple)) else None
 
     def combine(self, named: Mapping[str, Any]) -> Any:
         """One list of passages goes with every question; a list of such lists side by side with the questions."""
-        held = {name: _Whole(value) if _is_one(name, value) else value for name, value in named.items()}
-        combined = super().combine(held)
+        wrapped = {name: _Whole(value) if _is_one(name, value) else value for name, value in named.items()}
+        combined = super().combine(wrapped)
         rows = combined if isinstance(combined, list) else [combined]
         for row in rows if len(self.inputs) > 1 else ():
             row.update({name: value.value for name, value in row.items() if isinstance(value, _Whole)})
@@ -200,7 +200,7 @@ class RetrievalQa(Task):
         """The question with each passage, or one prompt with all of them."""
         if isinstance(raw, Hits):
             raw = {"question": raw.query, "passages": raw.passages, "scores": raw.scores.tolist()}
-        return self.reader.units(read_asked(raw, most=options.num_passages), options)
+        return self.reader.units(read_asked(raw, max_passages=options.num_passages), options)
 
     def forward(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:
         """The reader's tensors, one row a unit."""
@@ -238,4 +238,4 @@ class _Whole:
 def _is_one(name: str, value: Any) -> bool:
     """Whether this is a list, and the passages of one question, or their scores."""
     several = isinstance(value, (list, tuple))
-    return name != "question" and several and not (value and all(isinstance(each, (list, tuple)) for each in value))
+    return name != "question" and several and not (value and all(isinstance(item, (list, tuple)) for item in value))

@@ -78,7 +78,7 @@ class TextRanking(Task):
         self.padded = pair_padding(processor)
         self.activation = _activation(model, activation)
         self.prompt = stored.prompts[stored.default_prompt_name] if stored.default_prompt_name else ""
-        limits = [processor.most, most_positions(model), stored.settings.get("max_seq_length")]
+        limits = [processor.max_length, most_positions(model), stored.settings.get("max_seq_length")]
         self.longest = min((limit for limit in limits if isinstance(limit, int)), default=None)
         self._lower = bool(stored.settings.get("do_lower_case"))
         self._takes = set(inspect.signature(model.forward).parameters)
@@ -94,7 +94,7 @@ class TextRanking(Task):
         """Loads a Transformers model with its tokenizer."""
         from transformers import AutoModelForSequenceClassification
 
-        found, stored = load_text_processor(processor, checkpoint), read_stored(checkpoint)
+        loaded_processor, stored = load_text_processor(processor, checkpoint), read_stored(checkpoint)
         if len(stored.modules) > 1:
             kinds = ", ".join(module.kind for module in stored.modules)
             raise CheckpointError(
@@ -102,7 +102,7 @@ class TextRanking(Task):
                 "checkpoint whose model gives the score, or sentence-transformers itself."
             )
         loaded = load_transformers(AutoModelForSequenceClassification, checkpoint)
-        return cls(loaded, found, stored=stored, activation=_stored_activation(checkpoint))
+        return cls(loaded, loaded_processor, stored=stored, activation=_stored_activation(checkpoint))
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -248,9 +248,9 @@ def _parts(raw: Any) -> tuple[str, Sequence[str], bool]:
     if not texts:
         raise InputError("expected one text or several for the query, got an empty list", code="no-text")
     names = ["text"] if single else [f"text {i}" for i in range(len(texts))]
-    for name, each in zip(["query", *names], [query, *texts], strict=True):
-        if not isinstance(each, str):
-            raise InputError(f"the {name} is a text (str), got {type(each).__name__}", code="not-text")
-        if not each.strip():
+    for name, part in zip(["query", *names], [query, *texts], strict=True):
+        if not isinstance(part, str):
+            raise InputError(f"the {name} is a text (str), got {type(part).__name__}", code="not-text")
+        if not part.strip():
             raise InputError(f"the {name} is empty: expected a text that is not blank", code="empty-text")
     return query, texts, single

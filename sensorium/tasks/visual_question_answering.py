@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.processors.media import is_batch, load_image
-from sensorium.processors.multimodal import FittedPicture, MultimodalProcessor
+from sensorium.processors.multimodal import FittedImage, MultimodalProcessor
 from sensorium.results import Answers
-from sensorium.tasks.answering.base import KEY, PICTURE, Answering
+from sensorium.tasks.answering.kinds import IMAGE, KEY, Answering
 from sensorium.tasks.answering.loading import answering_for, chats, load_answering
-from sensorium.tasks.answering.questions import Question, picture_and_question, products
+from sensorium.tasks.answering.questions import Question, image_and_question, products
 from sensorium.tasks.answering.writing import WritingAnswering
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Models, Runner, Session, Task, Unit
 from sensorium.tasks.heads.fusion import FusionHead
@@ -119,23 +119,23 @@ class VisualQuestionAnswering(Task):
 
     def split(self, raw: Any, options: VisualQuestionAnsweringOptions) -> Iterable[Unit]:
         """One unit: the question's tensors and those of its picture, which are prepared once for all questions."""
-        image, question = picture_and_question(raw)
+        image, question = image_and_question(raw)
         shared = getattr(raw, "shared", None)
-        picture = self._fit(image) if shared is None else shared.fitted(image, self._fit)
-        tokens = self.answering.read(question, picture, truncation=options.truncation)
-        return [Unit({**tokens, **picture.inputs}, meta=picture.key)]
+        fitted = self._fit(image) if shared is None else shared.fitted(image, self._fit)
+        tokens = self.answering.read(question, fitted, truncation=options.truncation)
+        return [Unit({**tokens, **fitted.inputs}, meta=fitted.key)]
 
     def collate(self, units: Sequence[Unit], empty: Empty = torch.empty) -> Batch:
         """The questions' tensors filled up to one length, and each picture once."""
         rows = {key: row for row, key in enumerate(dict.fromkeys(unit.meta for unit in units))}
         first = {unit.meta: unit for unit in reversed(units)}
         texts = [Unit(_part(unit, self.padded, inside=True)) for unit in units]
-        pictures = [Unit(_part(first[key], self.padded, inside=False)) for key in rows]
+        images = [Unit(_part(first[key], self.padded, inside=False)) for key in rows]
         keys = [[int.from_bytes(key[i : i + 8], "little", signed=True) for i in (0, 8)] for key in rows]
         return {
             **super().collate(texts, empty),
-            **super().collate(pictures, empty),
-            PICTURE: torch.tensor([rows[unit.meta] for unit in units]),
+            **super().collate(images, empty),
+            IMAGE: torch.tensor([rows[unit.meta] for unit in units]),
             KEY: torch.tensor(keys),
         }
 
@@ -157,7 +157,7 @@ class VisualQuestionAnswering(Task):
         answering = self.answering
         if not isinstance(answering, WritingAnswering):
             return super().open(raw, runner)
-        picture_and_question(raw)  # else a picture alone would be found to lack its question when that is written about
+        image_and_question(raw)  # else a picture alone would be found to lack its question when that is written about
         run = partial(answering.run, dtype=self.dtype)
         return WritingSession(runner, answering.writer, partial(self.split, raw), run)
 
@@ -166,7 +166,7 @@ class VisualQuestionAnswering(Task):
         gradient = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
         return {"image": gradient, "question": "what is to be seen in this picture?"}
 
-    def _fit(self, image: Any) -> FittedPicture:
+    def _fit(self, image: Any) -> FittedImage:
         return self.processor.fit(load_image(image, limits=self.limits))
 
 

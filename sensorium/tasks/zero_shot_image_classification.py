@@ -19,7 +19,7 @@ from sensorium.processors.text import TextProcessor
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Models, Options
 from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
-from sensorium.tasks.media.images import ImageTask, picture_features
+from sensorium.tasks.media.images import ImageTask, image_features
 from sensorium.tasks.texts.label_texts import LabelTexts
 
 MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip"])
@@ -43,10 +43,10 @@ class ZeroShotImageClassificationOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given: Any = self.candidate_labels
-        if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-            raise OptionError(f'candidate_labels is a list of labels, such as ["cat", "dog"], got {given!r}')
-        labels = tuple(given)
+        raw_labels: Any = self.candidate_labels
+        if isinstance(raw_labels, (str, bytes)) or not isinstance(raw_labels, Iterable):
+            raise OptionError(f'candidate_labels is a list of labels, such as ["cat", "dog"], got {raw_labels!r}')
+        labels = tuple(raw_labels)
         for label in labels:
             if not isinstance(label, str) or not label.strip():
                 raise OptionError(f"candidate_labels holds names that are not blank, got {label!r} among them")
@@ -87,9 +87,9 @@ class ZeroShotImageClassification(ImageTask):
         """Loads a Transformers model with its image processor and tokenizer."""
         from transformers import AutoModelForZeroShotImageClassification
 
-        pictures = load_processor(processor, checkpoint)
+        images = load_processor(processor, checkpoint)
         texts = load_text_processor(processor if _has_tokenizer(processor) else None, checkpoint)
-        return cls(load_transformers(AutoModelForZeroShotImageClassification, checkpoint), pictures, texts)
+        return cls(load_transformers(AutoModelForZeroShotImageClassification, checkpoint), images, texts)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -109,9 +109,9 @@ class ZeroShotImageClassification(ImageTask):
 
     def forward(self, batch: Batch, options: ZeroShotImageClassificationOptions, call: Call) -> dict[str, Tensor]:
         """`{"logits": (B, N)}` float32; the labels' texts are encoded on their first use, and kept."""
-        pictures = call(self.compute, batch)["features"].float()
-        pictures = pictures / pictures.norm(dim=-1, keepdim=True)
-        logits = pictures @ self._texts.vectors(options.texts, self.runtime.device).T
+        images = call(self.compute, batch)["features"].float()
+        images = images / images.norm(dim=-1, keepdim=True)
+        logits = images @ self._texts.vectors(options.texts, self.runtime.device).T
         if hasattr(self.model, "temperature"):
             return {"logits": logits / self.model.temperature.float()}
         logits = logits * self.model.logit_scale.float().exp()
@@ -120,7 +120,7 @@ class ZeroShotImageClassification(ImageTask):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """`{"features": (B, D)}` in the model's dtype; this is what is compiled."""
-        return {"features": picture_features(self.model, self.processor.finish(batch, dtype=self.dtype))}
+        return {"features": image_features(self.model, self.processor.finish(batch, dtype=self.dtype))}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays a picture."""

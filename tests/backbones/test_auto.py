@@ -11,7 +11,7 @@ import transformers as tf
 from safetensors.torch import load_file, save_file
 
 from sensorium.backbones import AutoBackbone, Backbone
-from sensorium.backbones.base import select_stages
+from sensorium.backbones.backbone import select_stages
 from sensorium.backbones.layouts import Layout, read_layout, stride_of
 from sensorium.errors import (
     CheckpointError,

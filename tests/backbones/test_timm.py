@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
 from sensorium.backbones import AutoBackbone
-from sensorium.backbones.base import unique_state
+from sensorium.backbones.backbone import unique_state
 from sensorium.checkpoints import LoadOptions
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
 
@@ -54,7 +54,7 @@ def save(name: str, folder: Path) -> Any:
     return model
 
 
-def pictures(name: str) -> torch.Tensor:
+def images(name: str) -> torch.Tensor:
     size = MODELS[name][1]
     return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
 
@@ -63,7 +63,7 @@ def pictures(name: str) -> torch.Tensor:
 @torch.no_grad()
 def test_maps_and_pooled_features_are_timms(name: str, tmp_path: Path) -> None:
     model = save(name, tmp_path)
-    pixels = pictures(name)
+    pixels = images(name)
     backbone = AutoBackbone.from_pretrained(tmp_path, out_indices="all")
     features: Any = timm.create_model(
         f"local-dir:{tmp_path}", pretrained=True, features_only=True, out_indices=backbone.out_indices
@@ -115,7 +115,7 @@ def test_names_and_indices(tmp_path: Path) -> None:
     model = save("resnet10t", tmp_path)
     backbone = AutoBackbone.from_pretrained(tmp_path, out_features=["layer2", "layer4"])
     assert (backbone.out_indices, backbone.channels, backbone.strides) == ((2, 4), [128, 512], [8, 32])
-    pixels = pictures("resnet10t")
+    pixels = images("resnet10t")
     by_index = AutoBackbone.from_pretrained(tmp_path, out_indices=(2, -1))
     torch.testing.assert_close(by_index(pixels).feature_maps, backbone(pixels).feature_maps, rtol=0, atol=0)
     torch.testing.assert_close(by_index(pixels).feature_maps[-1], model.forward_features(pixels), **CLOSE)
@@ -164,7 +164,7 @@ def test_a_checkpoint_that_transformers_saved_of_a_timm_model(tmp_path: Path) ->
     config = tf.TimmWrapperConfig(architecture="resnet10t", num_labels=7)
     model = randomise(tf.TimmWrapperForImageClassification(config))
     model.save_pretrained(tmp_path)
-    pixels = pictures("resnet10t")
+    pixels = images("resnet10t")
     backbone = AutoBackbone.from_pretrained(tmp_path)
     timm_model: Any = model.timm_model
     torch.testing.assert_close(timm_model.get_classifier()(backbone.pool(pixels)), model(pixels).logits, **CLOSE)
@@ -174,4 +174,4 @@ def test_a_checkpoint_that_transformers_saved_of_a_timm_model(tmp_path: Path) ->
 def test_dtype(tmp_path: Path) -> None:
     save("resnet10t", tmp_path)
     backbone = AutoBackbone.from_pretrained(tmp_path, options=LoadOptions(dtype=torch.bfloat16))
-    assert backbone.pool(pictures("resnet10t").bfloat16()).dtype == torch.bfloat16
+    assert backbone.pool(images("resnet10t").bfloat16()).dtype == torch.bfloat16

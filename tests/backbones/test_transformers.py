@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
 from sensorium.backbones import AutoBackbone
-from sensorium.backbones.base import unique_state
+from sensorium.backbones.backbone import unique_state
 from sensorium.backbones.parts import _NORMS, _TRUNKS
 from sensorium.checkpoints import LoadOptions
 from sensorium.errors import CheckpointError, MissingWeightsError, UnknownNameError, UnsafeCheckpointError
@@ -39,7 +39,7 @@ def saved(
     return request.param, save(request.param, folder), folder
 
 
-def pictures(name: str) -> torch.Tensor:
+def images(name: str) -> torch.Tensor:
     _, config, size = CASES[name]
     height, width = (size, size) if isinstance(size, int) else size
     channels = getattr(getattr(config, "vision_config", config), "num_channels", 3)
@@ -64,7 +64,7 @@ def classifier_input(model: Any, pixels: torch.Tensor) -> torch.Tensor | None:
 @torch.no_grad()
 def test_maps_are_those_of_transformers(saved: tuple[str, torch.nn.Module, Path]) -> None:
     name, model, folder = saved
-    pixels = pictures(name)
+    pixels = images(name)
     backbone = AutoBackbone.from_pretrained(folder, out_indices="all")
     if name in WITH_BACKBONE_CLASS:
         reference_class = MODEL_FOR_BACKBONE_MAPPING[type(CASES[name][1])]
@@ -93,7 +93,7 @@ def test_maps_are_those_of_transformers(saved: tuple[str, torch.nn.Module, Path]
 @torch.no_grad()
 def test_pooled_features_are_what_the_classifier_is_fed(saved: tuple[str, torch.nn.Module, Path]) -> None:
     name, model, folder = saved
-    pixels = pictures(name)
+    pixels = images(name)
     backbone = AutoBackbone.from_pretrained(folder, out_indices=(1,))
     expected = classifier_input(model, pixels)
     if expected is None:  # no classifier: the bare model's own pooling
@@ -118,7 +118,7 @@ def test_pooled_features_are_what_the_classifier_is_fed(saved: tuple[str, torch.
 def test_tokens_are_the_last_hidden_state_and_the_prefix_is_counted(name: str, prefix: int, tmp_path: Path) -> None:
     model: Any = save(name, tmp_path)
     bare = getattr(model, "vision_model", None) or (model.base_model if hasattr(model, "classifier") else model)
-    pixels = pictures(name)
+    pixels = images(name)
     output = AutoBackbone.from_pretrained(tmp_path)(pixels)
     assert output.tokens is not None and output.token_mask is None and output.prefix_tokens == prefix
     torch.testing.assert_close(output.tokens, bare(pixels).last_hidden_state, **CLOSE)
@@ -137,7 +137,7 @@ def test_maps_and_pooled_features_together_are_one_pass(name: str, tmp_path: Pat
         for module in getattr(backbone, part).modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.register_forward_hook(lambda *_, part=part: calls.append(part))
-    backbone(pictures(name))
+    backbone(images(name))
     trunk = calls.count("maps")
     assert trunk > 0
     assert calls.count("model") <= (1 if name == "pp_lcnet" else 0)  # its last convolution comes after the pooling
@@ -157,7 +157,7 @@ def test_weights_are_held_once(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_names_and_negative_indices_select_the_same_maps(tmp_path: Path) -> None:
     save("swin", tmp_path)
-    pixels = pictures("swin")
+    pixels = images("swin")
     by_name = AutoBackbone.from_pretrained(tmp_path, out_features=["stage1", "stage3"])
     by_index = AutoBackbone.from_pretrained(tmp_path, out_indices=(1, -1))
     assert by_name.out_features == by_index.out_features == ["stage1", "stage3"]
@@ -177,7 +177,7 @@ def test_a_saved_backbone_keeps_its_own_selection_and_norms(tmp_path: Path) -> N
     model.save_pretrained(tmp_path)
     backbone = AutoBackbone.from_pretrained(tmp_path)
     assert backbone.out_indices == (1, 2)
-    pixels = pictures("swin")
+    pixels = images("swin")
     torch.testing.assert_close(backbone(pixels).feature_maps, model(pixels).feature_maps, **CLOSE)
 
 
@@ -206,7 +206,7 @@ def test_a_checkpoint_of_the_backbone_alone_gives_maps_only(tmp_path: Path) -> N
     model = randomise(tf.ConvNextBackbone(CASES["convnext"][1]))
     model.save_pretrained(tmp_path)
     backbone = AutoBackbone.from_pretrained(tmp_path)
-    pixels = pictures("convnext")
+    pixels = images("convnext")
     output = backbone(pixels)
     torch.testing.assert_close(output.feature_maps, model(pixels).feature_maps, **CLOSE)
     assert output.pooled is None and output.tokens is None and backbone.num_features == 0
@@ -219,7 +219,7 @@ def test_a_checkpoint_without_the_final_norm_gives_all_but_pooled_features(tmp_p
     model = randomise(tf.PoolFormerModel(CASES["poolformer"][1]))
     model.save_pretrained(tmp_path)
     backbone = AutoBackbone.from_pretrained(tmp_path)
-    pixels = pictures("poolformer")
+    pixels = images("poolformer")
     output = backbone(pixels)
     torch.testing.assert_close(output.feature_maps[0], model(pixels).last_hidden_state, **CLOSE)
     assert output.tokens is not None and output.pooled is None
@@ -231,7 +231,7 @@ def test_a_checkpoint_without_the_final_norm_gives_all_but_pooled_features(tmp_p
 def test_a_checkpoint_without_a_head_pools_as_one_with_a_head(tmp_path: Path) -> None:
     model = save("vit", tmp_path / "head")
     model.base_model.save_pretrained(tmp_path / "bare")
-    pixels = pictures("vit")
+    pixels = images("vit")
     with_head, bare = (AutoBackbone.from_pretrained(tmp_path / name) for name in ("head", "bare"))
     torch.testing.assert_close(bare.pool(pixels), with_head.pool(pixels), rtol=0, atol=0)
 
@@ -268,7 +268,7 @@ def test_remote_code_runs_only_if_asked_for(tmp_path: Path) -> None:
         AutoBackbone.from_pretrained(tmp_path)
     assert not ran.exists()
     options = LoadOptions(trust_remote_code=True)
-    maps = AutoBackbone.from_pretrained(tmp_path, options=options)(pictures("vit")).feature_maps
+    maps = AutoBackbone.from_pretrained(tmp_path, options=options)(images("vit")).feature_maps
     assert ran.exists() and maps[0].shape == (2, 16, 4, 4)
 
 
@@ -285,5 +285,5 @@ def test_whole_graphs_are_compiled(tmp_path: Path) -> None:
     save("vit", tmp_path)
     backbone = AutoBackbone.from_pretrained(tmp_path)
     compiled = torch.compile(backbone, backend="eager", fullgraph=True)
-    pixels = pictures("vit")
+    pixels = images("vit")
     torch.testing.assert_close(compiled(pixels).pooled, backbone(pixels).pooled, rtol=0, atol=0)

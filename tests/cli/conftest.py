@@ -30,7 +30,7 @@ def vit(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     """Three pictures, one of them in a subfolder, beside what is no picture by its name."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
@@ -44,11 +44,11 @@ def pictures(tmp_path):
 
 
 @pytest.fixture
-def broken(pictures):
+def broken(images):
     """The pictures, and two files that only bear a picture's name."""
-    (pictures / "a2.jpg").write_text("no picture")
-    (pictures / "c2.jpg").touch()
-    return pictures
+    (images / "a2.jpg").write_text("no picture")
+    (images / "c2.jpg").touch()
+    return images
 
 
 @pytest.fixture

@@ -398,8 +398,8 @@ def test_run_takes_an_index(sensorium, built):
     assert "--model" not in sensorium("run", "retrieval", "--help").stdout
     missing = sensorium("run", "retrieval", "a")
     assert missing.exit_code == 2 and "--index" in missing.stderr
-    pictures = sensorium("run", "image-retrieval", "a", "--index", built)
-    assert pictures.exit_code == 2 and "Use 'retrieval'" in pictures.stderr
+    images = sensorium("run", "image-retrieval", "a", "--index", built)
+    assert images.exit_code == 2 and "Use 'retrieval'" in images.stderr
     assert "--index" not in sensorium("run", "image-classification", "--help").stdout
 
 

@@ -16,8 +16,8 @@ from sensorium.processors.limits import FORMATS
 
 
 @pytest.fixture(autouse=True)
-def _in_pictures(pictures, monkeypatch):
-    monkeypatch.chdir(pictures.parent)
+def _in_images(images, monkeypatch):
+    monkeypatch.chdir(images.parent)
 
 
 def read(*words, kind="image"):
@@ -44,14 +44,14 @@ def test_globs_match_as_in_a_shell():
     assert read("pictures/**") == ["pictures/a.PNG", "pictures/b.jpg", "pictures/more/c.webp", "pictures/notes.txt"]
 
 
-def test_a_file_with_a_globs_signs_in_its_name_is_that_file(pictures):
-    (pictures / "x[1].jpg").touch()
-    (pictures / "x1.jpg").touch()
+def test_a_file_with_a_globs_signs_in_its_name_is_that_file(images):
+    (images / "x[1].jpg").touch()
+    (images / "x1.jpg").touch()
     assert read("pictures/x[1].jpg") == ["pictures/x[1].jpg"]
 
 
-def test_what_stands_for_nothing_stands_for_itself(pictures):
-    (pictures / "empty").mkdir()
+def test_what_stands_for_nothing_stands_for_itself(images):
+    (images / "empty").mkdir()
     words = ["pictures/empty", "nothing*.jpg", "missing.jpg", "x" * 5000, "https://example.org/*.jpg", "data:,x"]
     assert read(*words) == words
 
@@ -61,10 +61,10 @@ def test_inputs_come_twice_if_they_are_given_twice():
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_cannot_be_read_is_not_passed_over(pictures):
-    (pictures / "more").chmod(0)
+def test_a_folder_that_cannot_be_read_is_not_passed_over(images):
+    (images / "more").chmod(0)
     assert read("pictures")[-1] == "pictures/more"
-    (pictures / "more").chmod(0o700)
+    (images / "more").chmod(0o700)
 
 
 def test_standard_input_gives_one_input_a_line(monkeypatch):

@@ -103,10 +103,10 @@ def test_usage_errors_exit_with_2(words):
     assert "image-clas" not in words or "Did you mean 'image-classification'?" in err
 
 
-def test_ctrl_c_leaves_whole_lines_and_130(vit, pictures, tmp_path):
+def test_ctrl_c_leaves_whole_lines_and_130(vit, images, tmp_path):
     """More inputs than could be done in the time, one a batch; the signal comes once a few are written."""
     target, names = tmp_path / "results.jsonl", tmp_path / "names"
-    names.write_text(f"{pictures / 'b.jpg'}\n" * 200_000)
+    names.write_text(f"{images / 'b.jpg'}\n" * 200_000)
     words = ["run", "image-classification", "-", "--model", vit, "--batch-size", 1, "--output", target]
     with names.open() as stdin:
         process = start(*words, stdin=stdin, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -26,21 +26,21 @@ def sources(folder, *names):
     return [str(folder / name) for name in names]
 
 
-def test_json_is_what_the_pipeline_gives(classify, pictures, pipe):
-    got = classify(pictures, "--json", "--top-k", 2)
+def test_json_is_what_the_pipeline_gives(classify, images, pipe):
+    got = classify(images, "--json", "--top-k", 2)
     assert got.exit_code == 0
     assert got.stderr == ""
-    paths = sources(pictures, "a.PNG", "b.jpg", "more/c.webp")
+    paths = sources(images, "a.PNG", "b.jpg", "more/c.webp")
     for i, (row, path, result) in enumerate(zip(rows(got.stdout), paths, pipe(paths, top_k=2), strict=True)):
         assert (row["index"], row["source"]) == (i, path)
         assert [r["label"] for r in row["result"]] == result.labels.tolist()
         assert [r["score"] for r in row["result"]] == pytest.approx(result.scores.tolist(), abs=1e-6)
 
 
-def test_options_reach_the_task(classify, pictures, pipe):
+def test_options_reach_the_task(classify, images, pipe):
     words = ["--json", "--top-k", "none", "--function-to-apply", "none"]
-    [row] = rows(classify(pictures / "b.jpg", *words).stdout)
-    result = pipe(str(pictures / "b.jpg"), top_k=None, function_to_apply="none")
+    [row] = rows(classify(images / "b.jpg", *words).stdout)
+    result = pipe(str(images / "b.jpg"), top_k=None, function_to_apply="none")
     assert len(row["result"]) == len(LABELS)
     assert [r["score"] for r in row["result"]] == pytest.approx(result.scores.tolist(), abs=1e-5)
 
@@ -94,9 +94,9 @@ def test_many_failures_are_told_once(classify, monkeypatch):
     assert got.stderr.splitlines()[-1] == "9 of 9 inputs failed (missing-file 9)"
 
 
-def test_inputs_come_from_standard_input(classify, pictures):
-    got = classify("-", "--json", stdin=f"{pictures / 'b.jpg'}\n\n{pictures / 'more'}\n")
-    assert [row["source"] for row in rows(got.stdout)] == sources(pictures, "b.jpg", "more/c.webp")
+def test_inputs_come_from_standard_input(classify, images):
+    got = classify("-", "--json", stdin=f"{images / 'b.jpg'}\n\n{images / 'more'}\n")
+    assert [row["source"] for row in rows(got.stdout)] == sources(images, "b.jpg", "more/c.webp")
 
 
 def test_no_inputs_give_an_empty_file(classify, tmp_path):
@@ -106,24 +106,24 @@ def test_no_inputs_give_an_empty_file(classify, tmp_path):
     assert target.read_text() == ""
 
 
-def test_a_run_that_cannot_begin_leaves_the_file_of_the_last_one(sensorium, pictures, tmp_path):
+def test_a_run_that_cannot_begin_leaves_the_file_of_the_last_one(sensorium, images, tmp_path):
     target = tmp_path / "results.jsonl"
     target.write_text("of another run\n")
-    got = sensorium("run", "image-classification", pictures, "--model", "./nowhere", "--output", target)
+    got = sensorium("run", "image-classification", images, "--model", "./nowhere", "--output", target)
     assert got.exit_code == 1
     assert got.stderr.startswith("error: expected a local folder, but './nowhere' does not exist")
     assert len(got.stderr.splitlines()) == 1
     assert target.read_text() == "of another run\n"
 
 
-def test_an_interruption_keeps_what_was_done(classify, pictures, tmp_path, monkeypatch):
+def test_an_interruption_keeps_what_was_done(classify, images, tmp_path, monkeypatch):
     """Ctrl-C comes while the fortieth input is asked for; the batches before it are done."""
 
     def interrupted(words, kind):
         for i in range(100):
             if i == 40:
                 raise KeyboardInterrupt
-            yield str(pictures / "b.jpg")
+            yield str(images / "b.jpg")
 
     monkeypatch.setattr(running, "read_inputs", interrupted)
     monkeypatch.setattr(running, "count_inputs", lambda words, kind: 100)
@@ -154,29 +154,29 @@ def test_an_interruption_keeps_what_was_done(classify, pictures, tmp_path, monke
         (["--html", "/"], "in a folder that exists"),
     ],
 )
-def test_wrong_options_are_usage_errors(classify, pictures, words, says):
-    got = classify(pictures, *words)
+def test_wrong_options_are_usage_errors(classify, images, words, says):
+    got = classify(images, *words)
     assert got.exit_code == 2
     assert says in got.stderr
     assert got.stdout == ""
     assert "Traceback" not in got.stderr
 
 
-def test_a_wrong_option_is_told_before_anything_is_loaded(sensorium, pictures, monkeypatch):
+def test_a_wrong_option_is_told_before_anything_is_loaded(sensorium, images, monkeypatch):
     monkeypatch.setattr("sensorium.pipelines.factory.pipeline", lambda *_, **__: pytest.fail("a model was loaded"))
     assert (
-        sensorium("run", "image-classification", pictures, "--function-to-apply", "none", "--top-k", "0").exit_code == 2
+        sensorium("run", "image-classification", images, "--function-to-apply", "none", "--top-k", "0").exit_code == 2
     )
 
 
-def test_debug_lets_the_error_pass(classify, pictures):
-    got = classify(pictures, "--top-k", "0", "--debug")
+def test_debug_lets_the_error_pass(classify, images):
+    got = classify(images, "--top-k", "0", "--debug")
     assert "top_k is a whole number from 1" in str(got.exception)
 
 
-def test_the_default_model_is_named(sensorium, pictures, hub):
+def test_the_default_model_is_named(sensorium, images, hub):
     """An empty Hub does not have it, which is told too."""
-    got = sensorium("run", "image-classification", pictures)
+    got = sensorium("run", "image-classification", images)
     assert got.exit_code == 1
     first, second = got.stderr.splitlines()
     assert first.startswith("model: google/vit-base-patch16-224")
@@ -212,8 +212,8 @@ def test_embeddings_as_an_archive(sensorium, broken, vit, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_an_archive_is_for_embeddings(classify, pictures, tmp_path):
-    got = classify(pictures, "--output", tmp_path / "x.npz")
+def test_an_archive_is_for_embeddings(classify, images, tmp_path):
+    got = classify(images, "--output", tmp_path / "x.npz")
     assert got.exit_code == 2
     assert "write this task's results to x.jsonl" in got.stderr
     assert not (tmp_path / "x.npz").exists()

@@ -19,13 +19,13 @@ from sensorium.models.speech_encoders import (
     tell_lengths,
     watch_padding,
 )
-from tests import tiny_sound
+from tests import tiny_audio
 
 
 def load(name):
     from transformers import AutoModelForAudioClassification
 
-    return AutoModelForAudioClassification.from_pretrained(tiny_sound.folder(name))
+    return AutoModelForAudioClassification.from_pretrained(tiny_audio.folder(name))
 
 
 def norms():
@@ -89,16 +89,16 @@ def test_long_sounds_go_through_the_convolutions_in_pieces(monkeypatch, architec
         model = type(model)(config)
     encoder = next(m for m in model.to(dtype).modules() if hasattr(m, "conv_layers"))
     torch.manual_seed(0)
-    sounds = 0.3 + torch.randn(2, 30_001).to(dtype)
+    audios = 0.3 + torch.randn(2, 30_001).to(dtype)
     with torch.inference_mode():
-        expected = [encoder(sounds[:1]), encoder(sounds[1:, :20_007])]
+        expected = [encoder(audios[:1]), encoder(audios[1:, :20_007])]
         [watched] = watch_padding(model)
         tell_lengths([watched], torch.tensor([30_001, 20_007]))
         whole = type(encoder).forward
         seen = []
         monkeypatch.setattr(type(encoder), "forward", lambda self, x: seen.append(x.shape[1]) or whole(self, x))
         monkeypatch.setattr(speech, "PIECE", 7)
-        found = encoder(sounds)
+        found = encoder(audios)
     assert max(seen) < 8 * _samples_a_frame(config) + 1000
     for row, one in zip(found, expected, strict=True):
         close = {"atol": 1e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.05}
@@ -144,7 +144,7 @@ def test_a_watched_model_can_be_copied():
     assert found.norms == [other.wav2vec2.feature_extractor.conv_layers[0].layer_norm]
 
 
-@pytest.mark.parametrize("architecture", tiny_sound.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", tiny_audio.ARCHITECTURES)
 def test_which_models_take_padding(architecture):
     exact = {"wav2vec2", "wav2vec2-layer", "wav2vec2-weighted", "hubert", "hubert-layer", "unispeech", "unispeech-sat"}
     assert takes_padding(load(architecture)) == (architecture in exact)

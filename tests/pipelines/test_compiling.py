@@ -15,7 +15,7 @@ from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
 from sensorium.pipelines.statistics import Statistics
 from tests import tiny
-from tests.media import pictures
+from tests.media import make_images
 from tests.pipelines.made_up import WindowScoring, expected
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ needs_compiler = pytest.mark.skipif(not can_compile(CPU), reason="torch.compile 
 @needs_compiler
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_equals_eager_and_warmup_is_all_the_compiling():
-    folder, inputs = tiny.folder("vit"), pictures()
+    folder, inputs = tiny.folder("vit"), make_images()
     settings = {"device": "cpu", "dtype": "float32", "batch_size": 4}
     with sensorium.pipeline(model=folder, compile=False, **settings) as eager:
         want = eager(inputs, top_k=None)

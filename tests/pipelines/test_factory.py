@@ -24,7 +24,7 @@ from sensorium.errors import (
 )
 from tests import tiny, tiny_sam, tiny_text
 from tests.contract import assert_close
-from tests.media import jpeg, picture
+from tests.media import jpeg, make_image
 
 CPU = {"device": "cpu", "dtype": "float32", "compile": False}
 
@@ -44,15 +44,15 @@ def edit(folder, **entries):
 def test_from_the_hub_pinned_then_offline_without_a_request(hub, monkeypatch):
     sha = hub.add("org/tiny-vit", tiny.folder("vit"))
     with sensorium.pipeline("image-classification", f"org/tiny-vit@{sha}", **CPU) as pipe:
-        online = pipe(picture())
+        online = pipe(make_image())
     assert set(hub.downloads()) == {"config.json", "model.safetensors", "preprocessor_config.json"}
     with sensorium.pipeline("image-classification", tiny.folder("vit"), **CPU) as pipe:
-        assert_close(pipe(picture()).to_dict(), online.to_dict())
+        assert_close(pipe(make_image()).to_dict(), online.to_dict())
     before = len(hub.requests)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with sensorium.pipeline(model=f"org/tiny-vit@{sha}", **CPU) as pipe:
         assert pipe.task.name == "image-classification"
-        assert_close(pipe(picture()).to_dict(), online.to_dict())
+        assert_close(pipe(make_image()).to_dict(), online.to_dict())
     assert len(hub.requests) == before
 
 
@@ -60,7 +60,7 @@ def test_a_broken_download_goes_on_where_it_stopped(hub):
     hub.add("org/tiny-vit", tiny.folder("vit"))
     hub.cut_once("model.safetensors", after=2000)
     with sensorium.pipeline(model="org/tiny-vit", **CPU) as pipe:
-        assert len(pipe(picture())) == 5
+        assert len(pipe(make_image())) == 5
 
 
 def test_gated_missing_and_unreachable(hub):
@@ -97,12 +97,12 @@ def test_pickled_weights_only_if_asked_for(vit):
     model = transformers.AutoModelForImageClassification.from_pretrained(vit)
     torch.save(model.state_dict(), vit / "pytorch_model.bin")
     with sensorium.pipeline(model=vit, **CPU) as pipe:
-        expected = pipe(picture())
+        expected = pipe(make_image())
     (vit / "model.safetensors").unlink()
     with pytest.raises(UnsafeCheckpointError, match="use_safetensors=False"):
         sensorium.pipeline("image-classification", vit)
     with sensorium.pipeline(model=vit, use_safetensors=False, **CPU) as pipe:
-        assert_close(pipe(picture()).to_dict(), expected.to_dict())
+        assert_close(pipe(make_image()).to_dict(), expected.to_dict())
 
 
 def test_code_in_a_checkpoint_never_runs_unasked(vit, tmp_path):
@@ -111,7 +111,7 @@ def test_code_in_a_checkpoint_never_runs_unasked(vit, tmp_path):
     code = {"AutoConfig": "modeling_evil.Evil", "AutoModelForImageClassification": "modeling_evil.Evil"}
     edit(vit, auto_map=code)
     with sensorium.pipeline("image-classification", vit, **CPU) as pipe:
-        pipe(picture())
+        pipe(make_image())
     edit(vit, auto_map=code, model_type="evil", architectures=["Evil"])
     with pytest.raises((UnsafeCheckpointError, TaskMismatchError, CheckpointError)):
         sensorium.pipeline("image-classification", vit)
@@ -182,20 +182,20 @@ def test_a_loaded_timm_model_brings_its_recipe():
     torch.manual_seed(0)
     model = timm.create_model("resnet10t", num_classes=6).eval()
     with sensorium.pipeline(model=model, **CPU) as pipe:
-        result = pipe(picture(), top_k=None)
+        result = pipe(make_image(), top_k=None)
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     with torch.no_grad():
-        expected = model(transform(picture())[None]).softmax(-1)[0].numpy()
+        expected = model(transform(make_image())[None]).softmax(-1)[0].numpy()
     np.testing.assert_allclose(result.scores, np.sort(expected)[::-1], atol=1e-5)
 
 
 def test_attn_implementation_reaches_transformers():
     with sensorium.pipeline(model=tiny.folder("vit"), attn_implementation="eager", **CPU) as pipe:
         assert pipe.model.config._attn_implementation == "eager"
-        eager = pipe(picture())
+        eager = pipe(make_image())
     with sensorium.pipeline(model=tiny.folder("vit"), attn_implementation="sdpa", **CPU) as pipe:
         assert pipe.model.config._attn_implementation == "sdpa"
-        np.testing.assert_allclose(pipe(picture()).scores, eager.scores, atol=1e-6)
+        np.testing.assert_allclose(pipe(make_image()).scores, eager.scores, atol=1e-6)
 
 
 def test_a_processor_of_ones_own():
@@ -203,7 +203,7 @@ def test_a_processor_of_ones_own():
     folder = tiny.folder("vit")
     reference = transformers.pipeline("image-classification", model=str(folder), image_processor=other, device="cpu")
     with sensorium.pipeline("image-classification", folder, processor=other, **CPU) as pipe:
-        for mine, theirs in zip(pipe(picture()).to_dict(), reference(picture()), strict=True):
+        for mine, theirs in zip(pipe(make_image()).to_dict(), reference(make_image()), strict=True):
             assert mine["label"] == theirs["label"]
             assert mine["score"] == pytest.approx(theirs["score"], abs=1e-5)
 
@@ -220,7 +220,7 @@ def test_limits_reach_the_decoder(tmp_path):
 def test_from_a_hub_dead_url_is_an_error_row():
     limits = sensorium.MediaLimits(timeout_s=250, allow_private_addresses=True)  # refused at once
     with sensorium.pipeline(model=tiny.folder("vit"), limits=limits, **CPU) as pipe:
-        got = pipe(["http://127.0.0.1:9/x.jpg", picture()], on_error="return")
+        got = pipe(["http://127.0.0.1:9/x.jpg", make_image()], on_error="return")
     assert got[0].code == "dead-url"
     assert len(got[1]) == 5
 

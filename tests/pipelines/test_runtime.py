@@ -14,7 +14,7 @@ from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.settings import Settings
 from sensorium.tasks.base import Runtime
 from tests import tiny
-from tests.media import picture
+from tests.media import make_image
 from tests.pipelines.made_up import WindowScoring, expected
 
 PACKAGE = Path(sensorium.__file__).parent
@@ -73,7 +73,7 @@ def test_a_pipeline_s_placement_is_its_runtime_s():
     with sensorium.pipeline(model=tiny.folder("vit"), device="cpu", dtype="bfloat16") as pipe:
         assert pipe.placement.device == pipe.task.runtime.device
         assert pipe.placement.dtype == pipe.task.runtime.dtype == torch.bfloat16
-        assert pipe(picture()).index == 0
+        assert pipe(make_image()).index == 0
 
 
 @pytest.mark.parametrize("room", ["pipelines", "tasks", "retrieval"])

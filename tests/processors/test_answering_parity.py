@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sensorium.errors import InputError
 from sensorium.processors.image import ImageProcessor
-from sensorium.processors.resampling import resized_size
-from tests.media import picture
+from sensorium.processors.image_resampling import resized_size
+from tests.media import make_image
 
 TOLERANCE = {"atol": 1e-6, "rtol": 1e-6}  # the last bit of a fused multiplication
 
@@ -36,7 +36,7 @@ def both(name, **given):
 def test_vilt(variant):
     reference, ours = both("ViltImageProcessor", **VARIANTS[variant])
     for width, height in [(64, 48), (48, 64), (40, 40), (97, 33), (31, 64)]:
-        image = picture(width, height)
+        image = make_image(width, height)
         expected = {
             k: v.float() if k == "pixel_values" else v for k, v in reference(images=image, return_tensors="pt").items()
         }
@@ -49,7 +49,7 @@ def test_vilt(variant):
 
 def test_a_batch_of_several_sizes_is_padded_and_masked_as_transformers_does():
     reference, ours = both("ViltImageProcessor", size={"shortest_edge": 48}, size_divisor=16)
-    images = [picture(64, 48), picture(48, 64), picture(90, 60)]
+    images = [make_image(64, 48), make_image(48, 64), make_image(90, 60)]
     expected, actual = reference(images=images, return_tensors="pt"), ours(images)
     torch.testing.assert_close(actual["pixel_values"], expected["pixel_values"], **TOLERANCE)
     assert torch.equal(actual["pixel_mask"], expected["pixel_mask"])
@@ -58,7 +58,7 @@ def test_a_batch_of_several_sizes_is_padded_and_masked_as_transformers_does():
 @pytest.mark.parametrize("size", [(1, 300), (300, 1)])
 def test_a_strip_too_narrow_for_a_patch_is_refused(size):
     with pytest.raises(InputError, match="elongated") as caught:
-        both("ViltImageProcessor")[1](picture(*size))
+        both("ViltImageProcessor")[1](make_image(*size))
     assert caught.value.code == "too-narrow"
 
 
@@ -87,6 +87,6 @@ def test_any_size_becomes_what_transformers_makes_of_it(height, width, setting):
 @pytest.mark.parametrize("name", ["BlipImageProcessor", "CLIPImageProcessor"])
 def test_blip_and_clip_are_read(name):
     reference, ours = both(name)
-    image = picture(64, 48)
+    image = make_image(64, 48)
     expected = reference(images=image, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(ours(image)["pixel_values"], expected, **TOLERANCE)

@@ -12,8 +12,8 @@ import transformers
 
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.audio import AudioProcessor
-from tests import tiny, tiny_sound
-from tests.sounds import RATE, sound, sounds
+from tests import tiny, tiny_audio
+from tests.audio import RATE, make_audio, make_audios
 
 EXTRACTORS = {
     "wav2vec2": transformers.Wav2Vec2FeatureExtractor,
@@ -39,7 +39,7 @@ def extracted(extractor, samples):
 def test_equals_the_extractor_in_a_batch_of_lengths(name):
     extractor = EXTRACTORS[name]()
     processor = AudioProcessor.from_transformers(extractor)
-    inputs = [*sounds(), 100 * sound(0.5, 9), SILENCE, sound(0.5, 3) + 0.5, sound(0.05, 4)]
+    inputs = [*make_audios(), 100 * make_audio(0.5, 9), SILENCE, make_audio(0.5, 3) + 0.5, make_audio(0.05, 4)]
     batch = processor(inputs, rate=extractor.sampling_rate)
     values = batch[processor.input_names[0]]
     for row, samples in zip(values, inputs, strict=True):
@@ -56,7 +56,7 @@ def test_equals_the_extractor_in_a_batch_of_lengths(name):
 def test_other_rates_are_resampled_in_the_batch(name, rate):
     extractor = EXTRACTORS[name]()
     processor = AudioProcessor.from_transformers(extractor)
-    inputs = [sound(seconds, seed, rate) for seed, seconds in enumerate([0.5, 0.31, 1.2])]
+    inputs = [make_audio(seconds, seed, rate) for seed, seconds in enumerate([0.5, 0.31, 1.2])]
     fitted = [processor.fit(torch.from_numpy(samples), rate) for samples in inputs]
     assert all(one["rate"].shape == (0, rate) for one in fitted)
     stack = {name: processor.padding[name].stack if name in processor.padding else torch.stack for name in fitted[0]}
@@ -74,28 +74,30 @@ def test_other_rates_are_resampled_in_the_batch(name, rate):
 
 def test_the_dtype_is_that_of_the_result_alone():
     processor = AudioProcessor.from_transformers(transformers.ASTFeatureExtractor())
-    half = processor(sound(), rate=RATE, dtype=torch.bfloat16)["input_values"]
+    half = processor(make_audio(), rate=RATE, dtype=torch.bfloat16)["input_values"]
     assert half.dtype == torch.bfloat16
-    assert torch.equal(half, processor(sound(), rate=RATE)["input_values"].to(torch.bfloat16))
+    assert torch.equal(half, processor(make_audio(), rate=RATE)["input_values"].to(torch.bfloat16))
 
 
 def test_a_long_sound_is_cut_before_it_is_moved():
     processor = AudioProcessor.from_transformers(transformers.ASTFeatureExtractor(max_length=50))
     assert processor.seconds == pytest.approx(0.515)
-    long = torch.from_numpy(sound(3.0))
+    long = torch.from_numpy(make_audio(3.0))
     assert len(processor.fit(long, RATE)["samples"]) <= 0.52 * RATE
     assert len(processor.fit(long, 8_000)["samples"]) <= 0.6 * 8_000
 
 
 def test_saved_and_read_again(tmp_path):
-    processor = AudioProcessor.from_pretrained(tiny_sound.folder("ast"))
+    processor = AudioProcessor.from_pretrained(tiny_audio.folder("ast"))
     processor.save_pretrained(tmp_path)
     again = AudioProcessor.from_pretrained(tmp_path)
     assert again.to_dict() == processor.to_dict()
     assert repr(again) == repr(processor)
-    assert torch.equal(again(sound())["input_values"], processor(sound())["input_values"])
+    assert torch.equal(again(make_audio())["input_values"], processor(make_audio())["input_values"])
     theirs = transformers.AutoFeatureExtractor.from_pretrained(tmp_path)
-    torch.testing.assert_close(again(sound())["input_values"][0], extracted(theirs, sound()), atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(
+        again(make_audio())["input_values"][0], extracted(theirs, make_audio()), atol=TOLERANCE, rtol=0
+    )
 
 
 def test_a_processor_brings_its_extractor():
@@ -113,8 +115,8 @@ def test_an_unknown_extractor_runs_itself():
     assert processor.padding == {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = extractor(sound(), sampling_rate=RATE, return_tensors="pt")
-        got = processor(sound())
+        expected = extractor(make_audio(), sampling_rate=RATE, return_tensors="pt")
+        got = processor(make_audio())
     assert set(got) == set(expected)
     torch.testing.assert_close(got["input_features"], expected["input_features"])
 
@@ -130,7 +132,7 @@ def test_what_cannot_be_prepared():
             processor.fit(samples, RATE)
         assert caught.value.code == code
     with pytest.raises(InputError) as caught:
-        processor([sound(), b"no sound"])
+        processor([make_audio(), b"no sound"])
     assert (caught.value.index, caught.value.code) == (1, "not-a-sound")
     with pytest.raises(InputError, match="empty list"):
         processor([])

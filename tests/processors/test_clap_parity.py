@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from sensorium.processors.audio import AudioProcessor
-from tests.sounds import sound
+from tests.audio import make_audio
 
 PARITY = 1e-4  # decibels; those of tones and noise lie between -100 and 40
 
@@ -26,9 +26,9 @@ def read(**settings):
 @pytest.mark.parametrize("truncation", ["fusion", "rand_trunc"])
 def test_sounds_up_to_the_window(truncation, padding):
     extractor, processor = read(truncation=truncation, padding=padding, max_length_s=2)
-    sounds = [sound(seconds, i, 48_000) for i, seconds in enumerate((0.3, 2.0, 1.1, 0.05))]
-    found = processor(sounds, rate=48_000)
-    for i, samples in enumerate(sounds):
+    audios = [make_audio(seconds, i, 48_000) for i, seconds in enumerate((0.3, 2.0, 1.1, 0.05))]
+    found = processor(audios, rate=48_000)
+    for i, samples in enumerate(audios):
         expected = extractor(samples, sampling_rate=48_000, return_tensors="pt")
         np.testing.assert_allclose(found["input_features"][i], expected["input_features"][0], atol=PARITY)
         assert torch.equal(found["is_longer"][i], expected["is_longer"][0])
@@ -37,7 +37,7 @@ def test_sounds_up_to_the_window(truncation, padding):
 @pytest.mark.parametrize("truncation", ["fusion", "rand_trunc"])
 def test_of_a_longer_sound_the_first_window_counts_and_it_is_the_same_each_time(truncation):
     extractor, processor = read(truncation=truncation, max_length_s=1)
-    samples = sound(2.3, 1, 48_000)
+    samples = make_audio(2.3, 1, 48_000)
     first, again = (processor(samples, rate=48_000) for _ in range(2))
     expected = extractor(samples[:48_000], sampling_rate=48_000, return_tensors="pt")
     np.testing.assert_allclose(first["input_features"], expected["input_features"], atol=PARITY)

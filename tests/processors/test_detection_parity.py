@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sensorium.errors import InputError
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.recipe import Recipe
-from tests.processors.test_image_parity import PICTURES, TOLERANCE, assert_same_pixels, picture
+from tests.processors.test_image_parity import IMAGES, TOLERANCE, assert_same_pixels, make_image
 
 NAMES = [
     "DetrImageProcessor",
@@ -48,9 +48,9 @@ def both(name, **given):
 @pytest.mark.parametrize("name", NAMES)
 def test_pixels_and_mask_equal_transformers(name, variant):
     reference, ours = both(name, **VARIANTS[variant])
-    sizes = PICTURES[:2] if variant == "default" else [*PICTURES, (40, 90), (48, 60), (60, 48)]
+    sizes = IMAGES[:2] if variant == "default" else [*IMAGES, (40, 90), (48, 60), (60, 48)]
     for width, height in sizes:
-        image = picture(width, height)
+        image = make_image(width, height)
         assert_same_pixels(reference, ours, image)
         try:
             mask = ours(image).get("pixel_mask")
@@ -65,7 +65,7 @@ def test_pixels_and_mask_equal_transformers(name, variant):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_of_several_sizes_is_padded_and_masked_as_transformers_does(name):
     reference, ours = both(name, **CAPPED, do_pad=True)
-    images = [picture(64, 48), picture(48, 64), picture(170, 71)]
+    images = [make_image(64, 48), make_image(48, 64), make_image(170, 71)]
     expected, actual = reference(images=images, return_tensors="pt"), ours(images)
     assert set(actual) == {"pixel_values", "pixel_mask"}
     torch.testing.assert_close(actual["pixel_values"], expected["pixel_values"], **TOLERANCE)
@@ -81,7 +81,7 @@ _CASES = [both(name, **CAPPED) for name in ("DetrImageProcessor", "YolosImagePro
 @given(width=_SIDES, height=_SIDES)
 def test_pixels_equal_transformers_for_any_size(width, height):
     for reference, ours in _CASES:
-        assert_same_pixels(reference, ours, picture(width, height))
+        assert_same_pixels(reference, ours, make_image(width, height))
 
 
 def test_a_size_of_one_edge_is_not_read():

@@ -39,13 +39,13 @@ TIMM_CFG = {
 }
 
 
-def picture(width: int = 90, height: int = 70, *, seed: int = 0) -> Image.Image:
+def make_image(width: int = 90, height: int = 70, *, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
 def pixels(width: int = 90, height: int = 70) -> torch.Tensor:
-    return torch.from_numpy(np.array(picture(width, height))).permute(2, 0, 1)
+    return torch.from_numpy(np.array(make_image(width, height))).permute(2, 0, 1)
 
 
 def clip(**settings) -> CLIPImageProcessor:
@@ -136,7 +136,7 @@ def test_many_threads_give_the_same_as_one():
 
 def test_a_batch_is_its_pictures_one_by_one():
     processor = ImageProcessor.from_transformers(clip())
-    images = [picture(90, 70), picture(50, 120), picture(33, 20)]
+    images = [make_image(90, 70), make_image(50, 120), make_image(33, 20)]
     batch = processor(images)["pixel_values"]
     for row, image in zip(batch, images, strict=True):
         torch.testing.assert_close(row, processor(image)["pixel_values"][0], rtol=0, atol=0)
@@ -146,13 +146,13 @@ def test_pictures_that_stay_different_are_refused_as_a_batch():
     processor = ImageProcessor.from_transformers(ViTImageProcessor(size={"shortest_edge": 20}))
     assert processor.size is None
     with pytest.raises(InputError, match="different sizes") as caught:
-        processor([picture(90, 70), picture(50, 120)])
+        processor([make_image(90, 70), make_image(50, 120)])
     assert caught.value.code == "mixed-sizes"
 
 
 def test_padding_to_the_largest_comes_after_the_arithmetic():
     reference = ViTImageProcessor(size={"shortest_edge": 20}, do_pad=True)
-    images = [picture(90, 70), picture(50, 120), picture(20, 20)]
+    images = [make_image(90, 70), make_image(50, 120), make_image(20, 20)]
     actual = ImageProcessor.from_transformers(reference)(images)["pixel_values"]
     expected = reference(images=images, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
@@ -163,13 +163,13 @@ def test_a_picture_larger_than_the_padding_is_refused():
     processor = ImageProcessor.from_transformers(reference)
     assert processor.size == (40, 40)
     with pytest.raises(InputError, match="90x70"):
-        processor(picture(90, 70))
+        processor(make_image(90, 70))
 
 
 def test_a_bad_picture_in_a_batch_is_named():
     processor = ImageProcessor.from_transformers(clip())
     with pytest.raises(InputError) as caught:
-        processor([picture(), None])
+        processor([make_image(), None])
     assert caught.value.index == 1
 
 
@@ -199,8 +199,8 @@ def test_an_unknown_class_with_steps_of_its_own_runs_itself():
         processor = ImageProcessor.from_transformers(reference)
     assert processor.recipe is None
     assert processor.size is None
-    expected = reference(images=[picture(), picture(seed=1)], return_tensors="pt")["pixel_values"]
-    assert torch.equal(processor([picture(), picture(seed=1)])["pixel_values"], expected)
+    expected = reference(images=[make_image(), make_image(seed=1)], return_tensors="pt")["pixel_values"]
+    assert torch.equal(processor([make_image(), make_image(seed=1)])["pixel_values"], expected)
 
 
 def test_a_known_name_on_another_class_is_not_trusted():
@@ -221,8 +221,8 @@ def test_other_inputs_than_pixels_pass_through_a_delegated_processor():
     with pytest.warns(UserWarning, match="ImageGPT"):
         processor = ImageProcessor.from_transformers(reference)
     assert processor.input_names == ("input_ids",)
-    batch = processor([picture(), picture(seed=1)], dtype=torch.bfloat16)
-    expected = reference(images=[picture(), picture(seed=1)], return_tensors="pt")
+    batch = processor([make_image(), make_image(seed=1)], dtype=torch.bfloat16)
+    expected = reference(images=[make_image(), make_image(seed=1)], return_tensors="pt")
     assert torch.equal(batch["input_ids"], expected["input_ids"])
 
 
@@ -272,8 +272,8 @@ def test_what_is_saved_reads_back_here_and_in_transformers(reference, tmp_path):
     assert ImageProcessor.from_dict(processor.to_dict()).recipe == processor.recipe
     theirs = AutoImageProcessor.from_pretrained(tmp_path / "new")
     assert type(theirs) is type(reference)
-    expected = theirs(images=picture(300, 280), return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(again(picture(300, 280))["pixel_values"], expected, rtol=0, atol=1e-5)
+    expected = theirs(images=make_image(300, 280), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(again(make_image(300, 280))["pixel_values"], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:Sensorium does not read")
@@ -283,15 +283,15 @@ def test_a_delegated_processor_saves_too(tmp_path):
     processor.save_pretrained(tmp_path)
     again = ImageProcessor.from_pretrained(tmp_path)
     assert again.to_dict() == processor.to_dict()
-    assert torch.equal(again(picture())["input_ids"], processor(picture())["input_ids"])
+    assert torch.equal(again(make_image())["input_ids"], processor(make_image())["input_ids"])
 
 
 def test_timms_recipe_is_saved_for_us_and_for_transformers(tmp_path):
     processor = ImageProcessor.from_timm(TIMM_CFG)
     processor.save_pretrained(tmp_path)
     assert ImageProcessor.from_pretrained(tmp_path).recipe == processor.recipe
-    expected = AutoImageProcessor.from_pretrained(tmp_path)(picture(), return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(processor(picture())["pixel_values"], expected, rtol=0, atol=1e-6)
+    expected = AutoImageProcessor.from_pretrained(tmp_path)(make_image(), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(processor(make_image())["pixel_values"], expected, rtol=0, atol=1e-6)
 
 
 def test_a_models_config_is_left_alone_and_can_carry_timms_entries(tmp_path):
@@ -301,8 +301,8 @@ def test_a_models_config_is_left_alone_and_can_carry_timms_entries(tmp_path):
     processor.save_pretrained(tmp_path)
     assert (tmp_path / "config.json").read_text() == before
     assert ImageProcessor.from_pretrained(resolve(tmp_path)).recipe == processor.recipe
-    expected = AutoImageProcessor.from_pretrained(tmp_path)(picture(), return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(processor(picture())["pixel_values"], expected, rtol=0, atol=1e-6)
+    expected = AutoImageProcessor.from_pretrained(tmp_path)(make_image(), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(processor(make_image())["pixel_values"], expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -344,9 +344,9 @@ def test_a_recipe_of_ones_own_round_trips(tmp_path):
     again = ImageProcessor.from_pretrained(tmp_path)
     assert again.recipe == EVERY_STEP
     copied = pickle.loads(pickle.dumps(again))
-    expected = processor(picture())["pixel_values"]
+    expected = processor(make_image())["pixel_values"]
     assert expected.shape == (1, 3, 30, 40)
-    assert torch.equal(copied(picture())["pixel_values"], expected)
+    assert torch.equal(copied(make_image())["pixel_values"], expected)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def _reachable() -> set[str]:
 REACHABLE = _reachable()
 CLAIMED = sorted((REACHABLE | EXTRA) - DELEGATED)
 
-PICTURES = [(500, 375), (331, 517), (64, 64), (37, 300), (1, 9)]  # (width, height)
+IMAGES = [(500, 375), (331, 517), (64, 64), (37, 300), (1, 9)]  # (width, height)
 
 SIZES = {
     "exact": {"size": {"height": 30, "width": 44}},
@@ -90,7 +90,7 @@ OWN_VARIANTS = {
 
 
 @functools.lru_cache(maxsize=64)
-def picture(width: int, height: int, *, seed: int = 0) -> Image.Image:
+def make_image(width: int, height: int, *, seed: int = 0) -> Image.Image:
     """Noise with smooth ramps under it: every grey level, and no two neighbours alike."""
     rng = np.random.default_rng((seed, width, height))
     ramp = np.linspace(0, 255, width)[None, :, None] * np.linspace(0, 1, height)[:, None, None]
@@ -138,8 +138,8 @@ def test_the_classes_reachable_from_classification_and_backbones_are_known():
 @pytest.mark.parametrize("name", CLAIMED)
 def test_pixels_equal_transformers(name, variant):
     reference, ours = build(name, **VARIANTS[variant])
-    for width, height in PICTURES:
-        assert_same_pixels(reference, ours, picture(width, height))
+    for width, height in IMAGES:
+        assert_same_pixels(reference, ours, make_image(width, height))
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_pixels_equal_transformers(name, variant):
 def test_pixels_equal_transformers_in_settings_of_one_class(name, settings):
     reference, ours = build(name, **settings)
     assert ours.recipe is not None
-    for width, height in PICTURES:
-        assert_same_pixels(reference, ours, picture(width, height))
+    for width, height in IMAGES:
+        assert_same_pixels(reference, ours, make_image(width, height))
 
 
 _SIDES = st.one_of(st.integers(1, 12), st.integers(1, 300))
@@ -172,7 +172,7 @@ _HYPOTHESIS_CASES = {
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(width=_SIDES, height=_SIDES, seed=st.integers(0, 3))
 def test_pixels_equal_transformers_for_any_size(width, height, seed):
-    image = picture(width, height, seed=seed)
+    image = make_image(width, height, seed=seed)
     for reference, ours in _HYPOTHESIS_CASES.values():
         assert_same_pixels(reference, ours, image)
 
@@ -192,7 +192,7 @@ def test_delegated_classes_give_their_own_results(name):
     with pytest.warns(UserWarning, match=name):
         ours = ImageProcessor.from_transformers(reference)
     assert ours.recipe is None
-    image = picture(300, 200)
+    image = make_image(300, 200)
     expected, actual = reference(images=image, return_tensors="pt"), ours(image)
     assert set(ours.input_names) <= set(actual)
     for key in ours.input_names:
@@ -225,11 +225,11 @@ TIMM_VARIANTS = [
 ]
 
 
-def assert_same_as_timm(pretrained_cfg: dict, pictures) -> None:
+def assert_same_as_timm(pretrained_cfg: dict, images) -> None:
     data_config = resolve_model_data_config(None, pretrained_cfg=pretrained_cfg)
     reference, ours = create_transform(**data_config), ImageProcessor.from_timm(pretrained_cfg)
-    for width, height in pictures:
-        image = picture(width, height)
+    for width, height in images:
+        image = make_image(width, height)
         assert_same(ours(image)["pixel_values"][0], reference(image))
 
 
@@ -240,7 +240,7 @@ def test_pixels_equal_timm(name):
 
 @pytest.mark.parametrize("variant", TIMM_VARIANTS, ids=str)
 def test_every_crop_mode_and_interpolation_of_timm(variant):
-    assert_same_as_timm({"input_size": (3, 128, 128), **variant}, [*PICTURES, (130, 129), (300, 37)])
+    assert_same_as_timm({"input_size": (3, 128, 128), **variant}, [*IMAGES, (130, 129), (300, 37)])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

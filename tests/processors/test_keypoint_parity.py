@@ -17,7 +17,7 @@ EXACT = {"rtol": 0, "atol": 0}  # the same operations in the same order
 SIZES = [(120, 90), (33, 51), (64, 64), (1, 9), (300, 7)]  # (width, height)
 
 
-def picture(width, height, *, grey=False):
+def make_image(width, height, *, grey=False):
     values = np.random.default_rng((width, height)).integers(0, 256, (height, width, 3))
     return Image.fromarray((values[..., :1].repeat(3, -1) if grey else values).astype(np.uint8))
 
@@ -45,7 +45,7 @@ def test_superpoint(settings, grey):
     reference = SuperPointImageProcessor(**settings)
     ours = read(reference)
     for width, height in SIZES:
-        image = picture(width, height, grey=grey)
+        image = make_image(width, height, grey=grey)
         expected = reference(image, return_tensors="pt")["pixel_values"]
         torch.testing.assert_close(ours(image)["pixel_values"], expected.float(), **EXACT)
 
@@ -65,7 +65,7 @@ def test_pairs(reference_class, settings, greys):
     reference = reference_class(**settings)
     ours = read(reference)
     for a, b in itertools.pairwise(SIZES):
-        pair = [picture(*size, grey=grey) for size, grey in zip((a, b), greys, strict=True)]
+        pair = [make_image(*size, grey=grey) for size, grey in zip((a, b), greys, strict=True)]
         expected = reference(pair, return_tensors="pt")["pixel_values"][0]
         torch.testing.assert_close(ours(pair)["pixel_values"], expected.float(), **EXACT)
 

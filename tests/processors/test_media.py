@@ -124,7 +124,7 @@ def test_a_large_file_is_closed_again(tmp_path):
     [
         ("photos/cat.jpg", "photos/cat.jpg"),
         (Path("photos/cat.jpg"), "photos/cat.jpg"),
-        (b"12345", "bytes of 5 bytes"),
+        (b"12345", "5 bytes"),
         (PIXELS, "array (13, 17, 3) uint8"),
         (EXPECTED, "tensor (3, 13, 17) uint8"),
         (Image.new("L", (5, 4)), "PIL image L 5x4"),

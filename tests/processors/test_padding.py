@@ -24,7 +24,7 @@ def test_some_lengths(length, rounded):
 
 @pytest.mark.parametrize(("length", "wanted"), [(70, 72), (74, 77), (77, 77), (90, 90)])
 def test_never_longer_than_the_model_takes_unless_the_sequence_is(length, wanted):
-    assert Padding(0, most=77).length(length) == wanted
+    assert Padding(0, max_length=77).length(length) == wanted
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -16,7 +16,7 @@ from sensorium.processors.image import ImageProcessor
 TOLERANCE = {"rtol": 0, "atol": 1e-6}  # most are equal to the bit
 
 
-def picture(width, height):
+def image(width, height):
     values = np.random.default_rng((width, height)).integers(0, 256, (height, width, 3))
     return Image.fromarray(values.astype(np.uint8))
 
@@ -46,7 +46,7 @@ SAM = [
 def test_sam(options):
     reference = SamImageProcessor(**options)
     for width, height in [(300, 200), (97, 131), (64, 64), (9, 3)]:
-        assert_same(reference, picture(width, height))
+        assert_same(reference, image(width, height))
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -55,7 +55,7 @@ def test_sam_rounds_as_the_reference_does(width, height):
     if min(width, height) * 96 / max(width, height) < 0.5:
         return
     reference = SamImageProcessor(size={"longest_edge": 96}, pad_size={"height": 96, "width": 96})
-    assert_same(reference, picture(width, height))
+    assert_same(reference, image(width, height))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_sam_rounds_as_the_reference_does(width, height):
 def test_sam_2(options):
     reference = Sam2ImageProcessor(**options)
     for width, height in [(300, 200), (97, 131), (1, 200)]:
-        assert_same(reference, picture(width, height))
+        assert_same(reference, image(width, height))
 
 
 def test_a_thread_of_a_picture_is_told_apart_from_a_failure():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sensorium.errors import InputError
 from sensorium.processors.image import ImageProcessor
-from tests.processors.test_image_parity import PICTURES, TOLERANCE, assert_same_pixels, picture
+from tests.processors.test_image_parity import IMAGES, TOLERANCE, assert_same_pixels, make_image
 
 CAPPED = {"size": {"shortest_edge": 48, "longest_edge": 90}}
 MASKED = ["MaskFormerImageProcessor", "Mask2FormerImageProcessor"]
@@ -41,8 +41,8 @@ def both(name, **given):
 @pytest.mark.parametrize("name", MASKED)
 def test_pixels_and_mask_equal_transformers(name, variant):
     reference, ours = both(name, **VARIANTS[variant])
-    for width, height in PICTURES[:1] if variant == "default" else [*PICTURES, (40, 90), (48, 64)]:
-        image = picture(width, height)
+    for width, height in IMAGES[:1] if variant == "default" else [*IMAGES, (40, 90), (48, 64)]:
+        image = make_image(width, height)
         assert_same_pixels(reference, ours, image)
         try:
             mask = ours(image)["pixel_mask"]
@@ -56,7 +56,7 @@ def test_pixels_and_mask_equal_transformers(name, variant):
 @pytest.mark.parametrize("name", MASKED)
 def test_a_batch_of_several_sizes_is_padded_and_masked_as_transformers_does(name):
     reference, ours = both(name, **CAPPED, size_divisor=8)
-    images = [picture(64, 48), picture(48, 64), picture(170, 71)]
+    images = [make_image(64, 48), make_image(48, 64), make_image(170, 71)]
     expected, actual = reference(images=images, return_tensors="pt"), ours(images)
     torch.testing.assert_close(actual["pixel_values"], expected["pixel_values"], **TOLERANCE)
     assert torch.equal(actual["pixel_mask"], expected["pixel_mask"])
@@ -71,7 +71,7 @@ _CASES = [both(name, **CAPPED, size_divisor=8) for name in MASKED]
 @given(width=_SIDES, height=_SIDES)
 def test_pixels_equal_transformers_for_any_size(width, height):
     for reference, ours in _CASES:
-        assert_same_pixels(reference, ours, picture(width, height))
+        assert_same_pixels(reference, ours, make_image(width, height))
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_pixels_equal_transformers_for_any_size(width, height):
 )
 def test_pixels_of_dpt_equal_transformers(given):
     reference, ours = both("DPTImageProcessor", **given)
-    for width, height in PICTURES:
-        assert_same_pixels(reference, ours, picture(width, height))
+    for width, height in IMAGES:
+        assert_same_pixels(reference, ours, make_image(width, height))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_padding_equals_the_tokenizer_s(tokenizer):
     encoded = [processor.encode(text).tensors() for text in TEXTS[:3]]
     want = tokenizer(TEXTS[:3], padding=True, pad_to_multiple_of=16, return_tensors="pt")
     for name, padding in processor.padding.items():
-        assert padding.most == 64
+        assert padding.max_length == 64
         got = padding.stack([one[name] for one in encoded])
         length = got.shape[1]
         expected = want[name][:, -length:] if tokenizer.padding_side == "left" else want[name][:, :length]
@@ -72,7 +72,7 @@ def test_threads_share_it_while_the_tokenizer_truncates(tokenizer):
 def test_round_trip_through_a_folder(tokenizer, tmp_path):
     TextProcessor(tokenizer).save_pretrained(tmp_path)
     again = TextProcessor.from_pretrained(tmp_path)
-    assert again.most == 64
+    assert again.max_length == 64
     assert again.encode(TEXTS[0]).ids == TextProcessor(tokenizer).encode(TEXTS[0]).ids
     assert again.decode(again.encode("the owl sat").ids) == "the owl sat"
 

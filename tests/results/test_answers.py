@@ -100,23 +100,23 @@ def test_save(tmp_path):
 
 
 def test_bars_are_as_long_as_the_scores():
-    picture = Image.new("RGB", (300, 100), "black")
-    drawn = np.asarray(Answers(["", ""], [1.0, 0.5]).plot(picture))
+    image = Image.new("RGB", (300, 100), "black")
+    drawn = np.asarray(Answers(["", ""], [1.0, 0.5]).plot(image))
     assert drawn.shape[1] == 300
     assert (drawn[:100] == 0).all()
     rows = [(drawn[y] == (196, 222, 247)).all(-1).sum() for y in (107, 125)]
     assert rows[0] == pytest.approx(2 * rows[1], abs=2)
-    assert scored().plot(picture, most=2).height < scored().plot(picture).height
+    assert scored().plot(image, most=2).height < scored().plot(image).height
 
 
 def test_answers_without_scores_are_written_out():
-    picture = Image.new("RGB", (300, 100), "black")
-    one, many = Answers(["a bus"]).plot(picture), Answers(["a long story about a bus " * 8]).plot(picture)
+    image = Image.new("RGB", (300, 100), "black")
+    one, many = Answers(["a bus"]).plot(image), Answers(["a long story about a bus " * 8]).plot(image)
     assert one.height < many.height
     ink = np.asarray(one)[100:].min(-1) < 128
     assert ink.any()
     assert not ink[:, -10:].any()
     assert (np.asarray(many)[100:, -6:] == 255).all()
-    unbroken = Answers(["x" * 400]).plot(picture)
+    unbroken = Answers(["x" * 400]).plot(image)
     assert (np.asarray(unbroken)[100:, -6:] == 255).all()
     assert Answers(["a\x1b[31m\nb"]).plot().width == 480

@@ -90,11 +90,11 @@ def test_the_command_line_and_the_report_ask_for_nothing_else(tmp_path, capsysbi
         JsonLines(str(tmp_path / "x.jsonl")),
         Page(str(tmp_path / "x.html"), Report("run")),
     )
-    picture = tmp_path / "x.png"
-    Image.new("RGB", (8, 8)).save(picture)
+    image = tmp_path / "x.png"
+    Image.new("RGB", (8, 8)).save(image)
     for sink in (rows, JsonLines(None), Lines(), Tables(), page):
         sink.begin()
-        sink.add(str(picture), result)
+        sink.add(str(image), result)
         sink.finish()
         sink.close()
     with pytest.raises(OptionError, match="for results with arrays"):

@@ -98,10 +98,10 @@ def test_save(tmp_path):
 
 
 def test_plot_draws_each_box_in_its_class_s_colour_and_leaves_the_picture():
-    picture = Image.new("RGB", (100, 80), "white")
-    drawn = found().plot(picture)
-    assert drawn.size == picture.size
-    assert np.asarray(picture).min() == 255, "the picture itself was drawn into"
+    image = Image.new("RGB", (100, 80), "white")
+    drawn = found().plot(image)
+    assert drawn.size == image.size
+    assert np.asarray(image).min() == 255, "the picture itself was drawn into"
     pixels = np.asarray(drawn).astype(int)
     cat, dog = pixels[30, 30], pixels[6, 10]
     assert (cat != 255).any()

@@ -36,8 +36,8 @@ def test_plain_values_in_json(tmp_path):
 
 def test_lines_tell_title_and_text_or_the_source():
     long = {"id": 1, "text": "word " * 100, "title": "T", "source": "x"}
-    picture = {"id": 2, "text": "", "title": "", "source": "a.jpg"}
-    first, second = Hits([1, 2], [0.25, 0.125], [long, picture]).lines()
+    image = {"id": 2, "text": "", "title": "", "source": "a.jpg"}
+    first, second = Hits([1, 2], [0.25, 0.125], [long, image]).lines()
     assert first.startswith("0.2500  T: word word") and first.endswith("…") and len(first) < 180
     assert second == "0.1250  a.jpg"
     assert Hits([], [], []).lines() == ["nothing found"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sensorium.results import Result, Segments
 from sensorium.results.rle import decode
-from tests.media import picture
+from tests.media import make_image
 
 MAP = np.array([[7, 7, 2, 2, 0], [7, 7, 2, 2, 0], [7, 7, 7, 0, 0]], np.uint8)
 
@@ -137,7 +137,7 @@ def test_repr_is_short():
 
 
 def test_the_plot_colours_each_segment_and_writes_its_label():
-    image = picture(90, 60)
+    image = make_image(90, 60)
     values = np.zeros((60, 90), np.uint8)
     values[10:50, 30:] = 4
     plain, drawn = np.asarray(image), np.asarray(Segments(values, [4], ["tree\x1b[31m"]).plot(image))
@@ -148,7 +148,7 @@ def test_the_plot_colours_each_segment_and_writes_its_label():
     grey = np.asarray(overlapping()[0].plot(np.zeros((3, 5), np.uint8)))
     assert grey.shape == (3, 5, 3)
     with pytest.raises(ValueError, match="90x60"):
-        Segments(values, [4], ["tree"]).plot(picture(60, 90))
+        Segments(values, [4], ["tree"]).plot(make_image(60, 90))
 
 
 def test_saving(tmp_path):

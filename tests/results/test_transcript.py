@@ -101,11 +101,11 @@ def test_without_times_there_are_no_subtitles_and_no_drawing(tmp_path):
 
 
 def test_the_drawing_has_a_bar_from_start_to_end():
-    picture = np.asarray(WORDS.plot(width_px=600))
-    assert picture.shape == (22 * 4 + 6, 600, 3)
+    image = np.asarray(WORDS.plot(width_px=600))
+    assert image.shape == (22 * 4 + 6, 600, 3)
     track = (600 - 84) * 2 / 5
     for row, (start, end) in enumerate(zip(WORDS.starts, WORDS.ends, strict=True), 1):
-        blue = (picture[22 * row + 11 - 4] == (29, 125, 190)).all(-1).nonzero()[0]
+        blue = (image[22 * row + 11 - 4] == (29, 125, 190)).all(-1).nonzero()[0]
         assert blue.min() == pytest.approx(84 + start / 1.5 * track, abs=1.5)
         assert blue.max() == pytest.approx(84 + end / 1.5 * track, abs=1.5)
 

@@ -10,7 +10,7 @@ import pytest
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval import Encoder, Index, Passage
 from tests import tiny_embedding, tiny_text
-from tests.media import picture
+from tests.media import make_image
 
 SETTINGS = {"device": "cpu", "dtype": "float32"}
 
@@ -188,17 +188,17 @@ def test_vectors_that_are_not_finite_are_told(encoder, monkeypatch):
 
 
 def test_a_chunk_with_a_broken_picture_is_kept_and_its_fault_told_again(tmp_path, monkeypatch):
-    pictures = Encoder.from_pretrained(tiny_text.matcher("clip"), **SETTINGS)
+    images = Encoder.from_pretrained(tiny_text.matcher("clip"), **SETTINGS)
     paths = [tmp_path / f"{i}.png" for i in range(5)]
     for i, path in enumerate(paths):
-        picture(32 + i, 32).save(path)
+        make_image(32 + i, 32).save(path)
     paths[2].write_bytes(b"no picture")
     encoded, encode = [], Encoder.encode
     monkeypatch.setattr(Encoder, "encode", lambda self, p, **k: encoded.append(len(p)) or encode(self, p, **k))
     given = [*paths, tmp_path / "nowhere.png"]
     for sizes in ([6], [2]):  # the second time those that failed alone are tried again
         told: list[InputError] = []
-        index = Index.build(given, pictures, resume=tmp_path / "part", on_error=told.append)
+        index = Index.build(given, images, resume=tmp_path / "part", on_error=told.append)
         assert [error.index for error in told] == [2, 5] and len(index) == 4
         assert encoded == sizes
         encoded.clear()
@@ -206,9 +206,9 @@ def test_a_chunk_with_a_broken_picture_is_kept_and_its_fault_told_again(tmp_path
 
 def test_passages_with_vectors_are_read_as_what_the_index_holds(tmp_path):
     """Also before the encoder of a loaded index is opened."""
-    pictures = Encoder.from_pretrained(tiny_text.matcher("clip"), **SETTINGS)
-    picture(32, 32).save(tmp_path / "a.png")
-    Index.build([tmp_path / "a.png"], pictures).save(tmp_path / "index")
+    images = Encoder.from_pretrained(tiny_text.matcher("clip"), **SETTINGS)
+    make_image(32, 32).save(tmp_path / "a.png")
+    Index.build([tmp_path / "a.png"], images).save(tmp_path / "index")
     index = Index.load(tmp_path / "index", device="cpu")
-    (new,) = index.add([tmp_path / "b.png"], vectors=np.ones((1, pictures.dimension), np.float32))
+    (new,) = index.add([tmp_path / "b.png"], vectors=np.ones((1, images.dimension), np.float32))
     assert index.passages([new])[0]["source"] == str(tmp_path / "b.png")

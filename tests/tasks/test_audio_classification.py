@@ -14,10 +14,10 @@ import transformers
 
 import sensorium
 from sensorium.errors import InputError, LimitError, OptionError, TaskMismatchError
-from tests import tiny, tiny_sound
+from tests import tiny, tiny_audio
+from tests.audio import RATE, encoded, make_audio, make_audios
 from tests.contract import Contract
 from tests.media import jpeg
-from tests.sounds import RATE, encoded, sound, sounds
 
 LOGITS = {"function_to_apply": "none", "top_k": None}
 # Logits of the tiny models are up to 20 and differ between sounds by about 1; float32 gives them to 1e-5.
@@ -38,23 +38,23 @@ def values(result):
 
 
 CONTRACT = Contract(
-    build=lambda **settings: ours(tiny_sound.folder("wav2vec2"), **settings),
-    inputs=lambda: [sound(seconds, seed) for seed, seconds in enumerate([0.25, 0.5, 0.245, 0.49, 0.5])],
-    bad=["nowhere.wav", None, np.zeros(0, np.float32), b"no sound", {"array": sound(), "sampling_rate": 0}],
+    build=lambda **settings: ours(tiny_audio.folder("wav2vec2"), **settings),
+    inputs=lambda: [make_audio(seconds, seed) for seed, seconds in enumerate([0.25, 0.5, 0.245, 0.49, 0.5])],
+    bad=["nowhere.wav", None, np.zeros(0, np.float32), b"no sound", {"array": make_audio(), "sampling_rate": 0}],
     options=[{"top_k": 2}, LOGITS, {"window_s": 0.25}, {"window_s": 0.25, "pool": "max"}, {"window_s": None}],
     tolerance=TOLERANCE,
 )
 
 
-@pytest.mark.parametrize("architecture", tiny_sound.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", tiny_audio.ARCHITECTURES)
 def test_equals_transformers_alone_and_in_a_batch(architecture):
-    folder = tiny_sound.folder(architecture)
+    folder = tiny_audio.folder(architecture)
     reference = theirs(folder)
-    expected = np.stack([values(reference(one, **{**LOGITS, "top_k": 7})) for one in sounds()])
+    expected = np.stack([values(reference(one, **{**LOGITS, "top_k": 7})) for one in make_audios()])
     assert expected.std(0).max() > 0.1, "the sounds have to tell the models apart"
     with ours(folder, batch_size=6) as pipe:
-        together = [values(result) for result in pipe(sounds(), **LOGITS)]
-        alone = [values(pipe(one, **LOGITS)) for one in sounds()]
+        together = [values(result) for result in pipe(make_audios(), **LOGITS)]
+        alone = [values(pipe(one, **LOGITS)) for one in make_audios()]
         assert pipe.stats()["failures"] == 0
     np.testing.assert_allclose(alone, expected, atol=TOLERANCE)
     np.testing.assert_allclose(together, expected, atol=TOLERANCE)
@@ -65,10 +65,10 @@ def test_equals_transformers_alone_and_in_a_batch(architecture):
     "options", [{}, {"top_k": 2}, {"function_to_apply": "sigmoid"}, {"function_to_apply": "none"}, {"top_k": 99}]
 )
 def test_the_rows_are_transformers(architecture, options):
-    folder = tiny_sound.folder(architecture)
-    expected = theirs(folder)(sound(), **options)
+    folder = tiny_audio.folder(architecture)
+    expected = theirs(folder)(make_audio(), **options)
     with ours(folder) as pipe:
-        got = pipe(sound(), **options).to_dict()
+        got = pipe(make_audio(), **options).to_dict()
     assert [row["label"] for row in got] == [row["label"] for row in expected]
     assert [row["score"] for row in got] == pytest.approx([row["score"] for row in expected], abs=TOLERANCE)
     assert set(got[0]) == set(expected[0])
@@ -79,18 +79,18 @@ def test_the_rows_are_transformers(architecture, options):
     [("multi_label_classification", 7), ("regression", 1), (None, 1), ("single_label_classification", 3)],
 )
 def test_the_config_chooses_the_function(problem_type, num_labels):
-    folder = tiny_sound.folder("wav2vec2", num_labels=num_labels, problem_type=problem_type)
-    expected = theirs(folder)(sound(), top_k=num_labels)
+    folder = tiny_audio.folder("wav2vec2", num_labels=num_labels, problem_type=problem_type)
+    expected = theirs(folder)(make_audio(), top_k=num_labels)
     with ours(folder) as pipe:
-        assert values(pipe(sound(), top_k=None)) == pytest.approx(values(expected), abs=TOLERANCE)
+        assert values(pipe(make_audio(), top_k=None)) == pytest.approx(values(expected), abs=TOLERANCE)
 
 
 def test_padding_would_matter_if_it_were_not_left_out():
     """What the exactness above is worth: the same model on padded sound, as Transformers batches it."""
-    folder = tiny_sound.folder("wav2vec2")
+    folder = tiny_audio.folder("wav2vec2")
     model = transformers.AutoModelForAudioClassification.from_pretrained(folder)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    pair = [sound(0.3), sound(1.5, 1)]
+    pair = [make_audio(0.3), make_audio(1.5, 1)]
     with torch.inference_mode():
         alone = model(**extractor(pair[0], sampling_rate=RATE, return_tensors="pt")).logits[0].numpy()
         padded = model(**extractor(pair, sampling_rate=RATE, return_tensors="pt", padding=True)).logits[0].numpy()
@@ -105,17 +105,18 @@ def test_padding_would_matter_if_it_were_not_left_out():
 
 
 def test_sounds_of_like_length_share_a_batch():
-    with ours(tiny_sound.folder("wav2vec2"), batch_size=4) as pipe:
-        pipe([sound(seconds) for seconds in (0.99, 1.0, 1.01, 1.02)])
+    with ours(tiny_audio.folder("wav2vec2"), batch_size=4) as pipe:
+        pipe([make_audio(seconds) for seconds in (0.99, 1.0, 1.01, 1.02)])
         assert pipe.stats()["batches"] == 1
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 192_000])
 @pytest.mark.parametrize("architecture", ["wav2vec2", "ast"])
 def test_another_rate_is_resampled_as_in_transformers(architecture, rate):
-    folder = tiny_sound.folder(architecture)
+    folder = tiny_audio.folder(architecture)
     arrays = [
-        {"array": sound(seconds, seed, rate), "sampling_rate": rate} for seed, seconds in enumerate([0.5, 0.52, 1.3])
+        {"array": make_audio(seconds, seed, rate), "sampling_rate": rate}
+        for seed, seconds in enumerate([0.5, 0.52, 1.3])
     ]
     reference = theirs(folder)
     expected = [values(reference(dict(one), **{**LOGITS, "top_k": 7})) for one in arrays]
@@ -125,7 +126,7 @@ def test_another_rate_is_resampled_as_in_transformers(architecture, rate):
 
 
 def test_every_form_of_a_sound_gives_the_same(tmp_path):
-    array = (sound(0.8) * 32768).round().astype(np.int16)
+    array = (make_audio(0.8) * 32768).round().astype(np.int16)
     data = encoded(array)
     (tmp_path / "x.wav").write_bytes(data)
     floats = array.astype(np.float32) / 32768
@@ -144,7 +145,7 @@ def test_every_form_of_a_sound_gives_the_same(tmp_path):
         np.stack([floats, floats]),
         encoded(np.stack([array] * 8, axis=1)),
     ]
-    with ours(tiny_sound.folder("wav2vec2")) as pipe:
+    with ours(tiny_audio.folder("wav2vec2")) as pipe:
         results = [*pipe(forms, **LOGITS), pipe(io.BytesIO(data), **LOGITS)]
     for result in results:
         np.testing.assert_allclose(values(result), values(results[0]), atol=TOLERANCE)
@@ -152,9 +153,9 @@ def test_every_form_of_a_sound_gives_the_same(tmp_path):
 
 @pytest.mark.parametrize("form", ["OGG", "MP3"])
 def test_compressed_files_are_what_their_decoder_gives(form):
-    data = encoded(sound(1.2), form=form)
+    data = encoded(make_audio(1.2), form=form)
     samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
-    with ours(tiny_sound.folder("ast")) as pipe:
+    with ours(tiny_audio.folder("ast")) as pipe:
         a, b = pipe([data, {"array": samples, "sampling_rate": rate}], **LOGITS)
     np.testing.assert_allclose(values(a), values(b), atol=TOLERANCE)
 
@@ -163,10 +164,12 @@ def test_compressed_files_are_what_their_decoder_gives(form):
 @pytest.mark.parametrize("rate", [RATE, 44_100])
 def test_long_sound_is_cut_into_windows_and_pooled(pool, rate):
     """1.25 s in windows of 0.5 s: two, and the last 0.25 s in one that reaches back."""
-    folder = tiny_sound.folder("wav2vec2")
-    whole = sound(1.25, 3, rate)
+    folder = tiny_audio.folder("wav2vec2")
+    whole = make_audio(1.25, 3, rate)
     reference = theirs(folder)
-    at_16k = sensorium.processors.sound.open_sound({"array": whole, "sampling_rate": rate}).at(RATE).read(0, 20_000)
+    at_16k = (
+        sensorium.processors.audio_reading.open_audio({"array": whole, "sampling_rate": rate}).at(RATE).read(0, 20_000)
+    )
     cuts = [at_16k[start : start + 8000].numpy() for start in (0, 8000, 12_000)]
     scores = np.stack([values(reference(cut, top_k=7)) for cut in cuts])
     expected = scores.max(0) if pool == "max" else scores.T @ [0.4, 0.4, 0.2]
@@ -179,7 +182,7 @@ def test_long_sound_is_cut_into_windows_and_pooled(pool, rate):
 
 def test_windows_are_no_longer_than_what_the_model_hears():
     """The tiny AST hears 1.015 s. Up to `window_s` it is given the sound whole, and cuts it as Transformers does."""
-    folder, long = tiny_sound.folder("ast"), sound(3.0)
+    folder, long = tiny_audio.folder("ast"), make_audio(3.0)
     with ours(folder) as pipe:
         heard = round(pipe.task.processor.seconds * RATE)
         assert heard == 16_240
@@ -191,19 +194,19 @@ def test_windows_are_no_longer_than_what_the_model_hears():
 
 
 def test_a_long_file_is_never_in_memory_as_a_whole(monkeypatch, tmp_path):
-    from sensorium.processors import sound_files
+    from sensorium.processors import audio_files
 
-    soundfile.write(tmp_path / "long.flac", np.tile(sound(1.0), 60), RATE)
+    soundfile.write(tmp_path / "long.flac", np.tile(make_audio(1.0), 60), RATE)
     longest = []
-    read = sound_files.Decoder.read
+    read = audio_files.AudioDecoder.read
 
     def noted(self, count):
         samples = read(self, count)
         longest.append(len(samples))
         return samples
 
-    monkeypatch.setattr(sound_files.Decoder, "read", noted)
-    with ours(tiny_sound.folder("wav2vec2")) as pipe:
+    monkeypatch.setattr(audio_files.AudioDecoder, "read", noted)
+    with ours(tiny_audio.folder("wav2vec2")) as pipe:
         pipe(tmp_path / "long.flac", window_s=2)
     assert max(longest) == 2 * RATE
     assert sum(longest) == 60 * RATE
@@ -214,7 +217,7 @@ def test_a_long_file_is_never_in_memory_as_a_whole(monkeypatch, tmp_path):
     [{"top_k": 0}, {"function_to_apply": "relu"}, {"window_s": 0}, {"window_s": "all"}, {"pool": "sum"}],
 )
 def test_bad_options_fail_before_any_work(options):
-    with ours(tiny_sound.folder("wav2vec2")) as pipe:
+    with ours(tiny_audio.folder("wav2vec2")) as pipe:
         with pytest.raises(OptionError, match=next(iter(options))):
             pipe("nowhere.wav", **options)
         assert pipe.stats()["inputs"] == 0
@@ -222,18 +225,18 @@ def test_bad_options_fail_before_any_work(options):
 
 def test_windows_shorter_than_the_model_needs_are_refused():
     with (
-        ours(tiny_sound.folder("ast")) as pipe,
+        ours(tiny_audio.folder("ast")) as pipe,
         pytest.raises(OptionError, match=r"window_s has to be at least 0\.025"),
     ):
-        pipe(sound(), window_s=0.02)
+        pipe(make_audio(), window_s=0.02)
 
 
 def test_bad_inputs_among_good_ones(tmp_path):
     good = tmp_path / "good.wav"
-    good.write_bytes(encoded(sound()))
+    good.write_bytes(encoded(make_audio()))
     (tmp_path / "picture.wav").write_bytes(jpeg())
-    mp3 = encoded(sound(3.0), form="MP3")
-    broken = sound()
+    mp3 = encoded(make_audio(3.0), form="MP3")
+    broken = make_audio()
     broken[700] = np.nan
     bad = {
         "missing-file": tmp_path / "nowhere.wav",
@@ -242,15 +245,15 @@ def test_bad_inputs_among_good_ones(tmp_path):
         "truncated": mp3[: len(mp3) // 2],
         "zero-sized": encoded(np.zeros(0, np.float32)),
         "not-finite": broken,
-        "bad-rate": {"array": sound(), "sampling_rate": -1},
+        "bad-rate": {"array": make_audio(), "sampling_rate": -1},
         "bad-shape": np.zeros((2, 2, 2), np.float32),
-        "too-short": sound(0.001),
+        "too-short": make_audio(0.001),
         "unsupported-type": 3,
-        "too-long": {"array": sound(), "sampling_rate": 1},
+        "too-long": {"array": make_audio(), "sampling_rate": 1},
         "too-many-channels": np.zeros((40, 400), np.float32),
     }
     inputs = [x for fault in bad.values() for x in (good, fault)] + [good]
-    with ours(tiny_sound.folder("wav2vec2"), batch_size=4) as pipe:
+    with ours(tiny_audio.folder("wav2vec2"), batch_size=4) as pipe:
         want = pipe(good)
         returned = pipe(inputs, on_error="return")
     assert [r.code for r in returned[1::2]] == list(bad)
@@ -263,47 +266,49 @@ def test_bad_inputs_among_good_ones(tmp_path):
 
 
 def test_bfloat16_drifts_less_than_promised():
-    folder = tiny_sound.folder("wav2vec2")
+    folder = tiny_audio.folder("wav2vec2")
     with ours(folder) as exact, ours(folder, dtype="bfloat16") as fast:
-        a, b = exact(sounds(), **LOGITS), fast(sounds(), **LOGITS)
+        a, b = exact(make_audios(), **LOGITS), fast(make_audios(), **LOGITS)
     spread = np.std([values(x) for x in a], axis=0).max()
     for x, y in zip(a, b, strict=True):
         assert np.abs(values(x) - values(y)).max() < 0.5 * spread
 
 
 def test_a_loaded_model_is_left_as_it_was():
-    folder = tiny_sound.folder("wav2vec2")
+    folder = tiny_audio.folder("wav2vec2")
     model = transformers.AutoModelForAudioClassification.from_pretrained(folder)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    inputs = extractor(sound(), sampling_rate=RATE, return_tensors="pt")
+    inputs = extractor(make_audio(), sampling_rate=RATE, return_tensors="pt")
     names = list(model.state_dict())
     with torch.inference_mode():
         before = model(**inputs).logits.numpy()
     with sensorium.pipeline(model=model, processor=extractor, device="cpu", compile=False) as pipe:
         assert pipe.task.name == "audio-classification"
-        np.testing.assert_allclose(values(pipe(sound(), **LOGITS)), before[0], atol=TOLERANCE)
+        np.testing.assert_allclose(values(pipe(make_audio(), **LOGITS)), before[0], atol=TOLERANCE)
     with torch.inference_mode():
         np.testing.assert_allclose(model(**inputs).logits.numpy(), before, atol=1e-6)
     assert list(model.state_dict()) == names
 
 
 def test_an_extractor_that_is_not_known_runs_itself():
-    folder = tiny_sound.folder("whisper")
+    folder = tiny_audio.folder("whisper")
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(folder, dither=1e-9)
-    expected = values(theirs(folder)(sound(), **{**LOGITS, "top_k": 7}))
+    expected = values(theirs(folder)(make_audio(), **{**LOGITS, "top_k": 7}))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pipe = ours(folder, processor=extractor)
     assert any("WhisperFeatureExtractor" in str(w.message) and "slower" in str(w.message) for w in caught)
     with pipe:
-        assert values(pipe({"array": sound(), "sampling_rate": RATE}, **LOGITS)) == pytest.approx(expected, abs=1e-3)
+        assert values(pipe({"array": make_audio(), "sampling_rate": RATE}, **LOGITS)) == pytest.approx(
+            expected, abs=1e-3
+        )
 
 
 def test_checkpoints_of_other_tasks_are_refused():
     with pytest.raises(TaskMismatchError, match="image-classification"):
         ours(tiny.folder("vit"))
     with pytest.raises(TaskMismatchError, match="audio-classification"):
-        sensorium.pipeline("image-classification", tiny_sound.folder("ast"))
+        sensorium.pipeline("image-classification", tiny_audio.folder("ast"))
 
 
 def test_on_the_command_line_a_folder_is_its_sounds(tmp_path):
@@ -312,9 +317,9 @@ def test_on_the_command_line_a_folder_is_its_sounds(tmp_path):
     from sensorium.cli import app
 
     for name in ("a.wav", "b.FLAC"):
-        (tmp_path / name).write_bytes(encoded(sound(0.6), form=name[2:].upper()))
+        (tmp_path / name).write_bytes(encoded(make_audio(0.6), form=name[2:].upper()))
     (tmp_path / "notes.txt").write_text("no sound")
-    words = ["run", "audio-classification", str(tmp_path), "--model", str(tiny_sound.folder("wav2vec2")), "--json"]
+    words = ["run", "audio-classification", str(tmp_path), "--model", str(tiny_audio.folder("wav2vec2")), "--json"]
     done = CliRunner().invoke(app, [*words, "--top-k", "2", "--window-s", "0.3", "--pool", "max", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     rows = [json.loads(line) for line in done.stdout.splitlines()]

@@ -14,13 +14,13 @@ import sensorium
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval import Encoder, Index
 from tests import tiny_embedding, tiny_text
+from tests.audio import encoded, make_audio, make_audios
 from tests.contract import Contract
-from tests.sounds import encoded, sound, sounds
 
 ROUNDING = 1e-4  # float32 spectra, in decibels, of 8 kHz
 RATE = 8_000  # the tiny model's own, so that nothing is resampled
 TEXTS = ["a dog that barks", "rain on a roof", tiny_text.words(9, 3)]
-STORED = [sound(1.0, seed=100 + i, rate=RATE) for i in range(12)]
+STORED = [make_audio(1.0, seed=100 + i, rate=RATE) for i in range(12)]
 """Sounds as long as the model hears at once: it sees all of them, whatever it would cut out of longer ones."""
 
 
@@ -53,7 +53,7 @@ def reference():
         rows = found if isinstance(found, torch.Tensor) else found.pooler_output
         return torch.nn.functional.normalize(rows, dim=-1)[0].double().numpy()
 
-    def of_sound(samples):
+    def of_audio(samples):
         with torch.inference_mode():
             return unit(model.get_audio_features(**extractor(samples, sampling_rate=RATE, return_tensors="pt")))
 
@@ -61,14 +61,14 @@ def reference():
         with torch.inference_mode():
             return unit(model.get_text_features(**tokenizer(text, return_tensors="pt")))
 
-    return of_sound, of_text
+    return of_audio, of_text
 
 
 def test_equals_a_brute_force_over_transformers_vectors():
-    of_sound, of_text = reference()
-    x = np.stack([of_sound(samples) for samples in STORED])
-    asked = [sound(1.0, seed=i, rate=RATE) for i in range(3)]
-    q = np.stack([*map(of_text, TEXTS), *map(of_sound, asked)])
+    of_audio, of_text = reference()
+    x = np.stack([of_audio(samples) for samples in STORED])
+    asked = [make_audio(1.0, seed=i, rate=RATE) for i in range(3)]
+    q = np.stack([*map(of_text, TEXTS), *map(of_audio, asked)])
     queries = [*TEXTS, *(encoded(samples, RATE, subtype="FLOAT") for samples in asked)]
     with ours(batch_size=2) as pipe:
         found = pipe(queries, top_k=len(STORED))
@@ -80,12 +80,12 @@ def test_equals_a_brute_force_over_transformers_vectors():
 
 
 def test_a_long_sound_is_searched_for_as_the_mean_of_its_windows():
-    of_sound, _ = reference()
-    x = np.stack([of_sound(samples) for samples in STORED])
-    first, second = sound(1.0, seed=1, rate=RATE), sound(1.0, seed=2, rate=RATE)
+    of_audio, _ = reference()
+    x = np.stack([of_audio(samples) for samples in STORED])
+    first, second = make_audio(1.0, seed=1, rate=RATE), make_audio(1.0, seed=2, rate=RATE)
     with ours() as pipe:
         hits = pipe(encoded(np.concatenate([first, second]), RATE, subtype="FLOAT"), top_k=len(STORED))
-    mean = of_sound(first) + of_sound(second)
+    mean = of_audio(first) + of_audio(second)
     row = x @ (mean / np.linalg.norm(mean))
     np.testing.assert_allclose(hits.scores, row[hits.ids], atol=ROUNDING)
 
@@ -135,7 +135,7 @@ def test_bad_queries(bad, code):
 
 CONTRACT = Contract(
     build=ours,
-    inputs=lambda: [*TEXTS, *(encoded(samples) for samples in sounds()[:4])],
+    inputs=lambda: [*TEXTS, *(encoded(samples) for samples in make_audios()[:4])],
     bad=["", None, Path("nowhere.wav"), b"no sound"],
     options=[{"top_k": 3}, {"where": {"loud": True}}],
     tolerance=ROUNDING,

@@ -15,9 +15,9 @@ import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError, UnknownNameError
 from sensorium.tasks.speech.whisper import WhisperRecognizer
 from tests import tiny, tiny_speech
+from tests.audio import encoded
 from tests.contract import Contract
-from tests.sounds import encoded
-from tests.tiny_speech import RATE, sound, sounds
+from tests.tiny_speech import RATE, make_audio, make_audios
 
 NAME = "automatic-speech-recognition"
 
@@ -54,7 +54,7 @@ def assert_same(folder, inputs, options, *, batch_size=3, reference=None):
 
 CONTRACT = Contract(
     build=lambda **settings: ours(tiny_speech.whisper(), **settings),
-    inputs=sounds,
+    inputs=make_audios,
     bad=["nowhere.wav", None, np.zeros(0, np.float32), b"no sound", np.full(RATE, np.nan, np.float32)],
     options=[{"num_beams": 1, "return_timestamps": True}, {"num_beams": 1, "chunk_length_s": 0.6}],
 )
@@ -72,7 +72,7 @@ CONTRACT = Contract(
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 def test_letters_of_frames_equal_transformers(kind, options):
     """Models with and without an attention mask, in batches of sounds of different lengths."""
-    assert len({r.text for r in assert_same(tiny_speech.ctc(kind), sounds(), options)}) == 4
+    assert len({r.text for r in assert_same(tiny_speech.ctc(kind), make_audios(), options)}) == 4
 
 
 @pytest.mark.parametrize("seed", [9, 13])
@@ -94,25 +94,25 @@ def test_letters_of_frames_equal_transformers(kind, options):
 )
 def test_what_whisper_writes_equals_transformers(seed, options):
     folder = tiny_speech.whisper(seed)
-    results = assert_same(folder, sounds(), options)
+    results = assert_same(folder, make_audios(), options)
     assert len({r.text for r in results}) > 2
 
 
 @pytest.mark.parametrize(("seed", "beams"), [(9, 4), (10, 1), (13, 4)])
 def test_sounds_longer_than_a_window_are_walked_through(seed, beams):
     """Transformers needs timestamps for that, also where they are not asked for."""
-    inputs = [sound(3.5, 1), sound(7.3, 2), sound(2.01, 3), sound(5, 4)]
+    inputs = [make_audio(3.5, 1), make_audio(7.3, 2), make_audio(2.01, 3), make_audio(5, 4)]
     folder, options = tiny_speech.whisper(seed), {"num_beams": beams, "return_timestamps": True}
     timed = assert_same(folder, inputs, options)
     with ours(folder, batch_size=2) as pipe:
-        plain = pipe([*inputs, sounds()[0]], num_beams=beams)
+        plain = pipe([*inputs, make_audios()[0]], num_beams=beams)
     assert [r.to_dict() for r in plain[:4]] == [{"text": r.text} for r in timed]
-    assert plain[4].to_dict() == theirs(folder)(sounds()[0], num_beams=beams)
+    assert plain[4].to_dict() == theirs(folder)(make_audios()[0], num_beams=beams)
 
 
 def test_a_sound_of_a_window_and_some_samples_is_not_long():
     """It gives as many frames as the window: Transformers wants no timestamps of it."""
-    assert_same(tiny_speech.whisper(), [sound(2 + 100 / RATE, 5), sound(2, 5)], {"num_beams": 1})
+    assert_same(tiny_speech.whisper(), [make_audio(2 + 100 / RATE, 5), make_audio(2, 5)], {"num_beams": 1})
 
 
 @pytest.mark.parametrize(
@@ -126,26 +126,26 @@ def test_a_sound_of_a_window_and_some_samples_is_not_long():
     ids=str,
 )
 def test_languages(options, named):
-    results = assert_same(tiny_speech.whisper(13), sounds(), {**options, "num_beams": 1, "return_language": True})
+    results = assert_same(tiny_speech.whisper(13), make_audios(), {**options, "num_beams": 1, "return_language": True})
     assert all(chunk["language"] == named or named is None for r in results for chunk in r)
     assert any(chunk["language"] for r in results for chunk in r)
 
 
 def test_a_checkpoint_of_english_only():
     folder = tiny_speech.whisper(9, multilingual=False)
-    assert_same(folder, sounds(), {"num_beams": 1})
+    assert_same(folder, make_audios(), {"num_beams": 1})
     with ours(folder) as pipe, pytest.raises(OptionError, match="English only"):
-        pipe(sounds()[0], language="de")
+        pipe(make_audios()[0], language="de")
 
 
 def test_words_times():
     folder = tiny_speech.whisper(10, alignment=True)
-    inputs = [sounds()[0], sound(2.6, 6)]
+    inputs = [make_audios()[0], make_audio(2.6, 6)]
     results = assert_same(folder, inputs, {"return_timestamps": "word", "num_beams": 1, "max_new_tokens": 12})
     assert all(len(r) > 1 for r in results)
     with ours(folder) as pipe:
         before = pipe.task.model.config._attn_implementation
-        pipe(sounds()[0], return_timestamps="word", num_beams=2, return_language=True, chunk_length_s=0.5)
+        pipe(make_audios()[0], return_timestamps="word", num_beams=2, return_language=True, chunk_length_s=0.5)
         assert pipe.task.model.config._attn_implementation == before
 
 
@@ -160,16 +160,16 @@ def test_words_times():
 )
 def test_settings_that_generate_itself_follows(options):
     with ours(tiny_speech.whisper(), batch_size=3) as pipe:
-        plain = pipe(sounds(), num_beams=options.get("num_beams"))
-    assert [r.text for r in assert_same(tiny_speech.whisper(), sounds(), options)] != [r.text for r in plain]
+        plain = pipe(make_audios(), num_beams=options.get("num_beams"))
+    assert [r.text for r in assert_same(tiny_speech.whisper(), make_audios(), options)] != [r.text for r in plain]
 
 
 def test_what_is_drawn_at_random_repeats_with_a_seed_whatever_the_neighbours():
     options = {"temperature": 1.5, "num_beams": 1}
     with ours(tiny_speech.whisper(), batch_size=4) as pipe:
-        drawn = pipe(sounds(), seed=3, **options)
-        alone = [pipe(s, seed=3, **options) for s in sounds()]
-        other = pipe(sounds(), seed=4, **options)
+        drawn = pipe(make_audios(), seed=3, **options)
+        alone = [pipe(s, seed=3, **options) for s in make_audios()]
+        other = pipe(make_audios(), seed=4, **options)
     assert [r.text for r in drawn] == [r.text for r in alone] != [r.text for r in other]
 
 
@@ -177,15 +177,15 @@ def test_a_length_that_the_pipeline_sets():
     """Without a limit of its own, and with a decoder too short for the pipeline's 256, the call has to say it."""
     folder = tiny_speech.whisper(10, max_length=None)
     with ours(folder) as pipe, pytest.raises(OptionError, match="max_new_tokens=45 or less"):
-        pipe(sounds()[0])
-    assert_same(folder, sounds(), {"max_new_tokens": 45, "num_beams": 1})
+        pipe(make_audios()[0])
+    assert_same(folder, make_audios(), {"max_new_tokens": 45, "num_beams": 1})
 
 
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2"])
 def test_files_of_all_kinds(kind, tmp_path):
     """What is in the file is heard, whichever way it is given: stereo and another rate, too."""
     folder = tiny_speech.whisper() if kind == "whisper" else tiny_speech.ctc(kind)
-    samples = sound(1.5, 8, rate=44_100)
+    samples = make_audio(1.5, 8, rate=44_100)
     path = tmp_path / "x.flac"
     path.write_bytes(encoded(samples, 44_100, "flac"))
     with ours(folder) as pipe:
@@ -201,7 +201,7 @@ def test_files_of_all_kinds(kind, tmp_path):
 @pytest.mark.parametrize("options", [{}, {"chunk_length_s": 0.5}], ids=str)
 def test_neighbours_do_not_change_a_result(kind, options):
     folder = tiny_speech.whisper(9) if kind == "whisper" else tiny_speech.ctc(kind)
-    inputs = [sound(s, i) for i, s in enumerate([1.6, 0.3, 1.61, 0.05, 1.2, 2.4, 0.9])]
+    inputs = [make_audio(s, i) for i, s in enumerate([1.6, 0.3, 1.61, 0.05, 1.2, 2.4, 0.9])]
     options = {**options, **({"num_beams": 2} if kind == "whisper" else {})}
     with ours(folder, batch_size=5) as pipe:
         alone = [pipe(s, **options).to_dict() for s in inputs]
@@ -210,9 +210,9 @@ def test_neighbours_do_not_change_a_result(kind, options):
 
 
 def test_bad_inputs_among_good_ones(tmp_path):
-    good = sounds()[0]
+    good = make_audios()[0]
     (tmp_path / "picture.wav").write_bytes(b"\xff\xd8\xff\xe0" + bytes(500))
-    mp3 = encoded(sound(3, 1), RATE, "mp3")
+    mp3 = encoded(make_audio(3, 1), RATE, "mp3")
     (tmp_path / "cut.mp3").write_bytes(mp3[: len(mp3) // 2])
     bad = {
         "missing-file": tmp_path / "nowhere.wav",
@@ -296,17 +296,17 @@ def test_a_loaded_model_with_its_processor(kind):
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     both = transformers.WhisperProcessor if kind == "whisper" else transformers.Wav2Vec2Processor
-    expected = theirs(folder)(sounds()[0])
+    expected = theirs(folder)(make_audios()[0])
     with sensorium.pipeline(model=model, processor=both(extractor, tokenizer), device="cpu", compile=False) as pipe:
         assert pipe.task.name == NAME
-        assert pipe(sounds()[0]).to_dict() == expected
+        assert pipe(make_audios()[0]).to_dict() == expected
     with pytest.raises(CheckpointError, match="tokenizer"):
         sensorium.pipeline(NAME, model, processor=extractor, device="cpu")
 
 
 def test_windows_of_a_long_file_are_read_as_they_are_needed(tmp_path):
     path = tmp_path / "long.wav"
-    path.write_bytes(encoded(sound(9, 2), RATE, "wav"))
+    path.write_bytes(encoded(make_audio(9, 2), RATE, "wav"))
     heard, _ = soundfile.read(path, dtype="float32")
     with ours(tiny_speech.whisper(), batch_size=2) as pipe:
         units = iter(pipe.task.split(path, pipe.task.options(chunk_length_s=1.0)))
@@ -320,9 +320,9 @@ def test_windows_of_a_long_file_are_read_as_they_are_needed(tmp_path):
 def test_samples_go_up_where_the_device_is_not_a_cpu(monkeypatch):
     """There the spectra of a batch are computed at once; here it is only made to do so."""
     with ours(tiny_speech.whisper(), batch_size=3) as pipe:
-        want = [r.to_dict() for r in pipe(sounds(), num_beams=1)]
+        want = [r.to_dict() for r in pipe(make_audios(), num_beams=1)]
         monkeypatch.setattr(WhisperRecognizer, "_window", lambda self, samples: self.audio.fit(samples, RATE))
-        assert [r.to_dict() for r in pipe(sounds(), num_beams=1)] == want
+        assert [r.to_dict() for r in pipe(make_audios(), num_beams=1)] == want
 
 
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2"])
@@ -330,4 +330,4 @@ def test_bfloat16_runs(kind):
     folder = tiny_speech.whisper() if kind == "whisper" else tiny_speech.ctc(kind)
     with ours(folder, dtype="bfloat16") as pipe:
         assert pipe.task.dtype == torch.bfloat16
-        assert any(r.text for r in pipe([*sounds(), sound(3, 1)]))
+        assert any(r.text for r in pipe([*make_audios(), make_audio(3, 1)]))

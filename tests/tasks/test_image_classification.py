@@ -12,7 +12,7 @@ import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from tests import tiny
 from tests.contract import Contract, assert_close
-from tests.media import jpeg, picture, pictures
+from tests.media import jpeg, make_image, make_images
 
 PARITY = 1e-5  # float32 rounding of sums of a few thousand products, on probabilities
 
@@ -40,7 +40,7 @@ def assert_same(mine, reference, tolerance=PARITY):
 @pytest.mark.filterwarnings("ignore:.*recipe:UserWarning")
 def test_same_answers_as_transformers(architecture):
     folder = tiny.folder(architecture)
-    inputs = pictures()
+    inputs = make_images()
     reference = theirs(folder)(inputs, top_k=7)
     with ours(folder, batch_size=4) as pipe:
         assert pipe.task.name == "image-classification"
@@ -72,7 +72,7 @@ def test_same_answers_as_timm(architecture, tmp_path):
     config = {"num_classes": 11, "label_names": [f"kind {i}" for i in range(11)]}
     transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=model.pretrained_cfg))
     timm.models.save_for_hf(model, tmp_path, model_config=config, safe_serialization=True)
-    inputs = pictures()
+    inputs = make_images()
     with torch.no_grad():
         logits = torch.cat([model(transform(image)[None]) for image in inputs])
     with ours(tmp_path) as pipe:
@@ -106,7 +106,7 @@ def test_drop_in(options, call, tmp_path):
     folder = tiny.folder("vit")
     path = tmp_path / "x.jpg"
     path.write_bytes(jpeg())
-    given = {"one": picture(), "list": pictures(), "path": str(path), "bytes": str(path)}[call]
+    given = {"one": make_image(), "list": make_images(), "path": str(path), "bytes": str(path)}[call]
     expected = theirs(folder)(given, **options)
     with ours(folder) as pipe:
         got = pipe(path.read_bytes() if call == "bytes" else given, **options)
@@ -130,14 +130,14 @@ def test_drop_in(options, call, tmp_path):
 )
 def test_the_config_chooses_the_function(problem_type, num_labels):
     folder = tiny.folder("vit", num_labels=num_labels, problem_type=problem_type)
-    expected = theirs(folder)(picture())
+    expected = theirs(folder)(make_image())
     with ours(folder) as pipe:
-        assert_same(pipe(picture()).to_dict(), expected)
+        assert_same(pipe(make_image()).to_dict(), expected)
 
 
 def test_top_k_none_gives_every_label():
     with ours(tiny.folder("vit")) as pipe:
-        result = pipe(picture(), top_k=None)
+        result = pipe(make_image(), top_k=None)
     assert len(result) == 7
     assert result.scores.sum() == pytest.approx(1, abs=1e-5)
     assert (np.diff(result.scores) <= 0).all()
@@ -152,7 +152,7 @@ def test_bad_options_fail_before_any_work(options):
 
 
 def test_every_form_of_a_picture_gives_the_same(tmp_path):
-    image = picture()
+    image = make_image()
     array = np.asarray(image)
     image.save(tmp_path / "x.png")
     forms = [
@@ -177,7 +177,7 @@ def test_every_form_of_a_picture_gives_the_same(tmp_path):
 
 
 def test_neighbours_do_not_change_a_result():
-    inputs = pictures()
+    inputs = make_images()
     with ours(tiny.folder("convnext"), batch_size=3) as pipe:
         alone = [pipe(image) for image in inputs]
         together = pipe(inputs)
@@ -189,7 +189,7 @@ def test_neighbours_do_not_change_a_result():
 
 @pytest.mark.parametrize("architecture", ["vit", "resnet", "convnext", "swin"])
 def test_bfloat16_drifts_less_than_promised(architecture):
-    folder, inputs = tiny.folder(architecture), pictures()
+    folder, inputs = tiny.folder(architecture), make_images()
     with ours(folder) as exact, ours(folder, dtype="bfloat16") as fast:
         a, b = exact(inputs, top_k=None), fast(inputs, top_k=None)
     for x, y in zip(a, b, strict=True):
@@ -202,11 +202,11 @@ def test_a_loaded_model_with_its_processor():
     folder = tiny.folder("swin")
     model = transformers.AutoModelForImageClassification.from_pretrained(folder)
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
-    expected = theirs(folder)(picture())
+    expected = theirs(folder)(make_image())
     with sensorium.pipeline(model=model, processor=processor, device="cpu", compile=False) as pipe:
         assert pipe.task.name == "image-classification"
         assert pipe.placement.dtype == torch.float32
-        assert_same(pipe(picture()).to_dict(), expected)
+        assert_same(pipe(make_image()).to_dict(), expected)
     with pytest.raises(CheckpointError, match="processor="):
         sensorium.pipeline("image-classification", model)
     with pytest.raises(OptionError, match="revision"):
@@ -251,7 +251,7 @@ def test_bad_inputs_among_good_ones(tmp_path):
 
 CONTRACT = Contract(
     build=lambda **settings: ours(tiny.folder("vit"), **settings),
-    inputs=pictures,
+    inputs=make_images,
     bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
     options=[{"top_k": 2}, {"function_to_apply": "none", "top_k": None}],
 )

@@ -17,7 +17,7 @@ from sensorium.processors.media import MediaLimits
 from sensorium.retrieval import Encoder, Index
 from tests import tiny_text
 from tests.contract import Contract
-from tests.media import picture, pictures
+from tests.media import make_image, make_images
 
 ROUNDING = 2e-5  # float32; cosines
 TEXTS = ["a red boat", "an owl on a bridge", tiny_text.words(9, 3)]
@@ -29,7 +29,7 @@ def files():
     """Pictures in a folder, as files that lose nothing."""
     folder = Path(tempfile.mkdtemp(prefix="sensorium-pictures-"))
     for i in range(COUNT):
-        picture(40 + i, 64 - i, seed=100 + i).save(folder / f"{i:02}.png")
+        make_image(40 + i, 64 - i, seed=100 + i).save(folder / f"{i:02}.png")
     return sorted(folder.iterdir())
 
 
@@ -61,7 +61,7 @@ def reference(kind="clip"):
         rows = found if isinstance(found, torch.Tensor) else found.pooler_output
         return torch.nn.functional.normalize(rows, dim=-1)[0].double().numpy()
 
-    def of_picture(image):
+    def of_image(image):
         with torch.inference_mode():
             return unit(model.get_image_features(**processor(images=image, return_tensors="pt")))
 
@@ -70,17 +70,17 @@ def reference(kind="clip"):
         with torch.inference_mode():
             return unit(model.get_text_features(**inputs))
 
-    return of_picture, of_text
+    return of_image, of_text
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_equals_a_brute_force_over_transformers_vectors(kind):
     from PIL import Image
 
-    of_picture, of_text = reference(kind)
-    x = np.stack([of_picture(Image.open(path).convert("RGB")) for path in files()])
-    queries = [*TEXTS, *pictures()]
-    q = np.stack([of_text(query) if isinstance(query, str) else of_picture(query) for query in queries])
+    of_image, of_text = reference(kind)
+    x = np.stack([of_image(Image.open(path).convert("RGB")) for path in files()])
+    queries = [*TEXTS, *make_images()]
+    q = np.stack([of_text(query) if isinstance(query, str) else of_image(query) for query in queries])
     with ours(kind, batch_size=2) as pipe:
         found = pipe(queries, top_k=COUNT)
     for row, query, hits in zip(q @ x.T, queries, found, strict=True):
@@ -147,7 +147,7 @@ def test_what_is_for_texts_alone():
 )
 def test_bad_queries(bad, code):
     with ours() as pipe:
-        first, error, last = pipe(["a red boat", bad, picture()], on_error="return")
+        first, error, last = pipe(["a red boat", bad, make_image()], on_error="return")
     assert isinstance(error, InputError)
     assert (error.code, error.index) == (code, 1)
     assert [first.index, last.index] == [0, 2]
@@ -155,14 +155,14 @@ def test_bad_queries(bad, code):
 
 def test_the_encoder_s_limits_hold_for_queries():
     strict = encoder(limits=MediaLimits(max_pixels=3000))
-    made = Index.build([picture(20, 30), picture(30, 20)], strict)
+    made = Index.build([make_image(20, 30), make_image(30, 20)], strict)
     with sensorium.pipeline("image-retrieval", index=made, compile=False) as pipe, pytest.raises(LimitError):
-        pipe(picture(200, 200))
+        pipe(make_image(200, 200))
 
 
 CONTRACT = Contract(
     build=ours,
-    inputs=lambda: [*TEXTS, *pictures()[:4]],
+    inputs=lambda: [*TEXTS, *make_images()[:4]],
     bad=["", None, Path("nowhere.jpg"), b"no picture"],
     options=[{"top_k": 3}, {"where": {"even": True}}],
     tolerance=ROUNDING,

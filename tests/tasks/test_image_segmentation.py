@@ -16,7 +16,7 @@ from sensorium.results import Segments
 from sensorium.results.rle import decode
 from tests import tiny, tiny_segmentation
 from tests.contract import Contract
-from tests.media import jpeg, picture, pictures
+from tests.media import jpeg, make_image, make_images
 
 # The tiny models' last layers are scaled up so that they are as sure of themselves as trained ones, and float32's
 # rounding with them: scores move by up to 1e-4, and a pixel or two at the border of segments changes sides.
@@ -64,7 +64,7 @@ CALLS = [(name, {}) for name in tiny_segmentation.SEMANTIC] + [
 @pytest.mark.parametrize(("name", "options"), CALLS, ids=str)
 @pytest.mark.filterwarnings("ignore::UserWarning:transformers")
 def test_same_answers_as_transformers(name, options):
-    folder, inputs = tiny_segmentation.folder(name), pictures()
+    folder, inputs = tiny_segmentation.folder(name), make_images()
     reference = theirs(folder)(inputs, **options)
     with ours(folder, batch_size=4) as pipe:
         assert pipe.task.name == "image-segmentation"
@@ -79,9 +79,9 @@ def test_same_answers_as_transformers(name, options):
 
 def test_semantic_models_differ_from_the_reference_by_ties_at_the_most():
     folder = tiny_segmentation.folder("segformer")
-    reference = theirs(folder)(pictures())
+    reference = theirs(folder)(make_images())
     with ours(folder) as pipe:
-        for result, expected in zip(pipe(pictures()), reference, strict=True):
+        for result, expected in zip(pipe(make_images()), reference, strict=True):
             assert len(expected) > 3
             assert_same(result, expected, border=0.0007)
 
@@ -97,7 +97,7 @@ def test_drop_in(call, tmp_path):
 
 
 def test_one_map_of_bytes_is_all_that_is_kept():
-    image = picture(90, 60)
+    image = make_image(90, 60)
     with ours(tiny_segmentation.folder("segformer")) as pipe:
         result = pipe(image)
     assert result.segmentation.dtype == np.uint8
@@ -110,7 +110,7 @@ def test_one_map_of_bytes_is_all_that_is_kept():
 @pytest.mark.parametrize("name", ["segformer", "upernet-convnext", *tiny_segmentation.QUERIES])
 @pytest.mark.filterwarnings("ignore::UserWarning:transformers")
 def test_neighbours_do_not_change_a_result(name):
-    inputs = pictures()
+    inputs = make_images()
     options = {} if name in tiny_segmentation.SEMANTIC else {"threshold": 0.3}
     with ours(tiny_segmentation.folder(name), batch_size=3) as pipe:
         alone = [pipe(image, **options) for image in inputs]
@@ -120,7 +120,7 @@ def test_neighbours_do_not_change_a_result(name):
 
 
 def test_overlapping_objects_keep_their_whole_masks():
-    folder, image = tiny_segmentation.folder("mask2former"), picture()
+    folder, image = tiny_segmentation.folder("mask2former"), make_image()
     model = tiny_segmentation.model_class("mask2former").from_pretrained(folder).eval()
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     with torch.no_grad():
@@ -159,7 +159,7 @@ def test_a_subtask_that_the_model_cannot_do_is_refused():
     with ours(tiny_segmentation.folder("segformer")) as pipe:
         for subtask in ("instance", "panoptic"):
             with pytest.raises(OptionError, match=f'"semantic" only, got {subtask!r}'):
-                pipe(picture(), subtask=subtask)
+                pipe(make_image(), subtask=subtask)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_subtask_that_the_model_cannot_do_is_refused():
 )
 def test_an_option_without_effect_is_refused(name, options, unused):
     with ours(tiny_segmentation.folder(name)) as pipe, pytest.raises(OptionError, match=f"{unused} has no effect"):
-        pipe(picture(), **options)
+        pipe(make_image(), **options)
 
 
 def test_a_checkpoint_of_another_task_is_refused_and_told_what_it_fits():
@@ -187,9 +187,9 @@ def test_a_checkpoint_of_another_task_is_refused_and_told_what_it_fits():
 
 
 def test_pictures_of_odd_shapes():
-    long = Image.fromarray(np.tile(np.asarray(picture(100, 20)), (1, 200, 1)))
+    long = Image.fromarray(np.tile(np.asarray(make_image(100, 20)), (1, 200, 1)))
     assert long.size == (20_000, 20)
-    inputs = [picture(1, 64), picture(64, 1), picture(1, 1), long, picture()]
+    inputs = [make_image(1, 64), make_image(64, 1), make_image(1, 1), long, make_image()]
     folder = tiny_segmentation.folder("segformer")
     with ours(folder, batch_size=4) as pipe:
         results = pipe(inputs)
@@ -199,7 +199,7 @@ def test_pictures_of_odd_shapes():
 
 
 def test_a_picture_that_the_recipe_would_make_vanish_costs_no_neighbour():
-    inputs = [picture(), picture(1, 20_000), picture(300, 1), picture()]
+    inputs = [make_image(), make_image(1, 20_000), make_image(300, 1), make_image()]
     with ours(tiny_segmentation.folder("mask2former")) as pipe:
         first, tall, flat, last = pipe(inputs, on_error="return", threshold=0.3)
     assert isinstance(tall, InputError)
@@ -214,11 +214,11 @@ def test_a_loaded_model_runs_as_it_is():
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     with sensorium.pipeline(model=model, processor=processor, device="cpu", compile=False) as pipe:
         assert pipe.task.name == "image-segmentation"
-        before = pipe(picture())
-        assert_same(before, theirs(folder)(picture()))
+        before = pipe(make_image())
+        assert_same(before, theirs(folder)(make_image()))
         with torch.no_grad():
             model.decode_head.classifier.bias[5] += 1000
-        assert pipe(picture()).labels.tolist() == ["thing 5"], "its owner may change it at any time"
+        assert pipe(make_image()).labels.tolist() == ["thing 5"], "its owner may change it at any time"
 
 
 def test_segformer_s_head_multiplied_out_gives_the_same_logits():
@@ -242,7 +242,7 @@ def test_segformer_s_head_multiplied_out_gives_the_same_logits():
 def test_the_model_of_a_pipeline_keeps_its_own_head():
     folder = tiny_segmentation.folder("segformer")
     with ours(folder) as pipe:
-        pipe(picture())
+        pipe(make_image())
         assert pipe.task._fused is not None
         assert type(pipe.model.decode_head).__name__ == "SegformerDecodeHead"
         saved = transformers.AutoModelForSemanticSegmentation.from_pretrained(folder).state_dict()
@@ -251,7 +251,7 @@ def test_the_model_of_a_pipeline_keeps_its_own_head():
 
 @pytest.mark.parametrize("name", ["segformer", "mask2former"])
 def test_bfloat16_drifts_less_than_promised(name):
-    folder, inputs = tiny_segmentation.folder(name), pictures()
+    folder, inputs = tiny_segmentation.folder(name), make_images()
     with ours(folder) as exact, ours(folder, dtype="bfloat16") as fast:
         a, b = exact(inputs, subtask="semantic"), fast(inputs, subtask="semantic")
     agree = [float((x.segmentation == y.segmentation).mean()) for x, y in zip(a, b, strict=True)]
@@ -316,7 +316,7 @@ def test_a_head_s_options_are_checked(options):
 
 CONTRACT = Contract(
     build=lambda **settings: ours(tiny_segmentation.folder("segformer"), **settings),
-    inputs=pictures,
+    inputs=make_images,
     bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
     options=[{"subtask": "semantic"}],
 )
@@ -327,8 +327,8 @@ def test_bfloat16_finds_what_float32_finds_for_a_single_picture():
     folder = tiny_segmentation.folder("mask2former")
     settings = {"device": "cpu", "compile": False}
     with sensorium.pipeline("image-segmentation", folder, dtype="float32", **settings) as pipe:
-        want = pipe(picture(64, 48), subtask="semantic")
+        want = pipe(make_image(64, 48), subtask="semantic")
     with sensorium.pipeline("image-segmentation", folder, dtype="bfloat16", **settings) as pipe:
         for _ in range(5):
-            got = pipe(picture(64, 48), subtask="semantic")
+            got = pipe(make_image(64, 48), subtask="semantic")
             assert (got.segmentation == want.segmentation).mean() > 0.8

@@ -14,7 +14,7 @@ import sensorium
 from sensorium.errors import CheckpointError, InputError, LimitError, OptionError, TaskMismatchError
 from tests import tiny, tiny_keypoints
 from tests.contract import Contract, assert_close
-from tests.media import jpeg, picture, pictures
+from tests.media import jpeg, make_image, make_images
 
 PARITY = 2e-5  # float32 rounding of scores that a softmax of large logits gives
 
@@ -26,7 +26,7 @@ def ours(folder, **settings):
 
 CONTRACT = Contract(
     build=lambda **settings: ours(tiny_keypoints.superpoint(), **settings),
-    inputs=pictures,
+    inputs=make_images,
     bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
     options=[{"threshold": 0.3}, {"max_keypoints": 7}, {"descriptors": False}, {"nms_radius": 2}],
 )
@@ -58,7 +58,7 @@ def assert_same(result, expected):
 
 @pytest.mark.parametrize("do_grayscale", [False, True])
 def test_same_answers_as_transformers(do_grayscale):
-    folder, images = tiny_keypoints.superpoint(do_grayscale=do_grayscale), pictures()
+    folder, images = tiny_keypoints.superpoint(do_grayscale=do_grayscale), make_images()
     expected = theirs(folder, images)
     with ours(folder, batch_size=4) as pipe:
         together, alone = pipe(images), pipe(images[3])
@@ -83,7 +83,7 @@ def test_same_answers_as_transformers(do_grayscale):
     ids=str,
 )
 def test_options_are_the_checkpoint_s_own_settings(options, config):
-    folder, images = tiny_keypoints.superpoint(), pictures()[:3]
+    folder, images = tiny_keypoints.superpoint(), make_images()[:3]
     with ours(folder, batch_size=3) as pipe:
         results = pipe(images, **options)
     for result, each in zip(results, theirs(folder, images, **config), strict=True):
@@ -91,7 +91,7 @@ def test_options_are_the_checkpoint_s_own_settings(options, config):
 
 
 def test_settings_come_from_the_checkpoint():
-    folder, images = tiny_keypoints.superpoint(max_keypoints=12, nms_radius=2), pictures()[:3]
+    folder, images = tiny_keypoints.superpoint(max_keypoints=12, nms_radius=2), make_images()[:3]
     with ours(folder, batch_size=3) as pipe:
         results, everything = pipe(images), pipe(images, max_keypoints=-1)
     for result, each in zip(results, theirs(folder, images), strict=True):
@@ -104,13 +104,13 @@ def test_pictures_are_not_resized_where_the_checkpoint_does_not(tmp_path):
     folder = tiny_keypoints.superpoint()
     model, _ = reference(folder)
     processor = transformers.SuperPointImageProcessor(do_resize=False)
-    images = [picture(70, 53, seed=1), picture(40, 90, seed=2), picture(70, 53, seed=3)]
+    images = [make_image(70, 53, seed=1), make_image(40, 90, seed=2), make_image(70, 53, seed=3)]
     with sensorium.pipeline(
         "keypoint-detection", model, processor=processor, device="cpu", dtype="float32", compile=False
     ) as pipe:
         results = pipe(images)
         with pytest.raises(InputError, match="at least 8 px a side") as caught:
-            pipe(picture(7, 30))
+            pipe(make_image(7, 30))
     assert caught.value.code == "too-narrow"
     for image, result in zip(images, results, strict=True):
         with torch.no_grad():
@@ -119,7 +119,7 @@ def test_pictures_are_not_resized_where_the_checkpoint_does_not(tmp_path):
 
 
 def test_points_lie_on_the_original_picture():
-    image = picture(320, 96)
+    image = make_image(320, 96)
     with ours(tiny_keypoints.superpoint()) as pipe:
         result = pipe(image)
         fitted = pipe(image.resize((64, 48), Image.Resampling.BILINEAR))
@@ -130,7 +130,7 @@ def test_points_lie_on_the_original_picture():
 
 def test_descriptors_can_be_left_out():
     with ours(tiny_keypoints.superpoint()) as pipe:
-        without, with_them = pipe(picture(), descriptors=False), pipe(picture(), descriptors=True)
+        without, with_them = pipe(make_image(), descriptors=False), pipe(make_image(), descriptors=True)
     assert without.descriptors is None
     assert with_them.descriptors.shape == (len(with_them), 16)
     np.testing.assert_allclose(np.linalg.norm(with_them.descriptors, axis=1), 1, atol=1e-5)
@@ -141,17 +141,19 @@ def test_nothing_found_is_an_empty_result():
     blank = Image.new("RGB", (90, 70), (128, 128, 128))
     with ours(tiny_keypoints.superpoint(), batch_size=2) as pipe:
         assert len(theirs(tiny_keypoints.superpoint(), [blank], keypoint_threshold=1.0)[0]["scores"]) == 0
-        for result in [pipe(blank, threshold=1.0), *pipe([blank, picture()], threshold=1.0)]:
+        for result in [pipe(blank, threshold=1.0), *pipe([blank, make_image()], threshold=1.0)]:
             assert len(result) == 0
             assert result.descriptors.shape == (0, 16)
             assert result.to_dict() == []
-        blank_found, other = pipe([blank, picture()])
-    for result, each in zip((blank_found, other), theirs(tiny_keypoints.superpoint(), [blank, picture()]), strict=True):
+        blank_found, other = pipe([blank, make_image()])
+    for result, each in zip(
+        (blank_found, other), theirs(tiny_keypoints.superpoint(), [blank, make_image()]), strict=True
+    ):
         assert_same(result, each)
 
 
 def test_very_long_pictures():
-    folder, images = tiny_keypoints.superpoint(), [Image.new("RGB", (1, 20_000), "red"), picture(20_000, 1)]
+    folder, images = tiny_keypoints.superpoint(), [Image.new("RGB", (1, 20_000), "red"), make_image(20_000, 1)]
     with ours(folder) as pipe:
         results = pipe(images)
     for result, each in zip(results, theirs(folder, images), strict=True):
@@ -201,7 +203,7 @@ def test_options_are_checked(options):
 
 
 def test_bfloat16_finds_most_of_the_same_points():
-    images = pictures()[:3]
+    images = make_images()[:3]
     with ours(tiny_keypoints.superpoint()) as exact, ours(tiny_keypoints.superpoint(), dtype="bfloat16") as rounded:
         for a, b in zip(exact(images), rounded(images), strict=True):
             assert b.scores.dtype == np.float32
@@ -228,7 +230,7 @@ class TestNamedPoints:
         composite = self.composite(architecture).eval()
         composite.save_pretrained(tmp_path, sensorium.ImageProcessor.from_pretrained(tiny.folder(architecture)))
         with self.pipe(composite, architecture, compile=False) as first, ours(tmp_path, batch_size=3) as second:
-            for a, b in zip(first(pictures()), second(pictures()), strict=True):
+            for a, b in zip(first(make_images()), second(make_images()), strict=True):
                 assert_close(a.to_dict(), b.to_dict(), 1e-3)  # px: means over flat heat maps of random weights
                 assert a.labels.tolist() == list(self.LABELS)
                 assert a.descriptors is None
@@ -272,19 +274,19 @@ class TestNamedPoints:
 
     def test_threshold_and_most(self):
         with self.pipe(self.composite(), compile=False) as pipe:
-            everything = pipe(picture())
+            everything = pipe(make_image())
             order = np.argsort(-everything.scores)
             between = float(everything.scores[order[:2]].mean())
-            assert pipe(picture(), threshold=between).labels.tolist() == [self.LABELS[order[0]]]
-            assert pipe(picture(), max_keypoints=2).labels.tolist() == [self.LABELS[i] for i in order[:2]]
-            assert len(pipe(picture(), max_keypoints=-1)) == 3
-            assert len(pipe(picture(), max_keypoints=0)) == 0
+            assert pipe(make_image(), threshold=between).labels.tolist() == [self.LABELS[order[0]]]
+            assert pipe(make_image(), max_keypoints=2).labels.tolist() == [self.LABELS[i] for i in order[:2]]
+            assert len(pipe(make_image(), max_keypoints=-1)) == 3
+            assert len(pipe(make_image(), max_keypoints=0)) == 0
 
     def test_what_only_superpoint_has_is_refused(self):
         with self.pipe(self.composite()) as pipe:
             for options in ({"descriptors": True}, {"nms_radius": 3}, {"border_removal_distance": 0}):
                 with pytest.raises(OptionError, match="SuperPoint"):
-                    pipe(picture(), **options)
+                    pipe(make_image(), **options)
 
     def test_bad_head_options(self):
         with pytest.raises(OptionError, match="width"):

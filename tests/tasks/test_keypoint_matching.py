@@ -15,7 +15,7 @@ import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from tests import tiny_keypoints
 from tests.contract import Contract
-from tests.media import jpeg, picture, pictures
+from tests.media import jpeg, make_image, make_images
 
 PARITY = 5e-5  # float32 rounding through a few layers and a transport, on probabilities
 
@@ -40,7 +40,7 @@ def ours(folder, **settings):
 
 def pairs():
     """Pairs of pictures of different sizes, with different numbers of points."""
-    images = pictures()
+    images = make_images()
     return [(images[a], images[b]) for a, b in [(0, 1), (2, 3), (4, 5), (3, 3), (5, 0), (1, 2)]]
 
 
@@ -48,11 +48,11 @@ CONTRACT = Contract(
     build=lambda **settings: ours(tiny_keypoints.lightglue(width_confidence=0.6), **settings),
     inputs=lambda: [{"image0": a, "image1": b} for a, b in pairs()],
     bad=[
-        (picture(), "nowhere.jpg"),
-        {"image0": picture()},
-        (picture(), picture(), picture()),
+        (make_image(), "nowhere.jpg"),
+        {"image0": make_image()},
+        (make_image(), make_image(), make_image()),
         None,
-        (picture(), np.zeros((0, 3, 3), np.uint8)),
+        (make_image(), np.zeros((0, 3, 3), np.uint8)),
     ],
     options=[{"threshold": 0.01}, {"max_keypoints": 20}, {"keypoint_threshold": 0.3}],
 )
@@ -100,7 +100,7 @@ def test_same_answers_as_transformers(build, settings):
 @pytest.mark.parametrize("build", [tiny_keypoints.superglue, tiny_keypoints.lightglue])
 def test_same_answers_as_the_pipeline_of_transformers(build):
     """On square pictures: on others it mistakes widths for heights, and its points lie elsewhere."""
-    images = [picture(60, 60, seed=1), picture(90, 90, seed=2), picture(72, 48, seed=3)]
+    images = [make_image(60, 60, seed=1), make_image(90, 90, seed=2), make_image(72, 48, seed=3)]
     peer = transformers.pipeline("keypoint-matching", model=str(build()), device="cpu")
     with ours(build()) as pipe:
         for threshold in (0.0, 0.05):
@@ -148,7 +148,10 @@ def test_the_detector_can_be_set(option):
 @pytest.mark.parametrize("build", [tiny_keypoints.superglue, tiny_keypoints.lightglue])
 def test_a_neighbour_with_many_more_points_changes_nothing(build):
     """The peer fills pairs up to their neighbours' number of points, and its SuperGlue gives the filling a share."""
-    few, many = (picture(64, 48, seed=1), picture(64, 48, seed=2)), (picture(500, 400, seed=3), picture(64, 48, seed=4))
+    few, many = (
+        (make_image(64, 48, seed=1), make_image(64, 48, seed=2)),
+        (make_image(500, 400, seed=3), make_image(64, 48, seed=4)),
+    )
     with ours(build(), batch_size=3) as pipe:
         # without suppression the second pair would have the same number of points in its bucket
         for options in ({}, {"keypoint_threshold": 0.0}):
@@ -189,7 +192,7 @@ def test_the_transport_equals_the_reference_s():
 def test_the_last_point_s_match_is_kept_when_points_are_pruned():
     """The peer writes "no match" for what only fills a picture up, and writes it to the last point's place."""
     folder = tiny_keypoints.lightglue(width_confidence=0.6)
-    pair = (picture(71, 108, seed=12), picture(104, 118, seed=27))
+    pair = (make_image(71, 108, seed=12), make_image(104, 118, seed=27))
     xy0, _, scores = theirs(folder, pair)
     with ours(folder) as pipe:
         result = pipe(pair)
@@ -218,7 +221,7 @@ def test_pictures_without_points(build):
 
 
 def test_the_ways_to_give_pairs():
-    a, b, c = (picture(seed=seed) for seed in range(3))
+    a, b, c = (make_image(seed=seed) for seed in range(3))
     with ours(tiny_keypoints.superglue(), batch_size=2) as pipe:
         ab, ac = pipe((a, b)), pipe((a, c))
         assert len(ab) > 0
@@ -249,7 +252,7 @@ def test_the_ways_to_give_pairs():
 
 
 def test_what_is_no_pair():
-    a = picture()
+    a = make_image()
     with ours(tiny_keypoints.superglue()) as pipe:
         for wrong, what in (([a, a, a], "3 pictures"), ([a], "1 picture"), (a, "Image"), ({"image0": a}, "no image1")):
             with pytest.raises(InputError, match=what) as caught:
@@ -273,11 +276,11 @@ def test_pictures_of_two_sizes_where_the_checkpoint_does_not_resize():
         "keypoint-matching", model, processor=processor, device="cpu", dtype="float32", compile=False
     ) as pipe:
         with pytest.raises(InputError, match="64x48 and 64x56") as caught:
-            pipe(picture(64, 48), picture(64, 56))
+            pipe(make_image(64, 48), make_image(64, 56))
         assert caught.value.code == "mixed-sizes"
         with pytest.raises(InputError, match="at least 8 px"):
-            pipe(picture(64, 4), picture(64, 4))
-        pair = [picture(70, 60, seed=1), picture(70, 60, seed=2)]
+            pipe(make_image(64, 4), make_image(64, 4))
+        pair = [make_image(70, 60, seed=1), make_image(70, 60, seed=2)]
         with torch.no_grad():
             outputs = model(**processor(pair, return_tensors="pt"))
         expected = processor.post_process_keypoint_matching(outputs, [[(60, 70)] * 2])[0]
@@ -286,7 +289,7 @@ def test_pictures_of_two_sizes_where_the_checkpoint_does_not_resize():
 
 def test_very_long_pictures():
     folder = tiny_keypoints.lightglue()
-    pair = (Image.new("RGB", (1, 20_000), "red"), picture(20_000, 1))
+    pair = (Image.new("RGB", (1, 20_000), "red"), make_image(20_000, 1))
     with ours(folder) as pipe:
         assert_same(pipe(pair), theirs(folder, pair))
 

@@ -16,7 +16,7 @@ from sensorium.errors import CheckpointError, InputError, OptionError, TaskMisma
 from sensorium.results import Masks, rle
 from tests import tiny, tiny_sam
 from tests.contract import Contract, Opened
-from tests.media import picture, pictures
+from tests.media import make_image, make_images
 
 MODELS = ["sam", "sam2"]
 SCORES = 2e-4  # float32 rounding, on scores up to 4: the reference itself is 4e-5 away from its own float64
@@ -66,7 +66,7 @@ EVERYTHING = [
     "options", EVERYTHING, ids=lambda o: ",".join(f"{k}={v}" for k, v in o.items() if MANY.get(k) != v)
 )
 def test_everything_as_transformers(model, options):
-    inputs = pictures()[1:4]
+    inputs = make_images()[1:4]
     reference = [theirs(model)(image, output_rle_mask=True, output_bboxes_mask=True, **options) for image in inputs]
     with ours(model, batch_size=3) as pipe:
         results = pipe(inputs, **options)
@@ -109,7 +109,7 @@ def by_hand(model, image, *, layers, overlap, points, downscale, nms):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("layers", "downscale", "nms"), [(2, 1, 1.0), (1, 2, 0.9)])
 def test_crops_as_the_processor_s_own_steps(model, layers, downscale, nms):
-    image = picture(300, 220)
+    image = make_image(300, 220)
     masks, scores, _, boxes = by_hand(
         model, image, layers=layers, overlap=0.3, points=4 * downscale, downscale=downscale, nms=nms
     )
@@ -149,7 +149,7 @@ BOXES = [[3, 4, 30, 40], [0, 0, 63, 47], [20.5, 10.25, 50, 30]]
 @pytest.mark.parametrize("multimask", [True, False])
 @pytest.mark.parametrize("kind", ["one point", "points", "one box", "boxes", "both"])
 def test_prompts_as_processor_and_model(model, multimask, kind):
-    image = picture(64, 48)
+    image = make_image(64, 48)
     cases = {
         "one point": ({"points": POINTS[0]}, {"input_points": POINTS[:1], "input_labels": [[1, 1]]}),
         "points": ({"points": POINTS, "point_labels": LABELS}, {"input_points": POINTS, "input_labels": LABELS}),
@@ -179,7 +179,7 @@ def test_prompts_as_processor_and_model(model, multimask, kind):
 def test_one_mask_is_the_other_models_choice_where_it_is_unstable():
     """Both ways of SAM 2's choice occur above."""
     with ours("sam2") as pipe:
-        image, points = picture(64, 48), np.random.default_rng(0).uniform(0, 48, (40, 1, 2))
+        image, points = make_image(64, 48), np.random.default_rng(0).uniform(0, 48, (40, 1, 2))
         single, three = pipe(image, points=points, multimask=False), pipe(image, points=points)
     best = three.best()
     chosen = [np.array_equal(a, b) for a, b in zip(single.masks, best.masks, strict=True)]
@@ -187,7 +187,7 @@ def test_one_mask_is_the_other_models_choice_where_it_is_unstable():
 
 
 def test_pictures_with_prompts_of_their_own():
-    images = pictures()[:3]
+    images = make_images()[:3]
     with ours("sam", batch_size=2) as pipe:
         alone = [
             pipe(images[0], points=[[5, 6]]),
@@ -206,7 +206,7 @@ def test_pictures_with_prompts_of_their_own():
 
 
 def test_points_per_batch_changes_nothing():
-    image = picture(64, 48)
+    image = make_image(64, 48)
     with ours("sam") as pipe:
         one, all_ = (pipe(image, **{**MANY, "points_per_batch": n}) for n in (1, None))
     assert_same(one, all_.masks, all_.scores, all_.boxes)
@@ -214,7 +214,7 @@ def test_points_per_batch_changes_nothing():
 
 @pytest.mark.parametrize("model", ["sam", "sam2"])
 def test_points_whose_masks_are_all_left_out(model):
-    image = picture(64, 48)
+    image = make_image(64, 48)
     with ours(model) as pipe:
         scores = pipe(image, **{**MANY, "pred_iou_thresh": 0.0}).scores
         between = float(np.quantile(scores, 0.98))  # so that most batches of points keep nothing
@@ -228,7 +228,7 @@ def test_points_whose_masks_are_all_left_out(model):
 
 
 def test_a_picture_is_encoded_once():
-    image = picture(64, 48)
+    image = make_image(64, 48)
     with ours("sam") as pipe:
         encoded = []
         pipe.model.vision_encoder.register_forward_hook(lambda *_: encoded.append(1))
@@ -276,7 +276,7 @@ BAD_PROMPTS = {
 @pytest.mark.parametrize("message", BAD_PROMPTS)
 def test_bad_prompts(message):
     prompts = BAD_PROMPTS[message]
-    image = picture(64, 48)
+    image = make_image(64, 48)
     with ours("sam") as pipe:
         with pytest.raises(InputError, match=message) as caught:
             pipe(image, **prompts)
@@ -290,14 +290,14 @@ def test_bad_prompts(message):
 def test_lists_of_pictures_need_lists_of_prompts():
     with ours("sam") as pipe:
         with pytest.raises(OptionError, match="for 2 pictures points is a list of as many"):
-            pipe([picture(), picture()], points=[[5, 6]])
+            pipe([make_image(), make_image()], points=[[5, 6]])
         with pytest.raises(OptionError, match="needs an image with its points"):
             pipe(points=[[5, 6]])
         with pytest.raises(InputError, match="got picture, points") as caught:
-            pipe([{"picture": picture(), "points": [[5, 6]]}])
+            pipe([{"picture": make_image(), "points": [[5, 6]]}])
         assert caught.value.code == "no-image"
         with pytest.raises(InputError, match="got image, point") as caught:
-            pipe([{"image": picture(), "point": [[5, 6]]}])
+            pipe([{"image": make_image(), "point": [[5, 6]]}])
         assert caught.value.code == "bad-prompt"
 
 
@@ -336,7 +336,7 @@ def test_bad_options_fail_before_any_work(option):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_loaded_model_with_its_processor(model):
-    folder, image = tiny_sam.folder(model), picture(64, 48)
+    folder, image = tiny_sam.folder(model), make_image(64, 48)
     network = transformers.AutoModelForMaskGeneration.from_pretrained(folder)
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     with (
@@ -360,7 +360,7 @@ def test_checkpoints_of_other_tasks():
 @pytest.mark.parametrize("model", MODELS)
 def test_bfloat16_drifts_little(model):
     with ours(model) as exact, ours(model, dtype="bfloat16") as fast:
-        a, b = (pipe(picture(64, 48), points=POINTS, boxes=BOXES) for pipe in (exact, fast))
+        a, b = (pipe(make_image(64, 48), points=POINTS, boxes=BOXES) for pipe in (exact, fast))
     # Drawn wider than trained weights are, these answer to the rounding to 8 bits more than those.
     assert np.median(np.abs(b.scores - a.scores)) < 0.1
     overlap = (a.masks & b.masks).sum((1, 2)) / (a.masks | b.masks).sum((1, 2))
@@ -369,14 +369,14 @@ def test_bfloat16_drifts_little(model):
 
 def test_results_write_json(tmp_path):
     with ours("sam2") as pipe:
-        result = pipe(picture(64, 48), points=POINTS)
+        result = pipe(make_image(64, 48), points=POINTS)
     result.save(tmp_path / "masks.json")
     written = json.loads((tmp_path / "masks.json").read_text())
     np.testing.assert_array_equal(rle.decode(written["masks"][4]), result.masks[4])
 
 
 def _contract_inputs():
-    first, second, third, fourth = pictures()[:4]
+    first, second, third, fourth = make_images()[:4]
     return [{"image": first, "points": [[20, 20]]}, second, {"image": third, "boxes": [3, 4, 30, 35]}, fourth]
 
 
@@ -397,12 +397,12 @@ def _close(a, b, tolerance):
 CONTRACT = Contract(
     build=lambda **settings: ours("sam", **settings),
     inputs=_contract_inputs,
-    bad=["nowhere.jpg", None, {"image": picture(), "points": [[1, 900]]}, np.zeros((0, 3, 3), np.uint8)],
+    bad=["nowhere.jpg", None, {"image": make_image(), "points": [[1, 900]]}, np.zeros((0, 3, 3), np.uint8)],
     options=[{"points_per_crop": 3, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3, "crops_n_layers": 1}],
     opened=Opened(
-        raw=lambda: picture(64, 48),
+        raw=lambda: make_image(64, 48),
         ask=lambda image, _: image.masks(points=POINTS).to_dict(),
-        call=lambda pipe: pipe(picture(64, 48), points=POINTS).to_dict(),
+        call=lambda pipe: pipe(make_image(64, 48), points=POINTS).to_dict(),
     ),
     tolerance=SCORES,
     close=_close,

@@ -13,7 +13,7 @@ from sensorium.errors import CheckpointError, InputError, OptionError, TaskMisma
 from sensorium.results import Detections
 from tests import tiny, tiny_detection
 from tests.contract import Contract
-from tests.media import SIZES, jpeg, picture, pictures
+from tests.media import SIZES, jpeg, make_image, make_images
 
 SCORE = 1e-4  # float32 rounding of sums, made larger by random weights of width 1.5 in ten layers
 BOX = 1e-4  # of the picture's longer side
@@ -77,7 +77,7 @@ def assert_same_rows(mine, expected, tolerance=SCORE):
 
 @pytest.mark.parametrize("architecture", tiny_detection.ARCHITECTURES)
 def test_same_objects_as_each_processor_s_own_post_processing(architecture):
-    folder, inputs = tiny_detection.folder(architecture), pictures()
+    folder, inputs = tiny_detection.folder(architecture), make_images()
     expected = reference(folder, inputs, LOW)
     with ours(folder, batch_size=4) as pipe:
         assert pipe.processor.recipe is not None, "delegated"
@@ -94,7 +94,7 @@ def test_drop_in(architecture, options, tmp_path):
     folder = tiny_detection.folder(architecture)
     path = tmp_path / "x.jpg"
     path.write_bytes(jpeg())
-    inputs = [str(path), picture(48, 64, 1)]
+    inputs = [str(path), make_image(48, 64, 1)]
     expected = [theirs(folder)(one, **options) for one in inputs]
     with ours(folder) as pipe:
         for result, one in zip(pipe(inputs, **options), expected, strict=True):
@@ -105,7 +105,7 @@ def test_drop_in(architecture, options, tmp_path):
 
 
 def test_the_peer_cannot_batch_pictures_of_several_shapes_and_this_can():
-    folder, inputs = tiny_detection.folder("detr"), [picture(64, 48), picture(48, 64)]
+    folder, inputs = tiny_detection.folder("detr"), [make_image(64, 48), make_image(48, 64)]
     with pytest.raises(RuntimeError):
         theirs(folder)(inputs, batch_size=2)
     with ours(folder, batch_size=2) as pipe:
@@ -114,7 +114,7 @@ def test_the_peer_cannot_batch_pictures_of_several_shapes_and_this_can():
 
 @pytest.mark.parametrize("architecture", ["detr", "yolos", "rt_detr", "deformable_detr"])
 def test_neighbours_do_not_change_a_result(architecture):
-    inputs = pictures()
+    inputs = make_images()
     with ours(tiny_detection.folder(architecture), batch_size=3) as pipe:
         alone = [pipe(image, threshold=LOW) for image in inputs]
         together = pipe(inputs, threshold=LOW)
@@ -126,7 +126,7 @@ def test_neighbours_do_not_change_a_result(architecture):
 
 
 def test_pictures_of_one_shape_share_a_batch_and_others_do_not():
-    inputs = [picture(64, 48, seed) for seed in range(4)] + [picture(48, 64)]
+    inputs = [make_image(64, 48, seed) for seed in range(4)] + [make_image(48, 64)]
     with ours(tiny_detection.folder("detr"), batch_size=4) as pipe:
         pipe(inputs)
         assert pipe.stats()["batches"] == 2
@@ -134,7 +134,7 @@ def test_pictures_of_one_shape_share_a_batch_and_others_do_not():
 
 def test_a_checkpoint_that_pads_to_one_size_masks_the_padding():
     folder = tiny_detection.folder("detr", pad_size=(("height", 240), ("width", 240)))
-    inputs = [picture(64, 48), picture(48, 64)]
+    inputs = [make_image(64, 48), make_image(48, 64)]
     expected = reference(folder, inputs, LOW)
     with ours(folder) as pipe:
         for result, wanted in zip(pipe(inputs, threshold=LOW), expected, strict=True):
@@ -146,7 +146,7 @@ def test_a_checkpoint_that_pads_to_one_size_masks_the_padding():
 
 def test_boxes_are_in_the_original_picture_s_pixels():
     """A picture twice as large gives boxes twice as large, to what the resize leaves."""
-    small = picture(64, 64)
+    small = make_image(64, 64)
     large = small.resize((128, 128), Image.Resampling.NEAREST)
     with ours(tiny_detection.folder("rt_detr")) as pipe:
         a, b = pipe(small, threshold=0.0), pipe(large, threshold=0.0)
@@ -156,10 +156,10 @@ def test_boxes_are_in_the_original_picture_s_pixels():
 
 def test_top_k_keeps_the_best_in_the_model_s_order():
     with ours(tiny_detection.folder("detr")) as pipe:
-        whole = pipe(picture(), threshold=0.0)
-        best = pipe(picture(), threshold=0.0, top_k=3)
-        sure = pipe(picture(), threshold=float(np.sort(whole.scores)[-2]), top_k=3)
-        more = pipe(picture(), threshold=0.0, top_k=1000)
+        whole = pipe(make_image(), threshold=0.0)
+        best = pipe(make_image(), threshold=0.0, top_k=3)
+        sure = pipe(make_image(), threshold=float(np.sort(whole.scores)[-2]), top_k=3)
+        more = pipe(make_image(), threshold=0.0, top_k=1000)
     kept = np.sort(np.argsort(whole.scores)[-3:])
     assert best == whole[kept]
     assert len(sure) == 1
@@ -180,8 +180,16 @@ def test_bad_options_fail_before_any_work(options):
 @pytest.mark.parametrize("architecture", ["detr", "yolos", "rt_detr"])
 def test_elongated_pictures(architecture):
     """One that a recipe makes narrower than a pixel is refused by name, and costs its neighbours nothing."""
-    folder, good = tiny_detection.folder(architecture), picture()
-    inputs = [good, picture(1, 20_000), picture(20_000, 1), good, picture(1, 1), picture(1, 90), picture(20_000, 90)]
+    folder, good = tiny_detection.folder(architecture), make_image()
+    inputs = [
+        good,
+        make_image(1, 20_000),
+        make_image(20_000, 1),
+        good,
+        make_image(1, 1),
+        make_image(1, 90),
+        make_image(20_000, 90),
+    ]
     with ours(folder) as pipe:
         results = pipe(inputs, on_error="return", threshold=0.0)
     assert_same_rows(results[0].to_dict(), results[3].to_dict())
@@ -215,10 +223,10 @@ def test_the_task_is_found_by_the_checkpoint():
 def test_a_loaded_model_with_its_processor():
     folder = tiny_detection.folder("rt_detr")
     model = transformers.AutoModelForObjectDetection.from_pretrained(folder)
-    expected = theirs(folder)(picture())
+    expected = theirs(folder)(make_image())
     for processor in (transformers.AutoImageProcessor.from_pretrained(folder), str(folder)):
         with sensorium.pipeline("object-detection", model, processor=processor, device="cpu", compile=False) as pipe:
-            assert_same_rows(pipe(picture()).to_dict(), expected)
+            assert_same_rows(pipe(make_image()).to_dict(), expected)
     with pytest.raises(CheckpointError, match="processor="):
         sensorium.pipeline("object-detection", model)
 
@@ -228,8 +236,8 @@ def test_a_saved_recipe_of_ours_keeps_the_model_s_own_scores():
     folder = tiny_detection.folder("conditional_detr")
     recipe = sensorium.ImageProcessor.from_pretrained(folder).recipe
     with ours(folder) as pipe, ours(folder, processor=sensorium.ImageProcessor(recipe)) as other:
-        assert_same_rows(pipe(picture(), threshold=LOW).to_dict(), other(picture(), threshold=LOW).to_dict())
-        assert len(pipe(picture(), threshold=LOW)) > 12, "a box may count for several classes"
+        assert_same_rows(pipe(make_image(), threshold=LOW).to_dict(), other(make_image(), threshold=LOW).to_dict())
+        assert len(pipe(make_image(), threshold=LOW)) > 12, "a box may count for several classes"
 
 
 def test_a_backbone_of_timm_s(tmp_path):
@@ -243,15 +251,15 @@ def test_a_backbone_of_timm_s(tmp_path):
     torch.manual_seed(0)
     DetrForObjectDetection(config).save_pretrained(tmp_path)
     DetrImageProcessor(size=tiny_detection.SIZE).save_pretrained(tmp_path)
-    expected = reference(tmp_path, [picture()], 0.0)[0]
+    expected = reference(tmp_path, [make_image()], 0.0)[0]
     with ours(tmp_path) as pipe:
-        assert_same(pipe(picture(), threshold=0.0), expected, (64, 48))
+        assert_same(pipe(make_image(), threshold=0.0), expected, (64, 48))
 
 
 @pytest.mark.parametrize("architecture", [name for name in tiny_detection.ARCHITECTURES if name != "dab-detr"])
 def test_bfloat16_is_finite_one_by_one_and_in_batches(architecture):
     """Deformable attention reads maps that are contiguous only in batches."""
-    inputs = [picture(seed=seed) for seed in range(3)]
+    inputs = [make_image(seed=seed) for seed in range(3)]
     with ours(tiny_detection.folder(architecture), dtype="bfloat16", batch_size=3) as pipe:
         for result in [*pipe(inputs, threshold=0.0), *(pipe(image, threshold=0.0) for image in inputs)]:
             assert len(result) >= 12
@@ -261,7 +269,7 @@ def test_bfloat16_is_finite_one_by_one_and_in_batches(architecture):
 def test_a_model_that_runs_in_float32_only_says_so():
     with ours(tiny_detection.folder("dab-detr"), dtype="bfloat16") as pipe:
         with pytest.raises(OptionError, match='dtype="float32"'):
-            pipe(picture())
+            pipe(make_image())
         assert pipe.stats()["inputs"] == 0
 
 
@@ -269,7 +277,7 @@ def test_a_model_that_runs_in_float32_only_says_so():
 def test_final_boxes_are_made_in_float32(architecture):
     """In bfloat16 a side next to the right border would be a multiple of 1/256 of the width."""
     with ours(tiny_detection.folder(architecture), dtype="bfloat16") as pipe:
-        unit = next(iter(pipe.task.split(picture(), pipe.task.options())))
+        unit = next(iter(pipe.task.split(make_image(), pipe.task.options())))
         with torch.inference_mode():
             found = pipe.task.compute(pipe.task.collate([unit]))
     assert found["boxes"].dtype == torch.float32
@@ -279,7 +287,7 @@ def test_final_boxes_are_made_in_float32(architecture):
 @pytest.mark.parametrize("architecture", ["detr", "yolos"])
 def test_bfloat16_drifts_little(architecture):
     """Queries stay the same there, so they can be compared one by one; random models drift more than trained ones."""
-    folder, inputs = tiny_detection.folder(architecture), pictures()
+    folder, inputs = tiny_detection.folder(architecture), make_images()
     with ours(folder) as exact, ours(folder, dtype="bfloat16") as fast:
         for a, b in zip(exact(inputs, threshold=0.0), fast(inputs, threshold=0.0), strict=True):
             assert np.median(np.abs(a.scores - b.scores)) < 0.05
@@ -297,8 +305,8 @@ def close(a, b, tolerance):
 
 CONTRACT = Contract(
     build=lambda **settings: ours(tiny_detection.folder("detr"), **settings),
-    inputs=pictures,
-    bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture", picture(1, 20_000)],
+    inputs=make_images,
+    bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture", make_image(1, 20_000)],
     options=[{"threshold": 0.3}, {"threshold": 0.0, "top_k": 5}],
     tolerance=SCORE,
     close=close,

@@ -11,7 +11,7 @@ import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError, UnknownNameError
 from tests import reference_vqa, tiny, tiny_answering, tiny_text
 from tests.contract import Contract, Opened
-from tests.media import jpeg, picture
+from tests.media import jpeg, make_image
 from tests.tiny_answering import QUESTIONS
 
 PARITY = 1e-5  # float32 rounding, and the order in which patches are summed, on probabilities
@@ -38,7 +38,7 @@ def assert_same(mine, reference, tolerance=PARITY):
 def shapes():
     """Pictures of five sizes, two of them alike."""
     sizes = [(64, 48), (48, 64), (40, 40), (60, 97), (64, 48), (90, 50)]
-    return [picture(width, height, seed) for seed, (width, height) in enumerate(sizes)]
+    return [make_image(width, height, seed) for seed, (width, height) in enumerate(sizes)]
 
 
 def asked():
@@ -67,7 +67,7 @@ def test_same_answers_as_transformers_alone_and_in_batches(kind):
 def test_all_questions_about_all_pictures_come_question_by_question(kind):
     folder = getattr(tiny_answering, kind)()
     options = {} if kind == "vilt" else SHORT
-    images = [picture(), picture(48, 64, 1), picture(64, 48, 2)]
+    images = [make_image(), make_image(48, 64, 1), make_image(64, 48, 2)]
     expected = [reference_vqa.answer(folder, image, q, **options) for q in QUESTIONS for image in images]
     with ours(folder, batch_size=5) as pipe:
         results = pipe(image=images, question=QUESTIONS, **options)
@@ -77,7 +77,7 @@ def test_all_questions_about_all_pictures_come_question_by_question(kind):
 
 
 def test_vilt_s_options():
-    folder, image, question = tiny_answering.vilt(), picture(), QUESTIONS[1]
+    folder, image, question = tiny_answering.vilt(), make_image(), QUESTIONS[1]
     with ours(folder) as pipe:
         for top_k in (1, 3, 5, 100):
             assert_same(
@@ -118,21 +118,21 @@ def test_blip_writes_as_much_as_the_pipeline_did():
     with ours(folder) as pipe:
         told = []
         pipe.model.text_decoder.generate = lambda **given: told.append(given) or torch.zeros(1, 2, dtype=torch.long)
-        pipe(picture(), QUESTIONS[0])
+        pipe(make_image(), QUESTIONS[0])
     assert told[0]["generation_config"].max_new_tokens == 256
 
 
 def test_blip_s_long_questions_are_cut_as_its_tokenizer_cuts_them():
     folder, long = tiny_answering.blip(), "owl bridge " * 40
     with ours(folder) as pipe:
-        cut = pipe(picture(), long, truncation=True, **SHORT)
-    assert cut.to_dict() == reference_vqa.answer(folder, picture(), long, truncation=True, **SHORT)
+        cut = pipe(make_image(), long, truncation=True, **SHORT)
+    assert cut.to_dict() == reference_vqa.answer(folder, make_image(), long, truncation=True, **SHORT)
 
 
 def test_sampling_is_repeatable_with_a_seed():
     with ours(tiny_answering.llava()) as pipe:
         asks = {
-            "image": picture(),
+            "image": make_image(),
             "question": QUESTIONS[0],
             "do_sample": True,
             "max_new_tokens": 12,
@@ -145,9 +145,9 @@ def test_sampling_is_repeatable_with_a_seed():
 
 def test_stop_strings_end_an_answer():
     with ours(tiny_answering.llava()) as pipe:
-        whole = pipe(picture(), QUESTIONS[1], max_new_tokens=12).answers[0]
+        whole = pipe(make_image(), QUESTIONS[1], max_new_tokens=12).answers[0]
         stop = whole.split(" ")[1]
-        cut = pipe(picture(), QUESTIONS[1], max_new_tokens=12, generate_kwargs={"stop_strings": [stop]}).answers[0]
+        cut = pipe(make_image(), QUESTIONS[1], max_new_tokens=12, generate_kwargs={"stop_strings": [stop]}).answers[0]
     assert whole.startswith(cut)
     assert cut.endswith(stop)
     assert len(cut) < len(whole)
@@ -155,7 +155,7 @@ def test_stop_strings_end_an_answer():
 
 def test_vilt_with_few_image_positions_gives_the_same_answer_each_time():
     """Transformers draws patches at random; with the same ones it gives the same answer."""
-    folder, image, question = tiny_answering.vilt(max_image_length=5), picture(), QUESTIONS[0]
+    folder, image, question = tiny_answering.vilt(max_image_length=5), make_image(), QUESTIONS[0]
     with ours(folder) as pipe:
         results = [pipe(image, question) for _ in range(3)]
         neighbours = pipe([{"image": image, "question": q} for q in QUESTIONS])
@@ -203,7 +203,7 @@ def test_every_form_of_a_call(kind, tmp_path):
 
 def test_a_product_decodes_and_encodes_each_picture_once(monkeypatch, tmp_path):
     (tmp_path / "x.jpg").write_bytes(jpeg())
-    images = [str(tmp_path / "x.jpg"), picture(48, 64, 1), np.asarray(picture(40, 40, 2))]
+    images = [str(tmp_path / "x.jpg"), make_image(48, 64, 1), np.asarray(make_image(40, 40, 2))]
     with ours(tiny_answering.blip(), batch_size=2) as pipe:
         decoded, encoded = [], []
         real = pipe.task._fit
@@ -227,8 +227,8 @@ def test_chat_models_encode_a_picture_once(kind, monkeypatch):
         seen = []
         real = pipe.model.get_image_features
         monkeypatch.setattr(pipe.model, "get_image_features", lambda **given: seen.append(1) or real(**given))
-        results = pipe(picture(), [*QUESTIONS, "and now?"], **SHORT)
-        again = pipe(picture(), QUESTIONS[0], num_beams=2, **SHORT)
+        results = pipe(make_image(), [*QUESTIONS, "and now?"], **SHORT)
+        again = pipe(make_image(), QUESTIONS[0], num_beams=2, **SHORT)
     assert len(seen) == 1
     assert len({str(result.to_dict()) for result in results}) == 5
     assert len(again) == 1
@@ -257,8 +257,8 @@ def test_weights_that_change_are_seen_anew():
 def test_pieces_joined_are_the_answer(kind):
     with ours(getattr(tiny_answering, kind)()) as pipe:
         for question in QUESTIONS:
-            whole = pipe(picture(), question, max_new_tokens=14)
-            pieces = list(pipe(picture(), question, stream=True, max_new_tokens=14))
+            whole = pipe(make_image(), question, max_new_tokens=14)
+            pieces = list(pipe(make_image(), question, stream=True, max_new_tokens=14))
             assert "".join(pieces) == whole.answers[0]
             assert len(pieces) > 1 or len(whole.answers[0].split(" ")) <= 3
             assert all(pieces)
@@ -268,24 +268,24 @@ def test_a_reader_that_leaves_ends_the_writing():
     with ours(tiny_answering.llava()) as pipe:
         steps = []
         pipe.model.register_forward_pre_hook(lambda *_: steps.append(1))
-        with pipe(picture(), QUESTIONS[1], stream=True, max_new_tokens=400) as pieces:
+        with pipe(make_image(), QUESTIONS[1], stream=True, max_new_tokens=400) as pieces:
             assert next(pieces)
         count = len(steps)
         assert count < 400
-        assert pipe(picture(), QUESTIONS[1], **SHORT)  # the device is free again
+        assert pipe(make_image(), QUESTIONS[1], **SHORT)  # the device is free again
 
 
 def test_faults_of_streams():
     with ours(tiny_answering.blip()) as pipe:
         with pytest.raises(InputError, match="empty"):
-            pipe(picture(), " ", stream=True)
+            pipe(make_image(), " ", stream=True)
         with pytest.raises(OptionError, match="one input"):
-            pipe(picture(), QUESTIONS, stream=True)
+            pipe(make_image(), QUESTIONS, stream=True)
         with pytest.raises(OptionError, match="one input"):
             pipe.stream([], stream=True)
         with pytest.raises(OptionError, match="beams"):
-            pipe(picture(), QUESTIONS[0], stream=True, num_beams=2)
-        broken = pipe(picture(), QUESTIONS[0], stream=True)
+            pipe(make_image(), QUESTIONS[0], stream=True, num_beams=2)
+        broken = pipe(make_image(), QUESTIONS[0], stream=True)
         assert "".join(broken)
 
         def fail(*_, **__):
@@ -293,13 +293,16 @@ def test_faults_of_streams():
 
         pipe.model.text_encoder.register_forward_pre_hook(fail)
         with pytest.raises(RuntimeError, match="no ink"):
-            list(pipe(picture(), QUESTIONS[0], stream=True))
-        with pytest.raises(InputError, match="question"), pipe.image(picture()):
+            list(pipe(make_image(), QUESTIONS[0], stream=True))
+        with pytest.raises(InputError, match="question"), pipe.image(make_image()):
             pass
     with ours(tiny_answering.vilt()) as pipe:
         with pytest.raises(OptionError, match="stream is for models that write"):
-            pipe(picture(), QUESTIONS[0], stream=True)
-        with pytest.raises(OptionError, match="has nothing to keep"), pipe.image({"image": picture(), "question": "?"}):
+            pipe(make_image(), QUESTIONS[0], stream=True)
+        with (
+            pytest.raises(OptionError, match="has nothing to keep"),
+            pipe.image({"image": make_image(), "question": "?"}),
+        ):
             pass
 
 
@@ -307,18 +310,18 @@ def test_faults_of_streams():
 
 
 def test_bad_inputs_among_good_ones():
-    good = {"image": picture(), "question": QUESTIONS[0]}
+    good = {"image": make_image(), "question": QUESTIONS[0]}
     bad = {
-        "no-question": {"image": picture()},
+        "no-question": {"image": make_image()},
         "no-image": {"question": "what?"},
-        "empty-text": {"image": picture(), "question": " \n"},
-        "not-text": {"image": picture(), "question": 5},
+        "empty-text": {"image": make_image(), "question": " \n"},
+        "not-text": {"image": make_image(), "question": 5},
         "missing-file": {"image": "nowhere.jpg", "question": "what?"},
         "zero-sized": {"image": np.zeros((0, 4, 3), np.uint8), "question": "what?"},
-        "question-too-long": {"image": picture(), "question": "owl " * 50},
-        "too-narrow": {"image": picture(1, 300), "question": "what?"},
+        "question-too-long": {"image": make_image(), "question": "owl " * 50},
+        "too-narrow": {"image": make_image(1, 300), "question": "what?"},
     }
-    inputs = [x for fault in bad.values() for x in (good, fault)] + [picture()]
+    inputs = [x for fault in bad.values() for x in (good, fault)] + [make_image()]
     with ours(tiny_answering.vilt(), batch_size=4) as pipe:
         want = pipe(good)
         returned = pipe(inputs, on_error="return")
@@ -333,15 +336,15 @@ def test_bad_inputs_among_good_ones():
 def test_missing_inputs_fail_before_any_work():
     with ours(tiny_answering.vilt()) as pipe:
         with pytest.raises(OptionError, match="question missing"):
-            pipe(image=picture())
+            pipe(image=make_image())
         with pytest.raises(OptionError, match="image missing"):
             pipe(question="what?")
         with pytest.raises(InputError, match="no question"):
-            pipe(picture())
+            pipe(make_image())
         with pytest.raises(InputError, match="no question"):
             pipe("x.jpg")
         with pytest.raises(OptionError, match="both by position and by name"):
-            pipe(picture(), "what?", question="what?")
+            pipe(make_image(), "what?", question="what?")
 
 
 @pytest.mark.parametrize(
@@ -369,7 +372,7 @@ def test_bad_options_fail_before_any_work(kind, options, match):
 
 def test_chat_models_refuse_what_would_break_their_prompt():
     with ours(tiny_answering.llava()) as pipe:
-        results = pipe(picture(), ["an <image> of what?", "owl " * 500], on_error="return", **SHORT)
+        results = pipe(make_image(), ["an <image> of what?", "owl " * 500], on_error="return", **SHORT)
     assert [result.code for result in results] == ["control-token", "question-too-long"]
 
 
@@ -394,8 +397,8 @@ def test_a_loaded_model_with_its_processor(kind):
     with sensorium.pipeline(
         "visual-question-answering", model, processor=processor, device="cpu", compile=False
     ) as pipe:
-        result = pipe(picture(), QUESTIONS[0], **options)
-    assert_same(result.to_dict(), reference_vqa.answer(folder, picture(), QUESTIONS[0], **options))
+        result = pipe(make_image(), QUESTIONS[0], **options)
+    assert_same(result.to_dict(), reference_vqa.answer(folder, make_image(), QUESTIONS[0], **options))
 
 
 def test_a_checkpoint_says_itself_that_it_answers_questions():
@@ -430,10 +433,10 @@ CONTRACT = Contract(
     inputs=asked,
     bad=[
         {"image": "nowhere.jpg", "question": "what?"},
-        {"image": picture()},
-        {"image": picture(), "question": ""},
-        {"image": picture(), "question": "owl " * 50},
-        picture(),
+        {"image": make_image()},
+        {"image": make_image(), "question": ""},
+        {"image": make_image(), "question": "owl " * 50},
+        make_image(),
         None,
     ],
     options=[{"top_k": 2}, {"top_k": None, "truncation": True}],

@@ -15,7 +15,7 @@ from sensorium.tasks.texts.label_texts import KEPT, TOGETHER
 from sensorium.tasks.zero_shot_image_classification import ZeroShotImageClassificationOptions
 from tests import tiny, tiny_text
 from tests.contract import Contract
-from tests.media import picture, pictures
+from tests.media import make_image, make_images
 
 PARITY = 1e-5  # float32 rounding of logits of up to 55, on probabilities
 LABELS = ["cat", "a dog that saw the owl near the old bridge", "river", "Zürich bridge 東京", "owl"]
@@ -41,7 +41,7 @@ def assert_same(mine, expected, tolerance=PARITY):
 @pytest.mark.parametrize("architecture", tiny_text.MATCHERS)
 def test_same_answers_as_transformers(architecture):
     folder = tiny_text.matcher(architecture)
-    inputs = pictures()
+    inputs = make_images()
     reference = theirs(folder)
     expected = [reference(image, candidate_labels=LABELS) for image in inputs]
     with ours(folder, batch_size=4) as pipe:
@@ -73,24 +73,24 @@ def test_same_answers_as_transformers(architecture):
 def test_options(architecture, options):
     folder = tiny_text.matcher(architecture)
     options = {"candidate_labels": LABELS, **options}
-    expected = theirs(folder)(picture(), **options)
+    expected = theirs(folder)(make_image(), **options)
     with ours(folder) as pipe:
-        assert_same(pipe(picture(), **options).to_dict(), expected)
+        assert_same(pipe(make_image(), **options).to_dict(), expected)
 
 
 def test_siglip_cuts_long_labels_as_its_pipeline_does():
     folder, labels = tiny_text.matcher("siglip"), [tiny_text.words(60, 3), tiny_text.words(60, 4), "cat"]
-    expected = theirs(folder)(picture(), candidate_labels=labels)
+    expected = theirs(folder)(make_image(), candidate_labels=labels)
     with ours(folder) as pipe:
-        assert_same(pipe(picture(), candidate_labels=labels).to_dict(), expected)
+        assert_same(pipe(make_image(), candidate_labels=labels).to_dict(), expected)
 
 
 def test_many_labels_are_encoded_in_batches():
     folder = tiny_text.matcher("clip")
     labels = [tiny_text.words(1 + i % 9, i) for i in range(2 * TOGETHER + 5)]
-    expected = theirs(folder)(picture(), candidate_labels=labels)
+    expected = theirs(folder)(make_image(), candidate_labels=labels)
     with ours(folder) as pipe:
-        result = pipe(picture(), candidate_labels=labels)
+        result = pipe(make_image(), candidate_labels=labels)
     got, want = np.zeros(len(labels)), {}
     got[result.ids] = result.scores
     for row in expected:
@@ -105,18 +105,18 @@ def test_labels_are_encoded_once_and_the_latest_sets_are_kept(monkeypatch):
         monkeypatch.setattr(
             pipe.model, "get_text_features", lambda **x: encoded.append(len(x["input_ids"])) or run(**x)
         )
-        first = pipe(pictures(), candidate_labels=LABELS)
+        first = pipe(make_images(), candidate_labels=LABELS)
         assert encoded == [len(LABELS)]
-        again = pipe(pictures(), candidate_labels=LABELS)
+        again = pipe(make_images(), candidate_labels=LABELS)
         assert again == first
         assert encoded == [len(LABELS)], "across calls, too"
-        pipe(picture(), candidate_labels=LABELS, hypothesis_template="{}")
+        pipe(make_image(), candidate_labels=LABELS, hypothesis_template="{}")
         assert len(encoded) == 2, "another template makes other texts"
         for i in range(KEPT):
-            pipe(picture(), candidate_labels=[f"cat {i}", "owl"])
-        pipe(picture(), candidate_labels=[f"cat {KEPT - 1}", "owl"])
+            pipe(make_image(), candidate_labels=[f"cat {i}", "owl"])
+        pipe(make_image(), candidate_labels=[f"cat {KEPT - 1}", "owl"])
         assert len(encoded) == 2 + KEPT
-        assert pipe(pictures(), candidate_labels=LABELS) == first
+        assert pipe(make_images(), candidate_labels=LABELS) == first
         assert len(encoded) == 3 + KEPT, "the oldest set made room"
 
 
@@ -147,7 +147,7 @@ def test_bad_options_fail_before_any_work(options, message):
 
 def test_neighbours_do_not_change_a_result():
     with ours(tiny_text.matcher("align"), batch_size=3) as pipe:
-        inputs = pictures()
+        inputs = make_images()
         alone = [pipe(image, candidate_labels=LABELS) for image in inputs]
         together = pipe(inputs[::-1], candidate_labels=LABELS)[::-1]
     for a, b in zip(alone, together, strict=True):
@@ -158,19 +158,19 @@ def test_neighbours_do_not_change_a_result():
 def test_a_loaded_model_needs_both_processors():
     folder = tiny_text.matcher("chinese_clip")
     model = transformers.AutoModelForZeroShotImageClassification.from_pretrained(folder)
-    pictures_ = transformers.AutoImageProcessor.from_pretrained(folder)
+    images_ = transformers.AutoImageProcessor.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     with pytest.raises(CheckpointError, match="pictures and texts"):
         sensorium.pipeline("zero-shot-image-classification", model)
     with pytest.raises(CheckpointError, match="pictures and texts"):
-        sensorium.pipeline("zero-shot-image-classification", model, processor=pictures_)
-    expected = theirs(folder)(picture(), candidate_labels=LABELS)
-    both = transformers.ChineseCLIPProcessor(pictures_, tokenizer)
+        sensorium.pipeline("zero-shot-image-classification", model, processor=images_)
+    expected = theirs(folder)(make_image(), candidate_labels=LABELS)
+    both = transformers.ChineseCLIPProcessor(images_, tokenizer)
     for processor in (both, folder):
         with sensorium.pipeline(
             "zero-shot-image-classification", model, processor=processor, device="cpu", compile=False
         ) as pipe:
-            assert_same(pipe(picture(), candidate_labels=LABELS).to_dict(), expected)
+            assert_same(pipe(make_image(), candidate_labels=LABELS).to_dict(), expected)
 
 
 def test_a_checkpoint_of_another_task_is_told_the_right_one():
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_task_is_told_the_right_one():
 
 @pytest.mark.parametrize("architecture", ["clip", "siglip"])
 def test_bfloat16_drifts_less_than_promised(architecture):
-    folder, inputs = tiny_text.matcher(architecture), pictures()
+    folder, inputs = tiny_text.matcher(architecture), make_images()
     with ours(folder) as exact, ours(folder, dtype="bfloat16") as fast:
         assert fast.placement.dtype == torch.bfloat16
         a, b = exact(inputs, candidate_labels=LABELS), fast(inputs, candidate_labels=LABELS)
@@ -207,7 +207,7 @@ def _build(**settings):
 
 CONTRACT = Contract(
     build=_build,
-    inputs=pictures,
+    inputs=make_images,
     bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
     options=[{"candidate_labels": ["owl", "cat"]}, {"hypothesis_template": "{}"}],
 )

@@ -58,12 +58,15 @@ _PATHS = argument("paths", "PATH...", _PATHS_HELP, several=True)
 
 
 def _build() -> Any:
-    def run(**given: Any) -> int:
+    def run(**arguments: Any) -> int:
         from sensorium.cli.indexes.building import Build
 
-        settings = BuildSettings(**read_all(_BUILD, given))
-        encoder, report = EncoderSettings(**read_all(_ENCODER, given)), ReportSettings(**read_all(_REPORT, given))
-        return Build(_sources(given), settings, encoder, report).run()
+        settings = BuildSettings(**read_all(_BUILD, arguments))
+        encoder, report = (
+            EncoderSettings(**read_all(_ENCODER, arguments)),
+            ReportSettings(**read_all(_REPORT, arguments)),
+        )
+        return Build(_sources(arguments), settings, encoder, report).run()
 
     options = (*_BUILD, *_SPLITTING, *_READ, *_ENCODER, *_DOCUMENTS, *_REPORT)
     return _command(
@@ -78,12 +81,12 @@ def _build() -> Any:
 
 
 def _add() -> Any:
-    def run(**given: Any) -> int:
+    def run(**arguments: Any) -> int:
         from sensorium.cli.indexes.building import Add
 
-        settings, pipeline = AddSettings(**read_all(_ADD, given)), PipelineSettings(**read_all(_ACCESS, given))
-        report = ReportSettings(**read_all(_REPORT, given))
-        return Add(_sources(given), settings, _opening(given), pipeline, report).run()
+        settings, pipeline = AddSettings(**read_all(_ADD, arguments)), PipelineSettings(**read_all(_ACCESS, arguments))
+        report = ReportSettings(**read_all(_REPORT, arguments))
+        return Add(_sources(arguments), settings, _opening(arguments), pipeline, report).run()
 
     options = (*_ADD, *_SPLITTING, *_READ, *_OPENING, *_ACCESS, *_DOCUMENTS, *_REPORT)
     text = (
@@ -94,11 +97,16 @@ def _add() -> Any:
 
 
 def _delete() -> Any:
-    def run(**given: Any) -> int:
+    def run(**arguments: Any) -> int:
         from sensorium.cli.indexes.contents import delete
 
-        where = read_all((_WHERE,), given).get("where")
-        delete(given["index"], given["ids"] or [], where=where, report=ReportSettings(**read_all(_REPORT, given)))
+        where = read_all((_WHERE,), arguments).get("where")
+        delete(
+            arguments["index"],
+            arguments["ids"] or [],
+            where=where,
+            report=ReportSettings(**read_all(_REPORT, arguments)),
+        )
         return 0
 
     text = "Ids of passages; - reads one a line from standard input."
@@ -108,10 +116,12 @@ def _delete() -> Any:
 
 
 def _info() -> Any:
-    def run(**given: Any) -> int:
+    def run(**arguments: Any) -> int:
         from sensorium.cli.indexes.contents import show
 
-        show(given["index"], verify=_opening(given).verify, report=ReportSettings(**read_all(_REPORT, given)))
+        show(
+            arguments["index"], verify=_opening(arguments).verify, report=ReportSettings(**read_all(_REPORT, arguments))
+        )
         return 0
 
     options = tuple(card for card in (*_OPENING, *_REPORT) if card.name in ("verify", "json", "debug"))
@@ -127,23 +137,23 @@ def _info() -> Any:
 def _search() -> Any:
     card = task_card("retrieval")
     own = options_of(card)
-    general = tuple(each for each in PIPELINE if each.name not in OF_A_MODEL)
+    general = tuple(option for option in PIPELINE if option.name not in OF_A_MODEL)
 
-    def run(**given: Any) -> int:
-        from sensorium.cli.indexes.searching import Search
+    def run(**arguments: Any) -> int:
+        from sensorium.cli.indexes.searching import IndexSearch
 
-        files = read_all(_FILES, given)
-        if not given["queries"] and not files:
+        files = read_all(_FILES, arguments)
+        if not arguments["queries"] and not files:
             raise typer.BadParameter("expected a query: a text, or --image or --audio with a file")
-        return Search(
+        return IndexSearch(
             card,
-            given["queries"] or [],
+            arguments["queries"] or [],
             {},
-            read_all(own, given),
-            PipelineSettings(**read_all(general, given)),
-            OutputSettings(**read_all(_SEARCH_OUTPUT, given)),
-            MediaLimits(**read_all(LIMITS, given)),
-            _opening(given),
+            read_all(own, arguments),
+            PipelineSettings(**read_all(general, arguments)),
+            OutputSettings(**read_all(_SEARCH_OUTPUT, arguments)),
+            MediaLimits(**read_all(LIMITS, arguments)),
+            _opening(arguments),
             files=[(kind, path) for kind, paths in files.items() for path in paths],
         ).run()
 
@@ -156,22 +166,22 @@ def _search() -> Any:
 
 def _ask() -> Any:
     card = task_card("retrieval-qa")
-    own = tuple(each for each in options_of(card) if each.name != "stream")
+    own = tuple(option for option in options_of(card) if option.name != "stream")
     reader = OptionCard("reader", str, REQUIRED, "the model that reads what is found, by name or folder.")
-    general = tuple(each for each in PIPELINE if each.name != "model")
+    general = tuple(option for option in PIPELINE if option.name != "model")
 
-    def run(**given: Any) -> int:
-        from sensorium.cli.running import Run
+    def run(**arguments: Any) -> int:
+        from sensorium.cli.running import TaskRun
 
-        return Run(
+        return TaskRun(
             card,
-            given["questions"],
+            arguments["questions"],
             {},
-            read_all(own, given),
-            PipelineSettings(model=given["reader"], **read_all(general, given)),
-            OutputSettings(**read_all(_SEARCH_OUTPUT, given)),
-            MediaLimits(**read_all(LIMITS, given)),
-            _opening(given),
+            read_all(own, arguments),
+            PipelineSettings(model=arguments["reader"], **read_all(general, arguments)),
+            OutputSettings(**read_all(_SEARCH_OUTPUT, arguments)),
+            MediaLimits(**read_all(LIMITS, arguments)),
+            _opening(arguments),
         ).run()
 
     questions = argument("questions", "QUESTION...", "Texts; - reads one a line from standard input.", several=True)
@@ -181,22 +191,22 @@ def _ask() -> Any:
 
 
 def _eval() -> Any:
-    search = tuple(each for each in options_of(task_card("retrieval")) if each.name != "top_k")
-    not_read = {"top_k", "stream", *(each.name for each in search)}
-    read = tuple(each for each in options_of(task_card("retrieval-qa")) if each.name not in not_read)
-    general = tuple(each for each in PIPELINE if each.name != "model")
+    search = tuple(option for option in options_of(task_card("retrieval")) if option.name != "top_k")
+    not_read = {"top_k", "stream", *(option.name for option in search)}
+    read = tuple(option for option in options_of(task_card("retrieval-qa")) if option.name not in not_read)
+    general = tuple(option for option in PIPELINE if option.name != "model")
 
-    def run(**given: Any) -> int:
+    def run(**arguments: Any) -> int:
         from sensorium.cli.indexes.evaluation import Evaluation
 
         return Evaluation(
-            _opening(given),
-            given["questions"],
-            read_all(search, given),
-            read_all(read, given),
-            EvaluationSettings(**read_all(_EVALUATION, given)),
-            PipelineSettings(**read_all(general, given)),
-            ReportSettings(**read_all(_REPORT, given)),
+            _opening(arguments),
+            arguments["questions"],
+            read_all(search, arguments),
+            read_all(read, arguments),
+            EvaluationSettings(**read_all(_EVALUATION, arguments)),
+            PipelineSettings(**read_all(general, arguments)),
+            ReportSettings(**read_all(_REPORT, arguments)),
         ).run()
 
     questions = argument(
@@ -235,9 +245,9 @@ def _command(
 ) -> Any:
     """A command whose `run` gives the exit code, its errors told."""
 
-    def told_run(**given: Any) -> None:
-        with told(debug=bool(given["debug"])):
-            raise typer.Exit(run(**given))
+    def told_run(**arguments: Any) -> None:
+        with told(debug=bool(arguments["debug"])):
+            raise typer.Exit(run(**arguments))
 
     short = {**SHORT, "out": "o"}
     parameters = [*arguments, *(parameter(option, short=short.get(option.name)) for option in options), *further]
@@ -253,15 +263,19 @@ def _media_flag(name: str) -> str:
     return _MEDIA[name].replace("option-", "media-")
 
 
-def _sources(given: Mapping[str, Any]) -> Any:
+def _sources(arguments: Mapping[str, Any]) -> Any:
     from sensorium.cli.indexes.sources import Sources
 
-    media = {option.name: given[_media_flag(option.name).replace("-", "_")] for option in LIMITS}
-    splitting, documents, limits = read_all(_SPLITTING, given), read_all(_DOCUMENTS, given), read_all(LIMITS, media)
-    reading = read_all(_READ, given)
+    media = {option.name: arguments[_media_flag(option.name).replace("-", "_")] for option in LIMITS}
+    splitting, documents, limits = (
+        read_all(_SPLITTING, arguments),
+        read_all(_DOCUMENTS, arguments),
+        read_all(LIMITS, media),
+    )
+    reading = read_all(_READ, arguments)
     texts = {**splitting, **documents, **{name: 0 for name in reading if name == "encoding"}}
     return Sources(
-        given["paths"],
+        arguments["paths"],
         Splitting(**splitting),
         ReadSettings(**reading),
         DocumentLimits(**documents),
@@ -270,5 +284,5 @@ def _sources(given: Mapping[str, Any]) -> Any:
     )
 
 
-def _opening(given: Mapping[str, Any]) -> IndexSettings:
-    return IndexSettings(index=given["index"], **read_all(_OPENING, given))
+def _opening(arguments: Mapping[str, Any]) -> IndexSettings:
+    return IndexSettings(index=arguments["index"], **read_all(_OPENING, arguments))

@@ -69,11 +69,11 @@ class Evaluation:
             ask = None if self.settings.reader is None else self._reader(opened)
             search = open_reranker(self.search, self.pipeline, opened)
             index.check_search(**search)
-            found, predictions = self._find(asked.texts, index, search, ask, progress)
+            all_hits, predictions = self._find(asked.texts, index, search, ask, progress)
         measures = evaluate(
-            ranked=None if relevant is None else [hits.ids.tolist() for hits in found],
+            ranked=None if relevant is None else [hits.ids.tolist() for hits in all_hits],
             relevant=relevant,
-            passages=None if asked.answers is None else [[row["text"] for row in hits.passages] for hits in found],
+            passages=None if asked.answers is None else [[row["text"] for row in hits.passages] for hits in all_hits],
             answers=asked.answers,
             predictions=None if ask is None else predictions,
             k=self.settings.k,
@@ -84,8 +84,8 @@ class Evaluation:
 
     def _refuse_what_is_for_readers(self) -> None:
         blank = PipelineSettings()
-        given = [name for name in _OF_READERS if getattr(self.pipeline, name) != getattr(blank, name)]
-        for name in (*self.read, *given):
+        changed = [name for name in _OF_READERS if getattr(self.pipeline, name) != getattr(blank, name)]
+        for name in (*self.read, *changed):
             raise OptionError(f"--{name.replace('_', '-')} is for a reader; pass --reader, too")
 
     def _reader(self, opened: ExitStack) -> Any:
@@ -105,21 +105,21 @@ class Evaluation:
         """What each question finds, and what the reader answers to it, "" for nothing."""
         from tqdm.auto import tqdm
 
-        most, read = max(self.settings.k), 0
+        deepest, read = max(self.settings.k), 0
         if ask is not None:
             read = ask.task.wanted_passages(ask.task.options.parse(self.read))
-        found: list[Hits] = []
+        all_hits: list[Hits] = []
         predictions: list[str] = []
         with tqdm(total=len(texts), desc="eval", unit="question", disable=not progress) as bar:
             for first in range(0, len(texts), AT_ONCE):
                 some = list(texts[first : first + AT_ONCE])
-                hits = [*index.search(some, max(most, read), **search)]
+                hits = [*index.search(some, max(deepest, read), **search)]
                 if ask is not None:
                     rows = [_row(question, one[:read]) for question, one in zip(some, hits, strict=True)]
                     predictions += [str(result.answers[0]) if result else "" for result in ask(rows, **self.read)]
-                found += hits
+                all_hits += hits
                 bar.update(len(some))
-        return found, predictions
+        return all_hits, predictions
 
     def _print(self, asked: Questions, measures: Mapping[str, float]) -> None:
         if self.report.json:
@@ -147,26 +147,26 @@ def _checked_ids(relevant: list[Any] | None, index: Index) -> list[Any] | None:
     known = set(index.ids.tolist())
     texts = index.ids.dtype.kind == "U"
     checked: list[Any] = []
-    for place, given in enumerate(relevant):
-        graded = isinstance(given, dict)
-        ids = [_id(each, texts, graded, place) for each in given]
-        checked.append(dict(zip(ids, given.values(), strict=True)) if graded else ids)
-    missing = {each for given in checked for each in given} - known
+    for number, listed in enumerate(relevant):
+        graded = isinstance(listed, dict)
+        ids = [_id(passage_id, texts, graded, number) for passage_id in listed]
+        checked.append(dict(zip(ids, listed.values(), strict=True)) if graded else ids)
+    missing = {passage_id for listed in checked for passage_id in listed} - known
     if missing:
         say(f"note: the index does not hold {len(missing)} of the relevant ids, such as {min(missing)!r}")
     return checked
 
 
-def _id(given: Any, texts: bool, is_key: bool, place: int) -> int | str:
+def _id(value: Any, texts: bool, is_key: bool, number: int) -> int | str:
     """An id as the index has it; the keys of a JSON object are always texts."""
-    if is_key and not texts and given.lstrip("-").isdecimal():
-        return int(given)
-    if isinstance(given, bool) or not isinstance(given, str if texts else int):
+    if is_key and not texts and value.lstrip("-").isdecimal():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, str if texts else int):
         wanted = "texts" if texts else "whole numbers"
         raise InputError(
-            f"the ids of this index are {wanted}, got the relevant id {given!r}", code="bad-id", index=place
+            f"the ids of this index are {wanted}, got the relevant id {value!r}", code="bad-id", index=number
         )
-    return given
+    return value
 
 
 def _table(count: int, measures: Mapping[str, float]) -> None:

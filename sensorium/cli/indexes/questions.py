@@ -68,7 +68,7 @@ def _row(line: str, where: str) -> dict[str, Any]:
     if "answers" not in row and "relevant" not in row:
         raise _bad(f'{where}: expected "answers", "relevant", or both beside "question", got {", ".join(row)}')
     answers = row.get("answers", [""])
-    if not isinstance(answers, list) or not answers or not all(isinstance(each, str) for each in answers):
+    if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
         raise _bad(f'{where}: expected "answers" to be a list of texts, at least one, got {answers!r:.60}')
     if not isinstance(row.get("relevant", []), (list, dict)) or not row.get("relevant", [0]):
         raise _bad(f'{where}: expected "relevant" to be a list of ids, or an object from ids to grades, not empty')

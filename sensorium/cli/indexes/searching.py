@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sensorium.cli.indexes.hit_sinks import HitLines, HitTables
 from sensorium.cli.indexes.opening import open_index, open_reranker
 from sensorium.cli.inputs import read_inputs
-from sensorium.cli.running import Run
+from sensorium.cli.running import TaskRun
 from sensorium.cli.settings import PipelineSettings
 from sensorium.cli.sinks import Lines, Sink, Tables
 from sensorium.errors import InputError, OptionError
@@ -22,7 +22,7 @@ TASKS = {"text": "retrieval", "image": "image-retrieval", "audio": "audio-retrie
 
 
 @dataclass
-class Search(Run):
+class IndexSearch(TaskRun):
     """The searches of one command.
 
     Attributes:
@@ -66,11 +66,11 @@ class Search(Run):
     def _refuse_what_words_have_no_use_for(self) -> None:
         assert self.index is not None
         blank = PipelineSettings()
-        given = [kind for kind, _ in self.files]
-        given += [name for name in ("encoder", "query_model") if getattr(self.index, name) is not None]
+        refused = [kind for kind, _ in self.files]
+        refused += [name for name in ("encoder", "query_model") if getattr(self.index, name) is not None]
         names = ("compile", "batch_size", "num_workers")
-        given += [name for name in names if getattr(self.settings, name) != getattr(blank, name)]
-        for name in given:
+        refused += [name for name in names if getattr(self.settings, name) != getattr(blank, name)]
+        for name in refused:
             raise OptionError(f"--{name.replace('_', '-')} has no meaning for --mode lexical, which searches for words")
 
     def _inputs(self) -> Iterator[Any]:
@@ -94,13 +94,13 @@ class _WordSearch:
         """The hits of each query, or the error that it failed with."""
         from tqdm.auto import tqdm
 
-        given: Mapping[str, Any] = {"k": options.pop("top_k", 10), **options}
+        search_options: Mapping[str, Any] = {"k": options.pop("top_k", 10), **options}
         for i, query in enumerate(tqdm(inputs, total=total, desc="search", unit="input", disable=not progress)):
             try:
-                (found,) = self._index.search([query], **given)
+                (hits,) = self._index.search([query], **search_options)
             except InputError as error:
                 error.index = i
                 yield error
                 continue
-            found.index = i
-            yield found
+            hits.index = i
+            yield hits

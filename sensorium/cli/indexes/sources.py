@@ -72,9 +72,9 @@ class Sources:
 
         for name in self.given["media" if modality == "text" else "text"]:
             raise OptionError(f"--{name} has no meaning here: the encoder is of {modality}; leave it out")
-        found = _texts(self) if modality == "text" else _media(self.words, modality, kept)
+        outcomes = _texts(self) if modality == "text" else _media(self.words, modality, kept)
         items: list[Any] = []
-        for outcome in tqdm(found, desc="reading", unit="input", disable=not progress):
+        for outcome in tqdm(outcomes, desc="reading", unit="input", disable=not progress):
             self.done += 1
             if isinstance(outcome, InputError):
                 self.fail(outcome)

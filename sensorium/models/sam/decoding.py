@@ -138,9 +138,9 @@ class PromptDecoder:
         final = decoder.transformer.final_attn_token_to_image
         look = read_places(final, tokens + start, self._at_their_places(keys, state), keys)
         tokens = decoder.transformer.layer_norm_final_attn(tokens + look)
-        place = int(self._second)
-        ious = decoder.iou_prediction_head(tokens[:, place])
-        return ious.float(), tokens[:, place + 1 : place + 1 + decoder.num_mask_tokens], keys
+        iou_place = int(self._second)
+        ious = decoder.iou_prediction_head(tokens[:, iou_place])
+        return ious.float(), tokens[:, iou_place + 1 : iou_place + 1 + decoder.num_mask_tokens], keys
 
     def draw(self, state: ImageState, tokens: Tensor, keys: Tensor, first: int, last: int) -> Tensor:
         """The masks of these tokens.
@@ -244,7 +244,9 @@ class PromptDecoder:
         """Points with their kinds (label, or corner of a box) as tokens."""
         encoder: Any = self._prompts
         table = encoder.point_embed
-        weights = table.weight if isinstance(table, nn.Embedding) else torch.cat([each.weight for each in table])
+        weights = (
+            table.weight if isinstance(table, nn.Embedding) else torch.cat([embedding.weight for embedding in table])
+        )
         where = self._position((points + 0.5) / self.input_size, encoder.shared_embedding.positional_embedding)
         none = kinds == NO_POINT
         embedded = torch.where(none[..., None], 0.0, where) + torch.where(

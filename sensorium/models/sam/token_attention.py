@@ -15,8 +15,8 @@ from torch import Tensor, nn
 def attend_each_other(attention: Any, query: Tensor, value: Tensor) -> Tensor:
     """The tokens' attention to each other: `(N, T, C)`."""
     attended, _ = attention(query=query[None], key=query[None], value=value[None])
-    found: Tensor = attended[0]
-    return found
+    result: Tensor = attended[0]
+    return result
 
 
 def read_places(attention: Any, query: Tensor, placed: Tensor, keys: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Memory:
             self.written = self.written.repeat_interleave(beams, dim=2)
 
 
-class Decoder:
+class WhisperDecoder:
     """A Whisper model's decoder as functions of tensors.
 
     Args:
@@ -111,10 +111,10 @@ class Decoder:
         query = (attention.q_proj(hidden) * self.scaling).view(shape).transpose(1, 2)
         keys, values = written[0, :, :, :end], written[1, :, :, :end]
         if length > 1:
-            found = F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=1.0)
+            attended = F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=1.0)
         else:
-            found = _attend(query, keys, values)
-        out: Tensor = attention.out_proj(found.transpose(1, 2).reshape(rows, length, -1))
+            attended = _attend(query, keys, values)
+        out: Tensor = attention.out_proj(attended.transpose(1, 2).reshape(rows, length, -1))
         return out
 
     def _look_at(self, attention: Any, hidden: Tensor, heard: Tensor) -> Tensor:
@@ -123,8 +123,8 @@ class Decoder:
         windows = heard.shape[1]
         shape = (windows, rows // windows * length, self.heads, self.width)
         query = (attention.q_proj(hidden) * self.scaling).view(shape).transpose(1, 2)
-        found = _attend(query, heard[0], heard[1])
-        out: Tensor = attention.out_proj(found.transpose(1, 2).reshape(rows, length, -1))
+        attended = _attend(query, heard[0], heard[1])
+        out: Tensor = attention.out_proj(attended.transpose(1, 2).reshape(rows, length, -1))
         return out
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sensorium.models.whisper.decoder import Decoder
+from sensorium.models.whisper.decoder import WhisperDecoder
 
 NEVER = -1.0e9
 """A log-probability that no sequence comes back from."""
@@ -85,7 +85,9 @@ class Rules:
         scores[:, begin:].masked_fill_(times < earliest[:, None], never)
 
 
-def write_greedily(decoder: Decoder, heard: Tensor, prompt: Tensor, rules: Rules, *, most: int) -> list[list[int]]:
+def write_greedily(
+    decoder: WhisperDecoder, heard: Tensor, prompt: Tensor, rules: Rules, *, max_tokens: int
+) -> list[list[int]]:
     """Writes the likeliest token at each step.
 
     Args:
@@ -93,16 +95,16 @@ def write_greedily(decoder: Decoder, heard: Tensor, prompt: Tensor, rules: Rules
         heard: `(layers, 2, B, heads, positions, width)`, filled by `decoder.listen`.
         prompt: `(B, P)` int64.
         rules: what may be written.
-        most: how many tokens to write at the most.
+        max_tokens: how many tokens to write at the most.
 
     Returns:
         For each of the B windows what was written, the end with it if it was reached.
     """
-    memory = decoder.remember(heard, prompt.shape[1] + most)
-    written = prompt.new_full((prompt.shape[0], most), rules.end)
+    memory = decoder.remember(heard, prompt.shape[1] + max_tokens)
+    written = prompt.new_full((prompt.shape[0], max_tokens), rules.end)
     ended = torch.zeros(prompt.shape[0], dtype=torch.bool, device=prompt.device)
     tokens, look_every = prompt, 1 if prompt.device.type == "cpu" else LOOK_EVERY
-    for t in range(most):
+    for t in range(max_tokens):
         scores = rules.apply(decoder.step(tokens, memory), written[:, :t])
         chosen = scores.argmax(-1).masked_fill_(ended, rules.end)
         written[:, t] = chosen
@@ -130,37 +132,37 @@ class Beams:
 
 
 def write_with_beams(
-    decoder: Decoder, heard: Tensor, prompt: Tensor, rules: Rules, *, most: int, beams: Beams
+    decoder: WhisperDecoder, heard: Tensor, prompt: Tensor, rules: Rules, *, max_tokens: int, beams: Beams
 ) -> list[list[int]]:
     """Writes the sequence of the best score that a search with beams finds; arguments as in `write_greedily`."""
-    memory = decoder.remember(heard, prompt.shape[1] + most)
-    search = _Search(prompt.shape[0], most, rules.end, beams, prompt.device)
+    memory = decoder.remember(heard, prompt.shape[1] + max_tokens)
+    search = _BeamSearch(prompt.shape[0], max_tokens, rules.end, beams, prompt.device)
     look_every = 1 if prompt.device.type == "cpu" else LOOK_EVERY
     scores = decoder.step(prompt, memory)
     memory.spread(beams.count)
     scores = scores.repeat_interleave(beams.count, dim=0)
-    for t in range(most):
+    for t in range(max_tokens):
         came_from = search.advance(rules.apply(scores.log_softmax(-1), search.written), t)
-        if t + 1 == most or (t % look_every == 0 and search.over()):
+        if t + 1 == max_tokens or (t % look_every == 0 and search.over()):
             break
         memory.reorder(came_from)
         scores = decoder.step(search.written[:, -1:], memory)
     return search.best()
 
 
-class _Search:
+class _BeamSearch:
     """The running and the finished sequences of B windows.
 
     A window whose search is over takes nothing new, so that it does not matter how long its neighbours search.
     """
 
-    def __init__(self, windows: int, most: int, end: int, beams: Beams, device: torch.device) -> None:
-        self.windows, self.most, self.end, self.beams = windows, most, end, beams
+    def __init__(self, windows: int, max_tokens: int, end: int, beams: Beams, device: torch.device) -> None:
+        self.windows, self.max_tokens, self.end, self.beams = windows, max_tokens, end, beams
         count = beams.count
         self.written = torch.empty((windows * count, 0), dtype=torch.int64, device=device)  # of the running ones
         self.scores = torch.full((windows, count), NEVER, device=device)
         self.scores[:, 0] = 0  # all beams are alike at first: only one of them may branch
-        self.finished = torch.full((windows, count, most), end, dtype=torch.int64, device=device)
+        self.finished = torch.full((windows, count, max_tokens), end, dtype=torch.int64, device=device)
         self.lengths = torch.zeros((windows, count), dtype=torch.int64, device=device)
         self.finished_scores = torch.full((windows, count), NEVER, device=device)
         self.is_finished = torch.zeros((windows, count), dtype=torch.bool, device=device)
@@ -178,7 +180,7 @@ class _Search:
         scores, at = total.view(self.windows, -1).topk(2 * count)  # as many may end, and still `count` run on
         rows = at // vocabulary + self.offsets
         sequences = torch.cat([self.written[rows], (at % vocabulary)[:, :, None]], dim=-1)
-        ends = (sequences[:, :, -1] == self.end) | (t + 1 == self.most)
+        ends = (sequences[:, :, -1] == self.end) | (t + 1 == self.max_tokens)
         self._finish(scores, sequences, ends, t + 1)
         scores, kept = (scores + ends * NEVER).topk(count)
         self.scores = scores
@@ -203,7 +205,7 @@ class _Search:
         full = self.is_finished.all(-1, keepdim=True) & (self.beams.early_stopping is True)
         scores = scores / length**self.beams.length_penalty
         scores = scores + full * NEVER + ~self.open * NEVER + ~ending * NEVER
-        padded = self.finished.new_full((*ends.shape, self.most), self.end)
+        padded = self.finished.new_full((*ends.shape, self.max_tokens), self.end)
         padded[:, :, :length] = sequences
         self.finished_scores, kept = torch.cat([self.finished_scores, scores], 1).topk(self.beams.count)
         self.finished = _pick(torch.cat([self.finished, padded], 1), kept)
@@ -213,7 +215,7 @@ class _Search:
     def _close(self, length: int) -> None:
         """Ends the search of the windows whose running sequences can hardly beat the finished ones."""
         beams = self.beams
-        longest = self.most if beams.early_stopping == "never" and beams.length_penalty > 0 else length
+        longest = self.max_tokens if beams.early_stopping == "never" and beams.length_penalty > 0 else length
         hoped = self.scores[:, :1] / longest**beams.length_penalty
         worst = self.finished_scores.amin(1, keepdim=True).where(self.is_finished, NEVER)
         self.open = self.open & (hoped > worst).any(-1, keepdim=True)

@@ -157,16 +157,16 @@ def _inner(index: Any) -> Any:
 def _parameters(index: Any, k: int, share: float, selector: Mapping[str, Any]) -> Any:
     """How widely to search for `k` among a share of the rows; with a transform, as its own kind of parameters."""
     inner = _inner(index)
-    found = None
+    parameters = None
     if isinstance(inner, faiss.IndexHNSW):
-        found = faiss.SearchParametersHNSW(efSearch=int(max(HNSW_WIDTH, 2 * k) / share), **selector)
+        parameters = faiss.SearchParametersHNSW(efSearch=int(max(HNSW_WIDTH, 2 * k) / share), **selector)
     elif isinstance(inner, faiss.IndexIVF):
-        found = faiss.SearchParametersIVF(nprobe=min(inner.nlist, int(PROBES / share) + 1), **selector)
+        parameters = faiss.SearchParametersIVF(nprobe=min(inner.nlist, int(PROBES / share) + 1), **selector)
     elif selector:
-        found = faiss.SearchParameters(**selector)
-    if found is not None and isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
-        return faiss.SearchParametersPreTransform(index_params=found, **selector)
-    return found
+        parameters = faiss.SearchParameters(**selector)
+    if parameters is not None and isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
+        return faiss.SearchParametersPreTransform(index_params=parameters, **selector)
+    return parameters
 
 
 def factory_string(kind: str, count: int, width: int) -> str:
@@ -188,10 +188,10 @@ def factory_string(kind: str, count: int, width: int) -> str:
 
 def _sample(vectors: NDArray[np.float32], index: Any) -> NDArray[np.float32]:
     """Vectors to train with: as many as faiss would use, evenly from all, so that no more are read."""
-    most = TRAINING * max(256, getattr(index, "nlist", 256))
-    if len(vectors) <= most:
+    enough = TRAINING * max(256, getattr(index, "nlist", 256))
+    if len(vectors) <= enough:
         return vectors
-    return np.ascontiguousarray(vectors[np.linspace(0, len(vectors) - 1, most).astype(np.int64)])
+    return np.ascontiguousarray(vectors[np.linspace(0, len(vectors) - 1, enough).astype(np.int64)])
 
 
 def _reason(error: RuntimeError) -> str:

@@ -79,7 +79,7 @@ def coarse_copy(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
-    known: Coarse | None = None,
+    previous: Coarse | None = None,
 ) -> Coarse:
     """Rounds vectors, a thousand at a time.
 
@@ -88,7 +88,7 @@ def coarse_copy(
         dtype: int8, bfloat16 or float32, which copies nothing on a CPU; None for the one that is scanned fastest there,
             bfloat16 instead of int8 for vectors with a few values far larger than the others.
         device: where the values go; the bounds stay on the CPU.
-        known: the first of the vectors as they were rounded before, in its dtype; the others are rounded alone.
+        previous: the first of the vectors as they were rounded before, in its dtype; the others are rounded alone.
 
     Raises:
         OptionError: int8 is not multiplied there.
@@ -99,16 +99,16 @@ def coarse_copy(
         raise OptionError(
             f"int8 is for a CPU and 2 to 65,536 dimensions, got {device.type} and {vectors.shape[1]}; try bfloat16"
         )
-    dtype = dtype or (_fastest(vectors, device) if known is None else known.values.dtype)
+    dtype = dtype or (_fastest(vectors, device) if previous is None else previous.values.dtype)
     count, width = vectors.shape
     same = dtype == torch.float32
     values = vectors.to(device) if same else torch.empty((count, width), dtype=dtype, device=device)
     bounds = torch.empty((3, -(-count // GROUP)))
-    done = 0 if known is None else len(known.values) // BLOCK * BLOCK
-    if known is not None and done:
+    done = 0 if previous is None else len(previous.values) // BLOCK * BLOCK
+    if previous is not None and done:
         if not same:
-            values[:done] = known.values[:done]
-        bounds[:, : done // GROUP] = known.bounds[:, : done // GROUP]
+            values[:done] = previous.values[:done]
+        bounds[:, : done // GROUP] = previous.bounds[:, : done // GROUP]
     for start in range(done, count, BLOCK):
         rounded, some = (_int8 if dtype == torch.int8 else _float)(vectors[start : start + BLOCK], dtype)
         if not same:
@@ -189,7 +189,7 @@ def _multiplies_float32() -> bool:
     """Whether products of float32 matrices are not allowed fewer bits."""
     told = (torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.fp32_precision)  # type: ignore[attr-defined]
     every = (*told, torch.backends.fp32_precision)  # type: ignore[attr-defined]
-    return next((each for each in every if each != "none"), "ieee") == "ieee"
+    return next((precision for precision in every if precision != "none"), "ieee") == "ieee"
 
 
 @cache
@@ -200,10 +200,10 @@ def multiplies_int8() -> bool:
     """
     if "avx512_vnni" not in cpu_features():
         return False
-    most = torch.full((4, 256), 127, dtype=torch.int8)
-    most[1::2] = -127
-    right = most.double() @ most.double().T
-    return bool((torch._int_mm(most, most.T) == right).all())
+    extremes = torch.full((4, 256), 127, dtype=torch.int8)
+    extremes[1::2] = -127
+    right = extremes.double() @ extremes.double().T
+    return bool((torch._int_mm(extremes, extremes.T) == right).all())
 
 
 def _fastest(vectors: Tensor, device: torch.device) -> torch.dtype:

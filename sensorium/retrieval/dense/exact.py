@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sensorium.errors import InputError
 from sensorium.retrieval.dense.coarse import GROUP, Coarse, CoarseQueries, coarse_copy, mapped
-from sensorium.retrieval.dense.selection import Candidates, Tile, keep_best_on_device, room
+from sensorium.retrieval.dense.selection import RowCandidates, Tile, keep_best_on_device, room
 
 PRODUCTS = 2**21
 """Products of a tile: they stay in the cache until the best are found."""
@@ -98,17 +98,20 @@ class ExactScan:
         """
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), -1, np.int64)
-        found = min(k, len(self) if allowed is None else int(allowed.sum()))
-        if not found or not len(queries):
+        reachable = min(k, len(self) if allowed is None else int(allowed.sum()))
+        if not reachable or not len(queries):
             return scores, rows
         mask = None if allowed is None else torch.from_numpy(allowed)
-        step = max(1, min(TOGETHER, CANDIDATES // room(found)))
+        step = max(1, min(TOGETHER, CANDIDATES // room(reachable)))
         with torch.inference_mode():
             asked = mapped(np.ascontiguousarray(queries))
             self._check(asked)
             for some, part in zip(asked.split(step), range(0, len(asked), step), strict=True):
-                best, where = self._search(some, found, mask)
-                scores[part : part + step, :found], rows[part : part + step, :found] = best.numpy(), where.numpy()
+                best, where = self._search(some, reachable, mask)
+                scores[part : part + step, :reachable], rows[part : part + step, :reachable] = (
+                    best.numpy(),
+                    where.numpy(),
+                )
         return scores, rows
 
     def _check(self, queries: Tensor) -> None:
@@ -151,7 +154,7 @@ class ExactScan:
         dtype = vectors.values.dtype
         asked = CoarseQueries.of(queries, dtype, torch.device("cpu"))
         budget = len(self) if dtype == torch.float32 else max(len(self) // 64, room(k))
-        best = Candidates(asked, self._exact, k, budget=budget)
+        best = RowCandidates(asked, self._exact, k, budget=budget)
         size = max(LEAST_TILE, min(MOST_TILE, PRODUCTS // len(queries) // GROUP * GROUP))
         product: Tensor | None = None
         for tile in _tiles(vectors, which, size, max(size, FIRST_TILE)):
@@ -171,7 +174,7 @@ class ExactScan:
         products, rows = (t.cpu() for t in keep_best_on_device(tiles, asked.values, width))
         bound = asked.of_left_over * self.coarse.left_over.max() + asked.of_longest * self.coarse.longest.max()
         bound += asked.always
-        best = Candidates(asked, self._exact, k, budget=count)
+        best = RowCandidates(asked, self._exact, k, budget=count)
         rows, order = rows.sort(dim=1)  # -1 comes first, and is none
         query, at = (rows >= 0).nonzero(as_tuple=True)
         best.add(query, rows[query, at], products.gather(1, order)[query, at] + bound[query])
@@ -191,7 +194,7 @@ def _tiles(vectors: Coarse, which: Tensor | None, size: int, first: int) -> Iter
             yield Tile(vectors.gathered(few[at]), few[at], None)
         else:
             groups = slice(at.start // GROUP, -(-at.stop // GROUP))
-            bounds = (each[groups] for each in (vectors.scales, vectors.left_over, vectors.longest))
+            bounds = (bound[groups] for bound in (vectors.scales, vectors.left_over, vectors.longest))
             yield Tile(Coarse(vectors.values[at], *bounds), start, None if which is None else which[at])
         start = at.stop
 

@@ -45,7 +45,7 @@ def room(k: int) -> int:
     return max(ROOM * k, LEAST_ROOM)
 
 
-class Candidates:
+class RowCandidates:
     """Rows that can be among the k best of B queries.
 
     Of the products of a tile, the largest of each 32 is compared with what is needed: the k-th best float32 product so
@@ -138,9 +138,9 @@ class Candidates:
         In the unit of the products.
         """
         # not a matrix product, of which a setting may allow fewer bits
-        found = self._of_left_over * (vectors.left_over / vectors.scales)
-        found.addcmul_(self._of_longest, vectors.longest / vectors.scales)
-        return found.addcmul_(self._always, 1 / vectors.scales)
+        bounds = self._of_left_over * (vectors.left_over / vectors.scales)
+        bounds.addcmul_(self._of_longest, vectors.longest / vectors.scales)
+        return bounds.addcmul_(self._always, 1 / vectors.scales)
 
     def _lowest(self, scales: Tensor, bounds: Tensor) -> Tensor:
         """`(B, G)`, what a product must reach for its row to be a candidate."""
@@ -149,9 +149,9 @@ class Candidates:
 
     def _start(self, products: Tensor, tile: Tile, bounds: Tensor) -> None:
         """What k rows reach: first by their bounds, then by their float32 products."""
-        scales, each = tile.vectors.scales, products.view(len(products), -1, GROUP)
-        largest = each.amax(2, keepdim=True)
-        value = (largest if largest.shape[1] >= 2 * self._k else each).float()
+        scales, grouped = tile.vectors.scales, products.view(len(products), -1, GROUP)
+        largest = grouped.amax(2, keepdim=True)
+        value = (largest if largest.shape[1] >= 2 * self._k else grouped).float()
         if value[0].numel() < self._k:
             return
         lower = (value - value.abs() * self._queries.spread + bounds[:, :, None]) * scales[:, None]
@@ -176,11 +176,11 @@ class Candidates:
         near = near.index_select(0, hits // GROUP)
         query = near // lowest.shape[1]
         group = near - query * lowest.shape[1]
-        place, value = group * GROUP + hits % GROUP, values.view(-1).index_select(0, hits).float()
+        position, value = group * GROUP + hits % GROUP, values.view(-1).index_select(0, hits).float()
         upper = value.mul_(1 + self._queries.spread * value.sign()) if self._queries.spread else value
         upper = upper.sub_(bounds.view(-1).index_select(0, near)).mul_(tile.vectors.scales.index_select(0, group))
         upper.mul_(self._queries.scales.index_select(0, query))
-        self.add(query, tile.rows + place if isinstance(tile.rows, int) else tile.rows[place], upper)
+        self.add(query, tile.rows + position if isinstance(tile.rows, int) else tile.rows[position], upper)
 
     def _raise(self) -> None:
         """Raises what is needed to the k-th best float32 product, having computed those that promise most."""
@@ -266,14 +266,14 @@ def _places(mask: Tensor) -> Tensor:
 
 def inner_products(vectors: Tensor, rows: Tensor, queries: Tensor, query: Tensor) -> Tensor:
     """`(M,)` float32 products of rows with queries, each summed by itself: the same whatever stands beside it."""
-    found = torch.empty(len(rows))
+    products = torch.empty(len(rows))
     order = rows.argsort()  # rows that lie together in memory, or in a file, are read together
     some = torch.empty((2, min(TOGETHER, len(rows)), vectors.shape[1]))
     for places in order.split(TOGETHER):
         left = torch.index_select(vectors, 0, rows[places], out=some[0, : len(places)])
         right = torch.index_select(queries, 0, query[places], out=some[1, : len(places)])
-        found[places] = left.mul_(right).sum(dim=1)
-    return found
+        products[places] = left.mul_(right).sum(dim=1)
+    return products
 
 
 def keep_best_on_device(tiles: Iterator[Tile], queries: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -296,8 +296,8 @@ def keep_best_on_device(tiles: Iterator[Tile], queries: Tensor, width: int) -> t
         products = torch.mm(queries, values.T, out_dtype=torch.float32) if half else queries @ values.T
         if tile.allowed is not None:
             products.masked_fill_(~tile.allowed, -torch.inf)
-        found, places = products.topk(min(width, len(tile)), dim=1)
-        best, order = torch.cat([best, found], 1).topk(width, dim=1)
+        scores, places = products.topk(min(width, len(tile)), dim=1)
+        best, order = torch.cat([best, scores], 1).topk(width, dim=1)
         rows = tile.rows + places if isinstance(tile.rows, int) else tile.rows[places]
         where = torch.cat([where, rows], 1).gather(1, order)
     return best, where.masked_fill(best == -torch.inf, -1)

@@ -25,14 +25,14 @@ def as_vectors(vectors: Any, *, width: int | None = None) -> NDArray[np.float32]
         raise InputError(f"expected vectors (N, D), got the shape {array.shape}", code="bad-vectors")
     if width is not None and array.shape[1] != width:
         raise InputError(f"expected vectors of {width} dimensions, got {array.shape[1]}", code="bad-vectors")
-    found = np.ascontiguousarray(array, dtype=np.float32) if array.dtype != np.float32 else array
-    found = found if found.flags.c_contiguous else np.ascontiguousarray(found)
-    for start in range(0, len(found), BLOCK):
-        finite = np.isfinite(found[start : start + BLOCK]).all(axis=1)
+    checked = np.ascontiguousarray(array, dtype=np.float32) if array.dtype != np.float32 else array
+    checked = checked if checked.flags.c_contiguous else np.ascontiguousarray(checked)
+    for start in range(0, len(checked), BLOCK):
+        finite = np.isfinite(checked[start : start + BLOCK]).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
             raise InputError(f"expected finite vectors, got NaN or infinity in row {row}", code="bad-vectors")
-    return found
+    return checked
 
 
 def as_queries(vectors: Any, *, width: int) -> NDArray[np.float32]:

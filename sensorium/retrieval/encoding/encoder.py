@@ -185,8 +185,8 @@ class Encoder:
             for name, path in sorted(files_of(side).items()):
                 with path.open("rb") as file:
                     digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-        told = {name: value for name, value in self.spec().items() if "model" not in name}
-        digest.update(repr(sorted(told.items())).encode())
+        facts = {name: value for name, value in self.spec().items() if "model" not in name}
+        digest.update(repr(sorted(facts.items())).encode())
         return digest.hexdigest()
 
     @overload
@@ -249,15 +249,15 @@ class Encoder:
             f"similarity={self.similarity!r}, device={str(self.device)!r})"
         )
 
-    def _encode(self, side: Side, items: Iterable[Any], what: str, progress: bool, on_error: str) -> Any:
+    def _encode(self, side: Side, items: Iterable[Any], noun: str, progress: bool, on_error: str) -> Any:
         if on_error not in ("raise", "return"):
             raise OptionError(f'on_error is "raise" or "return", got {on_error!r}')
         if isinstance(items, (str, bytes, Mapping)):
-            raise OptionError(f"expected several {what}, got one {type(items).__name__}; put it in a list")
+            raise OptionError(f"expected several {noun}, got one {type(items).__name__}; put it in a list")
         chunks: list[NDArray[np.float32]] = []
         errors: list[InputError] = []
         done = cut = 0
-        for chunk in _chunks(items, what, progress):
+        for chunk in _chunks(items, noun, progress):
             vectors, failed, left_out = side.run(chunk, self.dimension)
             for error in failed:
                 error.index = done + (error.index or 0)
@@ -267,29 +267,29 @@ class Encoder:
             errors += failed
             done, cut = done + len(chunk), cut + left_out
         if cut:
-            self._tell(side, what, cut, done)
-        found = np.concatenate(chunks) if chunks else np.empty((0, self.dimension), np.float32)
-        return found if on_error == "raise" else (found, errors)
+            self._tell(side, noun, cut, done)
+        joined = np.concatenate(chunks) if chunks else np.empty((0, self.dimension), np.float32)
+        return joined if on_error == "raise" else (joined, errors)
 
-    def _tell(self, side: Side, what: str, cut: int, done: int) -> None:
+    def _tell(self, side: Side, noun: str, cut: int, done: int) -> None:
         with self._lock:
-            if what in self._told:
+            if noun in self._told:
                 return
-            self._told.add(what)
+            self._told.add(noun)
         warnings.warn(
-            f"{cut:,} of {done:,} {what} have more than the {side.limit} tokens that {side.checkpoint.name!r} was made "
-            f"for: their ends were left out. Split {what} into smaller ones to have all of them count.",
+            f"{cut:,} of {done:,} {noun} have more than the {side.limit} tokens that {side.checkpoint.name!r} was made "
+            f"for: their ends were left out. Split {noun} into smaller ones to have all of them count.",
             UserWarning,
             stacklevel=4,
         )
 
 
-def _chunks(items: Iterable[Any], what: str, progress: bool) -> Iterator[list[Any]]:
+def _chunks(items: Iterable[Any], noun: str, progress: bool) -> Iterator[list[Any]]:
     from tqdm.auto import tqdm
 
     iterator = iter(items)
     total = len(items) if isinstance(items, Sized) else None
-    with tqdm(total=total, desc=f"encoding {what}", unit="", disable=not progress) as bar:
+    with tqdm(total=total, desc=f"encoding {noun}", unit="", disable=not progress) as bar:
         while chunk := list(islice(iterator, CHUNK)):
             yield chunk
             bar.update(len(chunk))

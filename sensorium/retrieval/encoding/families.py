@@ -64,19 +64,19 @@ def question_encoder_of(checkpoint: Checkpoint) -> str | Path:
     Raises:
         CheckpointError: its name does not tell.
     """
-    found = _renamed(checkpoint, "ctx_encoder", "question_encoder")
-    if found is None:
+    partner = _renamed(checkpoint, "ctx_encoder", "question_encoder")
+    if partner is None:
         raise CheckpointError(
             f"{checkpoint.name!r} encodes DPR's passages, and its name does not tell which question encoder was "
             "trained with it: expected ctx_encoder in it, as in facebook/dpr-ctx_encoder-multiset-base. Name that "
             "one with query_model=."
         )
-    if isinstance(found, Path) and not found.is_dir():
+    if isinstance(partner, Path) and not partner.is_dir():
         raise CheckpointError(
             f"{checkpoint.name!r} encodes DPR's passages, and the question encoder that was trained with it was looked "
-            f"for in {found}, which is not there. Name it with query_model=."
+            f"for in {partner}, which is not there. Name it with query_model=."
         )
-    return found
+    return partner
 
 
 def refuse_question_encoder(checkpoint: Checkpoint) -> None:
@@ -96,8 +96,10 @@ def refuse_question_encoder(checkpoint: Checkpoint) -> None:
 
 
 def _named(prompts: Mapping[str, str], names: tuple[str, ...], default: str) -> str:
-    known = [prompts[name] for name in names if name in prompts]
-    return next(filter(None, known), "") if known else default  # empty ones are added when a checkpoint is saved
+    own_prompts = [prompts[name] for name in names if name in prompts]
+    return (
+        next(filter(None, own_prompts), "") if own_prompts else default
+    )  # empty ones are added when a checkpoint is saved
 
 
 def _renamed(checkpoint: Checkpoint, part: str, other: str) -> str | Path | None:

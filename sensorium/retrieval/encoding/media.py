@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from sensorium.processors.audio import AudioProcessor
+from sensorium.processors.audio_reading import open_audio
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.media import MediaLimits
 from sensorium.processors.padding import Padding
-from sensorium.processors.sound import open_sound
 from sensorium.tasks.base import Batch, Unit
-from sensorium.tasks.media.images import picture_features, picture_unit
-from sensorium.tasks.media.sounds import windows
+from sensorium.tasks.media.audio import windows
+from sensorium.tasks.media.images import image_features, image_unit
 
 
 class Medium(ABC):
@@ -43,7 +43,7 @@ class Medium(ABC):
         """`(B, D)` vectors, not of unit length yet."""
 
 
-class Pictures(Medium):
+class ImageMedium(Medium):
     """Pictures, a unit each."""
 
     kind = "image"
@@ -54,7 +54,7 @@ class Pictures(Medium):
 
     def units(self, raw: Any, limits: MediaLimits) -> Iterator[Unit]:
         """The picture at the model's size."""
-        yield Unit(picture_unit(raw, self.processor, limits).inputs, meta=1.0)
+        yield Unit(image_unit(raw, self.processor, limits).inputs, meta=1.0)
 
     def inputs(self, batch: Batch, dtype: torch.dtype) -> Batch:
         """Rescaled and normalised."""
@@ -62,10 +62,10 @@ class Pictures(Medium):
 
     def vectors(self, model: Any, inputs: Batch) -> Tensor:
         """`(B, D)` projected features."""
-        return picture_features(model, inputs)
+        return image_features(model, inputs)
 
 
-class Sounds(Medium):
+class AudioMedium(Medium):
     """Sounds, in windows of what the model hears at once."""
 
     kind = "audio"
@@ -78,7 +78,7 @@ class Sounds(Medium):
         """The whole sound, or its windows; each counts as much as it has of sound that none before it had."""
         rate = self.processor.sampling_rate
         seconds = self.processor.seconds
-        with open_sound(raw, limits=limits, rate=rate) as reader:
+        with open_audio(raw, limits=limits, rate=rate) as reader:
             for samples, fresh in windows(reader.at(rate), 10 * rate if seconds is None else round(seconds * rate)):
                 yield Unit(self.processor.fit(samples, rate), meta=float(fresh))
 
@@ -88,5 +88,5 @@ class Sounds(Medium):
 
     def vectors(self, model: Any, inputs: Batch) -> Tensor:
         """`(B, D)` projected features."""
-        found = model.get_audio_features(**inputs)
-        return found if isinstance(found, Tensor) else found.pooler_output
+        features = model.get_audio_features(**inputs)
+        return features if isinstance(features, Tensor) else features.pooler_output

@@ -11,7 +11,7 @@ from torch import Tensor
 from sensorium.errors import InputError
 from sensorium.tasks.base import Unit
 from sensorium.tasks.embedding.text_models import DprText, TextModel
-from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, Meta
+from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, TextMeta
 from sensorium.tasks.loading import check_fast
 from sensorium.tasks.texts.pairs import encode_pair
 
@@ -41,9 +41,9 @@ class PassageEmbedding(FeatureExtraction):
         if len(raw) != 2:
             raise InputError(f"expected a text or a pair (title, text), got {len(raw)} things", code="not-text")
         title, text = raw
-        for name, each in (("title", title), ("text", text)):
-            if not isinstance(each, str):
-                raise InputError(f"the {name} is a text (str), got {type(each).__name__}", code="not-text")
+        for name, part in (("title", title), ("text", text)):
+            if not isinstance(part, str):
+                raise InputError(f"the {name} is a text (str), got {type(part).__name__}", code="not-text")
         if not text.strip():
             raise InputError("the text is empty: expected one that is not blank", code="empty-text")
         if not title.strip():
@@ -52,7 +52,7 @@ class PassageEmbedding(FeatureExtraction):
             return [self._pair(self.prompt_of(options) + title, text, options)]
         return super().split(f"{title}\n{text}", options)
 
-    def decode(self, outputs: Tensor, metas: Sequence[Meta], options: FeatureExtractionOptions) -> Sequence[Any]:
+    def decode(self, outputs: Tensor, metas: Sequence[TextMeta], options: FeatureExtractionOptions) -> Sequence[Any]:
         """A vector a passage, with how many of its tokens were left out."""
         return list(zip(super().decode(outputs, metas, options), (meta.left_out for meta in metas), strict=True))
 
@@ -70,4 +70,4 @@ class PassageEmbedding(FeatureExtraction):
         ids = inputs["input_ids"].tolist()
         types = inputs["token_type_ids"].tolist() if "token_type_ids" in inputs else [0] * len(ids)
         cut = self.unit(replace(encoded, ids=ids, type_ids=types, offsets=[], sequence_ids=[], word_ids=[]), options)
-        return Unit(cut.inputs, meta=Meta(len(ids), len(encoded) - len(ids)))
+        return Unit(cut.inputs, meta=TextMeta(len(ids), len(encoded) - len(ids)))

@@ -13,11 +13,11 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Embedding
-from sensorium.retrieval.encoding.media import Medium, Pictures, Sounds
+from sensorium.retrieval.encoding.media import AudioMedium, ImageMedium, Medium
 from sensorium.tasks.base import Batch, Call, Fit, Task, Unit
 from sensorium.tasks.base.models import classes_of
 from sensorium.tasks.embedding.text_models import SHARED, SharedText, load_text_model, wrap_text_model
-from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, Meta
+from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, TextMeta
 from sensorium.tasks.loading import load_audio_processor, load_processor, load_text_processor
 
 
@@ -54,9 +54,9 @@ class SharedSpace(Task):
         """Loads the whole model with its tokenizer, and its processor of pictures or sounds."""
         hears = checkpoint.model_type == "clap"
         media: Medium = (
-            Sounds(load_audio_processor(processor, checkpoint))
+            AudioMedium(load_audio_processor(processor, checkpoint))
             if hears
-            else Pictures(load_processor(processor, checkpoint))
+            else ImageMedium(load_processor(processor, checkpoint))
         )
         model = load_text_model(checkpoint)
         if not isinstance(model, SharedText) or model.stored.modules[1:]:
@@ -71,7 +71,11 @@ class SharedSpace(Task):
         """Takes a loaded Transformers model with its processor of both kinds."""
         wrapped: Any = wrap_text_model(model)
         hears = hasattr(wrapped.model, "get_audio_features")
-        media = Sounds(load_audio_processor(processor, None)) if hears else Pictures(load_processor(processor, None))
+        media = (
+            AudioMedium(load_audio_processor(processor, None))
+            if hears
+            else ImageMedium(load_processor(processor, None))
+        )
         return cls(wrapped, load_text_processor(processor, None), media)
 
     def expand(self, inputs: Any) -> list[Any] | None:
@@ -130,7 +134,7 @@ class SharedPassages(SharedSpace):
     def merge(self, parts: Sequence[Any], options: FeatureExtractionOptions, index: int) -> Any:
         """The `(D,)` float32 NumPy vector and how many tokens were left out."""
         meta = parts[0][1]
-        return joined(parts).numpy(), meta.left_out if isinstance(meta, Meta) else 0
+        return joined(parts).numpy(), meta.left_out if isinstance(meta, TextMeta) else 0
 
 
 def joined(parts: Sequence[tuple[Tensor, Any]]) -> Tensor:

@@ -117,8 +117,8 @@ def load_sides(
         return _load_shared(checkpoint, settings, prompts, similarity)
     passages = _load(checkpoint, pool)
     queries = passages if other is None else _load(other, pool)
-    known = prompts_of(checkpoint, passages.model.stored)
-    of_queries, of_passages = (known[i] if given is None else given for i, given in enumerate(prompts))
+    trained_with = prompts_of(checkpoint, passages.model.stored)
+    of_queries, of_passages = (trained_with[i] if prompt is None else prompt for i, prompt in enumerate(prompts))
     similarity = _known(similarity or _similarity(checkpoint, passages.model.stored.similarity))
     options = FeatureExtractionOptions(pool=pool, normalize=True if similarity == "cosine" else None, truncation=True)
     engine = _engine(passages, settings)
@@ -132,7 +132,7 @@ def load_sides(
 
 
 def query_checkpoint(
-    checkpoint: Checkpoint, given: str | os.PathLike[str] | None, access: LoadOptions
+    checkpoint: Checkpoint, query_model: str | os.PathLike[str] | None, access: LoadOptions
 ) -> Checkpoint | None:
     """The checkpoint of what encodes queries, if that is another one: the one given, or DPR's by its name.
 
@@ -140,29 +140,31 @@ def query_checkpoint(
         CheckpointError: DPR's cannot be found, or another one was given.
     """
     is_dpr = "DPRContextEncoder" in checkpoint.architectures
-    if given is None and not is_dpr:
+    if query_model is None and not is_dpr:
         return None
-    found = resolve(question_encoder_of(checkpoint) if given is None else given, replace(access, revision=None))
-    if is_dpr and "DPRQuestionEncoder" not in found.architectures:
+    other = resolve(
+        question_encoder_of(checkpoint) if query_model is None else query_model, replace(access, revision=None)
+    )
+    if is_dpr and "DPRQuestionEncoder" not in other.architectures:
         raise CheckpointError(
             f"{checkpoint.name!r} encodes DPR's passages, and its queries need a DPRQuestionEncoder, got "
-            f"{found.name!r} ({', '.join(found.architectures) or found.model_type}). Name the one trained with it."
+            f"{other.name!r} ({', '.join(other.architectures) or other.model_type}). Name the one trained with it."
         )
-    return found
+    return other
 
 
 def files_of(checkpoint: Checkpoint) -> dict[str, Path]:
     """The files that decide what vectors are, by name."""
     names = {"config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", *VOCABULARIES,
              "preprocessor_config.json", "processor_config.json", "sentence_bert_config.json"}  # fmt: skip
-    found = {path.name: path for path in checkpoint.folder.iterdir() if path.name in names}
-    found |= {path.name: path for path in checkpoint.weights()}
+    files = {path.name: path for path in checkpoint.folder.iterdir() if path.name in names}
+    files |= {path.name: path for path in checkpoint.weights()}
     for module in read_stored(checkpoint).modules[1:]:
         for name in ("config.json", "model.safetensors"):
             path = module_file(checkpoint, module, name)
             if path is not None:
-                found[f"{module.path}/{name}"] = path
-    return found
+                files[f"{module.path}/{name}"] = path
+    return files
 
 
 def _load(checkpoint: Checkpoint, pool: str) -> PassageEmbedding:

@@ -117,12 +117,12 @@ class LexicalIndex:
         rows = np.full((len(asked), k), -1, np.int64)
         stopwords = frozenset(self.settings.stopwords)
         for i, query in enumerate(asked):
-            known = [self._terms[t] for t in search_terms(query) if t in self._terms and t not in stopwords]
-            if not known:
+            term_ids = [self._terms[t] for t in search_terms(query) if t in self._terms and t not in stopwords]
+            if not term_ids:
                 continue
-            found = self._bm25.get_scores_from_ids(known)
-            best = _best(found, found > 0 if allowed is None else (found > 0) & allowed, k)
-            scores[i, : len(best)], rows[i, : len(best)] = found[best], best
+            text_scores = self._bm25.get_scores_from_ids(term_ids)
+            best = _best(text_scores, text_scores > 0 if allowed is None else (text_scores > 0) & allowed, k)
+            scores[i, : len(best)], rows[i, : len(best)] = text_scores[best], best
         return scores, rows
 
     def save(self, folder: str | PathLike[str]) -> list[str]:
@@ -131,10 +131,10 @@ class LexicalIndex:
         Returns:
             The names of the files.
         """
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
         for key, (suffix, write) in self.files().items():
-            write(place / f"{key}{suffix}")
+            write(target / f"{key}{suffix}")
         return [f"{key}{suffix}" for key, suffix in FILES.items()]
 
     @classmethod
@@ -171,16 +171,16 @@ class LexicalIndex:
         return cls(settings, {term: i for i, term in enumerate(terms)}, bm25)
 
 
-def _stopwords(given: str | Iterable[str] | None) -> tuple[str, ...]:
-    if given is None:
+def _stopwords(source: str | Iterable[str] | None) -> tuple[str, ...]:
+    if source is None:
         return ()
-    if isinstance(given, str):
+    if isinstance(source, str):
         from bm25s import stopwords as lists
 
-        if given not in LANGUAGES:
-            raise UnknownNameError("language of stopwords", given, LANGUAGES, "A list of words is taken, too.")
-        given = getattr(lists, f"STOPWORDS_{LANGUAGES[given]}")
-    words = list(given)
+        if source not in LANGUAGES:
+            raise UnknownNameError("language of stopwords", source, LANGUAGES, "A list of words is taken, too.")
+        source = getattr(lists, f"STOPWORDS_{LANGUAGES[source]}")
+    words = list(source)
     wrong = [word for word in words if not isinstance(word, str)]
     if wrong:
         raise OptionError(f"stopwords are words (str), got {wrong[0]!r} among them")
@@ -199,8 +199,8 @@ def _checked(texts: Iterable[str]) -> Iterable[str]:
 
 def _count(text: str, terms: dict[str, int], stopwords: frozenset[str]) -> array[int]:
     """The numbers of a text's terms, four bytes each; new terms are numbered."""
-    found = search_terms(text)
-    kept = [term for term in found if term not in stopwords] if stopwords else found
+    words = search_terms(text)
+    kept = [term for term in words if term not in stopwords] if stopwords else words
     return array("i", [terms.setdefault(term, len(terms)) for term in kept])
 
 
@@ -216,7 +216,7 @@ def _best(scores: NDArray[np.float32], kept: NDArray[np.bool_], k: int) -> NDArr
     """The rows of the k best scores that are kept, best first, equal ones in their order."""
     (rows,) = kept.nonzero()
     if len(rows) > k:
-        least = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
-        above, level = rows[scores[rows] > least], rows[scores[rows] == least]
+        cutoff = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
+        above, level = rows[scores[rows] > cutoff], rows[scores[rows] == cutoff]
         rows = np.sort(np.concatenate([above, level[: k - len(above)]]))
     return rows[np.argsort(-scores[rows], kind="stable")]

@@ -60,14 +60,14 @@ def writers(
 ) -> dict[str, tuple[str, Callable[[Path], None]]]:
     """What is to be stored: by the files' keys a suffix, and what writes the file to a given path."""
     header = {"format": FORMAT, "texts": int(scores["num_docs"]), **asdict(settings)}
-    found: dict[str, Callable[[Path], None]] = {
+    entries: dict[str, Callable[[Path], None]] = {
         SETTINGS: partial(_write_json, header),
         TERMS: partial(_write_json, terms),
         SCORES: partial(_write_array, scores["data"]),
         ROWS: partial(_write_array, scores["indices"]),
         STARTS: partial(_write_array, scores["indptr"]),
     }
-    return {key: (FILES[key], write) for key, write in found.items()}
+    return {key: (FILES[key], write) for key, write in entries.items()}
 
 
 def read_files(paths: Mapping[str, Path], *, mmap: bool) -> tuple[LexicalSettings, list[str], dict[str, Any]]:

@@ -52,8 +52,8 @@ def answer_tokens(text: str) -> list[str]:
     """
     if text.isascii():
         return _ASCII_TOKENS.findall(text.lower())
-    found = _tokens().findall(unicodedata.normalize("NFD", text))
-    return [t.lower() for t in found if len(t) > 1 or unicodedata.category(t)[0] not in "ZC"]
+    tokens = _tokens().findall(unicodedata.normalize("NFD", text))
+    return [t.lower() for t in tokens if len(t) > 1 or unicodedata.category(t)[0] not in "ZC"]
 
 
 def _fold(text: str) -> str:

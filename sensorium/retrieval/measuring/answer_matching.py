@@ -107,7 +107,7 @@ def f1_score(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> fl
         InputError, OptionError: as `exact_match`.
     """
     rows = _paired(predictions, answers)
-    return sum(max(_overlap(prediction, each) for each in right) for prediction, right in rows) / len(rows)
+    return sum(max(_overlap(prediction, answer) for answer in right) for prediction, right in rows) / len(rows)
 
 
 def normalize_answer(text: str) -> str:

@@ -22,7 +22,7 @@ Gain = Literal["linear", "exponential"]
 
 CUTS = (1, 5, 20, 100)
 
-MOST = 1000
+MAX_GRADE = 1000
 """Grades beyond would not go into floating-point numbers as powers of two."""
 
 
@@ -71,8 +71,8 @@ def recall_at_k(ranked: Ranked, relevant: Relevant, *, k: int) -> float:
     """
     k = checked("k", k, Count)
     gains, ideal = _gains(ranked, relevant)
-    found = [np.count_nonzero(gain[:k]) / np.count_nonzero(best) for gain, best in zip(gains, ideal, strict=True)]
-    return float(np.mean(found))
+    recalls = [np.count_nonzero(gain[:k]) / np.count_nonzero(best) for gain, best in zip(gains, ideal, strict=True)]
+    return float(np.mean(recalls))
 
 
 def mean_reciprocal_rank(ranked: Ranked, relevant: Relevant, *, k: int | None = None) -> float:
@@ -94,7 +94,7 @@ def mean_reciprocal_rank(ranked: Ranked, relevant: Relevant, *, k: int | None = 
     k = checked("k", k, Count | None)
     gains, _ = _gains(ranked, relevant)
     first = [np.flatnonzero(gain[:k])[:1] for gain in gains]
-    return float(np.mean([1 / (place[0] + 1) if len(place) else 0.0 for place in first]))
+    return float(np.mean([1 / (hit[0] + 1) if len(hit) else 0.0 for hit in first]))
 
 
 def ndcg(ranked: Ranked, relevant: Relevant, *, k: int | None = None, gain: Gain = "linear") -> float:
@@ -122,7 +122,7 @@ def ndcg(ranked: Ranked, relevant: Relevant, *, k: int | None = None, gain: Gain
     if gain == "exponential":
         gains, ideal = [np.exp2(row) - 1 for row in gains], [np.exp2(row) - 1 for row in ideal]
     pairs = zip(gains, ideal, strict=True)
-    return float(np.mean([_discounted(found[:k]) / _discounted(best[:k]) for found, best in pairs]))
+    return float(np.mean([_discounted(row_gains[:k]) / _discounted(best[:k]) for row_gains, best in pairs]))
 
 
 def evaluate(
@@ -170,11 +170,11 @@ def evaluate(
 
 
 def _first_answers(
-    passages: Sequence[Sequence[str]], answers: Sequence[Sequence[str]], most: int, match: Match
+    passages: Sequence[Sequence[str]], answers: Sequence[Sequence[str]], k: int, match: Match
 ) -> NDArray[np.int64]:
-    """`(Q,)`, the place of the first passage with an answer, from 0; `most` where none of so many has."""
+    """`(Q,)`, the place of the first passage with an answer, from 0; `k` where none of so many has."""
     _check_counts(passages=passages, answers=answers)
-    first = np.full(len(passages), most, np.int64)
+    first = np.full(len(passages), k, np.int64)
     for i, (texts, right) in enumerate(zip(passages, answers, strict=True)):
         if isinstance(texts, (str, bytes)):
             raise InputError(
@@ -182,7 +182,7 @@ def _first_answers(
             )
         try:
             pattern = AnswerPattern(right, match=match)
-            first[i] = next((place for place, text in enumerate(texts[:most]) if pattern.is_in(text)), most)
+            first[i] = next((position for position, text in enumerate(texts[:k]) if pattern.is_in(text)), k)
         except InputError as error:
             raise InputError(error.message, code=error.code, index=i) from error
     return first
@@ -191,13 +191,13 @@ def _first_answers(
 def _gains(ranked: Ranked, relevant: Relevant) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """For each query the grades of what was found, in its order, and those of all that is relevant, largest first."""
     _check_counts(ranked=ranked, relevant=relevant)
-    found, ideal = [], []
+    gains, ideal = [], []
     for i, (ids, right) in enumerate(zip(ranked, relevant, strict=True)):
         grades = _grades(right, i)
         listed = _listed(ids, i)
-        found.append(np.array([grades.get(each, 0.0) for each in listed], np.float64))
+        gains.append(np.array([grades.get(item, 0.0) for item in listed], np.float64))
         ideal.append(np.array(sorted(grades.values(), reverse=True), np.float64))
-    return found, ideal
+    return gains, ideal
 
 
 def _listed(ids: Any, query: int) -> list[Any]:
@@ -226,9 +226,9 @@ def _grades(right: Any, query: int) -> dict[Any, float]:
     )
     for grade in graded.values():
         number = isinstance(grade, (int, float, np.integer, np.floating)) and not isinstance(grade, bool)
-        if not number or not 0 <= grade <= MOST:
-            raise InputError(f"expected grades in [0, {MOST}], got {grade!r}", code="bad-grade", index=query)
-    kept = {each: float(grade) for each, grade in graded.items() if grade > 0}
+        if not number or not 0 <= grade <= MAX_GRADE:
+            raise InputError(f"expected grades in [0, {MAX_GRADE}], got {grade!r}", code="bad-grade", index=query)
+    kept = {item: float(grade) for item, grade in graded.items() if grade > 0}
     if not kept:
         raise InputError(
             "expected at least one relevant id; leave out a query that nothing answers", code="no-relevant", index=query
@@ -240,8 +240,8 @@ def _discounted(gains: NDArray[np.float64]) -> float:
     return float((gains / np.log2(np.arange(2, len(gains) + 2))).sum())
 
 
-def _check_counts(**given: Any) -> None:
-    counts = {name: len(values) for name, values in given.items()}
+def _check_counts(**named: Any) -> None:
+    counts = {name: len(values) for name, values in named.items()}
     if len(set(counts.values())) > 1 or 0 in counts.values():
         raise OptionError(f"expected {' and '.join(counts)} of as many queries, at least one, got {counts}")
 
@@ -253,7 +253,7 @@ def _check_pairs(ranked: Any, relevant: Any, passages: Any, answers: Any, predic
         raise OptionError("passages and predictions are measured by answers; pass answers=")
     if answers is not None and passages is None and predictions is None:
         raise OptionError("answers are for passages or predictions; pass passages= or predictions=")
-    given = {"ranked": ranked, "passages": passages, "predictions": predictions}
-    if all(value is None for value in given.values()):
-        raise OptionError(f"expected something to measure: one of {', '.join(given)}")
-    _check_counts(**{name: value for name, value in given.items() if value is not None})
+    measured = {"ranked": ranked, "passages": passages, "predictions": predictions}
+    if all(value is None for value in measured.values()):
+        raise OptionError(f"expected something to measure: one of {', '.join(measured)}")
+    _check_counts(**{name: value for name, value in measured.items() if value is not None})

@@ -118,8 +118,8 @@ def display_name(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def check_file(path: str, *, name: str, most: int | None, advice: str) -> None:
-    """Refuses what is no regular file, an empty one, or one of more than `most` bytes.
+def check_file(path: str, *, name: str, max_bytes: int | None, advice: str) -> None:
+    """Refuses what is no regular file, an empty one, or one of more than `max_bytes` bytes.
 
     Raises:
         InputError: `missing-file`, `unreadable-file`, `empty-file`.
@@ -137,19 +137,19 @@ def check_file(path: str, *, name: str, most: int | None, advice: str) -> None:
             code="empty-file",
             source=name,
         )
-    if most is not None and status.st_size > most:
+    if max_bytes is not None and status.st_size > max_bytes:
         raise LimitError(
-            f"{name}: expected at most {most:,} bytes, got {status.st_size:,}. {advice}",
+            f"{name}: expected at most {max_bytes:,} bytes, got {status.st_size:,}. {advice}",
             code="too-many-bytes",
             source=name,
         )
 
 
 def _read_all(
-    found: Iterator[str | InputError], on_error: OnError, limits: DocumentLimits, encoding: str
+    paths: Iterator[str | InputError], on_error: OnError, limits: DocumentLimits, encoding: str
 ) -> Iterator[Document | InputError]:
     with IsolatedParser(limits) as parser:
-        for index, path in enumerate(found):
+        for index, path in enumerate(paths):
             outcome: Document | InputError
             try:
                 outcome = path if isinstance(path, InputError) else _read(path, parser, limits, encoding)
@@ -170,7 +170,7 @@ def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, encoding: s
     check_file(
         path,
         name=name,
-        most=limits.max_bytes if kind else None,
+        max_bytes=limits.max_bytes if kind else None,
         advice="Cut the file, or raise DocumentLimits.max_bytes if you trust it.",
     )
     if kind is None:

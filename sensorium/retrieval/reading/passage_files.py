@@ -63,7 +63,7 @@ def read_passages(path: str | os.PathLike[str], *, on_error: OnError = "raise") 
 
 def _read(path: str, on_error: OnError) -> Iterator[Passage | InputError]:
     name = display_name(path)
-    check_file(path, name=name, most=None, advice="")
+    check_file(path, name=name, max_bytes=None, advice="")
     suffix = Path(path.lower().removesuffix(".gz")).suffix
     if suffix not in _SUFFIXES:
         raise InputError(
@@ -181,13 +181,13 @@ def _passage(row: dict[str, Any], name: str) -> Passage:
     if "text" not in row:
         raise _bad_row(f'expected a "text", got {", ".join(map(repr, row))[:200] or "nothing"}')
     row = {"id" if key == "_id" else key: value for key, value in row.items()}
-    known = {key: row.pop(key) for key in RESERVED if key in row}
+    fixed = {key: row.pop(key) for key in RESERVED if key in row}
     metadata = row.pop("metadata", None) or {}
     if not isinstance(metadata, dict) or metadata.keys() & row.keys():
         raise _bad_row('expected "metadata" to be an object with names that the row does not have itself')
-    known["title"] = "" if known.get("title") is None else known["title"]
-    known["source"] = name if known.get("source") is None else known["source"]
-    return Passage(**known, metadata={**row, **metadata})
+    fixed["title"] = "" if fixed.get("title") is None else fixed["title"]
+    fixed["source"] = name if fixed.get("source") is None else fixed["source"]
+    return Passage(**fixed, metadata={**row, **metadata})
 
 
 def _bad_row(message: str, source: str | None = None) -> InputError:

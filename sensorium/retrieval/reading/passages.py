@@ -46,7 +46,7 @@ class Passage:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_texts(self.text, self.title, self.source, what="passage")
+        _check_texts(self.text, self.title, self.source, noun="passage")
         if not self.text or self.text.isspace():
             raise InputError(
                 "expected a passage with words, got a blank text. Leave it out.",
@@ -120,10 +120,10 @@ class Document:
     start: int = 0
 
     def __post_init__(self) -> None:
-        _check_texts(self.text, self.title, self.source, what="document")
+        _check_texts(self.text, self.title, self.source, noun="document")
         object.__setattr__(self, "metadata", _checked_metadata(self.metadata, self.source))
-        places = [self.start, *(place for heading in self.headings for place in (heading.start, heading.end))]
-        for name, order in (("headings", places), ("pages", list(self.pages))):
+        offsets = [self.start, *(offset for heading in self.headings for offset in (heading.start, heading.end))]
+        for name, order in (("headings", offsets), ("pages", list(self.pages))):
             if order != sorted(order) or (order and not 0 <= order[0] <= order[-1] <= len(self.text)):
                 raise InputError(
                     f"expected the document's start and {name} in order and within its {len(self.text):,} "
@@ -133,20 +133,20 @@ class Document:
                 )
 
 
-def _check_texts(text: object, title: object, source: object, *, what: str) -> None:
+def _check_texts(text: object, title: object, source: object, *, noun: str) -> None:
     named = source if isinstance(source, str) else None
     for name, value in (("text", text), ("title", title), ("source", source)):
         if name == "source" and value is None:
             continue
-        _check_text(value, f"the {name} of a {what}", named if name != "source" else None)
+        _check_text(value, f"the {name} of a {noun}", named if name != "source" else None)
 
 
-def _check_text(value: object, what: str, source: str | None) -> None:
+def _check_text(value: object, noun: str, source: str | None) -> None:
     if not isinstance(value, str):
-        raise InputError(f"expected {what} to be a str, got {type(value).__name__}.", code="not-text", source=source)
+        raise InputError(f"expected {noun} to be a str, got {type(value).__name__}.", code="not-text", source=source)
     if not value.isascii() and _LONE_SURROGATE.search(value):
         raise InputError(
-            f"expected {what} to be a text, got one with half of a surrogate pair, which is no character.",
+            f"expected {noun} to be a text, got one with half of a surrogate pair, which is no character.",
             code="not-text",
             source=source,
         )

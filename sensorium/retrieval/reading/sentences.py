@@ -68,7 +68,7 @@ def find_words(text: str, start: int = 0, end: int | None = None) -> list[tuple[
     Thai, Lao, Khmer, Burmese, Tibetan) each character is one, with the marks and the punctuation after it. A run of
     more than 100 characters counts as several words.
     """
-    return [found.span() for found in _WORD.finditer(text, start, len(text) if end is None else end)]
+    return [match.span() for match in _WORD.finditer(text, start, len(text) if end is None else end)]
 
 
 def find_stretches(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -114,22 +114,22 @@ def _lines(text: str, words: list[tuple[int, int]]) -> Iterator[list[tuple[int, 
 
 def _spans(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
     """Stretches between breaks, spaces included, and whether a paragraph ends with each."""
-    for found in _BREAK.finditer(text, start, end):
-        if found["stop"] and not _ends_sentence(text, start, found, end):
+    for match in _BREAK.finditer(text, start, end):
+        if match["stop"] and not _ends_sentence(text, start, match, end):
             continue
-        yield start, found.end(), found["paragraph"] is not None
-        start = found.end()
+        yield start, match.end(), match["paragraph"] is not None
+        start = match.end()
     yield start, end, True
 
 
-def _ends_sentence(text: str, start: int, found: re.Match[str], end: int) -> bool:
-    place = found.end()
-    ahead = text[place : min(end, place + _LOOK_BACK)].lstrip().lstrip(_OPENING)
+def _ends_sentence(text: str, start: int, match: re.Match[str], end: int) -> bool:
+    position = match.end()
+    ahead = text[position : min(end, position + _LOOK_BACK)].lstrip().lstrip(_OPENING)
     if ahead[:1].islower():
         return False
-    if found["stop"] != ".":
+    if match["stop"] != ".":
         return True
-    before = text[max(start, found.start() - _LOOK_BACK) : found.start()]
+    before = text[max(start, match.start() - _LOOK_BACK) : match.start()]
     word = before.split()[-1].lstrip(_OPENING) if before and not before[-1].isspace() else ""
     if word.isdigit():  # "1. First": the number of an item, if nothing but spaces stands before it on the line
         line = before[: -len(word)].rpartition("\n")

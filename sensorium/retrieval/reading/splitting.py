@@ -99,9 +99,9 @@ def split_words(document: Document, *, words: int | None = None, overlap: int | 
     size, shared = Splitting("words", words, overlap).sizes
     spans = []
     for start, end in find_stretches(document.text, document.start, len(document.text)):
-        found = find_words(document.text, start, end)
-        for first in range(0, max(len(found) - shared, min(1, len(found))), size - shared):
-            part = found[first : first + size]
+        stretch = find_words(document.text, start, end)
+        for first in range(0, max(len(stretch) - shared, min(1, len(stretch))), size - shared):
+            part = stretch[first : first + size]
             spans.append((part[0][0], part[-1][1], ""))
     return _passages(document, spans)
 
@@ -129,11 +129,11 @@ def split_sentences(document: Document, *, words: int | None = None, overlap: in
     for start, end, heading_end, section in _sections(document):
         for first, last in find_stretches(document.text, start, end):
             body = min(max(heading_end, first), last)  # no sentence goes from a heading to what it heads
-            found = [
+            sentences = [
                 *find_sentences(document.text, first, body, most_words=size),
                 *find_sentences(document.text, body, last, most_words=size),
             ]
-            spans += [(*span, section) for span in _pack(found, size, shared)]
+            spans += [(*span, section) for span in _pack(sentences, size, shared)]
     return _passages(document, spans)
 
 
@@ -158,14 +158,14 @@ def _name(path: Sequence[Heading], title: str) -> str:
     return " > ".join(heading.text for heading in path if heading.text and heading.text != title)
 
 
-def _pack(sentences: Sequence[Sentence], most: int, overlap: int) -> Iterator[tuple[int, int]]:
-    """Runs of sentences of at most `most` words together, each with at least one that the last had not."""
+def _pack(sentences: Sequence[Sentence], max_words: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """Runs of sentences of at most `max_words` words together, each with at least one that the last had not."""
     begin, new = 0, 0
     while new < len(sentences):
         end, count = new, sum(sentence.words for sentence in sentences[begin:new])
         half_full = 0  # the last paragraph's end that leaves it at least half full
-        while end < len(sentences) and count + sentences[end].words <= most:
-            if end > new and sentences[end].opens and 2 * count >= most:
+        while end < len(sentences) and count + sentences[end].words <= max_words:
+            if end > new and sentences[end].opens and 2 * count >= max_words:
                 half_full = end
             count += sentences[end].words
             end += 1
@@ -175,7 +175,7 @@ def _pack(sentences: Sequence[Sentence], most: int, overlap: int) -> Iterator[tu
         begin, new = max(begin + 1, end - overlap), end
         if new < len(sentences):
             shared = sum(sentence.words for sentence in sentences[begin:new])
-            while begin < new and shared + sentences[new].words > most:
+            while begin < new and shared + sentences[new].words > max_words:
                 shared -= sentences[begin].words
                 begin += 1
 

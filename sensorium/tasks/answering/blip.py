@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sensorium.errors import OptionError
 from sensorium.processors.multimodal import MultimodalProcessor
-from sensorium.tasks.answering.base import PICTURE, keys_of, rows_of
 from sensorium.tasks.answering.encodings import Encodings
+from sensorium.tasks.answering.kinds import IMAGE, keys_of, rows_of
 from sensorium.tasks.answering.writing import WritingAnswering
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.writing.keeping import seeded
@@ -43,21 +43,21 @@ class BlipAnswering(WritingAnswering):
 
     def check(self, options: Any) -> None:
         """Refuses answers that are longer than the decoder has positions for."""
-        asked, most = options.given().get("max_new_tokens", 0), self.positions
-        if most is not None and asked >= most:
-            raise OptionError(f"max_new_tokens is less than {most} for this model, got {asked}")
+        asked, positions = options.given().get("max_new_tokens", 0), self.positions
+        if positions is not None and asked >= positions:
+            raise OptionError(f"max_new_tokens is less than {positions} for this model, got {asked}")
 
     def run(
         self, batch: Batch, options: Any, call: Call, dtype: torch.dtype, *, streamer: Streamer | None = None
     ) -> dict[str, Tensor]:
         """`ids`, `(B, new tokens)`."""
-        pictures = rows_of(self.encodings.of(keys_of(batch), lambda at: self._see(batch, at, dtype)), batch[PICTURE])
-        everything = torch.ones(pictures.shape[:2], dtype=torch.long, device=pictures.device)
+        images = rows_of(self.encodings.of(keys_of(batch), lambda at: self._see(batch, at, dtype)), batch[IMAGE])
+        everything = torch.ones(images.shape[:2], dtype=torch.long, device=images.device)
         mask = batch["attention_mask"]
         questions = self.model.text_encoder(
             input_ids=batch["input_ids"],
             attention_mask=mask,
-            encoder_hidden_states=pictures,
+            encoder_hidden_states=images,
             encoder_attention_mask=everything,
         ).last_hidden_state
         begin = torch.full((len(mask), 1), self.model.decoder_start_token_id, device=mask.device)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import InputError
-from sensorium.processors.multimodal import ChatProcessor, FittedPicture
-from sensorium.tasks.answering.base import KEY, PICTURE, keys_of
+from sensorium.processors.multimodal import ChatProcessor, FittedImage
 from sensorium.tasks.answering.encodings import Encodings
+from sensorium.tasks.answering.kinds import IMAGE, KEY, keys_of
 from sensorium.tasks.answering.writing import WritingAnswering
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.writing.keeping import seeded
@@ -46,13 +46,13 @@ class ChatAnswering(WritingAnswering):
         positions: int | None = getattr(config, "max_position_embeddings", None)
         return positions
 
-    def read(self, question: str, picture: FittedPicture, *, truncation: bool) -> dict[str, Tensor]:
+    def read(self, question: str, image: FittedImage, *, truncation: bool) -> dict[str, Tensor]:
         """The prompt's tensors, with a placeholder for each token of the picture.
 
         Raises:
             InputError: `question-too-long`, and those of `ChatProcessor.encode`.
         """
-        tensors = self.processor.encode(picture, question)
+        tensors = self.processor.encode(image, question)
         length = len(tensors["input_ids"])
         if self.positions is not None and length >= self.positions:
             raise InputError(
@@ -70,31 +70,31 @@ class ChatAnswering(WritingAnswering):
 
         def write(rows: Tensor, length: int) -> Tensor:
             text = {name: batch[name][rows, -length:] for name in self.padded if name in batch}
-            return self._write({**batch, **text, PICTURE: batch[PICTURE][rows]}, settings, dtype)
+            return self._write({**batch, **text, IMAGE: batch[IMAGE][rows]}, settings, dtype)
 
         with seeded(options.seed, batch["input_ids"].device):
             return {"ids": self.writer.in_batches(batch["attention_mask"], settings, write)}
 
     def _write(self, batch: Batch, settings: dict[str, Any], dtype: torch.dtype) -> Tensor:
         text = {name: tensor for name, tensor in batch.items() if name in self.padded}
-        written: Tensor = self.model.generate(**text, **self._pictures(batch, dtype), **settings)
+        written: Tensor = self.model.generate(**text, **self._images(batch, dtype), **settings)
         return written[:, batch["input_ids"].shape[1] :]
 
-    def _pictures(self, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
+    def _images(self, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
         """What tells `generate()` of each question's picture: encoded already, or its tensors."""
-        inputs = {name: tensor for name, tensor in batch.items() if name not in (*self.padded, PICTURE, KEY)}
+        inputs = {name: tensor for name, tensor in batch.items() if name not in (*self.padded, IMAGE, KEY)}
         if not self._takes_encoded or inputs.keys() - _ENCODED:
-            rows = {name: tensor.index_select(0, batch[PICTURE]) for name, tensor in inputs.items()}
+            rows = {name: tensor.index_select(0, batch[IMAGE]) for name, tensor in inputs.items()}
             return self._finished(rows, dtype)
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
         def see(at: list[int]) -> Sequence[Tensor]:
             chosen = self._finished({name: tensor[at] for name, tensor in inputs.items()}, dtype)
-            found: Sequence[Tensor] = self.model.get_image_features(**chosen, return_dict=True).pooler_output
-            return found
+            features: Sequence[Tensor] = self.model.get_image_features(**chosen, return_dict=True).pooler_output
+            return features
 
         encoded = self.encodings.of(keys_of(batch), see)
-        rows_seen = [encoded[i] for i in batch[PICTURE].tolist()]
+        rows_seen = [encoded[i] for i in batch[IMAGE].tolist()]
         return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=rows_seen)}}
 
     def _finished(self, inputs: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -40,18 +40,18 @@ class Encodings:
         if state != self._state:
             self._kept.clear()
             self._state = state
-        found = {key: self._kept[key] for key in keys if key in self._kept}
-        missing = {key: i for i, key in enumerate(keys) if key not in found}
+        encodings = {key: self._kept[key] for key in keys if key in self._kept}
+        missing = {key: i for i, key in enumerate(keys) if key not in encodings}
         if missing:
             # Copies: a view would keep the whole batch alive.
             new = [encoding.clone() for encoding in encode(list(missing.values()))]
-            found.update(zip(missing, new, strict=True))
+            encodings.update(zip(missing, new, strict=True))
         for key in keys:
-            self._kept[key] = found[key]
+            self._kept[key] = encodings[key]
             self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(tensor.nbytes for tensor in self._kept.values()) > self._most_bytes:
             self._kept.popitem(last=False)
-        return [found[key] for key in keys]
+        return [encodings[key] for key in keys]
 
 
 def _state(module: nn.Module) -> Hashable:

@@ -10,10 +10,10 @@ from torch import nn
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, TaskMismatchError
 from sensorium.processors.multimodal import ChatProcessor, MultimodalProcessor
-from sensorium.tasks.answering.base import Answering
 from sensorium.tasks.answering.blip import BlipAnswering
 from sensorium.tasks.answering.chat import ChatAnswering
-from sensorium.tasks.answering.fusion import FusionAnswering
+from sensorium.tasks.answering.composite import FusionAnswering
+from sensorium.tasks.answering.kinds import Answering
 from sensorium.tasks.answering.vilt import ViltAnswering
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.fusion import FusionHead
@@ -54,8 +54,8 @@ def load_answering(checkpoint: Checkpoint, processor: Any) -> Answering:
 
     visual = {"ViltForQuestionAnswering", "BlipForQuestionAnswering"}.intersection(checkpoint.architectures)
     auto = transformers.AutoModelForVisualQuestionAnswering if visual else transformers.AutoModelForImageTextToText
-    found = _chat_processor(processor or checkpoint) if not visual else _processor(processor or checkpoint)
-    return answering_for(load_transformers(auto, checkpoint), found)
+    loaded_processor = _chat_processor(processor or checkpoint) if not visual else _processor(processor or checkpoint)
+    return answering_for(load_transformers(auto, checkpoint), loaded_processor)
 
 
 def answering_for(model: nn.Module, processor: Any) -> Answering:
@@ -82,22 +82,22 @@ def answering_for(model: nn.Module, processor: Any) -> Answering:
     raise TaskMismatchError(f"{name} answers no questions about pictures")
 
 
-def _processor(found: Any) -> MultimodalProcessor:
-    if isinstance(found, MultimodalProcessor):
-        return found
-    if isinstance(found, (str, Path, Checkpoint)):
-        return MultimodalProcessor.from_pretrained(found)
-    return MultimodalProcessor.from_transformers(found)
+def _processor(source: Any) -> MultimodalProcessor:
+    if isinstance(source, MultimodalProcessor):
+        return source
+    if isinstance(source, (str, Path, Checkpoint)):
+        return MultimodalProcessor.from_pretrained(source)
+    return MultimodalProcessor.from_transformers(source)
 
 
-def _chat_processor(found: Any) -> ChatProcessor:
-    if isinstance(found, ChatProcessor):
-        return found
-    if not isinstance(found, (str, Path, Checkpoint)):
-        return ChatProcessor.from_transformers(found)
+def _chat_processor(source: Any) -> ChatProcessor:
+    if isinstance(source, ChatProcessor):
+        return source
+    if not isinstance(source, (str, Path, Checkpoint)):
+        return ChatProcessor.from_transformers(source)
     from transformers import AutoProcessor
 
-    checkpoint = found if isinstance(found, Checkpoint) else resolve(found, LoadOptions())
+    checkpoint = source if isinstance(source, Checkpoint) else resolve(source, LoadOptions())
     try:
         processor = AutoProcessor.from_pretrained(
             checkpoint.folder, local_files_only=True, trust_remote_code=checkpoint.options.trust_remote_code

@@ -11,7 +11,7 @@ from typing import Any
 
 from sensorium.errors import InputError
 from sensorium.processors.media import is_batch, split_batch
-from sensorium.processors.multimodal import FittedPicture
+from sensorium.processors.multimodal import FittedImage
 
 MOST_BYTES = 256 * 2**20
 """How much of fitted pictures a call keeps for questions that come later."""
@@ -24,12 +24,12 @@ class Question(dict[str, Any]):
         shared: the call's pictures.
     """
 
-    shared: SharedPictures
+    shared: SharedImages
 
     @classmethod
     def sharing(cls, pairs: Sequence[Any]) -> list[Any]:
         """The inputs of a call, joined by the pictures that several of them name."""
-        shared = SharedPictures(pair.get("image") for pair in pairs if isinstance(pair, Mapping))
+        shared = SharedImages(pair.get("image") for pair in pairs if isinstance(pair, Mapping))
         asked: list[Any] = []
         for pair in pairs:
             if not isinstance(pair, Mapping):
@@ -51,14 +51,14 @@ def products(image: Any, question: Any) -> Any:
     Returns:
         A mapping, or where one of them is several, a list of them: all pictures for the first question come first.
     """
-    pictures = split_batch(image) if is_batch(image) else [image]
+    images = split_batch(image) if is_batch(image) else [image]
     questions = list(question) if isinstance(question, (list, tuple)) else [question]
-    pairs = [{"image": picture, "question": each} for each in questions for picture in pictures]
+    pairs = [{"image": image, "question": text} for text in questions for image in images]
     several = is_batch(image) or isinstance(question, (list, tuple))
     return Question.sharing(pairs) if several else pairs[0]
 
 
-def picture_and_question(raw: Any) -> tuple[Any, str]:
+def image_and_question(raw: Any) -> tuple[Any, str]:
     """The two parts of an input.
 
     Raises:
@@ -82,7 +82,7 @@ def picture_and_question(raw: Any) -> tuple[Any, str]:
     return raw["image"], question
 
 
-class SharedPictures:
+class SharedImages:
     """The pictures of one call that several of its inputs name, each decoded and fitted once, if room allows.
 
     Safe in several threads. A picture goes when its last question has had it.
@@ -96,7 +96,7 @@ class SharedPictures:
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._lock = threading.Lock()
 
-    def fitted(self, source: Any, fit: Callable[[Any], FittedPicture]) -> FittedPicture:
+    def fitted(self, source: Any, fit: Callable[[Any], FittedImage]) -> FittedImage:
         """What `fit` makes of the picture, now or for an earlier question."""
         name = _identity(source)
         with self._lock:
@@ -106,15 +106,15 @@ class SharedPictures:
         if kept is None:
             return fit(source)
         with kept.lock:
-            if kept.picture is None:
-                kept.picture = fit(source)  # what cannot be read is tried again, for an error of its own
-            picture = kept.picture
+            if kept.image is None:
+                kept.image = fit(source)  # what cannot be read is tried again, for an error of its own
+            image = kept.image
         self._make_room()
-        return picture
+        return image
 
     def _make_room(self) -> None:
         with self._lock:
-            sizes = {name: kept.picture.nbytes for name, kept in self._kept.items() if kept.picture is not None}
+            sizes = {name: kept.image.nbytes for name, kept in self._kept.items() if kept.image is not None}
             total = sum(sizes.values())
             for name, size in sizes.items():
                 if total <= MOST_BYTES:
@@ -126,7 +126,7 @@ class SharedPictures:
 @dataclass
 class _Kept:
     source: Any  # held, so that its identity is not given to another object
-    picture: FittedPicture | None = None
+    image: FittedImage | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 

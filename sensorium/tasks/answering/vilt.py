@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.processors.multimodal import MultimodalProcessor
-from sensorium.tasks.answering.base import PICTURE, Choosing
+from sensorium.tasks.answering.kinds import IMAGE, Choosing
 from sensorium.tasks.base import Batch, Call
 
 
@@ -29,7 +29,7 @@ class ViltAnswering(Choosing):
     def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`logits`, `(B, number of answers)`."""
         pixels = self.processor.image.finish({"pixel_values": batch["pixel_values"]}, dtype=dtype)["pixel_values"]
-        patches = self._patches(pixels).index_select(0, batch[PICTURE])
+        patches = self._patches(pixels).index_select(0, batch[IMAGE])
         logits: Tensor = call(
             self._judge, batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"), patches
         )
@@ -43,9 +43,9 @@ class ViltAnswering(Choosing):
         grid = embeddings.position_embeddings[:, 1:].transpose(1, 2).unflatten(2, (side, side)).float()
         positions = F.interpolate(grid, size=maps.shape[2:], mode="bilinear", align_corners=True)
         tokens = (maps + positions.to(maps.dtype)).flatten(2).transpose(1, 2)
-        most = self.model.config.max_image_length
-        if 0 < most < tokens.shape[1]:
-            spread = torch.linspace(0, tokens.shape[1] - 1, most, device=tokens.device).round().long()
+        max_patches = self.model.config.max_image_length
+        if 0 < max_patches < tokens.shape[1]:
+            spread = torch.linspace(0, tokens.shape[1] - 1, max_patches, device=tokens.device).round().long()
             tokens = tokens.index_select(1, spread)
         first = (embeddings.cls_token + embeddings.position_embeddings[:, :1]).expand(len(tokens), -1, -1)
         return torch.cat([first, tokens], dim=1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.processors.multimodal import MultimodalProcessor
-from sensorium.tasks.answering.base import Answering
+from sensorium.tasks.answering.kinds import Answering
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.writing.pieces import Streamer
 from sensorium.tasks.writing.writer import Writer

@@ -22,9 +22,9 @@ def get_task(name: str) -> type[Task]:
     Raises:
         UnknownNameError: there is no such task; names the nearest one.
     """
-    found = _REGISTERED.get(name)
-    if found is not None:
-        return found
+    registered = _REGISTERED.get(name)
+    if registered is not None:
+        return registered
     if name not in task_names():
         raise UnknownNameError("task", name, [*task_names(), *_REGISTERED])
     module = importlib.import_module(f"sensorium.tasks.{name.replace('-', '_')}")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sensorium.backbones.loading import copy_weights
+from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint
 from sensorium.checkpoints.config import read_json
 from sensorium.checkpoints.sentence_transformers import Module, Stored, module_file
@@ -125,8 +125,8 @@ def _check_transformer(checkpoint: Checkpoint, module: Module, settings: Mapping
     method = (settings.get("modality_config") or {}).get("text", {"method": "forward"})
     plain = settings.get("transformer_task", "feature-extraction") == "feature-extraction"
     states = method.get("method") == "forward" and method.get("method_output_name", "") in ("", "last_hidden_state")
-    known = module.kind == "Transformer" and module.type.startswith("sentence_transformers.")
-    if not (known and plain and states) or settings.get("processing_kwargs"):
+    is_transformer = module.kind == "Transformer" and module.type.startswith("sentence_transformers.")
+    if not (is_transformer and plain and states) or settings.get("processing_kwargs"):
         raise CheckpointError(
             f"{checkpoint.name!r} begins with the module {module.type} and the settings {dict(settings)!r:.200}; "
             "expected a Transformer whose hidden states are taken, without further settings of its tokenizer. Use a "
@@ -149,8 +149,8 @@ def _pooling(config: Mapping[str, Any], *, of: str) -> tuple[tuple[str, ...], bo
 def _dense(checkpoint: Checkpoint, module: Module) -> nn.Module:
     config = _config(checkpoint, module)
     name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    place, _, kind = name.rpartition(".")
-    if not place.startswith("torch.nn") or kind not in ACTIVATIONS:
+    namespace, _, kind = name.rpartition(".")
+    if not namespace.startswith("torch.nn") or kind not in ACTIVATIONS:
         raise CheckpointError(
             f"{checkpoint.name!r}: the activation {name!r} of {module.path} is not known here; expected one of "
             f"torch.nn: {', '.join(ACTIVATIONS)}."

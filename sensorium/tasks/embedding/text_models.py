@@ -121,8 +121,8 @@ class PlainText(TextModel):
     def vectors(self, inputs: Batch, counted: Tensor) -> Tensor:
         """`(B, D)` float32, pooled by sentence-transformers' modules."""
         assert self.modules_behind is not None  # Task.check has refused the call
-        found: Tensor = self.modules_behind(self.states(inputs), counted)
-        return found
+        pooled: Tensor = self.modules_behind(self.states(inputs), counted)
+        return pooled
 
 
 class DprText(TextModel):
@@ -135,8 +135,8 @@ class DprText(TextModel):
     @property
     def text_part(self) -> Any:
         """DPR's encoder inside of its context encoder, question encoder or reader."""
-        place = DPR.get(type(self.model).__name__)
-        return self.model.span_predictor.encoder if place is None else getattr(self.model, place)
+        attribute = DPR.get(type(self.model).__name__)
+        return self.model.span_predictor.encoder if attribute is None else getattr(self.model, attribute)
 
     def states(self, inputs: Batch) -> Tensor:
         """`(B, L, D)`, the last hidden state."""
@@ -145,8 +145,8 @@ class DprText(TextModel):
 
     def vectors(self, inputs: Batch, counted: Tensor) -> Tensor:
         """`(B, D)` float32, the encoder's `pooler_output`."""
-        found: Tensor = self.text_part(**inputs, return_dict=True).pooler_output
-        return found.float()
+        pooled: Tensor = self.text_part(**inputs, return_dict=True).pooler_output
+        return pooled.float()
 
 
 class SharedText(TextModel):
@@ -171,25 +171,25 @@ class SharedText(TextModel):
 
     def vectors(self, inputs: Batch, counted: Tensor) -> Tensor:
         """`(B, D)` float32: projected, as they are compared with those of the other kind."""
-        found = self.model.get_text_features(**inputs)
-        return (found if isinstance(found, Tensor) else found.pooler_output).float()
+        features = self.model.get_text_features(**inputs)
+        return (features if isinstance(features, Tensor) else features.pooler_output).float()
 
 
 def fit_of(checkpoint: Checkpoint) -> Fit:
     """Bare models, DPR's encoders and sentence-transformers' folders are made for vectors; the rest can serve."""
     if checkpoint.kind != "transformers":
         return None
-    from transformers.models.auto import modeling_auto as known
+    from transformers.models.auto import modeling_auto as auto
 
     kind, names = checkpoint.model_type or "", set(checkpoint.architectures)
     if "AutoModel" in (checkpoint.config.get("auto_map") or {}) and checkpoint.needs_remote_code:
         return "possible"
     if kind in SHARED:
-        whole = known.MODEL_MAPPING_NAMES.get(kind)
+        whole = auto.MODEL_MAPPING_NAMES.get(kind)
         return "possible" if not names or whole in names else None
     if not _reads_text_alone(kind, bool(checkpoint.config.get("is_encoder_decoder"))):
         return None
-    bare = {known.MODEL_MAPPING_NAMES.get(kind), known.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(kind), *DPR}
+    bare = {auto.MODEL_MAPPING_NAMES.get(kind), auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(kind), *DPR}
     modules = (checkpoint.root or checkpoint.folder) / "modules.json"
     return "native" if names & bare or modules.is_file() else "possible"
 
@@ -243,15 +243,15 @@ def wrap_text_model(model: nn.Module) -> TextModel:
 
 
 def _reads_text_alone(kind: str, is_encoder_decoder: bool) -> bool:
-    from transformers.models.auto import modeling_auto as known
+    from transformers.models.auto import modeling_auto as auto
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
-    if kind in known.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
+    if kind in auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
         return True
     other = (FEATURE_EXTRACTOR_MAPPING_NAMES, IMAGE_PROCESSOR_MAPPING_NAMES, PROCESSOR_MAPPING_NAMES)
-    if kind not in known.MODEL_MAPPING_NAMES or kind not in TOKENIZER_MAPPING_NAMES or kind in _NOT_TEXT_ALONE:
+    if kind not in auto.MODEL_MAPPING_NAMES or kind not in TOKENIZER_MAPPING_NAMES or kind in _NOT_TEXT_ALONE:
         return False
     return not any(kind in names for names in other) and (not is_encoder_decoder or kind in _SHIFTS_ITSELF)

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sensorium.backbones import AutoBackbone, Backbone
-from sensorium.backbones.base import unique_state
-from sensorium.backbones.loading import copy_weights
+from sensorium.backbones.backbone import unique_state
+from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import CheckpointError, OptionError
 from sensorium.tasks.base import Head, get_task, task_names
@@ -106,12 +106,12 @@ class Composite(nn.Module):
         target.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in unique_state(self).items()}
         if dtype is not None:
-            state = {name: each.to(dtype) if each.is_floating_point() else each for name, each in state.items()}
-        stored = {str(each.dtype).removeprefix("torch.") for each in state.values() if each.is_floating_point()}
+            state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        stored = {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
         entries = getattr(processor, "config_entries", {})  # what Transformers looks for in config.json, not beside it
         config = {**self.config, **entries, "dtype": stored.pop() if len(stored) == 1 else "float32"}
-        with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as place:
-            new = Path(place)
+        with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as temporary:
+            new = Path(temporary)
             save_file(state, new / "model.safetensors", metadata={"format": "pt"})
             if processor is not None:
                 processor.save_pretrained(new)

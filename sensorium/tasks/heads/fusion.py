@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.backbones import Backbone
-from sensorium.backbones.loading import load_weights
+from sensorium.backbones.weights import load_weights
 from sensorium.checkpoints import resolve
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
 from sensorium.tasks.heads import Head

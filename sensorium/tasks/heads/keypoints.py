@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.backbones import Backbone
-from sensorium.backbones.base import BackboneOutput
+from sensorium.backbones.backbone import BackboneOutput
 from sensorium.errors import MissingWeightsError, UnknownNameError
 from sensorium.tasks.heads import Head
 from sensorium.tasks.options import Range, checked
@@ -30,7 +30,7 @@ class HeatMapHead(Head):
         super().__init__()
         self.channels, self.strides, self.width = list(channels), list(strides), width
         self.scale = max(1, min(strides) // 4)  # maps of a quarter of the input's sides, or the backbone's finest
-        self.laterals = nn.ModuleList(nn.Conv2d(each, width, 1) for each in channels)
+        self.laterals = nn.ModuleList(nn.Conv2d(map_channels, width, 1) for map_channels in channels)
         groups = math.gcd(32, width)
         self.refine = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(groups, width), nn.ReLU(inplace=True))
@@ -75,10 +75,10 @@ class HeatMapHead(Head):
 
     def forward(self, features: Sequence[Tensor], **inputs: Tensor) -> Tensor:
         """Maps to heat maps' logits, `(B, num_labels, h, w)`; h and w are about a quarter of the input's sides."""
-        finest = max((each.shape[-2:] for each in features), key=lambda size: size[0] * size[1])
+        finest = max((feature_map.shape[-2:] for feature_map in features), key=lambda size: size[0] * size[1])
         summed: Tensor | None = None
-        for lateral, each in zip(self.laterals, features, strict=True):
-            level = _resized(lateral(each), (finest[0], finest[1]))
+        for lateral, feature_map in zip(self.laterals, features, strict=True):
+            level = _resized(lateral(feature_map), (finest[0], finest[1]))
             summed = level if summed is None else summed + level
         assert summed is not None  # a backbone without maps builds no head
         first, second = self.refine
@@ -139,10 +139,12 @@ def locate_peaks(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 def _vertex(values: Tensor, at: Tensor) -> Tensor:
     """How far the top of the parabola through `values` at `at` - 1, `at` and `at` + 1 lies from `at`; 0 at the ends."""
-    most = values.shape[-1] - 1
-    left, middle, right = (values.gather(-1, place.clamp(0, most)[..., None])[..., 0] for place in (at - 1, at, at + 1))
+    last = values.shape[-1] - 1
+    left, middle, right = (
+        values.gather(-1, position.clamp(0, last)[..., None])[..., 0] for position in (at - 1, at, at + 1)
+    )
     bend = left - 2 * middle + right
-    inside = (at > 0) & (at < most) & (bend < 0)
+    inside = (at > 0) & (at < last) & (bend < 0)
     return torch.where(inside, 0.5 * (left - right) / torch.where(inside, bend, -1.0), 0.0)
 
 

@@ -28,7 +28,7 @@ class SegmentationHead(Head):
     def __init__(self, channels: Sequence[int], num_labels: int, *, width: int = 256, dropout: float = 0.1) -> None:
         super().__init__()
         self.width = width
-        self.levels = nn.ModuleList(nn.Conv2d(each, width, 1) for each in channels)
+        self.levels = nn.ModuleList(nn.Conv2d(map_channels, width, 1) for map_channels in channels)
         groups = math.gcd(32, width)
         self.mix = nn.Sequential(nn.GroupNorm(groups, width), nn.ReLU(inplace=True))
         self.refine = nn.Sequential(
@@ -78,7 +78,7 @@ class SegmentationHead(Head):
         """Maps to logits, `(B, num_labels, h, w)` at the resolution of the finest map."""
         size = features[0].shape[2:]
         summed = self.levels[0](features[0])
-        for level, each in zip(list(self.levels)[1:], features[1:], strict=True):
-            summed = summed + F.interpolate(level(each), size=size, mode="bilinear", align_corners=False)
+        for level, feature_map in zip(list(self.levels)[1:], features[1:], strict=True):
+            summed = summed + F.interpolate(level(feature_map), size=size, mode="bilinear", align_corners=False)
         logits: Tensor = self.classify(self.dropout(self.refine(self.mix(summed))))
         return logits

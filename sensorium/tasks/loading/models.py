@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from sensorium.backbones import Backbone
-from sensorium.backbones.loading import load_weights
+from sensorium.backbones.weights import load_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.errors import MissingWeightsError, TaskMismatchError, UnsafeCheckpointError
 from sensorium.tasks.heads import Composite
@@ -61,12 +61,12 @@ def describe_module(model: nn.Module) -> Checkpoint:
         return Checkpoint(name, Path(), "backbone", dict(model.spec), LoadOptions())
     config: Any = getattr(model, "config", None)
     if hasattr(config, "to_dict"):
-        known = {**config.to_dict(), "architectures": [type(model).__name__]}
-        return Checkpoint(name, Path(), "transformers", known, LoadOptions())
+        described = {**config.to_dict(), "architectures": [type(model).__name__]}
+        return Checkpoint(name, Path(), "transformers", described, LoadOptions())
     pretrained_cfg: Any = getattr(model, "pretrained_cfg", None)
     if isinstance(pretrained_cfg, Mapping):
-        known = {"num_classes": getattr(model, "num_classes", 0), "pretrained_cfg": dict(pretrained_cfg)}
-        return Checkpoint(name, Path(), "timm", known, LoadOptions())
+        described = {"num_classes": getattr(model, "num_classes", 0), "pretrained_cfg": dict(pretrained_cfg)}
+        return Checkpoint(name, Path(), "timm", described, LoadOptions())
     raise TaskMismatchError(
         f"model is a name, a folder, or a loaded Transformers, timm or Sensorium module, got {type(model).__name__}; "
         "put a backbone and a head together with sensorium.build_head()"

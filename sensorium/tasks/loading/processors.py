@@ -38,22 +38,22 @@ def load_text_processor(processor: Any, checkpoint: Checkpoint | None) -> TextPr
     Raises:
         CheckpointError: there is none.
     """
-    return _given_or_own(TextProcessor, processor, checkpoint, what="tokenizer")
+    return _given_or_own(TextProcessor, processor, checkpoint, noun="tokenizer")
 
 
-def check_fast(processor: TextProcessor, what: str) -> None:
+def check_fast(processor: TextProcessor, needed_by: str) -> None:
     """Refuses a tokenizer that cannot tell where its tokens stand.
 
     Args:
         processor: with the tokenizer.
-        what: who needs it.
+        needed_by: who needs it.
 
     Raises:
         CheckpointError: it is a slow one.
     """
     if not getattr(processor.tokenizer, "is_fast", False):
         raise CheckpointError(
-            f"{what} needs a fast tokenizer, which tells where each token stands in the text, got "
+            f"{needed_by} needs a fast tokenizer, which tells where each token stands in the text, got "
             f"{type(processor.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
         )
 
@@ -64,10 +64,10 @@ def load_audio_processor(processor: Any, checkpoint: Checkpoint | None) -> Audio
     Raises:
         CheckpointError: there is none.
     """
-    return _given_or_own(AudioProcessor, processor, checkpoint, what="feature extractor")
+    return _given_or_own(AudioProcessor, processor, checkpoint, noun="feature extractor")
 
 
-def _given_or_own(kind: type[P], processor: Any, checkpoint: Checkpoint | None, *, what: str) -> P:
+def _given_or_own(kind: type[P], processor: Any, checkpoint: Checkpoint | None, *, noun: str) -> P:
     if processor is None and checkpoint is not None:
         return kind.from_pretrained(checkpoint)
     if isinstance(processor, kind):
@@ -76,7 +76,7 @@ def _given_or_own(kind: type[P], processor: Any, checkpoint: Checkpoint | None, 
         access = LoadOptions() if checkpoint is None else _same_access(checkpoint.options)
         return kind.from_pretrained(processor, options=access)
     if processor is None:
-        raise CheckpointError(f"a loaded model needs its {what}; pass processor=… (a name, a folder or a loaded one)")
+        raise CheckpointError(f"a loaded model needs its {noun}; pass processor=… (a name, a folder or a loaded one)")
     return kind.from_transformers(processor)
 
 

@@ -22,7 +22,7 @@ EDGE_PX = 20.0
 """How near to a crop's edge, within the picture, a mask is taken for cut off."""
 
 
-class Thresholds(Protocol):
+class MaskThresholds(Protocol):
     """The options that masks are filtered by."""
 
     @property
@@ -39,13 +39,13 @@ class Frame:
 
     Attributes:
         crop: xyxy px of the picture that the unit is.
-        picture: (height, width) of the whole picture, px.
+        image_size: (height, width) of the whole picture, px.
         resized: (height, width) of the crop as the model sees it, px, without padding.
         square: px of the model's square.
     """
 
     crop: tuple[int, int, int, int]
-    picture: tuple[int, int]
+    image_size: tuple[int, int]
     resized: tuple[int, int]
     square: int
 
@@ -58,11 +58,11 @@ class Frame:
     @property
     def whole(self) -> bool:
         """Whether the crop is the whole picture."""
-        return self.size == self.picture
+        return self.size == self.image_size
 
 
 @dataclass
-class Found:
+class MaskBatch:
     """Masks on their way to a result; tensors on the device until `download`.
 
     Attributes:
@@ -83,7 +83,7 @@ class Found:
     lengths: Tensor
     changes: Tensor
 
-    def select(self, keep: Tensor) -> Found:
+    def select(self, keep: Tensor) -> MaskBatch:
         """The masks at these positions, `(K,)` int64, in this order."""
         ends = self.lengths.cumsum(0)
         begins, lengths = (ends - self.lengths)[keep], self.lengths[keep]
@@ -91,27 +91,29 @@ class Found:
         shift = torch.repeat_interleave(begins - (lengths.cumsum(0) - lengths), lengths, output_size=total)
         changes = self.changes[torch.arange(total, device=shift.device) + shift]
         rest = {name: getattr(self, name)[keep] for name in ("scores", "stability", "boxes", "objects", "starts")}
-        return Found(**rest, lengths=lengths, changes=changes)
+        return MaskBatch(**rest, lengths=lengths, changes=changes)
 
-    def download(self) -> Found:
+    def download(self) -> MaskBatch:
         """The same on the CPU."""
-        return Found(**{name: tensor.cpu() for name, tensor in vars(self).items()})
+        return MaskBatch(**{name: tensor.cpu() for name, tensor in vars(self).items()})
 
     def runs(self, size: tuple[int, int]) -> list[NDArray[np.int64]]:
         """The lengths of each mask's runs, as `results.rle.runs` gives them; on the CPU only."""
         from sensorium.results.rle import runs_between
 
-        each = np.split(self.changes.numpy(), np.cumsum(self.lengths.numpy())[:-1]) if len(self.lengths) else []
+        changes = np.split(self.changes.numpy(), np.cumsum(self.lengths.numpy())[:-1]) if len(self.lengths) else []
         length = size[0] * size[1]
-        return [runs_between(at, length, starts_set=bool(on)) for at, on in zip(each, self.starts.numpy(), strict=True)]
+        return [
+            runs_between(at, length, starts_set=bool(on)) for at, on in zip(changes, self.starts.numpy(), strict=True)
+        ]
 
 
-def join(found: Sequence[Found]) -> Found:
+def join(batches: Sequence[MaskBatch]) -> MaskBatch:
     """Puts the masks of several batches one after the other."""
-    return Found(**{name: torch.cat([getattr(each, name) for each in found]) for name in vars(found[0])})
+    return MaskBatch(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in vars(batches[0])})
 
 
-class Axis:
+class Interpolation:
     """Linear interpolation along an axis as products: each block of pixels takes from the few logits near to it.
 
     Args:
@@ -149,7 +151,7 @@ class Enlarger:
 
     frame: Frame
     padded: bool
-    _axes: dict[int, tuple[Axis, Axis]] = field(default_factory=dict)
+    _axes: dict[int, tuple[Interpolation, Interpolation]] = field(default_factory=dict)
 
     def __call__(self, masks: Tensor) -> Tensor:
         """`(K, s, s)` float32 logits as `(K, width, height)`: column by column, as runs are counted."""
@@ -162,17 +164,17 @@ class Enlarger:
         wide = columns(masks.flatten(0, 1)).view(len(masks), side, -1).transpose(1, 2)
         return rows(wide.reshape(-1, side)).view(len(masks), wide.shape[1], -1)
 
-    def _axis(self, side: int, resized: int, own: int, like: Tensor) -> Axis:
+    def _axis(self, side: int, resized: int, own: int, like: Tensor) -> Interpolation:
         weights = torch.eye(side, device=like.device)[None]
         if self.padded:
             weights = F.interpolate(weights, self.frame.square, mode="linear", align_corners=False)[..., :resized]
         weights = F.interpolate(weights, own, mode="linear", align_corners=False)
-        return Axis(weights[0], BLOCK if like.device.type == "cpu" else own)
+        return Interpolation(weights[0], BLOCK if like.device.type == "cpu" else own)
 
 
 def measure(
-    masks: Tensor, scores: Tensor, objects: Tensor, enlarge: Enlarger, options: Thresholds, *, strict: bool
-) -> list[Found]:
+    masks: Tensor, scores: Tensor, objects: Tensor, enlarge: Enlarger, options: MaskThresholds, *, strict: bool
+) -> list[MaskBatch]:
     """Enlarges masks, a few at a time, and keeps those that are stable and whole.
 
     Args:
@@ -189,19 +191,19 @@ def measure(
     frame = enlarge.frame
     height, width = frame.size
     room = CHUNK_PIXELS.get(masks.device.type, CHUNK_PIXELS["cpu"])
-    step = max(1, room // max(height * width, frame.picture[0] * frame.picture[1]))
-    found = []
+    step = max(1, room // max(height * width, frame.image_size[0] * frame.image_size[1]))
+    kept = []
     for at in range(0, len(masks), step):
         part = slice(at, at + step)
         chunk = _measure(enlarge(masks[part]), scores[part], objects[part], frame, options, strict=strict)
         if len(chunk.scores):
-            found.append(chunk)
-    return found
+            kept.append(chunk)
+    return kept
 
 
 def _measure(
-    logits: Tensor, scores: Tensor, objects: Tensor, frame: Frame, options: Thresholds, *, strict: bool
-) -> Found:
+    logits: Tensor, scores: Tensor, objects: Tensor, frame: Frame, options: MaskThresholds, *, strict: bool
+) -> MaskBatch:
     """One chunk of `(K, width, height)` logits."""
     threshold, offset = options.mask_threshold, options.stability_score_offset
     inner, outer = _count(logits > threshold + offset), _count(logits > threshold - offset)
@@ -218,9 +220,9 @@ def _measure(
     left, top, right, bottom = frame.crop
     boxes = boxes + torch.tensor([left, top, left, top], device=boxes.device)
     if not frame.whole:
-        masks = F.pad(masks, (top, frame.picture[0] - bottom, left, frame.picture[1] - right))
+        masks = F.pad(masks, (top, frame.image_size[0] - bottom, left, frame.image_size[1] - right))
     starts, lengths, changes = runs_of(masks)
-    return Found(scores, stability.nan_to_num(0.0), boxes, objects, starts, lengths, changes)
+    return MaskBatch(scores, stability.nan_to_num(0.0), boxes, objects, starts, lengths, changes)
 
 
 def boxes_of(masks: Tensor) -> Tensor:
@@ -245,7 +247,7 @@ def runs_of(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         masks: `(K, width, height)` bool.
 
     Returns:
-        `starts`, `lengths` and `changes` of `Found`.
+        `starts`, `lengths` and `changes` of `MaskBatch`.
     """
     flat = masks.flatten(1)
     which, where = (flat[:, 1:] != flat[:, :-1]).nonzero(as_tuple=True)
@@ -261,11 +263,11 @@ def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
 def _cut_off(boxes: Tensor, frame: Frame) -> Tensor:
     """`(K,)`: whether a mask in a crop ends at an edge that is not the picture's."""
     left, top, _, _ = frame.crop
-    height, width = frame.picture
+    height, width = frame.image_size
     own = (boxes + torch.tensor([left, top, left, top], device=boxes.device)).float()
     at_crop = (own - torch.tensor(frame.crop, dtype=torch.float32, device=boxes.device)).abs() <= EDGE_PX
-    at_picture = (own - torch.tensor([0, 0, width, height], dtype=torch.float32, device=boxes.device)).abs() <= EDGE_PX
-    return (at_crop & ~at_picture).any(1)
+    at_image = (own - torch.tensor([0, 0, width, height], dtype=torch.float32, device=boxes.device)).abs() <= EDGE_PX
+    return (at_crop & ~at_image).any(1)
 
 
 def _count(masks: Tensor) -> Tensor:

@@ -22,17 +22,17 @@ class PromptedImage(Session):
         runner: the session's own.
         task: decodes and joins what is found.
         units: the task's units of a picture; the first one of everything has the picture whole.
-        picture: `(3, H, W)`.
+        image: `(3, H, W)`.
 
     Attributes:
         size: (height, width) of the picture, px.
     """
 
-    def __init__(self, runner: Runner, task: Task, units: Units, picture: Tensor) -> None:
+    def __init__(self, runner: Runner, task: Task, units: Units, image: Tensor) -> None:
         super().__init__(runner)
-        self._task, self._units, self._picture = task, units, picture
-        self.size: tuple[int, int] = (picture.shape[1], picture.shape[2])
-        whole = next(iter(units(picture, None, task.options())))
+        self._task, self._units, self._image = task, units, image
+        self.size: tuple[int, int] = (image.shape[1], image.shape[2])
+        whole = next(iter(units(image, None, task.options())))
         self._outputs: Any = runner.forward([whole], task.options())
 
     def masks(self, *, points: Any = None, point_labels: Any = None, boxes: Any = None, **options: Any) -> Masks:
@@ -49,9 +49,9 @@ class PromptedImage(Session):
             OptionError, UnknownNameError: as in a call; or the picture was released already.
         """
         parsed = self._task.options.parse(options)
-        given = {"points": points, "point_labels": point_labels, "boxes": boxes}
+        prompts = {"points": points, "point_labels": point_labels, "boxes": boxes}
         parts: list[Any] = []
-        for unit in self._units(self._picture, read_prompts(given, *self.size), parsed):
+        for unit in self._units(self._image, read_prompts(prompts, *self.size), parsed):
             outputs = self._outputs if not parts else self._runner.forward([unit], parsed)
             parts.extend(self._runner.decode(outputs, [unit.meta], parsed))
         masks: Masks = self._task.merge(parts, parsed, 0)

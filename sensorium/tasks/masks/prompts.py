@@ -40,11 +40,11 @@ class Prompts:
         return Prompts(points, self.labels, None if self.boxes is None else self.boxes * factors)
 
 
-def read_prompts(given: Mapping[str, Any], height: int, width: int) -> Prompts | None:
+def read_prompts(raw: Mapping[str, Any], height: int, width: int) -> Prompts | None:
     """Reads what a caller gives.
 
     Args:
-        given: `points`, `(P, 2)` for one object or `(N, P, 2)` for N; `point_labels` of the same shape without the last
+        raw: `points`, `(P, 2)` for one object or `(N, P, 2)` for N; `point_labels` of the same shape without the last
             axis, or None for all 1; `boxes`, `(4,)` or `(N, 4)`. Lists, arrays or tensors; px of the picture.
         height: of the picture, px.
         width: of the picture, px.
@@ -55,7 +55,7 @@ def read_prompts(given: Mapping[str, Any], height: int, width: int) -> Prompts |
     Raises:
         InputError: wrong shapes, numbers or labels ("bad-prompt"), or a prompt off the picture ("prompt-outside").
     """
-    points, given_labels, boxes = (None if given.get(name) is None else _array(name, given[name]) for name in NAMES)
+    points, given_labels, boxes = (None if raw.get(name) is None else _array(name, raw[name]) for name in NAMES)
     if points is None and given_labels is not None:
         raise InputError("point_labels came without points; give both, or leave the labels out", code="bad-prompt")
     if points is None and boxes is None:

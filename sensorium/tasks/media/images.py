@@ -20,7 +20,7 @@ class ImageTask(Task):
 
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
         """Decodes the picture and brings it to the size that the model takes; `meta` is (height, width) before."""
-        return [picture_unit(raw, self.processor, self.limits)]
+        return [image_unit(raw, self.processor, self.limits)]
 
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
         """Runs `compute` in one call."""
@@ -35,7 +35,7 @@ class ImageTask(Task):
         return torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
 
 
-def picture_unit(raw: Any, processor: ImageProcessor, limits: MediaLimits) -> Unit:
+def image_unit(raw: Any, processor: ImageProcessor, limits: MediaLimits) -> Unit:
     """A picture at the size that the model takes; `meta` is (height, width) before.
 
     Raises:
@@ -46,7 +46,7 @@ def picture_unit(raw: Any, processor: ImageProcessor, limits: MediaLimits) -> Un
     return Unit(fitted, meta=tuple(image.shape[1:]))
 
 
-def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+def image_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
     """`(B, D)`, a picture's vector in the space that it shares with texts, not of unit length.
 
     Args:
@@ -54,8 +54,8 @@ def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         inputs: what its image processor gives.
     """
     takes = inspect.signature(model.get_image_features).parameters
-    found = model.get_image_features(**{name: tensor for name, tensor in inputs.items() if name in takes})
-    return found if isinstance(found, Tensor) else found.pooler_output
+    features = model.get_image_features(**{name: tensor for name, tensor in inputs.items() if name in takes})
+    return features if isinstance(features, Tensor) else features.pooler_output
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

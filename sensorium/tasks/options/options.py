@@ -24,15 +24,15 @@ class Options:
         check_fields(self)
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any]) -> Self:
+    def parse(cls, keywords: Mapping[str, Any]) -> Self:
         """Builds the options from a call's keywords.
 
         Raises:
             UnknownNameError: a keyword is no option of the task; names the nearest one.
             OptionError: a value that the option cannot have.
         """
-        known = [f.name for f in dataclasses.fields(cls)]
-        for name in given:
-            if name not in known:
-                raise UnknownNameError("option", name, known)
-        return cls(**given)
+        names = [f.name for f in dataclasses.fields(cls)]
+        for name in keywords:
+            if name not in names:
+                raise UnknownNameError("option", name, names)
+        return cls(**keywords)

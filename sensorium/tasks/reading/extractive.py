@@ -18,8 +18,8 @@ from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import CONTEXT, Window, titled_windows, window_padding, windows
 from sensorium.results import CitedAnswers
 from sensorium.tasks.base import Batch, Call, Unit
-from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.passages import Asked
+from sensorium.tasks.reading.reader import Reader
 from sensorium.tasks.texts.lengths import WindowSize, most_positions
 from sensorium.tasks.texts.spans import separate_spans
 
@@ -38,7 +38,7 @@ _TAKES = (
 
 
 @dataclass(frozen=True)
-class Place:
+class WindowOrigin:
     """Where a unit stands: the window, and of which question's passage it is."""
 
     window: Window
@@ -47,7 +47,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Found:
+class WindowSpans:
     """What a window gives.
 
     Attributes:
@@ -60,7 +60,7 @@ class Found:
         relevance: the logit of the passage; 0 where the model has none.
     """
 
-    place: Place
+    place: WindowOrigin
     scores: NDArray[np.float32]
     firsts: NDArray[np.int64]
     lasts: NDArray[np.int64]
@@ -98,7 +98,7 @@ class ExtractiveReader(Reader):
         self._names = takes.intersection(processor.input_names)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in takes else {}
         self.padded = window_padding(processor)
-        self.size = WindowSize(self.usual_window, processor.most, most_positions(model))
+        self.size = WindowSize(self.usual_window, processor.max_length, most_positions(model))
 
     def check(self, options: Any) -> None:
         """Refuses windows that the model cannot take, besides."""
@@ -112,7 +112,7 @@ class ExtractiveReader(Reader):
         for number, passage in enumerate(asked.passages):
             for window in self.windows(asked.question, passage, options):
                 inputs = {name: tensor for name, tensor in window.inputs.items() if name in self._names}
-                yield Unit({**inputs, "roles": window.roles}, meta=Place(window, asked, number))
+                yield Unit({**inputs, "roles": window.roles}, meta=WindowOrigin(window, asked, number))
 
     @abstractmethod
     def windows(self, question: str, passage: dict[str, Any], options: Any) -> Iterator[Window]:
@@ -130,7 +130,7 @@ class ExtractiveReader(Reader):
         relevance = getattr(output, "relevance_logits", None)
         return logits if relevance is None else {**logits, "relevance": relevance}
 
-    def decode(self, outputs: dict[str, Tensor], metas: Sequence[Place], options: Any) -> Sequence[Found]:
+    def decode(self, outputs: dict[str, Tensor], metas: Sequence[WindowOrigin], options: Any) -> Sequence[WindowSpans]:
         """The best spans of each window of which none lies within another."""
         roles = outputs["roles"]
         start, end = outputs["start"].float(), outputs["end"].float()
@@ -150,16 +150,16 @@ class ExtractiveReader(Reader):
         for i, place in enumerate(metas):
             (real,) = np.isfinite(spans.scores[i]).nonzero()
             tokens = place.window.tokens(spans.starts[i, real], spans.ends[i, real], whole_words=whole)
-            parts.append(Found(place, spans.scores[i, real], *tokens, *told[i]))
+            parts.append(WindowSpans(place, spans.scores[i, real], *tokens, *told[i]))
         return parts
 
-    def merge(self, parts: Sequence[Found], options: Any, index: int) -> CitedAnswers:
+    def merge(self, parts: Sequence[WindowSpans], options: Any, index: int) -> CitedAnswers:
         """The best spans of all passages, of which none lies within another of its passage."""
         if not parts:
             return CitedAnswers(index=index)
         asked = parts[0].place.asked
         weight = options.retrieval_weight or 0.0
-        chosen: list[tuple[Found, int]] = []
+        chosen: list[tuple[WindowSpans, int]] = []
         taken: dict[int, list[tuple[int, int]]] = {}
         for part, k in self.ranked(parts, weight):
             spans = taken.setdefault(part.place.passage, [])
@@ -183,11 +183,11 @@ class ExtractiveReader(Reader):
         )
 
     @abstractmethod
-    def ranked(self, parts: Sequence[Found], weight: float) -> list[tuple[Found, int]]:
+    def ranked(self, parts: Sequence[WindowSpans], weight: float) -> list[tuple[WindowSpans, int]]:
         """The spans of all windows, best first."""
 
     @abstractmethod
-    def log_probability(self, part: Found, k: int, parts: Sequence[Found], weight: float) -> float:
+    def log_probability(self, part: WindowSpans, k: int, parts: Sequence[WindowSpans], weight: float) -> float:
         """The logarithm of a span's share among all spans of the question's passages."""
 
     def _whole_words(self, options: Any) -> bool:
@@ -220,14 +220,14 @@ class DprReader(ExtractiveReader):
             search_title=options.title_spans is not False,
         )
 
-    def ranked(self, parts: Sequence[Found], weight: float) -> list[tuple[Found, int]]:
+    def ranked(self, parts: Sequence[WindowSpans], weight: float) -> list[tuple[WindowSpans, int]]:
         """Windows by relevance, their spans by score."""
         by_relevance = sorted(parts, key=lambda part: part.relevance + part.prior(weight), reverse=True)
         return [(part, k) for part in by_relevance for k in range(len(part.scores))]
 
-    def log_probability(self, part: Found, k: int, parts: Sequence[Found], weight: float) -> float:
+    def log_probability(self, part: WindowSpans, k: int, parts: Sequence[WindowSpans], weight: float) -> float:
         """Softmax of relevance over the windows, and of first and last tokens within the window."""
-        passages = np.logaddexp.reduce([each.relevance + each.prior(weight) for each in parts])
+        passages = np.logaddexp.reduce([other.relevance + other.prior(weight) for other in parts])
         within = float(part.scores[k]) - part.start - part.end
         return float(part.relevance + part.prior(weight) - passages + within)
 
@@ -250,21 +250,21 @@ class SpanReader(ExtractiveReader):
         length, _ = self.size.of(options)
         return windows(self.processor, question, passage["text"], length=length, overlap=options.doc_stride)
 
-    def ranked(self, parts: Sequence[Found], weight: float) -> list[tuple[Found, int]]:
+    def ranked(self, parts: Sequence[WindowSpans], weight: float) -> list[tuple[WindowSpans, int]]:
         """All spans by score."""
-        found = [(part, k) for part in parts for k in range(len(part.scores))]
-        return sorted(found, key=lambda each: each[0].scores[each[1]] + each[0].prior(weight), reverse=True)
+        spans = [(part, k) for part in parts for k in range(len(part.scores))]
+        return sorted(spans, key=lambda span: span[0].scores[span[1]] + span[0].prior(weight), reverse=True)
 
-    def log_probability(self, part: Found, k: int, parts: Sequence[Found], weight: float) -> float:
+    def log_probability(self, part: WindowSpans, k: int, parts: Sequence[WindowSpans], weight: float) -> float:
         """Softmax of first and of last tokens over all windows; half of what the search says goes to each."""
-        starts = np.logaddexp.reduce([each.start + each.prior(weight) / 2 for each in parts])
-        ends = np.logaddexp.reduce([each.end + each.prior(weight) / 2 for each in parts])
+        starts = np.logaddexp.reduce([other.start + other.prior(weight) / 2 for other in parts])
+        ends = np.logaddexp.reduce([other.end + other.prior(weight) / 2 for other in parts])
         return float(part.scores[k] + part.prior(weight) - starts - ends)
 
 
 def _per_passage(options: Any) -> int:
-    given: int | None = options.num_spans_per_passage
-    return SPANS_PER_PASSAGE if given is None else given
+    count: int | None = options.num_spans_per_passage
+    return SPANS_PER_PASSAGE if count is None else count
 
 
 def _nested(a: tuple[int, int], b: tuple[int, int]) -> bool:

@@ -13,9 +13,9 @@ from sensorium.errors import InputError, OptionError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers
 from sensorium.tasks.base import Batch, Call, Unit
-from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.passages import Asked
 from sensorium.tasks.reading.prompts import PROMPT, REFUSAL, cited, filled_prompt, refuses, without_thoughts
+from sensorium.tasks.reading.reader import Reader
 from sensorium.tasks.writing.keeping import seeded
 from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
 from sensorium.tasks.writing.pieces import Streamer
@@ -49,14 +49,16 @@ class GeneratingReader(Reader):
         self.encodes = bool(model.config.is_encoder_decoder)
         self.chats = bool(getattr(processor.tokenizer, "chat_template", None)) and not self.encodes
         self.writer = Writer(model, processor)
-        known = {name: processor.prompt_padding[name] for name in ("input_ids", "attention_mask")}
-        self.padded = {n: replace(each, side="right") for n, each in known.items()} if self.encodes else known
+        paddings = {name: processor.prompt_padding[name] for name in ("input_ids", "attention_mask")}
+        self.padded = (
+            {n: replace(padding, side="right") for n, padding in paddings.items()} if self.encodes else paddings
+        )
 
     @property
     def positions(self) -> int | None:
         """How many places the model has, or None where it counts them in another way."""
-        found: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return found
+        positions: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return positions
 
     def check(self, options: Any) -> None:
         """Refuses what would have no effect, and answers that leave no room for a prompt."""
@@ -123,13 +125,13 @@ class GeneratingReader(Reader):
 
     def _room(self, options: Any) -> int | None:
         """How many tokens a prompt may have."""
-        limits = [limit for limit in (self.positions, self.processor.most) if limit is not None]
-        most = min(limits, default=None)
+        limits = [limit for limit in (self.positions, self.processor.max_length) if limit is not None]
+        capacity = min(limits, default=None)
         config = self._settings(options)["generation_config"]
         if self.encodes:
-            return most
+            return capacity
         if config.max_new_tokens is not None:
-            return None if most is None else most - config.max_new_tokens
+            return None if capacity is None else capacity - config.max_new_tokens
         return int(min(config.max_length, *limits)) - 1  # which counts the prompt
 
     def _fitting(self, asked: Asked, options: Any, room: int | None) -> tuple[int, list[int]]:
@@ -137,15 +139,15 @@ class GeneratingReader(Reader):
         ids = self._encode(asked, len(asked.passages), options)
         if room is None or len(ids) <= room:
             return len(asked.passages), ids
-        fits, too_many, found = 0, len(asked.passages), ids
+        fits, too_many, best_ids = 0, len(asked.passages), ids
         while too_many - fits > 1:
             middle = (fits + too_many) // 2
             ids = self._encode(asked, middle, options)
             if len(ids) <= room:
-                fits, found = middle, ids
+                fits, best_ids = middle, ids
             else:
                 too_many = middle
-        return fits, found
+        return fits, best_ids
 
     def _encode(self, asked: Asked, count: int, options: Any) -> list[int]:
         prompt = PROMPT if options.prompt is None else options.prompt

@@ -11,9 +11,9 @@ from sensorium.errors import TaskMismatchError
 from sensorium.tasks.base import Fit
 from sensorium.tasks.loading import check_fast, describe_module, load_text_processor, load_transformers
 from sensorium.tasks.question_answering import QuestionAnswering
-from sensorium.tasks.reading.base import Reader
 from sensorium.tasks.reading.extractive import DprReader, SpanReader
 from sensorium.tasks.reading.generating import GeneratingReader
+from sensorium.tasks.reading.reader import Reader
 
 
 def fit_of(checkpoint: Checkpoint) -> Fit:
@@ -36,8 +36,8 @@ def load_reader(checkpoint: Checkpoint, processor: Any) -> Reader:
         auto: Any = transformers.AutoModelForSeq2SeqLM if encodes else transformers.AutoModelForCausalLM
     else:
         auto = transformers.DPRReader if kind is DprReader else transformers.AutoModelForQuestionAnswering
-    found = load_text_processor(processor, checkpoint)
-    return reader_for(load_transformers(auto, checkpoint), found)
+    loaded_processor = load_text_processor(processor, checkpoint)
+    return reader_for(load_transformers(auto, checkpoint), loaded_processor)
 
 
 def reader_for(model: nn.Module, processor: Any) -> Reader:
@@ -50,10 +50,10 @@ def reader_for(model: nn.Module, processor: Any) -> Reader:
     kind = _kind(describe_module(model))
     if kind is None:
         raise TaskMismatchError(f"{type(model).__name__} reads no passages")
-    found = load_text_processor(processor, None)
+    loaded_processor = load_text_processor(processor, None)
     if kind is not GeneratingReader:
-        check_fast(found, f"retrieval-qa with {type(model).__name__}")
-    return kind(model, found)
+        check_fast(loaded_processor, f"retrieval-qa with {type(model).__name__}")
+    return kind(model, loaded_processor)
 
 
 def _kind(checkpoint: Checkpoint) -> type[DprReader] | type[SpanReader] | type[GeneratingReader] | None:
@@ -75,12 +75,12 @@ def _causal_classes() -> set[str]:
 
 def _sequence_classes() -> set[str]:
     """Those that read text; some of Transformers' list listen instead."""
-    from transformers.models.auto import modeling_auto as known
+    from transformers.models.auto import modeling_auto as auto
 
-    names = known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
-    audible = {*known.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES, *known.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES}
+    names = auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    audible = {*auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES, *auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES}
     return _classes({model_type: name for model_type, name in names.items() if model_type not in audible})
 
 
 def _classes(names: Any) -> set[str]:
-    return {name for each in names.values() for name in ([each] if isinstance(each, str) else each)}
+    return {name for entry in names.values() for name in ([entry] if isinstance(entry, str) else entry)}

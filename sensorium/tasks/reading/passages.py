@@ -25,13 +25,13 @@ class Asked:
     scores: tuple[float, ...] | None = None
 
 
-def read_asked(raw: Any, *, most: int | None = None) -> Asked:
+def read_asked(raw: Any, *, max_passages: int | None = None) -> Asked:
     """Checks a raw input.
 
     Args:
         raw: a mapping with `question`, `passages` and maybe `scores`; what else it holds is left alone. A passage is a
             text, a mapping with `text`, or a `Passage`; one alone needs no list.
-        most: how many of the passages to take, the first ones; None for all.
+        max_passages: how many of the passages to take, the first ones; None for all.
 
     Raises:
         InputError: `unsupported-type`, `no-question`, `no-passages`, `not-text`, `empty-text` or `bad-scores`.
@@ -48,27 +48,27 @@ def read_asked(raw: Any, *, most: int | None = None) -> Asked:
             code="no-question" if unasked else "no-passages",
         )
     question = _text(raw["question"], "the question")
-    given = raw["passages"]
-    if isinstance(given, (str, Mapping)) or hasattr(given, "to_dict"):
-        given = [given]
-    if not isinstance(given, Sequence) or isinstance(given, (bytes, bytearray)):
-        raise InputError(f"passages are a list of texts or mappings, got {type(given).__name__}", code="not-text")
-    scores = None if raw.get("scores") is None else _scores(raw["scores"], len(given))
-    passages = tuple(_passage(each, number) for number, each in enumerate(given[:most], 1))
-    return Asked(question, passages, None if scores is None else scores[:most])
+    sources = raw["passages"]
+    if isinstance(sources, (str, Mapping)) or hasattr(sources, "to_dict"):
+        sources = [sources]
+    if not isinstance(sources, Sequence) or isinstance(sources, (bytes, bytearray)):
+        raise InputError(f"passages are a list of texts or mappings, got {type(sources).__name__}", code="not-text")
+    scores = None if raw.get("scores") is None else _scores(raw["scores"], len(sources))
+    passages = tuple(_passage(source, number) for number, source in enumerate(sources[:max_passages], 1))
+    return Asked(question, passages, None if scores is None else scores[:max_passages])
 
 
-def _passage(given: Any, number: int) -> dict[str, Any]:
-    known: dict[str, Any] = dict.fromkeys(("id", "text", "title", "source", "start", "end"))
-    if isinstance(given, str):
-        passage = {**known, "text": given}
+def _passage(source: Any, number: int) -> dict[str, Any]:
+    blank: dict[str, Any] = dict.fromkeys(("id", "text", "title", "source", "start", "end"))
+    if isinstance(source, str):
+        passage = {**blank, "text": source}
     else:
-        told = given.to_dict() if hasattr(given, "to_dict") else given
-        if not isinstance(told, Mapping):
+        fields = source.to_dict() if hasattr(source, "to_dict") else source
+        if not isinstance(fields, Mapping):
             raise InputError(
-                f"passage {number} is a text (str) or a mapping with one, got {type(given).__name__}", code="not-text"
+                f"passage {number} is a text (str) or a mapping with one, got {type(source).__name__}", code="not-text"
             )
-        passage = {**known, **told}
+        passage = {**blank, **fields}
     passage["text"] = _text(passage["text"], f"passage {number}")
     passage["title"] = passage["title"] or ""
     if not isinstance(passage["title"], str):
@@ -78,19 +78,19 @@ def _passage(given: Any, number: int) -> dict[str, Any]:
     return passage
 
 
-def _text(text: Any, what: str) -> str:
+def _text(text: Any, noun: str) -> str:
     if not isinstance(text, str):
-        raise InputError(f"{what} is a text (str), got {type(text).__name__}", code="not-text")
+        raise InputError(f"{noun} is a text (str), got {type(text).__name__}", code="not-text")
     if not text.strip():
-        raise InputError(f"{what} is empty: expected a text that is not blank", code="empty-text")
+        raise InputError(f"{noun} is empty: expected a text that is not blank", code="empty-text")
     return text
 
 
-def _scores(given: Any, count: int) -> tuple[float, ...]:
+def _scores(values: Any, count: int) -> tuple[float, ...]:
     try:
-        scores = tuple(float(score) for score in given)
+        scores = tuple(float(score) for score in values)
     except (TypeError, ValueError) as error:
-        raise InputError(f"scores are numbers, one a passage, got {given!r}", code="bad-scores") from error
+        raise InputError(f"scores are numbers, one a passage, got {values!r}", code="bad-scores") from error
     if len(scores) != count or not all(map(math.isfinite, scores)):
         raise InputError(
             f"scores are finite numbers, one a passage: got {len(scores)} for {count} passages", code="bad-scores"

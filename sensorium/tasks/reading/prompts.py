@@ -73,7 +73,7 @@ def cited(text: str, count: int) -> list[int]:
         text: the answer.
         count: how many passages there are; other numbers cite nothing, and are left out.
     """
-    numbers = [int(number) for found in _CITATION.findall(text) for number in re.findall(r"\d+", found)]
+    numbers = [int(number) for match in _CITATION.findall(text) for number in re.findall(r"\d+", match)]
     return [number for number in dict.fromkeys(numbers) if 1 <= number <= count]
 
 

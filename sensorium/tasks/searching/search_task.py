@@ -192,5 +192,5 @@ class SearchTask(Task):
         return np.asarray(self._encoder.merge(parts, self._options, 0).vector, dtype=np.float32)
 
     def _search(self, vectors: Any, texts: Sequence[str | None], options: SearchOptions) -> Sequence[Hits]:
-        given = {"where": options.where, "mode": options.mode, "reranker": options.reranker}
-        return self.index.search_encoded(vectors, texts, options.top_k, **given)
+        settings = {"where": options.where, "mode": options.mode, "reranker": options.reranker}
+        return self.index.search_encoded(vectors, texts, options.top_k, **settings)

@@ -27,7 +27,7 @@ _ROUNDING = 1e-5  # an interpolated value may lie above its largest corner by fl
 
 
 @dataclass(frozen=True)
-class Axis:
+class PixelAxis:
     """Where the pixels of one axis lie between the logits of that axis, as `align_corners=False` has it.
 
     Attributes:
@@ -44,13 +44,13 @@ class Axis:
     band: Tensor
 
     @classmethod
-    def between(cls, logits: int, pixels: int, device: torch.device) -> Axis:
+    def between(cls, logits: int, pixels: int, device: torch.device) -> PixelAxis:
         """The axis of so many logits, drawn out or drawn together to so many pixels."""
         scale = torch.tensor(logits / pixels, dtype=torch.float32, device=device)
         free = scale * (torch.arange(pixels, dtype=torch.float32, device=device) + 0.5) - 0.5
-        place = free.clamp(0, logits - 1)
-        low = place.floor().long().clamp_max(max(logits - 2, 0))
-        return cls(low, (low + 1).clamp_max(logits - 1), place - low, free.floor().long() + 1)
+        position = free.clamp(0, logits - 1)
+        low = position.floor().long().clamp_max(max(logits - 2, 0))
+        return cls(low, (low + 1).clamp_max(logits - 1), position - low, free.floor().long() + 1)
 
 
 def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -68,9 +68,9 @@ def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
     classes, height, width = logits.shape
     grows = size[0] * size[1] > 2 * height * width
     if logits.device.type == "cpu" and grows and min(height, width) > 1 and classes > 2:
-        found = _candidates(logits)
-        if found is not None:
-            return _by_cells(logits, size, found)
+        candidates = _candidates(logits)
+        if candidates is not None:
+            return _by_cells(logits, size, candidates)
     label_type = _label_type(classes)
     slabs = [slab.argmax(0).to(label_type) for slab in upsampled(logits, size)]
     return slabs[0] if len(slabs) == 1 else torch.cat(slabs)
@@ -86,8 +86,8 @@ def upsampled(maps: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     Yields:
         `(C, R, W)`; the R add up to H.
     """
-    rows = Axis.between(maps.shape[1], size[0], maps.device)
-    columns = Axis.between(maps.shape[2], size[1], maps.device)
+    rows = PixelAxis.between(maps.shape[1], size[0], maps.device)
+    columns = PixelAxis.between(maps.shape[2], size[1], maps.device)
     step = max(1, AT_ONCE.get(maps.device.type, AT_ONCE["cpu"]) // max(1, len(maps) * size[1]))
     low, high = rows.low.tolist(), rows.high.tolist()
     for top in range(0, size[0], step):
@@ -107,7 +107,7 @@ def _label_type(classes: int) -> torch.dtype:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CellCandidates:
     """The classes that can win somewhere in a cell, for each cell.
 
     Attributes:
@@ -121,11 +121,11 @@ class Candidates:
     counts: Tensor
 
 
-def _candidates(logits: Tensor) -> Candidates | None:
+def _candidates(logits: Tensor) -> CellCandidates | None:
     """Compares the corners of all cells; None where so much is left that cells do not pay, or logits are NaN."""
     classes, height, width = logits.shape
     grid = (height - 1, width - 1)
-    most = classes * grid[0] * grid[1] // CROWDED
+    budget = classes * grid[0] * grid[1] // CROWDED
     cells, labels = [], []
     for top in range(0, grid[0], ROWS):
         strip = logits[:, top : min(top + ROWS, grid[0]) + 1]
@@ -137,21 +137,21 @@ def _candidates(logits: Tensor) -> Candidates | None:
         label, cell = possible.flatten(1).nonzero(as_tuple=True)
         cells.append(cell + top * grid[1])
         labels.append(label)
-        most -= len(label)
-        if most < 0:
+        budget -= len(label)
+        if budget < 0:
             return None
     cell = torch.cat(cells)
     counts = torch.bincount(cell, minlength=grid[0] * grid[1])
     if not bool(counts.all()):
         return None
     label = torch.cat(labels)[cell.argsort(stable=True)]
-    return Candidates(label, (counts.cumsum(0) - counts).view(grid), counts.view(grid))
+    return CellCandidates(label, (counts.cumsum(0) - counts).view(grid), counts.view(grid))
 
 
-def _by_cells(logits: Tensor, size: tuple[int, int], candidates: Candidates) -> Tensor:
+def _by_cells(logits: Tensor, size: tuple[int, int], candidates: CellCandidates) -> Tensor:
     """The class map from each cell's candidates."""
     _, height, width = logits.shape
-    rows, columns = Axis.between(height, size[0], logits.device), Axis.between(width, size[1], logits.device)
+    rows, columns = PixelAxis.between(height, size[0], logits.device), PixelAxis.between(width, size[1], logits.device)
     first = candidates.label[candidates.starts].to(_label_type(len(logits)))
     out = first.index_select(0, rows.low).index_select(1, columns.low)
     down, across = _bands(rows.band, height), _bands(columns.band, width)
@@ -175,14 +175,14 @@ def _bands(band: Tensor, logits: int) -> Tensor:
     return torch.searchsorted(band, torch.arange(logits + 2))
 
 
-def _pixels(starts: Tensor, bands: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The pixels of bands, `(N, most)`, and which of them belong to their band."""
-    pixels = starts[bands, None] + torch.arange(most)
+def _pixels(starts: Tensor, bands: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The pixels of bands, `(N, width)`, and which of them belong to their band."""
+    pixels = starts[bands, None] + torch.arange(width)
     return pixels.clamp_max(int(starts[-1]) - 1), pixels < starts[bands + 1, None]
 
 
 def _contest(
-    logits: Tensor, cells: tuple[Tensor, Tensor], candidates: Candidates, down: Tensor, across: Tensor
+    logits: Tensor, cells: tuple[Tensor, Tensor], candidates: CellCandidates, down: Tensor, across: Tensor
 ) -> Tensor:
     """The winner among its cell's candidates for each pixel of some cells.
 
@@ -205,9 +205,9 @@ def _contest(
     ranks = torch.arange(int(counts[0]) if len(counts) else 0)
     for rank, n in enumerate(torch.searchsorted(-counts, -ranks).tolist()):  # n cells have more candidates than rank
         name = candidates.label[starts[:n] + rank]
-        place = name * (height * width) + corner[:n]
-        upper = _mix(flat[place, None], flat[place + 1, None], across[:n])
-        lower = _mix(flat[place + width, None], flat[place + width + 1, None], across[:n])
+        index = name * (height * width) + corner[:n]
+        upper = _mix(flat[index, None], flat[index + 1, None], across[:n])
+        lower = _mix(flat[index + width, None], flat[index + width + 1, None], across[:n])
         value = _mix(upper[:, None], lower[:, None], down[:n, :, None])
         better = value > best[:n]
         best[:n] = torch.where(better, value, best[:n])

@@ -16,7 +16,7 @@ from sensorium.tasks.segmentation.maps import upsampled
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSegments:
     """What was found in a picture, on the device.
 
     Attributes:
@@ -34,7 +34,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class SegmentThresholds:
     """The thresholds of a call, each in [0, 1].
 
     Attributes:
@@ -49,8 +49,12 @@ class Thresholds:
 
 
 def panoptic(
-    classes: Tensor, masks: Tensor, sizes: list[tuple[int, int]], at_least: Thresholds, grid: tuple[int, int] | None
-) -> list[Found]:
+    classes: Tensor,
+    masks: Tensor,
+    sizes: list[tuple[int, int]],
+    at_least: SegmentThresholds,
+    grid: tuple[int, int] | None,
+) -> list[FoundSegments]:
     """Segments that share no pixel: each pixel goes to the query with the largest product of score and probability.
 
     Args:
@@ -62,18 +66,18 @@ def panoptic(
     """
     scores, ids = classes.softmax(-1).max(-1)
     scores_cpu, ids_cpu = torch.stack([scores, ids.to(scores.dtype)]).cpu()  # class numbers are exact in float32
-    found = []
+    segments = []
     for row, size in enumerate(sizes):
         keep = ((ids_cpu[row] != classes.shape[-1] - 1) & (scores_cpu[row] > at_least.score)).nonzero()[:, 0]
         chosen = keep.to(masks.device, non_blocking=True)
         probabilities = _at(masks[row, chosen], grid).sigmoid()
         segmentation, valid = _assign(probabilities, scores[row, chosen], size, at_least)
-        found.append(Found(segmentation, valid, ids_cpu[row, keep].long(), scores_cpu[row, keep]))
-    return found
+        segments.append(FoundSegments(segmentation, valid, ids_cpu[row, keep].long(), scores_cpu[row, keep]))
+    return segments
 
 
 def _assign(
-    probabilities: Tensor, scores: Tensor, size: tuple[int, int], at_least: Thresholds
+    probabilities: Tensor, scores: Tensor, size: tuple[int, int], at_least: SegmentThresholds
 ) -> tuple[Tensor, Tensor]:
     """The map and the validity of the candidates of a picture."""
     count = len(scores)
@@ -97,11 +101,11 @@ def instances(
     classes: Tensor,
     masks: Tensor,
     sizes: list[tuple[int, int]],
-    at_least: Thresholds,
+    at_least: SegmentThresholds,
     grid: tuple[int, int] | None,
     *,
     overlapping: bool = False,
-) -> list[Found]:
+) -> list[FoundSegments]:
     """Objects, as many pairs of query and class as there are queries; later ones cover earlier ones.
 
     Args:
@@ -116,9 +120,9 @@ def instances(
     # The reference takes them unsorted, too, and the order decides which object covers which.
     scores, pairs = classes.softmax(-1)[..., :-1].flatten(1).topk(queries, sorted=False)
     query = pairs // labels
-    scores = scores * torch.stack([_confidence(_at(each, grid)) for each in masks]).gather(1, query)
+    scores = scores * torch.stack([_confidence(_at(logits, grid)) for logits in masks]).gather(1, query)
     down = torch.stack([scores, query.to(scores.dtype), (pairs % labels).to(scores.dtype)]).cpu()
-    found = []
+    segments = []
     for row, size in enumerate(sizes):
         keep = down[0, row] >= at_least.score
         chosen = down[1, row, keep].long().to(masks.device, non_blocking=True)
@@ -130,8 +134,8 @@ def instances(
             blank = torch.zeros((1, *shapes.shape[1:]), dtype=torch.int16, device=masks.device)
             shapes = torch.cat([blank, shapes * layer]).amax(0)
         drawn = shapes.index_select(-2, down_rows).index_select(-1, down_columns)
-        found.append(Found(drawn, seen, down[2, row, keep].long(), down[0, row, keep]))
-    return found
+        segments.append(FoundSegments(drawn, seen, down[2, row, keep].long(), down[0, row, keep]))
+    return segments
 
 
 def semantic_logits(classes: Tensor, masks: Tensor, grid: tuple[int, int] | None) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from sensorium.errors import OptionError
 from sensorium.models.speech_encoders import in_shares, least_samples, takes_padding, tell_lengths, watch_padding
 from sensorium.processors.audio import AudioProcessor
-from sensorium.processors.sound import SoundReader, read_all
-from sensorium.processors.sound_resampling import resampled_length
+from sensorium.processors.audio_reading import AudioReader, read_all
+from sensorium.processors.audio_resampling import resampled_length
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Unit
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
@@ -30,7 +30,7 @@ class CtcRecognizer(Recognizer):
         config: Any = model.config
         self.model = model
         self.align = int(getattr(config, "inputs_to_logits_ratio", 1))
-        self._least = least_samples(model)
+        self._min_samples = least_samples(model)
         self._norms = watch_padding(model)
         self._exact = takes_padding(model) and audio.features is not None  # else only equal lengths share a batch
         self._convolutions = list(zip(config.conv_kernel, config.conv_stride, strict=True)) if self._exact else []
@@ -42,25 +42,25 @@ class CtcRecognizer(Recognizer):
             raise OptionError(
                 'this model tells when each letter or word was said: return_timestamps is "char" or "word", got True'
             )
-        given = [*options.given(), *(["seed"] if options.seed is not None else [])]
-        given += ["return_language"] if options.return_language else []
-        if given:
+        idle = [*options.given(), *(["seed"] if options.seed is not None else [])]
+        idle += ["return_language"] if options.return_language else []
+        if idle:
             raise OptionError(
-                f"{', '.join(given)} would do nothing: this model gives each frame of the sound a letter, and writes "
+                f"{', '.join(idle)} would do nothing: this model gives each frame of the sound a letter, and writes "
                 "no text of its own as Whisper does; leave it out"
             )
         self.check_sizes(options)
 
-    def split(self, reader: SoundReader, options: Options) -> Iterator[Unit]:
+    def split(self, reader: AudioReader, options: Options) -> Iterator[Unit]:
         """The whole sound, or its windows."""
         rate = self.audio.sampling_rate
         if options.chunk_length_s:
-            for samples, stride in self.windows(reader.at(rate), options, least=self._least):
+            for samples, stride in self.windows(reader.at(rate), options, min_samples=self._min_samples):
                 yield Unit(self.audio.fit(samples, rate), meta=stride)
             return
         samples = read_all(reader)
-        if resampled_length(len(samples), reader.rate, rate) < self._least:
-            raise self.too_short(reader, self._least)
+        if resampled_length(len(samples), reader.rate, rate) < self._min_samples:
+            raise self.too_short(reader, self._min_samples)
         yield Unit(self.audio.fit(samples, reader.rate))
 
     def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -86,14 +86,14 @@ class CtcRecognizer(Recognizer):
         if wanted is None:
             return Transcript(self.tokenizer.decode(ids, skip_special_tokens=False), index=index)
         decoded = self.tokenizer.decode(ids, skip_special_tokens=False, output_char_offsets=True)
-        found = decoded["char_offsets"]
+        offsets = decoded["char_offsets"]
         if wanted == "word":
-            found = self.tokenizer._get_word_offsets(found, self.tokenizer.replace_word_delimiter_char)
+            offsets = self.tokenizer._get_word_offsets(offsets, self.tokenizer.replace_word_delimiter_char)
         seconds = [
-            [float(one[side]) * self.align / self.audio.sampling_rate for one in found]
+            [float(one[side]) * self.align / self.audio.sampling_rate for one in offsets]
             for side in ("start_offset", "end_offset")
         ]
-        return Transcript(decoded["text"], [one[wanted] for one in found], *seconds, timed=True, index=index)
+        return Transcript(decoded["text"], [one[wanted] for one in offsets], *seconds, timed=True, index=index)
 
     def _ids(self, inputs: Batch) -> Tensor:
         return in_shares(self._compute, inputs)

@@ -79,10 +79,10 @@ class AutomaticSpeechRecognitionOptions(GenerationOptions):
         return {**super().given(), **{name: value for name, value in named.items() if value is not None}}
 
 
-def _both_sides(given: Any) -> tuple[float, float]:
-    sides = list(given) if isinstance(given, (list, tuple)) else [given]
+def _both_sides(stride: Any) -> tuple[float, float]:
+    sides = list(stride) if isinstance(stride, (list, tuple)) else [stride]
     sides = sides * 2 if len(sides) == 1 else sides
     if len(sides) != 2:
-        raise OptionError(f"stride_length_s is a number of seconds, or one for each side, got {given!r:.200}")
+        raise OptionError(f"stride_length_s is a number of seconds, or one for each side, got {stride!r:.200}")
     left, right = (checked("stride_length_s", side, Seconds) for side in sides)
     return left, right

@@ -39,11 +39,11 @@ _KNOWN = frozenset(
     suppress_tokens task task_to_id transformers_version use_cache
     """.split()  # noqa: SIM905 - a list of words
 )
-"""The settings that `Plan` follows; with any other one Transformers' `generate()` runs, a sound at a time."""
+"""The settings that `WritingPlan` follows; with any other one Transformers' `generate()` runs, a sound at a time."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class WritingPlan:
     """What the walk through a sound needs to know.
 
     Attributes:
@@ -66,12 +66,12 @@ class Plan:
     settings: Mapping[str, Any]
     limit: int
 
-    def most(self, walk: int) -> int:
+    def max_new_tokens(self, walk: int) -> int:
         """How many tokens to write at the most in a sound's window of this number, from 0."""
-        most = self.settings.get("max_new_tokens")
-        if most is None:  # a length that Transformers raises by the prompt's with each window
-            most = min(self.settings["max_length"] + (walk + 1) * len(self.prompt), self.limit) - len(self.prompt)
-        return int(most)
+        tokens = self.settings.get("max_new_tokens")
+        if tokens is None:  # a length that Transformers raises by the prompt's with each window
+            tokens = min(self.settings["max_length"] + (walk + 1) * len(self.prompt), self.limit) - len(self.prompt)
+        return int(tokens)
 
     def rules(self, device: torch.device) -> Rules:
         """What may be written, with its tensors on a device."""
@@ -99,12 +99,14 @@ class Plan:
         return tokens[:-1] if tokens and tokens[-1] == end else tokens
 
 
-def make_plan(model: Any, given: Mapping[str, Any], *, timestamps: bool, long: bool, pad: int | None) -> Plan | None:
+def make_plan(
+    model: Any, call_settings: Mapping[str, Any], *, timestamps: bool, long: bool, pad: int | None
+) -> WritingPlan | None:
     """Puts a call's settings and the checkpoint's together.
 
     Args:
         model: a `WhisperForConditionalGeneration`.
-        given: the call's settings, by the names of `generate()`.
+        call_settings: the call's settings, by the names of `generate()`.
         timestamps: whether the call wants timestamps.
         long: whether the sounds are longer than a window: then the model needs its timestamps to find its way.
         pad: the tokenizer's token of filling.
@@ -116,7 +118,7 @@ def make_plan(model: Any, given: Mapping[str, Any], *, timestamps: bool, long: b
         OptionError: a setting that this model cannot follow.
     """
     configured = model.generation_config
-    settings = {**_public(configured), **filled(given, configured, {**DEFAULTS, "pad_token_id": pad})}
+    settings = {**_public(configured), **filled(call_settings, configured, {**DEFAULTS, "pad_token_id": pad})}
     timestamps = timestamps or bool(settings.get("return_timestamps")) or long
     none_follow = settings.get("no_timestamps_token_id")
     if timestamps and none_follow is None:
@@ -131,7 +133,7 @@ def make_plan(model: Any, given: Mapping[str, Any], *, timestamps: bool, long: b
         )
     if not _follows(settings):
         return None
-    return Plan(
+    return WritingPlan(
         prompt=prompt,
         languages=languages,
         language=language,
@@ -170,10 +172,10 @@ def _prompt(
     task, named = settings.get("task"), settings.get("language")
     if task is None and named is None:
         forced = settings.get("forced_decoder_ids") or getattr(model.config, "forced_decoder_ids", None) or ()
-        prompt += [token for place, (at, token) in enumerate(forced, 1) if at == place]
-    known: Mapping[str, int] = settings.get("lang_to_id") or {}
-    language = language_token(named, known) if named is not None else None
-    heard = named is None and bool(known) and (len(prompt) < 2 or prompt[1] is None)
+        prompt += [token for position, (at, token) in enumerate(forced, 1) if at == position]
+    language_tokens: Mapping[str, int] = settings.get("lang_to_id") or {}
+    language = language_token(named, language_tokens) if named is not None else None
+    heard = named is None and bool(language_tokens) and (len(prompt) < 2 or prompt[1] is None)
     if named is not None or heard:
         prompt[1:2] = [language]
     tasks: Mapping[str, int] = settings.get("task_to_id") or {}
@@ -188,10 +190,10 @@ def _prompt(
         prompt.pop()
     if not heard:
         prompt = [token for token in prompt if token is not None]
-    return tuple(prompt), tuple(known.values()) if heard else None, language
+    return tuple(prompt), tuple(language_tokens.values()) if heard else None, language
 
 
-def language_token(name: Any, known: Mapping[str, int]) -> int:
+def language_token(name: Any, language_tokens: Mapping[str, int]) -> int:
     """The token of a language that is called by its code (`"de"`), its name (`"german"`) or its token (`"<|de|>"`).
 
     Raises:
@@ -200,14 +202,14 @@ def language_token(name: Any, known: Mapping[str, int]) -> int:
     from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
     word = str(name).lower()
-    token = word if word in known else f"<|{TO_LANGUAGE_CODE.get(word, word)}|>"
-    if token not in known:
-        codes = {code[2:-2] for code in known}
+    token = word if word in language_tokens else f"<|{TO_LANGUAGE_CODE.get(word, word)}|>"
+    if token not in language_tokens:
+        codes = {code[2:-2] for code in language_tokens}
         raise UnknownNameError("language", name, codes | {n for n, code in TO_LANGUAGE_CODE.items() if code in codes})
-    return known[token]
+    return language_tokens[token]
 
 
-def check_settings(model: Any, given: Mapping[str, Any], *, seed: int | None) -> None:
+def check_settings(model: Any, call_settings: Mapping[str, Any], *, seed: int | None) -> None:
     """Refuses a language or a task that this model does not know, and what would do nothing.
 
     Raises:
@@ -216,17 +218,21 @@ def check_settings(model: Any, given: Mapping[str, Any], *, seed: int | None) ->
         UnknownNameError: the language is not one of the model's.
     """
     configured = model.generation_config
-    asked = [name for name in ("language", "task") if given.get(name) is not None]
+    asked = [name for name in ("language", "task") if call_settings.get(name) is not None]
     if asked and (getattr(configured, "is_multilingual", None) is False or not hasattr(configured, "lang_to_id")):
         raise OptionError(f"this checkpoint knows English only: leave out {' and '.join(asked)}")
-    task = given.get("task")
+    task = call_settings.get("task")
     if task is not None and task not in (getattr(configured, "task_to_id", None) or {}):
         raise OptionError(f'task is "transcribe" or "translate", got {task!r}')
-    if given.get("language") is not None:
-        language_token(given["language"], configured.lang_to_id)
-    idle = [name for name in given if name in SAMPLING - {"temperature"} or (name == "do_sample" and given[name])]
+    if call_settings.get("language") is not None:
+        language_token(call_settings["language"], configured.lang_to_id)
+    idle = [
+        name
+        for name in call_settings
+        if name in SAMPLING - {"temperature"} or (name == "do_sample" and call_settings[name])
+    ]
     idle += ["seed"] if seed is not None else []
-    if idle and given.get("temperature") is None:
+    if idle and call_settings.get("temperature") is None:
         raise OptionError(
             f"{', '.join(idle)} would do nothing: Whisper draws at random only with a temperature; set it"
         )

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.audio import AudioProcessor
+from sensorium.processors.audio_reading import AudioReader
 from sensorium.processors.padding import Padding
-from sensorium.processors.sound import SoundReader
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Unit
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
@@ -39,7 +39,7 @@ class Recognizer(ABC):
         """Refuses what this model cannot do."""
 
     @abstractmethod
-    def split(self, reader: SoundReader, options: Options) -> Iterator[Unit]:
+    def split(self, reader: AudioReader, options: Options) -> Iterator[Unit]:
         """The units of a sound."""
 
     @abstractmethod
@@ -78,24 +78,27 @@ class Recognizer(ABC):
                 f"neighbours: this model counts in steps of {self.align / self.audio.sampling_rate:g} s"
             )
 
-    def windows(self, reader: SoundReader, options: Options, *, least: int = 1) -> Iterator[tuple[Tensor, Stride]]:
-        """The windows of a sound at the model's rate; a last one of less than `least` samples is left out."""
+    def windows(
+        self, reader: AudioReader, options: Options, *, min_samples: int = 1
+    ) -> Iterator[tuple[Tensor, Stride]]:
+        """The windows of a sound at the model's rate; a last one of less than `min_samples` samples is left out."""
         size, left, right = self.sizes(options)
-        found = 0
+        count = 0
         for samples, stride in overlapping(reader, size=size, left=left, right=right):
-            if len(samples) >= least:
-                found += 1
+            if len(samples) >= min_samples:
+                count += 1
                 yield samples, stride
-        if not found:
-            raise self.too_short(reader, least)
+        if not count:
+            raise self.too_short(reader, min_samples)
 
-    def too_short(self, reader: SoundReader, least: int) -> InputError:
+    def too_short(self, reader: AudioReader, min_samples: int) -> InputError:
         """The error of a sound in which nothing can be heard."""
         seconds = reader.seconds or 0.0
         if not seconds:
             return InputError(f"{reader.name}: expected at least one sample, got none.", code="zero-sized")
         return InputError(
-            f"{reader.name}: expected a sound of at least {least / self.audio.sampling_rate:g} s, got {seconds:g} s. "
+            f"{reader.name}: expected a sound of at least {min_samples / self.audio.sampling_rate:g} s, got "
+            f"{seconds:g} s. "
             "It is shorter than what the model hears at once.",
             code="too-short",
             source=reader.name,

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sensorium.models.whisper.decoder import Decoder
+from sensorium.models.whisper.decoder import WhisperDecoder
 from sensorium.models.whisper.search import write_greedily, write_with_beams
 from sensorium.tasks.base import Call
-from sensorium.tasks.speech.plan import Plan
+from sensorium.tasks.speech.plan import WritingPlan
 
 HEARD_BYTES = {"cpu": 112 * 2**20, "other": 8 * 2**30}
 """How much the keys and values of the windows that are written at once may take: an hour has to fit beside them."""
@@ -45,12 +45,12 @@ class Walker:
     """
 
     def __init__(self, model: Any) -> None:
-        self.model, self.decoder = model, Decoder(model)
+        self.model, self.decoder = model, WhisperDecoder(model)
         encoder = model.model.encoder
         self.stride = encoder.conv1.stride[0] * encoder.conv2.stride[0]
         self.frames = self.stride * model.config.max_source_positions
 
-    def walk(self, features: Sequence[Tensor], plan: Plan, call: Call) -> list[Speech]:
+    def walk(self, features: Sequence[Tensor], plan: WritingPlan, call: Call) -> list[Speech]:
         """Writes down what is said in sounds of any lengths, window by window, many sounds at a time.
 
         Args:
@@ -58,22 +58,22 @@ class Walker:
             plan: how to write.
             call: runs the encoder.
         """
-        found = [Speech() for _ in features]
+        speeches = [Speech() for _ in features]
         at = [0] * len(features)
         step = 0
         while unread := [i for i, one in enumerate(features) if at[i] < one.shape[1]]:
             for group in self._groups(unread):
                 windows = torch.stack([self._window(features[i], at[i]) for i in group])
                 heard = self._listen(windows, call)
-                prompt = self._prompt(plan, heard, [found[i] for i in group])
+                prompt = self._prompt(plan, heard, [speeches[i] for i in group])
                 written = self._write(heard, prompt, plan, step)
                 del heard  # or it is still there when the next group's is made
                 for i, tokens in zip(group, written, strict=True):
                     kept, passed = self._cut(tokens, plan, left=features[i].shape[1] - at[i])
-                    found[i].tokens += kept
+                    speeches[i].tokens += kept
                     at[i] += passed
             step += 1
-        return found
+        return speeches
 
     def _groups(self, rows: Sequence[int]) -> Iterator[Sequence[int]]:
         config, weight = self.model.config, self.model.proj_out.weight
@@ -103,28 +103,28 @@ class Walker:
         encoded: Tensor = self.model.model.encoder(windows).last_hidden_state
         return encoded
 
-    def _prompt(self, plan: Plan, heard: Tensor, found: Sequence[Speech]) -> Tensor:
+    def _prompt(self, plan: WritingPlan, heard: Tensor, speeches: Sequence[Speech]) -> Tensor:
         """The tokens that each text begins with; where no language was named it is heard in the first window."""
-        unknown = plan.languages is not None and any(speech.language is None for speech in found)
+        unknown = plan.languages is not None and any(speech.language is None for speech in speeches)
         if unknown:
             start = torch.full((heard.shape[2], 1), plan.prompt[0] or 0, device=heard.device)
             scores = self.decoder.step(start, self.decoder.remember(heard, 1))
             languages = torch.tensor(plan.languages, device=heard.device)
             best = languages[scores[:, languages].argmax(-1)].tolist()
-            for speech, language in zip(found, best, strict=True):
+            for speech, language in zip(speeches, best, strict=True):
                 speech.language = speech.language or language
-        rows = [[speech.language if token is None else token for token in plan.prompt] for speech in found]
-        for speech in found:
+        rows = [[speech.language if token is None else token for token in plan.prompt] for speech in speeches]
+        for speech in speeches:
             speech.language = speech.language or plan.language
         return torch.tensor(rows, device=heard.device)
 
-    def _write(self, heard: Tensor, prompt: Tensor, plan: Plan, step: int) -> list[list[int]]:
-        rules, most = plan.rules(heard.device), plan.most(step)
+    def _write(self, heard: Tensor, prompt: Tensor, plan: WritingPlan, step: int) -> list[list[int]]:
+        rules, max_tokens = plan.rules(heard.device), plan.max_new_tokens(step)
         if plan.beams.count == 1:
-            return write_greedily(self.decoder, heard, prompt, rules, most=most)
-        return write_with_beams(self.decoder, heard, prompt, rules, most=most, beams=plan.beams)
+            return write_greedily(self.decoder, heard, prompt, rules, max_tokens=max_tokens)
+        return write_with_beams(self.decoder, heard, prompt, rules, max_tokens=max_tokens, beams=plan.beams)
 
-    def _cut(self, tokens: list[int], plan: Plan, *, left: int) -> tuple[list[int], int]:
+    def _cut(self, tokens: list[int], plan: WritingPlan, *, left: int) -> tuple[list[int], int]:
         """What of a window's tokens counts, and how many frames it was about.
 
         After the last pair of timestamps the window may end in the middle of a word: what was written there is
@@ -143,7 +143,7 @@ class Walker:
 def generate_one(
     model: Any, features: Tensor, frames: int, settings: Mapping[str, Any], *, words: bool, language: bool
 ) -> Speech:
-    """Lets Transformers' own `generate()` write one sound, for settings that `Plan` does not know.
+    """Lets Transformers' own `generate()` write one sound, for settings that `WritingPlan` does not know.
 
     Args:
         model: a `WhisperForConditionalGeneration`.
@@ -158,23 +158,23 @@ def generate_one(
     extra |= {"return_segments": True} if language else {}
     attention = model.config._attn_implementation
     try:
-        given = model.generate(input_features=features[None], attention_mask=mask[None], **settings, **extra)
+        generated = model.generate(input_features=features[None], attention_mask=mask[None], **settings, **extra)
     finally:
         model.config._attn_implementation = attention  # words' times switch it to "eager" for good
-    if isinstance(given, Tensor):
-        return Speech(given[0].tolist())
-    segments = given["segments"][0] if "segments" in given else []
+    if isinstance(generated, Tensor):
+        return Speech(generated[0].tolist())
+    segments = generated["segments"][0] if "segments" in generated else []
     times = [time for s in segments for time in s["token_timestamps"].tolist()] if words else []
-    return Speech(given["sequences"][0].tolist(), _language(model, segments) if language else None, times)
+    return Speech(generated["sequences"][0].tolist(), _language(model, segments) if language else None, times)
 
 
 def _language(model: Any, segments: Sequence[Mapping[str, Any]]) -> int | None:
-    known = set(getattr(model.generation_config, "lang_to_id", {}).values())
+    language_tokens = set(getattr(model.generation_config, "lang_to_id", {}).values())
     if not segments:
         return None
     result = segments[0]["result"]
     tokens = result["sequences"] if isinstance(result, Mapping) else result
-    return next((token for token in tokens.tolist() if token in known), None)
+    return next((token for token in tokens.tolist() if token in language_tokens), None)
 
 
 def _budget(budgets: Mapping[str, int], device: torch.device) -> int:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.audio import AudioProcessor
+from sensorium.processors.audio_reading import AudioReader
 from sensorium.processors.features import LogMel
-from sensorium.processors.sound import SoundReader
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Unit
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
@@ -25,7 +25,7 @@ from sensorium.tasks.writing.options import filled
 
 
 @dataclass(frozen=True)
-class _Part:
+class _SpeechPart:
     """What a unit gave: its tokens, and where it lies."""
 
     stride: Stride | None
@@ -39,7 +39,7 @@ class WhisperRecognizer(Recognizer):
         super().__init__(audio, tokenizer)
         self.model: Any = model
         self.walker = Walker(model)
-        window = getattr(audio.features, "most", None)
+        window = getattr(audio.features, "max_samples", None)
         self.window: int = window if isinstance(window, int) else self.walker.frames * 160
 
     def check(self, options: Options) -> None:
@@ -62,7 +62,7 @@ class WhisperRecognizer(Recognizer):
         check_settings(self.model, given, seed=options.seed)
         self._plan(options, long=False)
 
-    def split(self, reader: SoundReader, options: Options) -> Iterator[Unit]:
+    def split(self, reader: AudioReader, options: Options) -> Iterator[Unit]:
         """The windows of a sound, or the whole spectrum of one that is longer than a window."""
         rate = self.audio.sampling_rate
         at_rate = reader.at(rate)
@@ -119,30 +119,30 @@ class WhisperRecognizer(Recognizer):
 
     def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`tokens`, `(B, T)` int64, -1 after the last; `times`, `(B, T)`; `languages`, `(B,)` int64, -1 if unknown."""
-        sounds, real = self._sounds(batch, dtype)
-        long = sounds[0].shape[1] > self.walker.frames
+        spectra, real = self._spectra(batch, dtype)
+        long = spectra[0].shape[1] > self.walker.frames
         plan = self._plan(options, long=long)
         if plan is not None and options.return_timestamps != "word":
-            found = self.walker.walk(sounds, plan, call)
+            speeches = self.walker.walk(spectra, plan, call)
         else:
             settings = self._settings(options, long=long)
             extra = {"words": options.return_timestamps == "word", "language": options.return_language}
-            found = []
-            for sound, frames in zip(sounds, real, strict=True):
-                with seeded(options.seed, sound.device):  # each anew, so that a sound's text is its own
-                    found.append(generate_one(self.model, sound.to(dtype), frames, settings, **extra))
-        return _packed(found)
+            speeches = []
+            for spectrum, frames in zip(spectra, real, strict=True):
+                with seeded(options.seed, spectrum.device):  # each anew, so that a sound's text is its own
+                    speeches.append(generate_one(self.model, spectrum.to(dtype), frames, settings, **extra))
+        return _packed(speeches)
 
-    def decode(self, outputs: Mapping[str, Tensor], metas: Sequence[Stride | None]) -> Sequence[_Part]:
+    def decode(self, outputs: Mapping[str, Tensor], metas: Sequence[Stride | None]) -> Sequence[_SpeechPart]:
         """Each unit's tokens."""
         tokens, times = outputs["tokens"].cpu(), outputs["times"].cpu()
         lengths, languages = (tokens >= 0).sum(-1).tolist(), outputs["languages"].tolist()
         return [
-            _Part(meta, Speech(row[:n].tolist(), None if language < 0 else language, time[:n].tolist()))
+            _SpeechPart(meta, Speech(row[:n].tolist(), None if language < 0 else language, time[:n].tolist()))
             for row, time, n, language, meta in zip(tokens, times, lengths, languages, metas, strict=True)
         ]
 
-    def merge(self, parts: Sequence[_Part], options: Options, index: int) -> Transcript:
+    def merge(self, parts: Sequence[_SpeechPart], options: Options, index: int) -> Transcript:
         """Joins the windows where their texts agree, as the checkpoint's tokenizer does it for Transformers."""
         timestamps = options.return_timestamps or getattr(self.model.generation_config, "return_timestamps", None)
         text, extra = self.tokenizer._decode_asr(
@@ -184,7 +184,7 @@ class WhisperRecognizer(Recognizer):
             settings["return_timestamps"] = True
         return settings
 
-    def _sounds(self, batch: Batch, dtype: torch.dtype) -> tuple[list[Tensor], list[int]]:
+    def _spectra(self, batch: Batch, dtype: torch.dtype) -> tuple[list[Tensor], list[int]]:
         """The spectrum of each sound, and how many of its frames are not filling."""
         if "features" in batch:
             lengths = batch["lengths"].tolist()
@@ -198,7 +198,7 @@ class WhisperRecognizer(Recognizer):
         hop = self.window // self.walker.frames
         return list(features), [min(-(-n // hop), features.shape[2]) for n in batch["length"].tolist()]
 
-    def _output(self, part: _Part, options: Options) -> dict[str, Any]:
+    def _output(self, part: _SpeechPart, options: Options) -> dict[str, Any]:
         """A window's tokens as the tokenizer wants them, times in seconds."""
         tokens, times, stride = part.speech.tokens, part.speech.times, part.stride
         if options.return_language and part.speech.language is not None:
@@ -212,11 +212,14 @@ class WhisperRecognizer(Recognizer):
         return output
 
 
-def _packed(found: Sequence[Speech]) -> dict[str, Tensor]:
-    most = max(1, *(len(speech.tokens) for speech in found))
-    tokens, times = torch.full((len(found), most), -1), torch.zeros(len(found), most, dtype=torch.float32)
-    for i, speech in enumerate(found):
+def _packed(speeches: Sequence[Speech]) -> dict[str, Tensor]:
+    max_tokens = max(1, *(len(speech.tokens) for speech in speeches))
+    tokens, times = (
+        torch.full((len(speeches), max_tokens), -1),
+        torch.zeros(len(speeches), max_tokens, dtype=torch.float32),
+    )
+    for i, speech in enumerate(speeches):
         tokens[i, : len(speech.tokens)] = torch.tensor(speech.tokens, dtype=torch.int64)
         times[i, : len(speech.times)] = torch.tensor(speech.times)
-    languages = [-1 if speech.language is None else speech.language for speech in found]
+    languages = [-1 if speech.language is None else speech.language for speech in speeches]
     return {"tokens": tokens, "times": times, "languages": torch.tensor(languages)}

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sensorium.processors.audio_reading import AudioReader
 from sensorium.processors.features import LogMel
-from sensorium.processors.sound import SoundReader
 from sensorium.processors.spectra import placed
 
 PIECE_FRAMES = 3000
@@ -32,7 +32,7 @@ class Stride:
     right: int
 
 
-def overlapping(reader: SoundReader, *, size: int, left: int, right: int) -> Iterator[tuple[Tensor, Stride]]:
+def overlapping(reader: AudioReader, *, size: int, left: int, right: int) -> Iterator[tuple[Tensor, Stride]]:
     """Cuts a sound into windows that share their ends, reading as it goes.
 
     Args:
@@ -57,7 +57,7 @@ def overlapping(reader: SoundReader, *, size: int, left: int, right: int) -> Ite
         start += size - left - right
 
 
-def long_log_mel(reader: SoundReader, features: LogMel) -> Tensor:
+def long_log_mel(reader: AudioReader, features: LogMel) -> Tensor:
     """Whisper's spectrum of a whole sound, read and computed in pieces.
 
     Args:
@@ -85,22 +85,22 @@ def long_log_mel(reader: SoundReader, features: LogMel) -> Tensor:
     return whole.clamp_min_(torch.tensor(peak) - 8.0).add_(4.0).div_(4.0)
 
 
-def _framed(reader: SoundReader, points: int, hop: int) -> Iterator[tuple[Tensor, int]]:
+def _framed(reader: AudioReader, points: int, hop: int) -> Iterator[tuple[Tensor, int]]:
     """The samples under each run of frames, mirrored at the ends of the sound, and how many frames there are."""
     side, first = points // 2, 0
     while True:
         begin = first * hop - side
         wanted = (PIECE_FRAMES - 1) * hop + points
         samples = reader.read(max(begin, 0), wanted + min(begin, 0) + hop)  # a hop more: the frame after tells the end
-        known = max(begin, 0) + len(samples)
-        count = min(PIECE_FRAMES, known // hop - first)
+        available = max(begin, 0) + len(samples)
+        count = min(PIECE_FRAMES, available // hop - first)
         if count < 1:
             return
         end = (first + count - 1) * hop + side
-        kept = samples[: min(end, known) - max(begin, 0)]
-        if begin < 0 or end > known:
-            kept = F.pad(kept[None], (max(-begin, 0), max(end - known, 0)), mode="reflect")[0]
+        kept = samples[: min(end, available) - max(begin, 0)]
+        if begin < 0 or end > available:
+            kept = F.pad(kept[None], (max(-begin, 0), max(end - available, 0)), mode="reflect")[0]
         yield kept, count
-        if known < end + hop - side or count < PIECE_FRAMES:
+        if available < end + hop - side or count < PIECE_FRAMES:
             return
         first += count

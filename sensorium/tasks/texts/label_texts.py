@@ -39,8 +39,8 @@ class LabelTexts:
         self._model = model
         self._processor, self._length = processor, length
         self._takes = set(inspect.signature(model.get_text_features).parameters)
-        limits = [processor.most, most_positions(getattr(model, "text_model", model))]
-        self._most = min((limit for limit in limits if limit is not None), default=None)
+        limits = [processor.max_length, most_positions(getattr(model, "text_model", model))]
+        self._max_length = min((limit for limit in limits if limit is not None), default=None)
         self._tokens: OrderedDict[Texts, list[Encoded]] = OrderedDict()
         self._vectors: OrderedDict[Texts, Tensor] = OrderedDict()
         self._lock = threading.Lock()
@@ -58,13 +58,13 @@ class LabelTexts:
     def vectors(self, texts: Texts, device: torch.device) -> Tensor:
         """`(N, D)` float32 unit vectors on the model's device, which is told; for one thread at a time."""
         with self._lock:
-            found = self._vectors.get(texts)
+            vectors = self._vectors.get(texts)
             tokens = self._tokens.pop(texts, None)
-        if found is None:
-            found = self._run(tokens or [self._encode(text) for text in texts], device)
+        if vectors is None:
+            vectors = self._run(tokens or [self._encode(text) for text in texts], device)
         with self._lock:
-            self._keep(self._vectors, texts, found)
-        return found
+            self._keep(self._vectors, texts, vectors)
+        return vectors
 
     def _encode(self, text: str) -> Encoded:
         try:
@@ -74,9 +74,10 @@ class LabelTexts:
         if self._length is not None:
             tokenizer = self._processor.tokenizer
             return encoded.cut(self._length, special=tokenizer.all_special_ids)
-        if self._most is not None and len(encoded) > self._most:
+        if self._max_length is not None and len(encoded) > self._max_length:
             raise OptionError(
-                f"the text {_shown(text)} of a label makes {len(encoded)} tokens; the model takes {self._most} at most"
+                f"the text {_shown(text)} of a label makes {len(encoded)} tokens; the model takes {self._max_length} "
+                f"at most"
             )
         return encoded
 
@@ -86,13 +87,13 @@ class LabelTexts:
         for start in range(0, len(order), TOGETHER):
             tensors = [encoded[i].tensors() for i in order[start : start + TOGETHER]]
             batch = {
-                name: self._stack([each[name] for each in tensors], padding).to(device)
+                name: self._stack([inputs[name] for inputs in tensors], padding).to(device)
                 for name, padding in self._processor.padding.items()
                 if name in self._takes
             }
-            found = self._model.get_text_features(**batch)
-            found = (found if isinstance(found, Tensor) else found.pooler_output).float()
-            rows.append(found / found.norm(dim=-1, keepdim=True))
+            features = self._model.get_text_features(**batch)
+            features = (features if isinstance(features, Tensor) else features.pooler_output).float()
+            rows.append(features / features.norm(dim=-1, keepdim=True))
         vectors = torch.cat(rows)
         return vectors[torch.tensor(order, device=device).argsort()]
 

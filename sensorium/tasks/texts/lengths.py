@@ -26,17 +26,17 @@ class WindowSize:
 
     Attributes:
         usual: tokens of a window, where the model takes as many.
-        most: how many the tokenizer says that it takes.
+        max_length: how many the tokenizer says that it takes.
         positions: how many places the model has.
     """
 
     usual: int
-    most: int | None
+    max_length: int | None
     positions: int | None
 
     def of(self, options: Any) -> tuple[int, int]:
         """The length of a window, and how much neighbours share, in tokens."""
-        limits = [limit for limit in (self.most, self.positions) if limit is not None]
+        limits = [limit for limit in (self.max_length, self.positions) if limit is not None]
         length = min(self.usual, *limits) if options.max_seq_len is None else options.max_seq_len
         return length, min(length // 2, OVERLAP) if options.doc_stride is None else options.doc_stride
 

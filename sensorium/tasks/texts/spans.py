@@ -64,9 +64,9 @@ def best_spans(
         top_k: how many spans to give for each sequence, from 1.
         join: makes a span's score of its start's and its end's: `torch.mul` for probabilities, `torch.add` for logits.
     """
-    scores, most = _band(start, end, roles, most_tokens, join)
+    scores, width = _band(start, end, roles, most_tokens, join)
     best, where = scores.topk(min(top_k, scores.shape[-1]), dim=-1)
-    return _found(best, where, most, (join(start, end) * (roles == NOTHING)).sum(-1, keepdim=True))
+    return _found(best, where, width, (join(start, end) * (roles == NOTHING)).sum(-1, keepdim=True))
 
 
 def separate_spans(
@@ -83,9 +83,9 @@ def separate_spans(
     This is how DPR's reader chooses its spans; those that merely overlap are kept there, too. Arguments as in
     `best_spans`.
     """
-    scores, most = _band(start, end, roles, most_tokens, join)
+    scores, width = _band(start, end, roles, most_tokens, join)
     places = torch.arange(scores.shape[-1], device=scores.device)
-    firsts, lasts = places // most, places // most + places % most
+    firsts, lasts = places // width, places // width + places % width
     best: list[Tensor] = []
     where: list[Tensor] = []
     for _ in range(min(top_k, scores.shape[-1])):
@@ -97,26 +97,26 @@ def separate_spans(
         inside = (firsts >= first) & (lasts <= last)
         scores = scores.masked_fill(around | inside, -torch.inf)
     nothing = (join(start, end) * (roles == NOTHING)).sum(-1, keepdim=True)
-    return _found(torch.cat(best, -1), torch.cat(where, -1), most, nothing)
+    return _found(torch.cat(best, -1), torch.cat(where, -1), width, nothing)
 
 
 def _band(
     start: Tensor, end: Tensor, roles: Tensor, most_tokens: int, join: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, int]:
-    """Scores of the spans that begin at token `i // most` and end `i % most` further, `(B, L * most)`, and `most`."""
-    most = min(most_tokens, start.shape[-1])
+    """Scores of spans that begin at token `i // width` and end `i % width` further, `(B, L * width)`, and `width`."""
+    width = min(most_tokens, start.shape[-1])
     context = roles == CONTEXT
     # ends[b, i, d] is token i + d as an end; what lies beyond the sequence is out of the context
-    ends = torch.nn.functional.pad(end, (0, most - 1)).unfold(-1, most, 1)
-    allowed = torch.nn.functional.pad(context, (0, most - 1)).unfold(-1, most, 1) & context[..., None]
-    return join(start[..., None], ends).masked_fill(~allowed, -torch.inf).flatten(1), most
+    ends = torch.nn.functional.pad(end, (0, width - 1)).unfold(-1, width, 1)
+    allowed = torch.nn.functional.pad(context, (0, width - 1)).unfold(-1, width, 1) & context[..., None]
+    return join(start[..., None], ends).masked_fill(~allowed, -torch.inf).flatten(1), width
 
 
-def _found(best: Tensor, where: Tensor, most: int, nothing: Tensor) -> Spans:
+def _found(best: Tensor, where: Tensor, width: int, nothing: Tensor) -> Spans:
     """Spans from their scores and their places in the band, both `(B, K)`; one copy from the device."""
     # positions are exact in float32 up to 2**24: one tensor, one copy
-    first, further = where // most, where % most
-    found = torch.cat([best, first.float(), further.float(), nothing], dim=-1).cpu().numpy()
-    scored, firsts, furthers = np.split(found[:, :-1], 3, axis=1)
+    first, further = where // width, where % width
+    columns = torch.cat([best, first.float(), further.float(), nothing], dim=-1).cpu().numpy()
+    scored, firsts, furthers = np.split(columns[:, :-1], 3, axis=1)
     starts = firsts.astype(np.int64)
-    return Spans(starts, starts + furthers.astype(np.int64), scored, found[:, -1])
+    return Spans(starts, starts + furthers.astype(np.int64), scored, columns[:, -1])

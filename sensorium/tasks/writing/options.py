@@ -113,28 +113,28 @@ class GenerationOptions(Options):
         return {**(self.generate_kwargs or {}), **named}
 
 
-def checked_generate_kwargs(given: Mapping[str, Any], *, further: Iterable[str] = ()) -> dict[str, Any]:
+def checked_generate_kwargs(settings: Mapping[str, Any], *, further: Iterable[str] = ()) -> dict[str, Any]:
     """Checks settings for `generate()` before any work is done with them.
 
     Args:
-        given: settings by name.
+        settings: settings by name.
         further: names that a model's own `generate()` takes besides those of `GenerationConfig`.
 
     Returns:
-        A copy of `given` without the entries that are None.
+        A copy of `settings` without the entries that are None.
 
     Raises:
         UnknownNameError: a name that is none of them; names the nearest one.
-        OptionError: `given` is no mapping, a value cannot be had, or a setting is not the caller's to choose.
+        OptionError: `settings` is no mapping, a value cannot be had, or a setting is not the caller's to choose.
     """
-    if not isinstance(given, Mapping):
-        raise OptionError(f'generate_kwargs is a mapping such as {{"num_beams": 2}}, got {type(given).__name__}')
-    known, kept = _fields() | set(further), {}
-    for name, value in ((name, value) for name, value in given.items() if value is not None):
+    if not isinstance(settings, Mapping):
+        raise OptionError(f'generate_kwargs is a mapping such as {{"num_beams": 2}}, got {type(settings).__name__}')
+    names, kept = _fields() | set(further), {}
+    for name, value in ((name, value) for name, value in settings.items() if value is not None):
         if name in OWN:
             raise OptionError(f"generate_kwargs cannot set {name!r}: Sensorium sets it by itself")
-        if name not in known:
-            raise UnknownNameError("setting in generate_kwargs", name, known - OWN)
+        if name not in names:
+            raise UnknownNameError("setting in generate_kwargs", name, names - OWN)
         if name in further:
             kept[name] = value
         else:
@@ -143,23 +143,23 @@ def checked_generate_kwargs(given: Mapping[str, Any], *, further: Iterable[str] 
     return kept
 
 
-def filled(given: Mapping[str, Any], configured: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def filled(call_settings: Mapping[str, Any], configured: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Adds a task's defaults for what neither the call nor the checkpoint's generation config sets.
 
     Those of sampling are added only where tokens are drawn, and a `max_new_tokens` does not undo a `max_length`.
 
     Args:
-        given: what the call sets.
+        call_settings: what the call sets.
         configured: the model's `generation_config`.
         defaults: the task's.
     """
-    present = {**configured.to_diff_dict(), **given}
+    present = {**configured.to_diff_dict(), **call_settings}
     added = {name: value for name, value in defaults.items() if name not in present}
     if "max_length" in present:
         added.pop("max_new_tokens", None)
     if not {**present, **added}.get("do_sample"):
         added = {name: value for name, value in added.items() if name not in SAMPLING}
-    return {**added, **given}
+    return {**added, **call_settings}
 
 
 def check_sampling(options: GenerationOptions, configured: Any) -> None:
@@ -168,10 +168,10 @@ def check_sampling(options: GenerationOptions, configured: Any) -> None:
     Raises:
         OptionError: there is such a setting; names it.
     """
-    given = options.given()
-    named = [name for name in given if name in SAMPLING and not isinstance(given[name], (list, tuple))]
+    call_settings = options.given()
+    named = [name for name in call_settings if name in SAMPLING and not isinstance(call_settings[name], (list, tuple))]
     named += ["seed"] if options.seed is not None else []
-    if named and not given.get("do_sample", getattr(configured, "do_sample", None)):
+    if named and not call_settings.get("do_sample", getattr(configured, "do_sample", None)):
         raise OptionError(f"{', '.join(named)} would do nothing without do_sample=True; set it, or leave them out")
 
 

@@ -50,8 +50,8 @@ class Writer:
         """The tokens that end a text."""
         if self._ends is not None:
             return self._ends
-        found = self.model.generation_config.eos_token_id
-        return frozenset([] if found is None else [found] if isinstance(found, int) else found)
+        end_ids = self.model.generation_config.eos_token_id
+        return frozenset([] if end_ids is None else [end_ids] if isinstance(end_ids, int) else end_ids)
 
     @property
     def filling(self) -> int:
@@ -108,8 +108,8 @@ class Writer:
 
     def _looks_back(self, settings: Mapping[str, Any]) -> bool:
         config = settings.get("generation_config", self.model.generation_config)
-        told = {name: settings.get(name, getattr(config, name, None)) for name in _LOOK_BACK}
-        return any(value and not (name.endswith("_penalty") and value == 1) for name, value in told.items())
+        values = {name: settings.get(name, getattr(config, name, None)) for name in _LOOK_BACK}
+        return any(value and not (name.endswith("_penalty") and value == 1) for name, value in values.items())
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of written tokens, up to the first that ends it, without special tokens and outer spaces."""

@@ -59,7 +59,7 @@ def test_rows_that_are_added_are_rounded_as_all_at_once(dtype, before):
     x = vectors("huge and tiny", 2 * coarse.BLOCK + 9, 8, 0)
     known = coarse_copy(x[:before], dtype=dtype)
     known.values[0] = 0 if dtype != torch.float32 else known.values[0]
-    grown, anew = coarse_copy(x, known=known), coarse_copy(x, dtype=dtype)
+    grown, anew = coarse_copy(x, previous=known), coarse_copy(x, dtype=dtype)
     assert grown.values.dtype == dtype and torch.equal(grown.values[1:], anew.values[1:])
     assert torch.equal(grown.bounds, anew.bounds)
     if dtype != torch.float32 and before >= coarse.BLOCK:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sensorium.errors import InputError
 from sensorium.retrieval.dense import exact
 from sensorium.retrieval.dense.exact import ExactScan
-from sensorium.retrieval.dense.selection import Candidates
+from sensorium.retrieval.dense.selection import RowCandidates
 
 DTYPES = [torch.int8, torch.bfloat16, torch.float32]
 
@@ -120,7 +120,7 @@ def test_what_few_bits_cannot_tell_apart_is_scanned_again(dtype):
 def test_the_bounds_are_what_makes_it_exact(dtype, monkeypatch):
     x = alike(20_000, 64, 0)
     x[10_000:] = data("normal", 10_000, 64, 1) / 4
-    monkeypatch.setattr(Candidates, "_bounds", lambda self, tile: torch.zeros(len(self.given_up), len(tile.scales)))
+    monkeypatch.setattr(RowCandidates, "_bounds", lambda self, tile: torch.zeros(len(self.given_up), len(tile.scales)))
     with pytest.raises(AssertionError):
         assert_exact(ExactScan(x, dtype=dtype), x, x[:4], 10)
 

@@ -19,8 +19,8 @@ from sensorium.errors import CheckpointError, CheckpointNotFoundError, InputErro
 from sensorium.retrieval.encoding.encoder import CHUNK, Encoder
 from sensorium.retrieval.encoding.families import prompts_of
 from tests import tiny, tiny_embedding, tiny_text
-from tests.media import pictures
-from tests.sounds import encoded, sound
+from tests.audio import encoded, make_audio
+from tests.media import make_images
 
 PARITY = 2e-5
 MINILM = "starter/text-embedding"
@@ -303,13 +303,13 @@ def test_pictures_and_texts_share_a_space(name):
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     encoder = ours(folder)
     assert (encoder.modality, encoder.similarity) == ("image", "cosine")
-    seen = pictures()[:3]
+    seen = make_images()[:3]
     vectors = encoder.encode([seen[0], "a red boat", {"image": seen[1]}, {"text": "a cat"}, seen[2]])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     from sensorium.processors.media import load_image
 
-    for row, picture in zip(vectors[[0, 2, 4]], seen, strict=True):
-        inputs = processor(load_image(picture), return_tensors="pt")
+    for row, image in zip(vectors[[0, 2, 4]], seen, strict=True):
+        inputs = processor(load_image(image), return_tensors="pt")
         with torch.no_grad():
             found = model.get_image_features(**inputs).pooler_output[0]
         np.testing.assert_allclose(row, found / found.norm(), atol=1e-4)  # resizing differs by rounding
@@ -342,7 +342,7 @@ def test_sounds_and_texts_share_a_space(fused):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     encoder = ours(folder)
     assert (encoder.modality, encoder.similarity) == ("audio", "cosine")
-    heard = [sound(seconds, i, 8000) for i, seconds in enumerate((0.3, 1.0, 0.77, 0.21))]
+    heard = [make_audio(seconds, i, 8000) for i, seconds in enumerate((0.3, 1.0, 0.77, 0.21))]
     vectors = encoder.encode([*heard, "a boat", {"audio": encoded(heard[0], 8000, subtype="FLOAT")}])
     with torch.no_grad():
         for row, samples in zip(vectors, heard, strict=False):
@@ -355,7 +355,7 @@ def test_sounds_and_texts_share_a_space(fused):
 
 def test_a_long_sound_is_heard_in_windows_each_second_once():
     encoder = ours(tiny_embedding.clap())
-    samples = sound(2.5, 3, 8000)
+    samples = make_audio(2.5, 3, 8000)
     parts = encoder.encode([samples[:8000], samples[8000:16000], samples[12000:]])
     mean = (parts * [[1.0], [1.0], [0.5]]).sum(0)
     np.testing.assert_allclose(encoder.encode([samples])[0], mean / np.linalg.norm(mean), atol=1e-5)

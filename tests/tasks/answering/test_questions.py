@@ -7,15 +7,15 @@ import threading
 import pytest
 import torch
 
-from sensorium.processors.multimodal import FittedPicture, digest
+from sensorium.processors.multimodal import FittedImage, digest
 from sensorium.tasks.answering import questions
 from sensorium.tasks.answering.encodings import Encodings
-from sensorium.tasks.answering.questions import Question, SharedPictures, products
+from sensorium.tasks.answering.questions import Question, SharedImages, products
 from sensorium.tasks.writing.pieces import TextPieces
 
 
 def fitted(source):
-    return FittedPicture({"pixel_values": torch.zeros(4)}, str(source).encode())
+    return FittedImage({"pixel_values": torch.zeros(4)}, str(source).encode())
 
 
 def test_products_go_question_by_question():
@@ -28,7 +28,7 @@ def test_products_go_question_by_question():
 
 def test_a_shared_picture_is_fitted_once_and_let_go_after_its_last_question():
     calls = []
-    shared = SharedPictures(["a", "a", "b", "a"])
+    shared = SharedImages(["a", "a", "b", "a"])
     for source in ("a", "b", "a", "a"):
         shared.fitted(source, lambda s: calls.append(s) or fitted(s))
     assert calls == ["a", "b"]
@@ -45,7 +45,7 @@ def test_the_last_question_takes_what_is_kept():
 
 def test_objects_are_told_apart_by_identity_and_paths_by_value():
     one, other = [1], [1]
-    shared = SharedPictures([one, other, one, other, "p", "p"])
+    shared = SharedImages([one, other, one, other, "p", "p"])
     calls = []
     for source in (one, other, one, other, "p", "".join(["p"])):
         shared.fitted(source, lambda s: calls.append(s) or fitted(s))
@@ -55,7 +55,7 @@ def test_objects_are_told_apart_by_identity_and_paths_by_value():
 def test_many_pictures_do_not_stay_in_memory(monkeypatch):
     monkeypatch.setattr(questions, "MOST_BYTES", 40)
     sources = [str(i) for i in range(10)]
-    shared = SharedPictures(sources * 2)
+    shared = SharedImages(sources * 2)
     for source in sources:
         shared.fitted(source, fitted)
     assert len(shared._kept) <= 3
@@ -65,7 +65,7 @@ def test_many_pictures_do_not_stay_in_memory(monkeypatch):
 
 
 def test_a_picture_that_fails_fails_for_each_question():
-    shared = SharedPictures(["a"] * 3)
+    shared = SharedImages(["a"] * 3)
     errors = []
     for _ in range(3):
         with pytest.raises(ValueError, match="no picture") as caught:
@@ -75,7 +75,7 @@ def test_a_picture_that_fails_fails_for_each_question():
 
 
 def test_threads_that_want_one_picture_wait_for_it():
-    shared, calls, gate = SharedPictures(["a"] * 9), [], threading.Event()
+    shared, calls, gate = SharedImages(["a"] * 9), [], threading.Event()
 
     def slow(source):
         calls.append(source)

@@ -16,12 +16,12 @@ from sensorium.errors import CheckpointError, InputError, MissingWeightsError, O
 from sensorium.processors.multimodal import MultimodalProcessor
 from sensorium.processors.text import TextProcessor
 from tests import tiny, tiny_answering
-from tests.media import picture
+from tests.media import make_image
 
 LABELS = ["yes", "no", "two"]
 SMALL = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0}
 PAIRS = [
-    {"image": picture(64, 48, seed), "question": question}
+    {"image": make_image(64, 48, seed), "question": question}
     for seed in range(2)
     for question in ("what is this red cat?", "how many owls did the keeper see near the bridge?")
 ]
@@ -117,9 +117,9 @@ def test_a_question_longer_than_the_text_encoder_s_positions(tmp_path):
     built().save_pretrained(tmp_path, processor())
     with ours(tmp_path) as pipe:
         with pytest.raises(InputError, match="takes 64") as caught:
-            pipe(picture(), "owl " * 100)
-        cut = pipe(picture(), "owl " * 100, truncation=True)
-        same = pipe(picture(), "owl " * 62)
+            pipe(make_image(), "owl " * 100)
+        cut = pipe(make_image(), "owl " * 100, truncation=True)
+        same = pipe(make_image(), "owl " * 62)
     assert caught.value.code == "question-too-long"
     np.testing.assert_allclose(cut.scores, same.scores, atol=1e-6)
 

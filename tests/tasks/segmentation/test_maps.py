@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sensorium.tasks.segmentation import maps as segmentation_maps
 from sensorium.tasks.segmentation.maps import class_map, upsampled
-from sensorium.tasks.segmentation.queries import Thresholds, instances, panoptic, semantic_logits
+from sensorium.tasks.segmentation.queries import SegmentThresholds, instances, panoptic, semantic_logits
 
 TIE = 1e-5  # float32 rounding of logits up to about 10: within it either of two classes is right
 
@@ -127,7 +127,7 @@ def test_panoptic_segments_equal_transformers(kind, at_least):
     expected = processor.post_process_panoptic_segmentation(
         given, score, mask, overlap, label_ids_to_fuse=set(), target_sizes=SIZES
     )
-    found = panoptic(classes, masks, SIZES, Thresholds(*at_least), grid)
+    found = panoptic(classes, masks, SIZES, SegmentThresholds(*at_least), grid)
     counts = []
     for each, theirs, size in zip(found, expected, SIZES, strict=True):
         kept = each.valid.nonzero()[:, 0]
@@ -152,7 +152,7 @@ def test_instances_equal_transformers(kind, score, overlapping):
     expected = processor.post_process_instance_segmentation(
         given, score, target_sizes=SIZES, return_binary_maps=overlapping
     )
-    found = instances(classes, masks, SIZES, Thresholds(score, 0.5, 0.5), grid, overlapping=overlapping)
+    found = instances(classes, masks, SIZES, SegmentThresholds(score, 0.5, 0.5), grid, overlapping=overlapping)
     counts = []
     for each, theirs in zip(found, expected, strict=True):
         kept, segments = each.valid.nonzero()[:, 0], theirs["segments_info"]
@@ -186,5 +186,5 @@ def test_a_mask_that_vanishes_when_it_is_drawn_small_is_no_object():
         processor, grid, given = reference(kind, classes, masks)
         for size in ((3, 3), (24, 30)):
             expected = processor.post_process_instance_segmentation(given, 0.1, target_sizes=[size])
-            found = instances(classes, masks, [size], Thresholds(0.1, 0.5, 0.5), grid)[0]
+            found = instances(classes, masks, [size], SegmentThresholds(0.1, 0.5, 0.5), grid)[0]
             assert int(found.valid.sum()) == len(expected[0]["segments_info"])

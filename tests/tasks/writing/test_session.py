@@ -12,12 +12,12 @@ from sensorium.errors import OptionError
 from sensorium.tasks.writing.keeping import OwnTensors, seeded
 from sensorium.tasks.writing.pieces import TextPieces
 from tests import tiny_answering
-from tests.media import picture
+from tests.media import make_image
 from tests.tiny_answering import QUESTIONS
 
 CPU = torch.device("cpu")
-RAW = {"image": picture(64, 48, 0), "question": QUESTIONS[0]}
-OTHER = {"image": picture(40, 40, 3), "question": QUESTIONS[1]}
+RAW = {"image": make_image(64, 48, 0), "question": QUESTIONS[0]}
+OTHER = {"image": make_image(40, 40, 3), "question": QUESTIONS[1]}
 LONG = {"max_new_tokens": 12, "min_new_tokens": 12}
 
 

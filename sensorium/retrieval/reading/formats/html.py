@@ -58,10 +58,10 @@ def read_html(data: bytes, *, name: str, encoding: str) -> Document:
     coded = encoding if declared is None else _ENCODINGS.get(declared.lower(), declared)
     text = decode(data, encoding=coded, name=name, declared=declared is not None)
     soup = BeautifulSoup(text, "html.parser")
-    writer = _Writer()
+    writer = _PageText()
     for root in (_main(soup), soup):
         if root is not None:
-            writer = _Writer()
+            writer = _PageText()
             _write(root, writer)
             if writer.length:
                 break
@@ -71,7 +71,7 @@ def read_html(data: bytes, *, name: str, encoding: str) -> Document:
 
 
 @dataclass
-class _Writer:
+class _PageText:
     """The text so far; a break is written only once something follows it."""
 
     parts: list[str] = field(default_factory=list)
@@ -98,13 +98,13 @@ class _Writer:
 
 def _main(soup: BeautifulSoup) -> Tag | None:
     """The one element that says that it is the page's main part."""
-    for found in (soup.find_all("main"), soup.find_all(role="main"), soup.find_all("article")):
-        if len(found) == 1:
-            return found[0]
+    for candidates in (soup.find_all("main"), soup.find_all(role="main"), soup.find_all("article")):
+        if len(candidates) == 1:
+            return candidates[0]
     return None
 
 
-def _write(root: Tag, writer: _Writer) -> None:
+def _write(root: Tag, writer: _PageText) -> None:
     """Walks the tree with a stack of its own: pages nest deeper than Python calls."""
     stack: list[tuple[PageElement, bool, Any]] = [(root, False, None)]
     pre = 0
@@ -122,7 +122,7 @@ def _write(root: Tag, writer: _Writer) -> None:
             _write_text(str(element), writer, verbatim=pre > 0)
 
 
-def _write_text(text: str, writer: _Writer, *, verbatim: bool) -> None:
+def _write_text(text: str, writer: _PageText, *, verbatim: bool) -> None:
     if verbatim:
         if text.strip() or (writer.parts and not writer.pending):
             writer.write(text)
@@ -136,7 +136,7 @@ def _write_text(text: str, writer: _Writer, *, verbatim: bool) -> None:
             writer.ask(_SPACE)
 
 
-def _enter(tag: Tag, writer: _Writer) -> int | None:
+def _enter(tag: Tag, writer: _PageText) -> int | None:
     """The break before an element; for a heading or a cell, how many parts stand before it."""
     writer.ask(_BLANK_LINE if tag.name in _PARAGRAPHS else _NEW_LINE if tag.name in _LINES else 0)
     if tag.name == "li":
@@ -148,7 +148,7 @@ def _enter(tag: Tag, writer: _Writer) -> int | None:
     return len(writer.parts) if tag.name in _CELLS or _HEADING.fullmatch(tag.name) else None
 
 
-def _leave(tag: Tag, writer: _Writer, parts_before: int | None) -> None:
+def _leave(tag: Tag, writer: _PageText, parts_before: int | None) -> None:
     writer.ask(_BLANK_LINE if tag.name in _PARAGRAPHS else _NEW_LINE if tag.name in _LINES else 0)
     if tag.name == "li" or tag.name in _CELLS:
         writer.mark = ""  # of an empty one

@@ -32,7 +32,7 @@ def read_markdown(data: bytes, *, name: str, encoding: str) -> Document:
     start = front.end() if front else 0
     parser = MarkdownIt("commonmark")
     parser.core.ruler.enableOnly(["normalize", "block"])
-    starts = [start, *(found.end() for found in _NEW_LINE.finditer(text, start)), len(text)]
+    starts = [start, *(match.end() for match in _NEW_LINE.finditer(text, start)), len(text)]
     headings = []
     tokens = parser.parse(text[start:])
     parser.core.ruler.enableOnly(["normalize", "block", "inline"])

@@ -46,8 +46,8 @@ def read_pdf(data: bytes, *, name: str, limits: DocumentLimits) -> Document:
     length = 0
     for page in reader.pages:
         starts.append(length)
-        found = replace_surrogates(page.extract_text())
-        parts.append(f"{found}\n" if found.strip() else "")  # a blank page ends no paragraph
+        page_text = replace_surrogates(page.extract_text())
+        parts.append(f"{page_text}\n" if page_text.strip() else "")  # a blank page ends no paragraph
         length += len(parts[-1])
         if length > limits.max_characters:
             raise LimitError(

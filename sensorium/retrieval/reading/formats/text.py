@@ -25,12 +25,12 @@ def read_rst(data: bytes, *, name: str, encoding: str) -> Document:
     text = decode(data, encoding=encoding, name=name)
     marks: list[tuple[bool, str]] = []  # in the order in which they are first used, which is that of the levels
     headings = []
-    for found in _RST_HEADING.finditer(text):
-        words = found["text"].strip()
-        if len(found["under"]) < len(words) or set(words) <= set(found["under"]):
+    for match in _RST_HEADING.finditer(text):
+        words = match["text"].strip()
+        if len(match["under"]) < len(words) or set(words) <= set(match["under"]):
             continue
-        mark = (found["over"] is not None, found["under"][0])
+        mark = (match["over"] is not None, match["under"][0])
         if mark not in marks:
             marks.append(mark)
-        headings.append(Heading(found.start(), found.end(), marks.index(mark) + 1, words))
+        headings.append(Heading(match.start(), match.end(), marks.index(mark) + 1, words))
     return Document(text, headings[0].text if headings else "", name, headings=tuple(headings))

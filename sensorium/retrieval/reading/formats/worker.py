@@ -89,7 +89,7 @@ def _refusal(error: InputError) -> bytes:
     return json.dumps({"message": error.message, "code": error.code, "limit": limit}).encode()
 
 
-def _bound_memory(most: int) -> None:
+def _bound_memory(max_bytes: int) -> None:
     """Ends this process when its memory is nearly full, or has it fail where it would be overfull at once.
 
     The former because an interpreter that cannot even make a small number loops for ever while it handles that
@@ -99,16 +99,16 @@ def _bound_memory(most: int) -> None:
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        soft = max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard)
         threading.stack_size(2**18)
         threading.Thread(target=_watch, args=(soft - soft // 16,), daemon=True).start()
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _watch(most: int) -> None:
+def _watch(max_bytes: int) -> None:
     page = os.sysconf("SC_PAGE_SIZE")
     with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
-        while int(file.read(64).split()[0]) * page < most:
+        while int(file.read(64).split()[0]) * page < max_bytes:
             file.seek(0)
             time.sleep(WATCHED_S)
     os._exit(OUT_OF_MEMORY)

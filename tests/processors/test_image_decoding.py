@@ -15,7 +15,7 @@ from PIL import Image
 from transformers.image_utils import load_image as reference_load_image
 
 from sensorium.errors import InputError, LimitError, OptionError
-from sensorium.processors import headers, pictures
+from sensorium.processors import image_decoding, image_headers
 from sensorium.processors.media import MediaLimits, load_image, load_pil
 
 RNG = np.random.default_rng(0)
@@ -189,14 +189,14 @@ def test_the_fast_decoder_equals_pillow(size, grey, options, seed):
     rng = np.random.default_rng(seed)
     noise = Image.fromarray(rng.integers(0, 256, (size[1] // 3 + 1, size[0] // 3 + 1, 3), dtype=np.uint8)).resize(size)
     data = encode(noise.convert("L") if grey else noise, "JPEG", **options)
-    fast = pictures._decode_jpeg(io.BytesIO(data), orientation=1)
+    fast = image_decoding._decode_jpeg(io.BytesIO(data), orientation=1)
     assert fast is not None
     assert torch.equal(fast, reference(data))
-    assert headers.plain_jpeg_size(data) == size
+    assert image_headers.plain_jpeg_size(data) == size
 
 
 def test_jpegs_take_the_fast_path(monkeypatch, tmp_path):
-    monkeypatch.setattr(pictures, "_to_rgb", lambda *_, **__: pytest.fail("went through Pillow"))
+    monkeypatch.setattr(image_decoding, "_to_rgb", lambda *_, **__: pytest.fail("went through Pillow"))
     exif = Image.Exif()
     exif[0x0112] = 6
     large = encode(scene(), "JPEG") + bytes(9 * 2**20)  # beyond what is read at once
@@ -221,7 +221,9 @@ def test_an_error_does_not_hold_the_file_that_it_is_about(fault):
     data = {"too large": FILES["JPEG"], "cut off": FILES["JPEG"][:-500], "cut off in its header": whole[:40]}
     stream = io.BytesIO(data.get(fault, b"\xff\xd8\xff no picture"))
     with pytest.raises(InputError) as caught:
-        pictures.decode(stream, name="a", limits=MediaLimits(max_pixels=10) if fault == "too large" else MediaLimits())
+        image_decoding.decode(
+            stream, name="a", limits=MediaLimits(max_pixels=10) if fault == "too large" else MediaLimits()
+        )
     stream.truncate(0)  # BufferError while something has it in view
     assert caught.value.__traceback__ is not None
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.backbones.base import unique_state
+from sensorium.backbones.backbone import unique_state
 from sensorium.backbones.parts import Parts, name_some
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError
@@ -34,7 +34,7 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
         CheckpointError: Transformers cannot load it.
     """
     options = checkpoint.options
-    given = {
+    arguments = {
         "attn_implementation": options.attn_implementation,
         "device_map": options.device_map,
         "quantization_config": options.quantization_config,
@@ -49,7 +49,7 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
                 local_files_only=True,
                 use_safetensors=True if options.use_safetensors else None,
                 output_loading_info=True,
-                **{name: value for name, value in given.items() if value is not None},
+                **{name: value for name, value in arguments.items() if value is not None},
             )
     except (RuntimeError, OSError, ValueError, ImportError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint.name!r} cannot be loaded as {model_class.__name__}: {error}") from error

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import InputError
-from sensorium.processors.multimodal import FittedPicture, MultimodalProcessor, truncated
+from sensorium.processors.multimodal import FittedImage, MultimodalProcessor, truncated
 from sensorium.processors.padding import Padding
 from sensorium.tasks.base import Batch, Call
 
-PICTURE, KEY = "picture", "picture_key"
+IMAGE, KEY = "picture", "picture_key"
 """Names in a batch: for each question the row of its picture among the batch's, and for each picture its key."""
 
 
@@ -38,10 +38,10 @@ class Answering(ABC):
         self.padded: Mapping[str, Padding] = processor.text.padding
 
     @property
-    def most(self) -> int | None:
+    def max_length(self) -> int | None:
         """How many tokens a question may have; None where the model does not say."""
-        known = [self.positions, self.processor.text.most]
-        return min((each for each in known if each is not None), default=None)
+        limits = [self.positions, self.processor.text.max_length]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def positions(self) -> int | None:
@@ -49,21 +49,22 @@ class Answering(ABC):
         positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
         return positions
 
-    def read(self, question: str, picture: FittedPicture, *, truncation: bool) -> dict[str, Tensor]:
+    def read(self, question: str, image: FittedImage, *, truncation: bool) -> dict[str, Tensor]:
         """A question's tensors, `(length,)` each.
 
         Raises:
             InputError: `question-too-long`, unless `truncation` cuts it.
         """
         encoded = self.processor.text.encode(question)
-        if self.most is not None and len(encoded) > self.most:
+        if self.max_length is not None and len(encoded) > self.max_length:
             if not truncation:
                 raise InputError(
-                    f"the question has {len(encoded)} tokens, and this model takes {self.most}; ask a shorter one, or "
+                    f"the question has {len(encoded)} tokens, and this model takes {self.max_length}; ask a shorter "
+                    f"one, or "
                     "pass truncation=True to cut it",
                     code="question-too-long",
                 )
-            encoded = truncated(encoded, self.most, side=self.processor.text.tokenizer.truncation_side)
+            encoded = truncated(encoded, self.max_length, side=self.processor.text.tokenizer.truncation_side)
         return {name: tensor for name, tensor in encoded.tensors().items() if name in self.padded}
 
     @abstractmethod
@@ -110,8 +111,8 @@ class Choosing(Answering):
     def answers(self, outputs: Mapping[str, Tensor], options: Any) -> Sequence[tuple[list[str], Any]]:
         """The best `top_k` answers with scores in float32, best first."""
         scores, ids = outputs["logits"].float().sigmoid().sort(dim=-1, descending=True, stable=True)
-        most = options.top_k or scores.shape[-1]
-        rows = zip(scores[:, :most].cpu().numpy(), ids[:, :most].cpu().tolist(), strict=True)
+        count = options.top_k or scores.shape[-1]
+        rows = zip(scores[:, :count].cpu().numpy(), ids[:, :count].cpu().tolist(), strict=True)
         return [([self.labels[i] for i in chosen], score) for score, chosen in rows]
 
 
@@ -120,6 +121,6 @@ def keys_of(batch: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
     return [tuple(key) for key in batch[KEY].tolist()]
 
 
-def rows_of(encodings: Sequence[Tensor], picture: Tensor) -> Tensor:
+def rows_of(encodings: Sequence[Tensor], image: Tensor) -> Tensor:
     """The encoding of each question's picture, out of those of the batch's pictures, which are of one shape."""
-    return torch.stack(list(encodings)).index_select(0, picture)
+    return torch.stack(list(encodings)).index_select(0, image)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import InputError
+from sensorium.processors.audio_headers import MP3_SLACK, counts_frames, is_cut_off, sniff
 from sensorium.processors.limits import MediaLimits
-from sensorium.processors.sound_headers import MP3_SLACK, counts_frames, is_cut_off, sniff
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -22,7 +22,7 @@ _TAGS = 2**13  # bytes that may follow the sound in an MP3
 _ENDLESS = 2**62  # libsndfile's word for a length that the header does not tell is above it
 
 
-class Decoder:
+class AudioDecoder:
     """Decodes one file, forwards, to mono.
 
     Attributes:
@@ -175,7 +175,7 @@ class _Steady:
 class _Mapped:
     """Turns what libsndfile raises into an InputError."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: AudioDecoder) -> None:
         self._decoder = decoder
 
     def __enter__(self) -> None:

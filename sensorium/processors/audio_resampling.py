@@ -72,10 +72,10 @@ def resampled_piece(read: Callable[[int, int], Tensor], rate: int, new_rate: int
     first, last = start // new, -(-(start + count) // new)  # whole rounds, of `old` samples in and `new` out
     begin, end = first * old - width, last * old + width
     piece = read(max(begin, 0), end - max(begin, 0))
-    known = max(begin, 0) + len(piece)
-    if known < end:  # the sound ends in this piece
-        count = max(0, min(count, resampled_length(known, rate, new_rate) - start))
-    padded = F.pad(piece, (max(-begin, 0), end - known))
+    available = max(begin, 0) + len(piece)
+    if available < end:  # the sound ends in this piece
+        count = max(0, min(count, resampled_length(available, rate, new_rate) - start))
+    padded = F.pad(piece, (max(-begin, 0), end - available))
     return _interpolate(padded[None], old, new, last - first)[0, start - first * new :][:count]
 
 

@@ -16,17 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError, OptionError
+from sensorium.processors.audio_reading import load_audio, open_audio, read_all
 from sensorium.processors.limits import MediaLimits
-from sensorium.processors.sound import load_sound, open_sound, read_all
+from tests.audio import RATE, encoded, make_audio
 from tests.media import jpeg
-from tests.sounds import RATE, encoded, sound
 
 FORMS = ["WAV", "FLAC", "OGG", "MP3", "AIFF"]
 
 
 def code_of(source, **settings):
     with pytest.raises(InputError) as caught:
-        load_sound(source, **settings)
+        load_audio(source, **settings)
     assert caught.value.source
     return caught.value.code
 
@@ -34,8 +34,8 @@ def code_of(source, **settings):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("channels", [1, 2])
 def test_files_are_what_soundfile_reads_mixed_down(form, channels):
-    data = encoded(np.stack([sound(0.5, seed) for seed in range(channels)], axis=1), form=form)
-    samples, rate = load_sound(data)
+    data = encoded(np.stack([make_audio(0.5, seed) for seed in range(channels)], axis=1), form=form)
+    samples, rate = load_audio(data)
     expected = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)[0].mean(1)
     assert rate == RATE
     assert samples.dtype == torch.float32
@@ -44,29 +44,29 @@ def test_files_are_what_soundfile_reads_mixed_down(form, channels):
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
 def test_every_kind_of_samples(subtype):
-    samples, _ = load_sound(encoded(sound(), subtype=subtype))
-    np.testing.assert_allclose(samples.numpy(), sound(), atol=0.02)
+    samples, _ = load_audio(encoded(make_audio(), subtype=subtype))
+    np.testing.assert_allclose(samples.numpy(), make_audio(), atol=0.02)
 
 
 @pytest.mark.parametrize(("channels", "rate"), [(8, 48_000), (1, 192_000), (6, 192_000)])
 def test_many_channels_and_high_rates_are_fine(channels, rate):
-    samples, found = load_sound(encoded(np.stack([sound(0.2, rate=rate)] * channels, axis=1), rate, "FLAC"))
+    samples, found = load_audio(encoded(np.stack([make_audio(0.2, rate=rate)] * channels, axis=1), rate, "FLAC"))
     assert found == rate
-    np.testing.assert_allclose(samples.numpy(), sound(0.2, rate=rate), atol=1e-4)
+    np.testing.assert_allclose(samples.numpy(), make_audio(0.2, rate=rate), atol=1e-4)
 
 
 def test_sources(tmp_path, monkeypatch):
-    data = encoded(sound(0.3))
+    data = encoded(make_audio(0.3))
     path = tmp_path / "no suffix"
     path.write_bytes(data)
     uri = "data:audio/wav;base64," + base64.b64encode(data).decode()
     with path.open("rb") as file:
         for source in (path, str(path), data, bytearray(data), memoryview(data), file, uri, io.BytesIO(data)):
-            np.testing.assert_array_equal(load_sound(source)[0].numpy(), load_sound(data)[0].numpy())
+            np.testing.assert_array_equal(load_audio(source)[0].numpy(), load_audio(data)[0].numpy())
 
 
 def test_urls():
-    data = encoded(sound(0.2), form="OGG")
+    data = encoded(make_audio(0.2), form="OGG")
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -82,46 +82,46 @@ def test_urls():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/x.ogg"
-        samples, _ = load_sound(url, limits=local)
+        samples, _ = load_audio(url, limits=local)
         assert code_of(url) == "url-not-allowed"
         assert code_of(url.replace("x.ogg", "y.ogg"), limits=local) == "dead-url"
         server.shutdown()
-    np.testing.assert_array_equal(samples.numpy(), load_sound(data)[0].numpy())
+    np.testing.assert_array_equal(samples.numpy(), load_audio(data)[0].numpy())
 
 
 @pytest.mark.parametrize(
     "array",
     [
-        sound(),
-        sound().astype(np.float64),
-        sound()[::-1],
-        sound().astype(">f4"),
-        np.broadcast_to(sound()[:, None], (RATE, 3)),
-        np.broadcast_to(sound(), (2, RATE)),
-        torch.from_numpy(sound()),
-        torch.from_numpy(sound()).to(torch.bfloat16),
+        make_audio(),
+        make_audio().astype(np.float64),
+        make_audio()[::-1],
+        make_audio().astype(">f4"),
+        np.broadcast_to(make_audio()[:, None], (RATE, 3)),
+        np.broadcast_to(make_audio(), (2, RATE)),
+        torch.from_numpy(make_audio()),
+        torch.from_numpy(make_audio()).to(torch.bfloat16),
     ],
     ids=lambda array: f"{tuple(array.shape)} {array.dtype}",
 )
 def test_arrays_come_as_they_are(array):
-    samples, rate = load_sound({"array": array, "sampling_rate": 8000})
+    samples, rate = load_audio({"array": array, "sampling_rate": 8000})
     assert rate == 8000
-    expected = sound()[::-1] if getattr(array, "strides", (1,))[0] < 0 else sound()
+    expected = make_audio()[::-1] if getattr(array, "strides", (1,))[0] < 0 else make_audio()
     np.testing.assert_allclose(samples.numpy(), expected, atol=1e-3 if array.dtype == torch.bfloat16 else 1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "one"), [("int16", 2**15), ("int32", 2**31), ("uint8", 2**7)])
 def test_integers_are_pcm(dtype, one):
     values = np.array([0, one // 2, one // 4], np.int64) + (128 if dtype == "uint8" else 0)
-    samples, _ = load_sound(values.astype(dtype), rate=RATE)
+    samples, _ = load_audio(values.astype(dtype), rate=RATE)
     np.testing.assert_allclose(samples.numpy(), [0, 0.5, 0.25], atol=1e-7)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_pieces_make_up_the_whole(form):
-    data = encoded(sound(2.0), form=form)
-    whole = load_sound(data)[0]
-    with open_sound(data) as reader:
+    data = encoded(make_audio(2.0), form=form)
+    whole = load_audio(data)[0]
+    with open_audio(data) as reader:
         pieces = [reader.read(start, 4801) for start in range(0, len(whole), 4801)]
         assert torch.equal(torch.cat(pieces), whole)
         assert not len(reader.read(len(whole), 100))
@@ -134,34 +134,34 @@ def test_pieces_make_up_the_whole(form):
 @settings(max_examples=25, deadline=None)
 @pytest.mark.parametrize("form", ["FLAC", "MP3"])
 def test_any_piece_is_that_of_the_whole(form, data):
-    encoding = encoded(sound(0.5), form=form)
-    whole = load_sound(encoding)[0]
-    with open_sound(encoding) as reader:
+    encoding = encoded(make_audio(0.5), form=form)
+    whole = load_audio(encoding)[0]
+    with open_audio(encoding) as reader:
         for _ in range(4):
             start, count = data.draw(st.integers(0, 9000)), data.draw(st.integers(1, 4000))
             np.testing.assert_allclose(reader.read(start, count), whole[start : start + count], atol=1e-6)
 
 
 def test_a_file_without_a_length_is_read_to_its_end():
-    flac = bytearray(encoded(sound(1.0), form="FLAC"))
+    flac = bytearray(encoded(make_audio(1.0), form="FLAC"))
     flac[21] &= 0xF0  # the 36 bits of STREAMINFO that tell how many samples there are
     flac[22:26] = bytes(4)
-    wav = bytearray(encoded(sound(1.0)))
+    wav = bytearray(encoded(make_audio(1.0)))
     wav[40:44] = struct.pack("<I", 0xFFFFFFFF)  # what a program writes that cannot go back
-    with open_sound(bytes(flac)) as reader:
+    with open_audio(bytes(flac)) as reader:
         assert reader.frames is None
         assert reader.at(8000).frames is None
-        np.testing.assert_allclose(read_all(reader).numpy(), sound(1.0), atol=1e-4)
+        np.testing.assert_allclose(read_all(reader).numpy(), make_audio(1.0), atol=1e-4)
         assert reader.frames == RATE
-    np.testing.assert_allclose(load_sound(bytes(wav))[0].numpy(), sound(1.0), atol=1e-4)
+    np.testing.assert_allclose(load_audio(bytes(wav))[0].numpy(), make_audio(1.0), atol=1e-4)
     assert code_of(bytes(flac), limits=MediaLimits(max_seconds=0.5)) == "too-long"
 
 
 def test_an_mp3_without_a_length_header():
     """At a constant bit rate the length is known well enough; at a variable one, sound would be lost without a word."""
-    constant = encoded(np.tile(sound(1.0), 4), form="MP3", bitrate_mode="CONSTANT", compression_level=0.5)
+    constant = encoded(np.tile(make_audio(1.0), 4), form="MP3", bitrate_mode="CONSTANT", compression_level=0.5)
     first = constant.index(b"\xff" + constant[1:2], 100)
-    assert len(load_sound(constant[first:])[0]) == pytest.approx(
+    assert len(load_audio(constant[first:])[0]) == pytest.approx(
         4 * RATE, abs=2000
     )  # with what the encoder put before and after it
     variable = encoded(np.random.default_rng(0).normal(0, 0.1, 20 * RATE), form="MP3")
@@ -180,7 +180,7 @@ def test_a_large_file_that_ends_early_is_found_out_where_it_ends(tmp_path):
     data = encoded(np.random.default_rng(0).normal(0, 0.1, (1_000_000, 6)), 48_000, "FLAC")
     assert len(data) > 2 * 8 * 2**20 * 0.6
     (tmp_path / "cut.flac").write_bytes(data[: int(len(data) * 0.9)])
-    with open_sound(tmp_path / "cut.flac") as reader:
+    with open_audio(tmp_path / "cut.flac") as reader:
         assert len(reader.read(0, 100_000)) == 100_000
         with pytest.raises(InputError, match="ends too early"):
             reader.read(100_000, 900_000)
@@ -189,22 +189,22 @@ def test_a_large_file_that_ends_early_is_found_out_where_it_ends(tmp_path):
 def test_what_is_no_sound(tmp_path):
     (tmp_path / "photo.wav").write_bytes(jpeg())
     (tmp_path / "empty.wav").touch()
-    nan = sound()
+    nan = make_audio()
     nan[5] = np.nan
     bad = {
         "missing-file": [tmp_path / "nowhere.wav", "no text either"],
         "is-a-directory": [tmp_path],
         "empty-file": [tmp_path / "empty.wav", b""],
         "not-a-sound": [tmp_path / "photo.wav", b"<html>404</html>", b"RIFF\0\0\0\0AVI LIST"],
-        "corrupt": [encoded(sound())[:12] + bytes(4000)],
+        "corrupt": [encoded(make_audio())[:12] + bytes(4000)],
         "zero-sized": [
             encoded(np.zeros(0)),
             encoded(np.zeros(0), form="OGG"),
             {"raw": np.zeros(0), "sampling_rate": 1},
         ],
         "not-finite": [encoded(nan, subtype="FLOAT"), {"array": nan, "sampling_rate": RATE}],
-        "missing-rate": [sound(), {"array": sound()}],
-        "bad-rate": [{"array": sound(), "sampling_rate": rate} for rate in (0, -1, 1.5, "fast", True, 2_000_000)],
+        "missing-rate": [make_audio(), {"array": make_audio()}],
+        "bad-rate": [{"array": make_audio(), "sampling_rate": rate} for rate in (0, -1, 1.5, "fast", True, 2_000_000)],
         "bad-shape": [{"array": np.zeros((2, 2, 2)), "sampling_rate": RATE}],
         "bad-dtype": [{"array": a, "sampling_rate": RATE} for a in (np.zeros(4, bool), np.zeros(4, complex))],
         "unsupported-type": [None, 3, {}, {"array": "x", "sampling_rate": 1}, object()],
@@ -216,21 +216,21 @@ def test_what_is_no_sound(tmp_path):
 
 
 def test_limits_hold_before_a_sample_is_decoded(monkeypatch):
-    from sensorium.processors import sound_files
+    from sensorium.processors import audio_files
 
     bomb = encoded(np.zeros(5 * 3600 * 100, np.int16), 100, "FLAC")  # five hours at 100 Hz
     assert len(bomb) < 100_000
-    monkeypatch.setattr(sound_files.Decoder, "read", lambda self, count: pytest.fail("decoded"))
+    monkeypatch.setattr(audio_files.AudioDecoder, "read", lambda self, count: pytest.fail("decoded"))
     assert code_of(bomb) == "too-long"
     assert code_of(encoded(np.zeros((100, 8))), limits=MediaLimits(max_channels=7)) == "too-many-channels"
-    assert code_of(encoded(sound()), limits=MediaLimits(sound_formats=("flac",))) == "format-not-allowed"
-    assert code_of(encoded(sound(), form="AU")) == "format-not-allowed"
-    assert code_of(encoded(sound()), limits=MediaLimits(max_bytes=1000)) == "too-many-bytes"
+    assert code_of(encoded(make_audio()), limits=MediaLimits(sound_formats=("flac",))) == "format-not-allowed"
+    assert code_of(encoded(make_audio(), form="AU")) == "format-not-allowed"
+    assert code_of(encoded(make_audio()), limits=MediaLimits(max_bytes=1000)) == "too-many-bytes"
 
 
 def test_a_file_on_disk_may_be_larger_than_max_bytes(tmp_path):
-    (tmp_path / "x.wav").write_bytes(encoded(sound()))
-    assert len(load_sound(tmp_path / "x.wav", limits=MediaLimits(max_bytes=1000))[0]) == RATE
+    (tmp_path / "x.wav").write_bytes(encoded(make_audio()))
+    assert len(load_audio(tmp_path / "x.wav", limits=MediaLimits(max_bytes=1000))[0]) == RATE
 
 
 @pytest.mark.parametrize("settings", [{"max_seconds": 0}, {"sound_formats": "WAV"}, {"sound_formats": ("RAW",)}])
@@ -244,16 +244,16 @@ def test_what_fails_to_read_is_told(tmp_path):
         def read(self, size=-1):
             raise OSError("the disk is gone")
 
-    assert code_of(Failing(encoded(sound()))) == "unreadable-file"
+    assert code_of(Failing(encoded(make_audio()))) == "unreadable-file"
 
 
 def test_threads_do_not_disturb_each_other():
-    data = [encoded(sound(0.5, seed), form=form) for seed, form in enumerate(FORMS)]
-    want = [load_sound(one)[0] for one in data]
+    data = [encoded(make_audio(0.5, seed), form=form) for seed, form in enumerate(FORMS)]
+    want = [load_audio(one)[0] for one in data]
     got = {}
 
     def work(n):
-        got[n] = [load_sound(one)[0] for one in data]
+        got[n] = [load_audio(one)[0] for one in data]
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:

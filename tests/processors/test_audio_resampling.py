@@ -8,8 +8,8 @@ import torchaudio.functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorium.processors.sound import open_sound
-from sensorium.processors.sound_resampling import resample, resampled_length, resampled_piece
+from sensorium.processors.audio_reading import open_audio
+from sensorium.processors.audio_resampling import resample, resampled_length, resampled_piece
 
 RATES = [8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 1_000]
 
@@ -32,12 +32,12 @@ def test_equals_torchaudio(rate, double):
 
 def test_rates_without_a_common_divisor_cost_no_gigabytes():
     """torchaudio's kernel would have 16,000 by 44,133 weights; where it is small enough, both ways agree."""
-    from sensorium.processors import sound_resampling
+    from sensorium.processors import audio_resampling
 
     assert resample(noise(4_410), 44_101, 16_000).shape == (1_600,)
     dense = resample(noise(5_000), 44_100, 16_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sound_resampling, "_DENSE", 0)
+        patch.setattr(audio_resampling, "_DENSE", 0)
         torch.testing.assert_close(resample(noise(5_000), 44_100, 16_000), dense, atol=1e-7, rtol=0)
 
 
@@ -69,7 +69,7 @@ def test_padding_changes_nothing(rate):
 def test_a_reader_at_another_rate():
     array = noise(44_100).numpy()
     expected = resample(torch.from_numpy(array), 44_100, 16_000)
-    with open_sound({"array": array, "sampling_rate": 44_100}) as reader:
+    with open_audio({"array": array, "sampling_rate": 44_100}) as reader:
         other = reader.at(16_000)
         assert (other.rate, other.frames, other.seconds) == (16_000, 16_000, 1.0)
         assert reader.at(44_100) is reader

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile, _avif, _webp
 
 from sensorium.errors import LimitError
-from sensorium.processors import headers, pictures
+from sensorium.processors import image_decoding, image_headers
 from sensorium.processors.media import DEFAULT_LIMITS, MediaLimits, load_image, load_pil
 
 
@@ -44,8 +44,8 @@ def gif(width: int, height: int, *, frames: int, box: tuple[int, int] = (1, 1)) 
 
 
 def webp(width: int, height: int, *, frames: int) -> bytes:
-    picture = encode(Image.new("RGB", (1, 1)), "WEBP", lossless=True)[12:]
-    body = bytes(12) + b"\x64\0\0\0" + picture
+    image = encode(Image.new("RGB", (1, 1)), "WEBP", lossless=True)[12:]
+    body = bytes(12) + b"\x64\0\0\0" + image
     frame = b"ANMF" + struct.pack("<I", len(body)) + body
     canvas = b"\x02\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     chunks = b"WEBPVP8X" + struct.pack("<I", 10) + canvas + b"ANIM" + struct.pack("<I", 6) + bytes(6) + frame * frames
@@ -108,7 +108,7 @@ def no_decoder(monkeypatch):
         (Image, "_getdecoder"),
         (Image.core, "new"),
         (ImageFile.ImageFile, "load"),
-        (pictures, "_decode_jpeg"),
+        (image_decoding, "_decode_jpeg"),
     ):
         monkeypatch.setattr(where, name, decode)
 
@@ -126,7 +126,7 @@ def test_a_bomb_is_refused_from_its_header(bomb, tmp_path):
     assert psutil.Process().memory_info().rss - before < 50e6
     file = Counted(data)
     with pytest.raises(LimitError):
-        pictures.decode(file, name="bomb", limits=DEFAULT_LIMITS)
+        image_decoding.decode(file, name="bomb", limits=DEFAULT_LIMITS)
     frames = DEFAULT_LIMITS.max_frames if code == "too-many-frames" else 0
     assert file.calls <= 60 + 2 * frames
     assert file.taken <= 2**17 + 16 * frames
@@ -154,41 +154,41 @@ def test_animations_within_the_limit_built_by_hand_are_valid():
 
 
 def test_a_gif_of_endless_blocks_is_refused_after_the_millionth():
-    data = gif(9, 9, frames=1)[:-2] + b"\x01\0" * 2 * headers.MAX_BLOCKS
+    data = gif(9, 9, frames=1)[:-2] + b"\x01\0" * 2 * image_headers.MAX_BLOCKS
     file = Counted(data)
     with pytest.raises(LimitError) as caught:
-        pictures.decode(file, name="endless", limits=DEFAULT_LIMITS)
+        image_decoding.decode(file, name="endless", limits=DEFAULT_LIMITS)
     assert caught.value.code == "too-many-frames"
-    assert headers.MAX_BLOCKS <= file.taken < 2 * headers.MAX_BLOCKS + 2**17  # a block has one byte, or two
+    assert image_headers.MAX_BLOCKS <= file.taken < 2 * image_headers.MAX_BLOCKS + 2**17  # a block has one byte, or two
     assert file.calls < 100  # it is read in pieces, not block by block
 
 
 @pytest.mark.parametrize("junk", [b"\0", b"!\xfe\0", b"!\xfe\x01x\0", b"x"])
 def test_whatever_stands_between_the_frames_of_a_gif_counts(junk, monkeypatch):
-    monkeypatch.setattr(headers, "MAX_BLOCKS", 5_000)
+    monkeypatch.setattr(image_headers, "MAX_BLOCKS", 5_000)
     whole = gif(9, 9, frames=1)[:-1] + junk * 500 + gif(1, 1, frames=2)[19:]
     assert whole.count(b",") == 3
-    headers.check_container("GIF", io.BytesIO(whole), name="x", limits=MediaLimits(max_frames=3))
+    image_headers.check_container("GIF", io.BytesIO(whole), name="x", limits=MediaLimits(max_frames=3))
     with pytest.raises(LimitError):
-        headers.check_container("GIF", io.BytesIO(whole), name="x", limits=MediaLimits(max_frames=2))
-    endless = gif(9, 9, frames=1)[:-1] + junk * headers.MAX_BLOCKS
+        image_headers.check_container("GIF", io.BytesIO(whole), name="x", limits=MediaLimits(max_frames=2))
+    endless = gif(9, 9, frames=1)[:-1] + junk * image_headers.MAX_BLOCKS
     with pytest.raises(LimitError) as caught:
-        headers.check_container("GIF", io.BytesIO(endless), name="x", limits=DEFAULT_LIMITS)
+        image_headers.check_container("GIF", io.BytesIO(endless), name="x", limits=DEFAULT_LIMITS)
     assert caught.value.code == "too-many-frames"
 
 
 @pytest.mark.parametrize("cut", range(13, 40))
 def test_a_gif_that_is_cut_off_is_left_to_the_decoder(cut):
-    headers.check_container("GIF", io.BytesIO(gif(9, 9, frames=2)[:cut]), name="x", limits=DEFAULT_LIMITS)
+    image_headers.check_container("GIF", io.BytesIO(gif(9, 9, frames=2)[:cut]), name="x", limits=DEFAULT_LIMITS)
 
 
 def test_frames_are_counted_over_the_pieces_in_which_a_gif_is_read():
     image = Image.effect_noise((400, 300), 90)
     data = encode(image, "GIF", save_all=True, append_images=[image.rotate(90), image.rotate(180)])
     assert len(data) > 3 * 2**16
-    headers.check_container("GIF", io.BytesIO(data), name="x", limits=MediaLimits(max_frames=3))
+    image_headers.check_container("GIF", io.BytesIO(data), name="x", limits=MediaLimits(max_frames=3))
     with pytest.raises(LimitError):
-        headers.check_container("GIF", io.BytesIO(data), name="x", limits=MediaLimits(max_frames=2))
+        image_headers.check_container("GIF", io.BytesIO(data), name="x", limits=MediaLimits(max_frames=2))
 
 
 def test_a_bomb_as_pil_image_is_refused_unloaded():

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sensorium.errors import InputError, LimitError, OptionError
-from sensorium.processors.headers import check_container, plain_jpeg_size
+from sensorium.processors.image_headers import check_container, plain_jpeg_size
 from sensorium.processors.limits import MediaLimits
 
 if TYPE_CHECKING:
@@ -158,14 +158,14 @@ def _fast_orientation(stream: IO[bytes], *, name: str, limits: MediaLimits) -> i
     return _orientation(image) if image.format == "JPEG" and image.mode in ("RGB", "L") else None
 
 
-def _viewed(stream: IO[bytes], most: int = -1) -> memoryview:
-    """All bytes of a stream in memory, uncopied, or up to `most` of another; writable, and for a `with` statement.
+def _viewed(stream: IO[bytes], max_bytes: int = -1) -> memoryview:
+    """All bytes of a stream in memory, uncopied, or up to `max_bytes` of another; writable, and for a `with` statement.
 
     A view of a BytesIO that outlives its use, in the traceback of an error, keeps its owner from changing it, and ends
     Python 3.12.1 when it is collected as garbage (python/cpython#111049).
     """
     stream.seek(0)
-    return stream.getbuffer() if isinstance(stream, io.BytesIO) else memoryview(bytearray(stream.read(most)))
+    return stream.getbuffer() if isinstance(stream, io.BytesIO) else memoryview(bytearray(stream.read(max_bytes)))
 
 
 def _decode_jpeg(stream: IO[bytes], *, orientation: int) -> Tensor | None:

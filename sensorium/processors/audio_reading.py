@@ -1,4 +1,4 @@
-"""Whatever a user calls a sound → mono samples: `load_sound` for all of them, `open_sound` to read them in pieces.
+"""Whatever a user calls a sound → mono samples: `load_audio` for all of them, `open_audio` to read them in pieces.
 
 A sound is a path (`str` or `Path`), an http(s) URL, a `data:` URI, bytes, a binary file, a NumPy array or torch
 tensor, or a dict of an array and its rate. Files are WAV, FLAC, MP3, Ogg (Vorbis, Opus) or AIFF. The header is checked
@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import InputError
+from sensorium.processors.audio_files import AudioDecoder, check_finite
+from sensorium.processors.audio_resampling import resampled_length, resampled_piece
 from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
 from sensorium.processors.media import describe, open_source
-from sensorium.processors.sound_files import Decoder, check_finite
-from sensorium.processors.sound_resampling import resampled_length, resampled_piece
 
 MAX_RATE = 1_000_000
 _FORMS = "an array or tensor, or a dict of an array and its sampling_rate"
 _PIECE = 2**20  # frames that are read at once
 
 
-class SoundReader(ABC):
+class AudioReader(ABC):
     """A sound that is read in pieces: mono, float32, in [-1, 1] if it was a file.
 
     A context manager. Reading forwards, also with overlap, is fast; going back is slow for MP3.
@@ -66,9 +66,9 @@ class SoundReader(ABC):
             LimitError: `too-long`, where the header did not tell.
         """
 
-    def at(self, rate: int) -> SoundReader:
+    def at(self, rate: int) -> AudioReader:
         """The same sound at another rate, resampled piece by piece; equal to the whole, resampled at once."""
-        return self if rate == self.rate else _Resampled(self, rate)
+        return self if rate == self.rate else _ResampledAudio(self, rate)
 
     @property
     def seconds(self) -> float | None:
@@ -87,7 +87,7 @@ class SoundReader(ABC):
         self.close()
 
 
-def open_sound(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS, rate: int | None = None) -> SoundReader:
+def open_audio(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS, rate: int | None = None) -> AudioReader:
     """Open a sound to read it in pieces, in bounded memory if it is a file.
 
     Args:
@@ -105,41 +105,41 @@ def open_sound(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS, rate: int |
     if isinstance(source, Mapping):
         source, rate = _from_mapping(source, rate)
     if isinstance(source, (np.ndarray, Tensor)):
-        return _Samples(source, rate, limits=limits)
-    return _File(source, limits=limits)
+        return _AudioArray(source, rate, limits=limits)
+    return _EncodedAudio(source, limits=limits)
 
 
-def load_sound(
-    source: Any, *, limits: MediaLimits = DEFAULT_LIMITS, rate: int | None = None, most: int | None = None
+def load_audio(
+    source: Any, *, limits: MediaLimits = DEFAULT_LIMITS, rate: int | None = None, max_samples: int | None = None
 ) -> tuple[Tensor, int]:
     """Read one sound, mixed down to mono.
 
     Args:
-        source: anything that `open_sound` takes.
-        limits: as in `open_sound`.
-        rate: as in `open_sound`.
-        most: samples to stop after; None for all.
+        source: anything that `open_audio` takes.
+        limits: as in `open_audio`.
+        rate: as in `open_audio`.
+        max_samples: samples to stop after; None for all.
 
     Returns:
         `(N,)` float32 on the CPU, not to be written to, and its rate in Hz.
 
     Raises:
-        InputError: as `open_sound` and `SoundReader.read`.
-        LimitError: as `open_sound` and `SoundReader.read`.
+        InputError: as `open_audio` and `AudioReader.read`.
+        LimitError: as `open_audio` and `AudioReader.read`.
     """
-    with open_sound(source, limits=limits, rate=rate) as reader:
-        return read_all(reader, most=most), reader.rate
+    with open_audio(source, limits=limits, rate=rate) as reader:
+        return read_all(reader, max_samples=max_samples), reader.rate
 
 
-def read_all(reader: SoundReader, *, most: int | None = None) -> Tensor:
-    """All samples of a reader, or the first `most`: `(N,)` float32."""
-    known = reader.frames
-    if known is not None:
-        return reader.read(0, known if most is None else min(known, most))
+def read_all(reader: AudioReader, *, max_samples: int | None = None) -> Tensor:
+    """All samples of a reader, or the first `max_samples`: `(N,)` float32."""
+    frames = reader.frames
+    if frames is not None:
+        return reader.read(0, frames if max_samples is None else min(frames, max_samples))
     pieces: list[Tensor] = []
     total = 0
-    while most is None or total < most:
-        piece = reader.read(total, _PIECE if most is None else min(_PIECE, most - total))
+    while max_samples is None or total < max_samples:
+        piece = reader.read(total, _PIECE if max_samples is None else min(_PIECE, max_samples - total))
         if not len(piece):
             break
         pieces.append(piece)
@@ -147,18 +147,18 @@ def read_all(reader: SoundReader, *, most: int | None = None) -> Tensor:
     return torch.cat(pieces)
 
 
-def is_sound_batch(inputs: Any) -> bool:
+def is_audio_batch(inputs: Any) -> bool:
     """Whether inputs are several sounds: a list or a tuple."""
     return isinstance(inputs, (list, tuple))
 
 
-class _File(SoundReader):
+class _EncodedAudio(AudioReader):
     """An encoded sound. It keeps the last piece that was read, as windows overlap."""
 
     def __init__(self, source: Any, *, limits: MediaLimits) -> None:
         with ExitStack() as stack:
             stream, self.name = stack.enter_context(open_source(source, limits=limits, kind="sound", forms=_FORMS))
-            self._decoder = Decoder(stream, name=self.name, limits=limits)
+            self._decoder = AudioDecoder(stream, name=self.name, limits=limits)
             stack.callback(self._decoder.close)
             self.rate, self.channels = _checked_rate(self._decoder.rate, self.name), self._decoder.channels
             self._open = stack.pop_all()
@@ -169,13 +169,13 @@ class _File(SoundReader):
         return self._decoder.frames
 
     def read(self, start: int, count: int) -> Tensor:
-        known = self._kept[start - self._kept_from :][:count] if start >= self._kept_from else self._kept[:0]
-        if len(known) == count:
-            return known
-        self._decoder.seek(start + len(known))
-        piece = self._decoder.read(count - len(known))
-        if len(known):
-            piece = torch.cat([known, piece])
+        reused = self._kept[start - self._kept_from :][:count] if start >= self._kept_from else self._kept[:0]
+        if len(reused) == count:
+            return reused
+        self._decoder.seek(start + len(reused))
+        piece = self._decoder.read(count - len(reused))
+        if len(reused):
+            piece = torch.cat([reused, piece])
         self._kept, self._kept_from = piece, start
         return piece
 
@@ -183,7 +183,7 @@ class _File(SoundReader):
         self._open.close()
 
 
-class _Samples(SoundReader):
+class _AudioArray(AudioReader):
     """An array."""
 
     def __init__(self, source: Any, rate: Any, *, limits: MediaLimits) -> None:
@@ -209,10 +209,10 @@ class _Samples(SoundReader):
         return self._samples[start : start + count]
 
 
-class _Resampled(SoundReader):
+class _ResampledAudio(AudioReader):
     """Another reader's sound at another rate."""
 
-    def __init__(self, reader: SoundReader, rate: int) -> None:
+    def __init__(self, reader: AudioReader, rate: int) -> None:
         self._reader, self.rate = reader, rate
         self.name, self.channels = reader.name, reader.channels
 

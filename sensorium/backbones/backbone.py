@@ -141,8 +141,8 @@ class Backbone(nn.Module):
         outputs: BackboneOutput = traced(self, _run, (1, channels, *size))
         maps = outputs.feature_maps
         self.geometry = Geometry(
-            channels=[int(each.shape[1]) for each in maps],
-            strides=[stride_of(size[0], each.shape[2]) for each in maps],
+            channels=[int(feature_map.shape[1]) for feature_map in maps],
+            strides=[stride_of(size[0], feature_map.shape[2]) for feature_map in maps],
             num_features=0 if outputs.pooled is None else int(outputs.pooled.shape[-1]),
             prefix_tokens=outputs.prefix_tokens,
         )
@@ -245,4 +245,4 @@ def _without_storage(module: M) -> M:
 
 
 def _dtype(module: nn.Module) -> torch.dtype:
-    return next((each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32)
+    return next((parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()), torch.float32)

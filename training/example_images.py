@@ -1,6 +1,6 @@
 """Compose the example pictures in `examples/pictures/`.
 
-    python -m training.example_pictures
+    python -m training.example_images
 
 Each seed was picked by eye; none of these scenes is among the training scenes, which are smaller and drawn from
 other random states.

@@ -43,7 +43,7 @@ def reciprocal_rank_fusion(
     k = checked("k", k, Count)
     constant = checked("constant", constant, Annotated[float, Range(0)])
     places = [np.broadcast_to(np.arange(a.shape[1]), a.shape) for a in arrays]
-    parts = [share / (constant + 1 + place) for share, place in zip(shares, places, strict=True)]
+    parts = [share / (constant + 1 + position) for share, position in zip(shares, places, strict=True)]
     queries, at = (np.concatenate(arrays, axis=1) >= 0).nonzero()
     rows = np.concatenate(arrays, axis=1)[queries, at]
     share = np.concatenate(parts, axis=1)[queries, at]
@@ -58,12 +58,12 @@ def reciprocal_rank_fusion(
     # best first within each query, then the first k of each
     best = np.lexsort((at[first], -np.round(sums, DIGITS), queries[first]))
     query = queries[first][best]
-    place = np.arange(len(best)) - np.searchsorted(query, query)
-    kept = place < k
+    position = np.arange(len(best)) - np.searchsorted(query, query)
+    kept = position < k
     scores_out = np.full((len(arrays[0]), k), -np.inf, np.float32)
     rows_out = np.full((len(arrays[0]), k), -1, np.int64)
-    scores_out[query[kept], place[kept]] = sums[best][kept]
-    rows_out[query[kept], place[kept]] = rows[first][best][kept]
+    scores_out[query[kept], position[kept]] = sums[best][kept]
+    rows_out[query[kept], position[kept]] = rows[first][best][kept]
     return scores_out, rows_out
 
 
@@ -94,10 +94,10 @@ def _checked(rankings: Sequence[NDArray[np.int64]], weights: Sequence[float] | N
 def _weights(weights: Sequence[float] | None, count: int) -> list[float]:
     if weights is None:
         return [1.0] * count
-    given = list(weights)
-    if len(given) != count or not all(_is_number(weight) and weight > 0 for weight in given):
+    values = list(weights)
+    if len(values) != count or not all(_is_number(weight) and weight > 0 for weight in values):
         raise OptionError(f"weights are {count} numbers above 0, one a ranking (leave out one of 0), got {weights!r}")
-    return [float(weight) for weight in given]
+    return [float(weight) for weight in values]
 
 
 def _is_number(value: object) -> bool:

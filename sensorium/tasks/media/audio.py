@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sensorium.errors import InputError
 from sensorium.processors.audio import AudioProcessor
-from sensorium.processors.sound import SoundReader, is_sound_batch, open_sound
+from sensorium.processors.audio_reading import AudioReader, is_audio_batch, open_audio
 from sensorium.tasks.base import Task
 
 
-class SoundTask(Task):
+class AudioTask(Task):
     """One sound: a path, a URL, bytes, a file object, an array, or a dict of an array and its rate."""
 
     inputs = ("audio",)
@@ -23,11 +23,11 @@ class SoundTask(Task):
 
     def expand(self, inputs: Any) -> list[Any] | None:
         """A list or a tuple is several sounds; an array is one."""
-        return list(inputs) if is_sound_batch(inputs) else None
+        return list(inputs) if is_audio_batch(inputs) else None
 
-    def listen(self, raw: Any) -> SoundReader:
+    def listen(self, raw: Any) -> AudioReader:
         """Opens a raw input; an array without a rate has the model's, as in Transformers."""
-        return open_sound(raw, limits=self.limits, rate=self.processor.sampling_rate)
+        return open_audio(raw, limits=self.limits, rate=self.processor.sampling_rate)
 
     def example(self) -> Tensor:
         """A rising tone of five seconds at the model's rate."""
@@ -36,7 +36,7 @@ class SoundTask(Task):
         return 0.1 * torch.sin(2 * math.pi * (200 + 100 * seconds) * seconds)
 
 
-def windows(reader: SoundReader, size: int) -> Iterator[tuple[Tensor, int]]:
+def windows(reader: AudioReader, size: int) -> Iterator[tuple[Tensor, int]]:
     """Cuts a sound into windows of one size, one after the other; the last one reaches back to be as long.
 
     Args:

@@ -157,8 +157,8 @@ def torch_resamples(mode: str) -> bool:
 def _resample_pillow(image: Tensor, size: tuple[int, int], mode: Resample) -> Tensor:
     kernel = Image.Resampling[mode.upper()]
     if image.dtype == torch.uint8:
-        picture = Image.fromarray(to_numpy_hwc(image))
-        return torch.from_numpy(np.array(picture.resize((size[1], size[0]), kernel))).permute(2, 0, 1)
+        pil_image = Image.fromarray(to_numpy_hwc(image))
+        return torch.from_numpy(np.array(pil_image.resize((size[1], size[0]), kernel))).permute(2, 0, 1)
     planes = [Image.fromarray(plane.numpy()).resize((size[1], size[0]), kernel) for plane in image]
     return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes]))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval.fusion import reciprocal_rank_fusion
+from sensorium.retrieval.rank_fusion import reciprocal_rank_fusion
 
 
 def naive(rankings, *, k, constant, weights):

@@ -10,7 +10,7 @@ import soundfile
 RATE = 16_000
 
 
-def sound(seconds=1.0, seed=0, rate=RATE):
+def make_audio(seconds=1.0, seed=0, rate=RATE):
     """A mono float32 array in [-1, 1]: tones that come and go, with some noise, as speech does."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
@@ -29,6 +29,6 @@ def encoded(samples, rate=RATE, form="WAV", **settings):
 SECONDS = [1.0, 0.4, 1.7, 0.1, 1.0, 0.73]
 
 
-def sounds():
+def make_audios():
     """Six arrays at 16 kHz, of five lengths from 0.1 to 1.7 s."""
-    return [sound(seconds, seed) for seed, seconds in enumerate(SECONDS)]
+    return [make_audio(seconds, seed) for seed, seconds in enumerate(SECONDS)]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sensorium.processors.multimodal import MultimodalProcessor
-from sensorium.tasks.answering.base import PICTURE, Choosing, keys_of, rows_of
 from sensorium.tasks.answering.encodings import Encodings
+from sensorium.tasks.answering.kinds import IMAGE, Choosing, keys_of, rows_of
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.texts.lengths import most_positions
@@ -30,10 +30,10 @@ class FusionAnswering(Choosing):
 
         def see(at: list[int]) -> Tensor:
             pixels = self.processor.image.finish({"pixel_values": batch["pixel_values"][at]}, dtype=dtype)
-            found: Tensor = self.model.head.extract(self.model.backbone, pixels["pixel_values"])
-            return found
+            extracted: Tensor = self.model.head.extract(self.model.backbone, pixels["pixel_values"])
+            return extracted
 
-        features = rows_of(self.encodings.of(keys_of(batch), see), batch[PICTURE])
+        features = rows_of(self.encodings.of(keys_of(batch), see), batch[IMAGE])
         text = {name: batch[name] for name in self.padded if name in batch}
         return {"logits": call(self._judge, features, text)}
 
