@@ -179,12 +179,12 @@ def memory(place: Path, image: str, arguments: argparse.Namespace) -> dict[str, 
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             job = pool.submit(_highest, build, place, image, arguments.device, dtype, arguments.points)
             found[label] = job.result()
-        print(f"  {label}: {found[label]:.0f} MB at the most")
+        print(f"  {label}: {found[label]:.0f} MB at most")
     return found
 
 
 def drift(place: Path, images: list[str], arguments: argparse.Namespace) -> dict[str, float]:
-    """bfloat16 against float32 on 64 points a picture: IoU of masks and difference of scores."""
+    """bfloat16 against float32 on 64 points per picture: IoU of masks and difference of scores."""
     import numpy as np
 
     points = np.stack(np.meshgrid(np.linspace(30, 470, 8), np.linspace(30, 345, 8)), -1).reshape(-1, 1, 2)
@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SIZES, default="sam-vit-base")
     parser.add_argument("--images", type=int, default=1)
-    parser.add_argument("--points", type=int, default=32, help="points a side")
+    parser.add_argument("--points", type=int, default=32, help="points per side")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--device", default="cpu")

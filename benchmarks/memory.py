@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory --images 20000
 
-Prints the resident set after the first 1,000 pictures and at the end; the goal is 50 MB of growth at the most.
+Prints the resident set after the first 1,000 pictures and at the end; the goal is 50 MB of growth at most.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Transformers by hand, question by question.
 
 The peer is written as its documentation has it: for each question the tokenizer lays out its passages, padded to the
 longest, the model runs them as one batch, and `decode_best_spans` chooses the answers. At its defaults that is float32,
-with tensors given to `decode_best_spans`; its best is sought over dtype × passages a batch, sorted by length, with
+with tensors given to `decode_best_spans`; its best is sought over dtype × passages per batch, sorted by length, with
 NumPy arrays given to it, which it searches many times faster. Prints questions per second from texts to answers, their
 ratios, what the stages of each take, and the drift of bfloat16: answers that change, and how far scores move.
 """

@@ -5,9 +5,9 @@
     python -m benchmarks.text_encoding --model starter/text-embedding
 
 The model is BERT-base with random weights and mean pooling: speed does not depend on them. The peer's defaults are what
-`SentenceTransformer(folder).encode(passages)` does: float32, 32 passages a batch, sorted by length. Its best is sought
-over dtype × passages a batch. Prints passages per second, their ratios, and the cosine of bfloat16's vectors with
-float32's.
+`SentenceTransformer(folder).encode(passages)` does: float32, 32 passages per batch, sorted by length. Its best is
+sought over dtype × passages per batch. Prints passages per second, their ratios, and the cosine of bfloat16's vectors
+with float32's.
 """
 
 from __future__ import annotations

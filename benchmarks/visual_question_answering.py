@@ -175,7 +175,7 @@ def main() -> None:
     figures = compared(found)
     moved = drift(place, device, images[:4], asked[:4])
     same = moved["same_best_answer"]
-    print(f"bfloat16: scores move by {moved['largest']:.2e} at the most, {same:.0%} of the best answers are the same")
+    print(f"bfloat16: scores move by {moved['largest']:.2e} at most, {same:.0%} of the best answers are the same")
     figures |= {"peer_settings_tried": tried, "drift_bfloat16": moved, "stats": ours.stats()}
     if not arguments.no_save:
         save("visual-question-answering", figures)

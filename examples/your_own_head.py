@@ -46,7 +46,7 @@ def main() -> None:
     targets = torch.tensor([i for i, names in enumerate(LABELS.values()) for _ in names])
     with torch.inference_mode():
         features = backbone.pool(processor(files)["pixel_values"])
-    features = features.clone()  # an inference tensor is no part of a training graph
+    features = features.clone()  # an inference tensor is not a part of a training graph
 
     optimizer = torch.optim.AdamW(model.head.parameters(), lr=0.02)
     for step in range(options.steps):

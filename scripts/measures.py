@@ -1,4 +1,4 @@
-"""Prints how well the project keeps to its measures; none of them is a rule that a check could fail by."""
+"""Prints how well the project keeps to its measures; none of them can make the check fail."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("sensorium", "tests", "scripts", "benchmarks", "training", "examples")
 
 SUBJECT, COMMITS = 72, 50
-"""Characters of a commit's subject at the most, and how many commits are looked at."""
+"""Characters of a commit's subject at most, and how many commits are looked at."""
 
 FILE, FUNCTION = 300, 40
-"""Lines at the most."""
+"""Lines at most."""
 
 TASK = "sensorium/tasks/base/task.py"
 

@@ -27,7 +27,7 @@ CATALOGUE = "sensorium/cli/catalogue.json"
 """What the command line says of tasks, where it is generated and kept; the step is left out where there is none."""
 
 CATALOGUE_COMMAND = ("-m", "sensorium.cli.write_catalogue")
-"""Generates it anew."""
+"""Generates it again."""
 
 
 class Refusal(Exception):  # noqa: N818 - it is told to whoever has called the script, and nothing was written
@@ -123,7 +123,7 @@ def check_name(name: str, root: Path) -> None:
 
 
 def plan(name: str, summary: str | None, auto_class: str | None, kind: str | None) -> NewTask:
-    """Looks up in Transformers what was not said."""
+    """Looks up in Transformers what was not given."""
     from transformers.models.auto import modeling_auto
     from transformers.pipelines import SUPPORTED_TASKS
 
@@ -146,7 +146,7 @@ def plan(name: str, summary: str | None, auto_class: str | None, kind: str | Non
 
 
 def write(task: NewTask, root: Path) -> list[str]:
-    """Writes all files and rows; nothing at all where a part of it cannot be made."""
+    """Writes all files and rows, or nothing where any of them cannot be made."""
     new = {name: task.render(template) for name, template in task.files.items()}
     row = f"| `{task.name}` | {task.summary} | [docs](docs/{task.name}.md) |"
     changed = {
@@ -168,7 +168,7 @@ def write(task: NewTask, root: Path) -> list[str]:
 
 
 def generate_catalogue(root: Path) -> list[str]:
-    """Generates what the command line says of tasks anew, where it is kept in a file; gives that file's name."""
+    """Regenerates what the command line says of tasks, where a file keeps it; returns that file's name."""
     if not (root / CATALOGUE).exists():
         return []
     subprocess.run([sys.executable, *CATALOGUE_COMMAND], cwd=root, check=True)

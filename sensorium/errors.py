@@ -1,8 +1,8 @@
-"""Everything that Sensorium raises on purpose.
+"""Every error that Sensorium raises on purpose.
 
     SensoriumError
     ├── UnknownNameError(KeyError)        a task, option or name that does not exist; names the nearest right one
-    ├── OptionError(ValueError)           an option that exists, with a value that it cannot have
+    ├── OptionError(ValueError)           a known option with an invalid value
     ├── InputError(ValueError)            one input that cannot be processed; neighbours are not affected
     │   └── LimitError                    an input refused by a limit (pixels, bytes, seconds, addresses)
     ├── CheckpointError(ValueError)       a checkpoint that cannot be used as it is
@@ -12,7 +12,7 @@
     │   └── TaskMismatchError             a checkpoint of another task; names the tasks that it fits
     ├── QueueFullError(RuntimeError)      more inputs at once than are taken; none of those before is affected
     ├── ClosedError(RuntimeError)         a pipeline that was closed before an input was done
-    ├── IndexFileError(ValueError)        the folder of an index that is damaged, incomplete, or none at all
+    ├── IndexFileError(ValueError)        the folder of an index that is damaged, incomplete, or not an index
     └── DownloadError(OSError)            the Hub could not be reached, or refused
 
 Each message says what was expected, what came, and what to do. A library's exception is kept as `__cause__`.
@@ -48,7 +48,7 @@ class UnknownNameError(SensoriumError, KeyError):
 
 
 class OptionError(SensoriumError, ValueError):
-    """An option that exists, with a value that it cannot have."""
+    """A known option with an invalid value."""
 
 
 class InputError(SensoriumError, ValueError):
@@ -93,15 +93,15 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 
 class MissingWeightsError(CheckpointError):
-    """A checkpoint that lacks weights which the model needs; random ones are never used unsaid."""
+    """A checkpoint that lacks weights which the model needs; random ones are never used silently."""
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A checkpoint that holds only pickled weights, or needs code of its own, and nobody asked for that."""
+    """A checkpoint that has only pickled weights, or needs its own code, which the caller did not allow."""
 
 
 class TaskMismatchError(CheckpointError):
-    """A checkpoint of another task than the one asked for."""
+    """A checkpoint of a task other than the one asked for."""
 
     def __init__(self, message: str, *, fits: Iterable[str] = ()) -> None:
         super().__init__(message)
@@ -109,7 +109,7 @@ class TaskMismatchError(CheckpointError):
 
 
 class QueueFullError(SensoriumError, RuntimeError):
-    """As many inputs are under way as are taken at once; this one was not, and can be given again later."""
+    """As many inputs are under way as are accepted at once; this one was not accepted, and can be given again later."""
 
 
 class ClosedError(SensoriumError, RuntimeError):
@@ -117,11 +117,11 @@ class ClosedError(SensoriumError, RuntimeError):
 
 
 class IndexFileError(SensoriumError, ValueError):
-    """The folder of an index that is damaged, incomplete or none at all; nothing of it was opened."""
+    """The folder of an index that is damaged, incomplete, or not an index; nothing was opened."""
 
 
 class DownloadError(SensoriumError, OSError):
-    """The Hub could not be reached, or did not let us have the files."""
+    """The Hub could not be reached, or refused the files."""
 
 
 def _rebuild_input_error(cls: type[InputError], message: str, state: dict[str, Any]) -> InputError:

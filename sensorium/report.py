@@ -57,7 +57,7 @@ class Report:
     Args:
         title: the page's heading.
         details: facts of the run (the model, the device, …), shown under the heading.
-        max_shown: how many inputs are shown; the rest is only counted, so that a long run gives a page that opens.
+        max_shown: how many inputs are shown; the rest are only counted, so that the page of a long run still opens.
         limits: what a picture may cost to load again for the page.
     """
 
@@ -125,7 +125,7 @@ class Report:
 def score_bars(result: Result) -> list[Bar]:
     """The bars of a result whose schema is labels with scores; empty for any other.
 
-    Probabilities fill their share of a row; scores beyond 1 (logits) that of the largest.
+    A probability fills its share of a row; a score beyond 1 (a logit) is drawn relative to the largest.
     """
     rows = result.to_dict()
     if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) == {"label", "score"} for row in rows):

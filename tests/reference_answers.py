@@ -22,7 +22,7 @@ def answers(
 ):
     """The answers as 4.57 gives them: a dict, or a list where there are several.
 
-    `batch_size` runs so many windows at once, filled up to the longest; the pipeline's default is 1.
+    `batch_size` runs so many windows at once, padded to the longest; the pipeline's default is 1.
     """
     length = max_seq_len or min(tokenizer.model_max_length, 384)
     encoded = tokenizer(
@@ -62,7 +62,7 @@ def _spans(start, end, mask, most, max_answer_len):
     found = []
     for place in np.argsort(-scores, axis=None, kind="stable")[:most]:
         s, e = np.unravel_index(place, scores.shape)
-        # 4.57 fills up with spans of score 0, also such that end before they start
+        # 4.57 pads with spans of score 0, also such that end before they start
         if mask[s] and mask[e] and scores[s, e] > 0:
             found.append((int(s), int(e), float(scores[s, e])))
     return found, null

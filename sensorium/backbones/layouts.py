@@ -51,7 +51,7 @@ class Layout:
 
 
 def read_layout(shape: Sequence[int], size: tuple[int, int], *, prefix: int) -> Layout:
-    """Find out how a hidden state of this shape lies, for a picture of `size` (height, width) px.
+    """Finds out the layout of a hidden state of this shape, for a picture of `size` (height, width) px.
 
     Args:
         shape: that of the hidden state.
@@ -64,7 +64,9 @@ def read_layout(shape: Sequence[int], size: tuple[int, int], *, prefix: int) -> 
     if len(shape) == 4:
         first, last = _stride(size, shape[2], shape[3]), _stride(size, shape[1], shape[2])
         if first and last and first != last:
-            raise CheckpointError(f"a hidden state of shape {tuple(shape)} could lie in two ways for {size} px.")
+            raise CheckpointError(
+                f"a hidden state of shape {tuple(shape)} could be laid out in two ways for {size} px."
+            )
         if first:
             return Layout("channels-first", first)
         if last:
@@ -92,7 +94,7 @@ def count_prefix_tokens(model: nn.Module) -> int:
         if name in _PREFIX_NAMES:
             count += parameter.shape[-2] if parameter.ndim > 1 else 1
         elif name.endswith(("_token", "_tokens")) and name not in _NO_PART:
-            raise CheckpointError(f"its learned {path!r} are neither before the positions nor masks of some")
+            raise CheckpointError(f"its learned {path!r} are neither prefix tokens nor masks of positions")
     return count
 
 

@@ -1,4 +1,4 @@
-"""What a Transformers architecture is made of here, and what one look at it tells. Torch only: no library's names."""
+"""The parts of a Transformers architecture, and what one look at them shows. Torch only: it names no library."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NORMS = {"dinov2": "layernorm", "dinov2_with_registers": "layernorm", "dinov3_v
 
 @dataclass
 class BackbonePlan:
-    """What one look at an architecture tells: the maps that it has, and how its hidden states lie.
+    """What one look at an architecture shows: its maps, and how its hidden states are laid out.
 
     Attributes:
         stage_names: of all maps.
@@ -107,14 +107,14 @@ def look(parts: Parts, config: Any, stage_names: list[str]) -> BackbonePlan:
         _check_patches(layouts, inner)
     except (CheckpointError, AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise CheckpointError(
-            f"{type(parts.model).__name__} is no backbone: its hidden states cannot be read as maps ({error}). Use "
+            f"{type(parts.model).__name__} is not a backbone: its hidden states cannot be read as maps ({error}). Use "
             "a model with a backbone class, or one whose hidden states are tokens or maps of the picture."
         ) from error
     return BackbonePlan(stage_names or _state_names(len(layouts), inner), size, colours, layouts, last)
 
 
 def _check_patches(layouts: Sequence[Layout], config: Any) -> None:
-    """Refuse tokens of one size that are not the config's patches: a model that leaves some out, as masked ones do."""
+    """Refuses tokens that are not the config's patches: a model that leaves some out, as masked ones do."""
     patch = getattr(config, "patch_size", None)
     patch = (patch, patch) if isinstance(patch, int) else patch
     strides = {layout.stride for layout in layouts if layout.kind == "tokens"}
@@ -148,7 +148,7 @@ def _size(pixel_values: Tensor) -> tuple[int, int]:
 
 
 def make_neck(parts: Parts) -> Any:
-    """What turns the bare model's output into pooled features; None where that is no module's business."""
+    """What turns the bare model's output into pooled features; None where no module does that."""
     if parts.model is None or not parts.classifies:
         return None
     names = [name for name, child in parts.model.named_children() if child is parts.base]
@@ -157,7 +157,7 @@ def make_neck(parts: Parts) -> Any:
 
 
 def make_tail(parts: Parts, config: Any) -> Tail | None:
-    """What goes on from the backbone class's last hidden state, where that is the model's too."""
+    """What continues from the backbone class's last hidden state, where that is also the model's."""
     if parts.base is None or parts.maps is None or getattr(config, "use_shared_relative_position_bias", False):
         return None
     if config.model_type in _NORMS:

@@ -150,7 +150,7 @@ def _architecture_of(config: Mapping[str, Any]) -> str:
 
 
 def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `timm.create_model` needs to build this architecture again, also what it reads off the pretrained_cfg."""
+    """What `timm.create_model` needs to build this architecture again, pretrained_cfg's settings included."""
     pretrained_cfg = config.get("pretrained_cfg") or {}
     arguments = {name: value for name, value in (config.get("model_args") or {}).items() if name != "num_classes"}
     if pretrained_cfg.get("global_pool") is not None:
@@ -185,7 +185,7 @@ def _read_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
 def _create(
     name: str, arguments: Mapping[str, Any], *, pretrained: bool, pretrained_cfg: dict[str, Any] | None, of: str
 ) -> nn.Module:
-    """`timm.create_model`, with its ways to fail told apart."""
+    """`timm.create_model`, with its kinds of failure told apart."""
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=8, cutoff=0.5)
@@ -214,7 +214,7 @@ def _create(
 
 @contextmanager
 def _missing_keys() -> Iterator[list[str]]:
-    """Collect what timm tells of missing weights where it loads without being strict, as it does for some families."""
+    """Collects what timm logs about missing weights where it loads without strictness, as for some families."""
     messages: list[str] = []
     logger = logging.getLogger("timm.models._builder")
     listener = _Listener(messages)
@@ -256,7 +256,7 @@ def _finish(
 ) -> TimmBackbone:
     """Take the classifier off, and select the maps."""
     if not hasattr(model, "forward_intermediates") or not getattr(model, "feature_info", None):
-        raise CheckpointError(f"timm's {name} has no forward_intermediates, so its maps cannot be had.")
+        raise CheckpointError(f"timm's {name} has no forward_intermediates, so its maps are not available.")
     if model.num_classes:
         model.reset_classifier(0)
     chosen = select_stages(_stage_names(model), out_indices, out_features)
@@ -269,12 +269,12 @@ def _stage_names(model: Any) -> list[str]:
 
 
 def _infos(model: Any) -> list[dict[str, Any]]:
-    """What timm tells of each map: its module, channels and reduction."""
+    """What timm says about each map: its module, channels and reduction."""
     return list(getattr(model.feature_info, "info", model.feature_info))
 
 
 def _input_size(model: Any, model_args: Mapping[str, Any]) -> tuple[int, int, int]:
-    """The channels, height and width that a model accepts: the `img_size` that was asked for, else the published."""
+    """The channels, height and width that a model accepts: the `img_size` asked for, else the published one."""
     channels, height, width = model.pretrained_cfg.get("input_size") or (3, 224, 224)
     size = model_args.get("img_size") or getattr(getattr(model, "patch_embed", None), "img_size", None)
     if size is not None:

@@ -41,7 +41,7 @@ class TransformersBackbone(Backbone):
     def __init__(self, parts: Parts, *, plan: BackbonePlan, out_indices: Sequence[int], spec: dict[str, Any]) -> None:
         super().__init__(stage_names=plan.stage_names, out_indices=out_indices, spec=spec)
         self.maps, self.model = parts.maps, parts.model
-        self._parts, self._plan = parts, plan  # Parts is no module: the neck shares what is registered already
+        self._parts, self._plan = parts, plan  # Parts is not a module: the neck shares what is registered already
         self.measure(plan.size, channels=plan.colours)
 
     def forward(
@@ -164,7 +164,7 @@ def _assemble(
 
 
 def _install_hooks(parts: Parts) -> None:
-    """Let Transformers hook in what captures hidden states now, not in the first call, which may be a compiled one."""
+    """Installs Transformers' hooks that capture hidden states now, not in the first call, which may be compiled."""
     try:
         from transformers.utils.output_capturing import maybe_install_capturing_hooks
     except ImportError:  # a Transformers whose models return their hidden states themselves
@@ -238,7 +238,7 @@ def _remote_config(checkpoint: Checkpoint) -> Any:
         return None
     if not checkpoint.options.trust_remote_code:
         raise UnsafeCheckpointError(
-            f"{checkpoint.name!r} needs Python code of its own, which nobody asked to run. If you trust it, pass "
+            f"{checkpoint.name!r} needs its own Python code, which is not run unless asked for. If you trust it, pass "
             "LoadOptions(trust_remote_code=True)."
         )
     return transformers.AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=True, local_files_only=True)
@@ -280,7 +280,7 @@ def _model_class(config: Any) -> tuple[Any, bool]:
 
 
 def _base_of(model: Any) -> Any:
-    """The bare model in a classification model, None if its layers lie open in it."""
+    """The bare model in a classification model, None if its layers are not grouped in one."""
     for name in (model.base_model_prefix, "vision_model"):
         child = getattr(model, name, None) if name else None
         if isinstance(child, transformers.PreTrainedModel):

@@ -1,4 +1,4 @@
-"""Weights: how they get from a checkpoint into a module, and what is said of those that are missing."""
+"""Weights: how they get from a checkpoint into a module, and what happens if some are missing."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
 
 
 def copy_weights(module: nn.Module, stored: Mapping[str, Tensor], *, of: str, optional: tuple[str, ...] = ()) -> None:
-    """Copy stored tensors into a module; every one must be there, none too many, all of the right shape.
+    """Copy stored tensors into a module; every one must be there, with the right shape, and no others.
 
     Args:
         module: takes the weights, in place.
         stored: tensors by the module's names for them.
         of: the checkpoint's name, for the errors.
-        optional: what may stand in the name of a tensor that only one of the two has.
+        optional: parts of the names of tensors that only one of the two may have.
 
     Raises:
         MissingWeightsError: a tensor is missing.
-        CheckpointError: one is too many, or of another shape.
+        CheckpointError: one is unexpected, or of another shape.
     """
     state = unique_state(module)
 
@@ -78,7 +78,7 @@ def copy_weights(module: nn.Module, stored: Mapping[str, Tensor], *, of: str, op
     if missing:
         raise MissingWeightsError(f"{of} lacks weights: {name_some(missing)}. Save the checkpoint again.")
     if unexpected:
-        raise CheckpointError(f"{of} holds weights that its config.json has no place for: {name_some(unexpected)}.")
+        raise CheckpointError(f"{of} holds weights that do not belong to its config.json: {name_some(unexpected)}.")
     shared = state.keys() & stored.keys()
     shapes = sorted(name for name in shared if state[name].shape != stored[name].shape)
     if shapes:

@@ -1,4 +1,4 @@
-"""Reading `config.json` and its like from a folder that nobody vouches for."""
+"""Reading `config.json` and similar files from a folder that is not trusted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_json(path: Path, *, of: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(
             f"{of!r}: {path.name} should hold a JSON object, got {_brief(value)}. Repair it, or get the "
-            f"checkpoint again from where it came."
+            f"checkpoint again from its source."
         )
     return value
 
@@ -76,14 +76,14 @@ def parse_json(path: Path, *, of: str) -> Any:
     if len(text) > MAX_JSON_BYTES:
         raise CheckpointError(
             f"{of!r}: {path.name} should be at most {MAX_JSON_BYTES // 2**20} MiB, and is larger. It is damaged or "
-            f"not a configuration; get the checkpoint again from where it came."
+            f"not a configuration; get the checkpoint again from its source."
         )
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{of!r}: {path.name} should be JSON, and is not ({type(error).__name__}: {error}). Repair it, or get the "
-            f"checkpoint again from where it came."
+            f"checkpoint again from its source."
         ) from error
 
 

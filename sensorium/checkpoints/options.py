@@ -1,4 +1,4 @@
-"""The options that a checkpoint is found and opened with."""
+"""The options with which a checkpoint is found and opened."""
 
 from __future__ import annotations
 

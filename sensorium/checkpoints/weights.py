@@ -20,7 +20,7 @@ _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msg
 
 
 class _HasWeights(Protocol):
-    """What finding weights asks of a checkpoint; `Checkpoint` says what each attribute is."""
+    """What finding weights needs to know of a checkpoint; `Checkpoint` describes the attributes."""
 
     @property
     def name(self) -> str: ...

@@ -23,8 +23,9 @@ _HELP = (
 
 _RUN_HELP = """Runs a task on files, folders, globs and URLs.
 
-`sensorium run TASK --help` shows the options of a task. Prints a line an input (a table on a terminal). Exit code: 0; 1
-if an input failed or the run could not begin; 2 for wrong options; 130 after Ctrl-C, with what was done so far kept.
+`sensorium run TASK --help` shows the options of a task. Prints one line per input (a table on a terminal). Exit code:
+0; 1 if an input failed or the run could not begin; 2 for wrong options; 130 after Ctrl-C, with what was done so far
+kept.
 """
 
 _INDEX_HELP = """Builds, searches and measures indexes of documents, passages, pictures and sounds.

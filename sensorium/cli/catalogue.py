@@ -27,10 +27,10 @@ from sensorium.tasks import task_files
 REQUIRED = dataclasses.MISSING
 FILE = Path(__file__).with_name("catalogue.json")
 TYPES = {"bool": bool, "int": int, "float": float, "str": str, "None": types.NoneType, "JSON": Any}
-"""The types of options by their names in the file; JSON is any other, for the command line reads it from JSON."""
+"""The types of options by their names in the file; JSON is any other, which the command line reads as JSON."""
 
 Searches = Literal["always", "optionally"] | None
-"""Whether a task searches an index: it is made of one, it takes one, or it knows none."""
+"""Whether a task searches an index: always, optionally, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def task_card(name: str) -> TaskCard:
         UnknownNameError: there is no such task; names the nearest one.
     """
     if name not in task_files():
-        if "sensorium.tasks.base" not in sys.modules:  # then nobody can have registered a task of his own
+        if "sensorium.tasks.base" not in sys.modules:  # then nobody can have registered a task
             raise UnknownNameError("task", name, known_tasks())
         return card_of_class(name)
     return written().get(name) or card_of_class(name)

@@ -1,4 +1,4 @@
-"""`sensorium run TASK INPUT…`: one command a task, made when it is asked for."""
+"""`sensorium run TASK INPUT…`: one command per task, made when it is asked for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIPELINE, OUTPUT, LIMITS, INDEX = (
 )
 SHORT = {"model": "m", "output": "o"}
 OF_A_MODEL = ("model", "processor", "revision")
-"""Settings that a task has no use for that is made of an index, whose encoder is known."""
+"""Settings without a use for a task that is made of an index, whose encoder is known."""
 
 _OF_SEARCHES: dict[str, dict[str, Any]] = {
     "reranker": {
@@ -36,8 +36,8 @@ _OF_SEARCHES: dict[str, dict[str, Any]] = {
     },
 }
 
-_TEXTS_HELP = "Texts; - reads one a line from standard input."
-_INPUT_HELP = "Files, folders (searched to any depth), globs and URLs; - reads one a line from standard input."
+_TEXTS_HELP = "Texts; - reads one per line from standard input."
+_INPUT_HELP = "Files, folders (searched to any depth), globs and URLs; - reads one per line from standard input."
 
 
 def task_command(card: TaskCard) -> Any:
@@ -125,7 +125,7 @@ def _named_inputs(card: TaskCard, further: Cards, arguments: Mapping[str, Any]) 
 
 
 def _check_index_or_inputs(card: TaskCard, named: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Refuses further inputs beside an index, which gives them, and neither of the two."""
+    """Refuses both an index and the inputs that it would give, and neither of the two."""
     if arguments.get("index"):
         if named:
             raise typer.BadParameter(f"--index finds what --{next(iter(named))} would give; pass one of them")

@@ -16,10 +16,10 @@ def examine(*, online: bool = False) -> dict[str, Any]:
     """Looks at this machine.
 
     Args:
-        online: whether to ask the Hub for a sign of life; nothing else touches the network.
+        online: whether to ask the Hub if it can be reached; nothing else touches the network.
 
     Returns:
-        Sections of facts by name, in plain values; `problems` is a list of lines, empty where all is well.
+        Sections of facts by name, in plain values; `problems` is a list of lines, empty if there are none.
     """
     problems: list[str] = []
     facts: dict[str, Any] = {"versions": _versions(problems), "machine": _machine()}
@@ -82,13 +82,13 @@ def _cuda() -> dict[str, Any]:
 
 
 def _choices() -> dict[str, Any]:
-    """What `pipeline()` takes where it is told nothing."""
+    """What `pipeline()` chooses by default."""
     from sensorium.pipelines.compiling import can_compile
     from sensorium.pipelines.placement import cpu_features, resolve_device, resolve_dtype
     from sensorium.pipelines.workers import automatic_workers
 
     device = resolve_device()
-    compiling = "once a run is long enough to win it back" if can_compile(device) else "never: no compiler for it here"
+    compiling = "once a run is long enough to pay for it" if can_compile(device) else "never: no compiler for it here"
     return {
         "device": str(device),
         "dtype": str(resolve_dtype("auto", device)).removeprefix("torch."),

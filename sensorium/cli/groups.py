@@ -1,4 +1,4 @@
-"""The groups `sensorium run` and `sensorium index`: what their commands are made of is imported when one is asked for.
+"""The groups `sensorium run` and `sensorium index`; a command's parts are imported when it is asked for.
 
 `sensorium --help` shows the groups and none of their commands, and so reads none of the options that these have.
 """

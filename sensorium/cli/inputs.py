@@ -28,8 +28,8 @@ def read_inputs(words: Iterable[str], kind: str) -> Iterator[str]:
     """Yields the inputs that the words stand for, lazily, in order.
 
     A folder stands for its files of the kind, to any depth, sorted; a glob for what it matches, sorted; `-` for the
-    lines of standard input. What is none of these stands for itself, also where it does not exist: then it fails
-    alone, as its own row. Hidden files and folders are left out unless named.
+    lines of standard input. Anything else stands for itself, even if it does not exist: then it fails alone, as
+    its own row. Hidden files and folders are left out unless named.
 
     Args:
         words: the arguments.

@@ -53,7 +53,7 @@ class TaskRun:
         self._failures = Failures("they are only counted here, and have their rows in --json and --output")
 
     def run(self) -> int:
-        """Does it all.
+        """Runs the whole command.
 
         Returns:
             0; 1 if an input failed; 130 if it was interrupted.

@@ -23,9 +23,9 @@ class PipelineSettings:
         device: where it runs: cuda, cuda:1, mps, cpu or a CUDA ordinal; the best there is unless given.
         dtype: of weights and arithmetic: float32, bfloat16 or float16; auto is bfloat16 where the hardware multiplies
             it natively.
-        compile: whether to use torch.compile; once a run is long enough to win it back, unless given.
-        batch_size: units a batch.
-        num_workers: threads that decode and prepare inputs; auto is one a core.
+        compile: whether to use torch.compile; once a run is long enough to pay for it, unless given.
+        batch_size: units per batch.
+        num_workers: threads that decode and prepare inputs; auto is one per core.
         cache_dir: where Hub files are kept.
         local_files_only: make no request to the Hub.
         use_safetensors: with --no-use-safetensors pickled weights are read too, by torch's safe unpickler.
@@ -81,9 +81,9 @@ class OutputSettings:
     """Where results go, and what becomes of failures.
 
     Attributes:
-        json: print one JSON object a line to standard output (JSON Lines).
-        output: write to this file instead: results.jsonl, a JSON object a line as they come, or vectors.npz, embeddings
-            as one NumPy archive.
+        json: print one JSON object per line to standard output (JSON Lines).
+        output: write to this file instead: results.jsonl, a JSON object per line as they come, or vectors.npz,
+            embeddings as one NumPy archive.
         html: write a self-contained page with each picture and its result to this file as well.
         on_error: what a failed input gives: return its error row, skip it without one, raise to end the run.
         progress: show a progress bar on standard error; where that is a terminal, unless given.

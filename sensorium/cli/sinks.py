@@ -26,17 +26,17 @@ class Sink(ABC):
         """Takes the result of the input `source`, or the `InputError` that it failed with."""
 
     def begin(self) -> None:  # noqa: B027
-        """Called once everything stands that the run needs, before the first outcome."""
+        """Called before the first outcome, once everything that the run needs is ready."""
 
     def finish(self) -> None:  # noqa: B027
-        """Called after the last outcome, also when that is so because of an error or an interruption."""
+        """Called after the last outcome, also if an error or an interruption ended the run."""
 
     def close(self) -> None:  # noqa: B027
-        """Lets go of files; called last, and also where the run never began."""
+        """Releases files; called last, and also where the run never began."""
 
 
 class JsonLines(Sink):
-    """One JSON object a line.
+    """One JSON object per line.
 
     A line is `{"index", "source", "result"}` with the result in Transformers' schema, or the error row
     `{"index", "source", "error": {"code", "message"}}`. Each is written by one call, so that whatever ends the process
@@ -70,7 +70,7 @@ class JsonLines(Sink):
         before = self._file.tell()
         if self._file.write(line) != len(line):
             self._file.truncate(before)
-            raise OSError(f"the disk took only a part of a line; {self._file.name} ends before input {outcome.index}")
+            raise OSError(f"only part of a line could be written; {self._file.name} ends before input {outcome.index}")
 
     def close(self) -> None:
         """Closes the file."""
@@ -97,7 +97,7 @@ class Archive(Sink):
         """Keeps the arrays.
 
         Raises:
-            OptionError: the result has no arrays to keep, or not of the shapes of the others.
+            OptionError: the result has no arrays to keep, or their shapes differ from the others'.
         """
         if isinstance(outcome, InputError):
             return
@@ -136,7 +136,7 @@ class Archive(Sink):
 
 
 class Lines(Sink):
-    """One line an input on standard output, its parts separated by tabs; failures go to standard error elsewhere."""
+    """One line per input on standard output, its parts separated by tabs; failures go to standard error elsewhere."""
 
     def add(self, source: str, outcome: Result | InputError) -> None:
         """Prints the line."""
@@ -146,7 +146,7 @@ class Lines(Sink):
 
 
 class Tables(Sink):
-    """A small table an input, for a terminal."""
+    """A small table for each input, for a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console

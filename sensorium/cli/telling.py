@@ -1,4 +1,4 @@
-"""What is said on standard error: notes, warnings and errors, a line each."""
+"""What is said on standard error: notes, warnings and errors, one line each."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ READER_LEFT = 141
 """The exit code after whoever read standard output has left, as `head` does; a shell's code for SIGPIPE."""
 
 FAILURES_TOLD = 20
-"""Failed inputs that are told one by one on standard error; further ones are only counted."""
+"""Failed inputs that are reported one by one on standard error; further ones are only counted."""
 
 
 class Failures:
-    """Tells failed inputs, counts them by their codes, and sums up.
+    """Reports failed inputs, counts them by code, and sums up.
 
     Args:
-        rest: what is said of those that are told no more.
+        rest: what is said of those that are no longer reported one by one.
     """
 
     def __init__(self, rest: str) -> None:
@@ -56,7 +56,7 @@ class Failures:
 
 
 def wants_progress(choice: bool | None) -> bool:
-    """Whether progress is to be shown: as asked, or where standard error is a terminal. If not, nobody shows any."""
+    """Whether to show progress: as asked, or if standard error is a terminal. If not, no library shows any."""
     wanted = sys.stderr.isatty() if choice is None else choice
     if not wanted:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # those of downloads and of loading weights

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 def float32_sampling(dtype: torch.dtype) -> AbstractContextManager[Any]:
     """Within it, `grid_sample` works in float32 and gives its input's dtype; deformable attention is made of it.
 
-    Half precision has too few digits for a place on a map: next to 80 px, bfloat16 knows every other half px. And on
+    Half precision has too few digits for a place on a map: near 80 px, bfloat16 has steps of half a px. And on
     the CPU torch 2.13 reads beyond the end of maps in half precision that are not contiguous, which gives NaN or ends
     the process.
 

@@ -1,7 +1,7 @@
 """LightGlue over pairs with different numbers of points, each with its own depth and its own pruning.
 
 Lindenberger, Sarlin, Pollefeys: LightGlue: Local Feature Matching at Light Speed, https://arxiv.org/abs/2306.13643. A
-pair leaves the batch after the layer at which it is sure of its matches; points that will not match leave their pair.
+pair leaves the batch after the layer at which its matches are certain; points that will not match leave their pair.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sensorium.models.matching import Links, Pairs, choose
 
 @dataclass
 class _PairStates:
-    """What is left of the pairs at a layer.
+    """The pairs that are left at a layer.
 
     Attributes:
         pair: `(p,)` int64, which pairs these are.
@@ -61,7 +61,7 @@ class _PairStates:
 
 
 def lightglue(model: Any, pairs: Pairs) -> Links:
-    """Matches pairs, each of whose pictures has points.
+    """Matches pairs in which both pictures have points.
 
     Args:
         model: a `LightGlueForKeypointMatching`.
@@ -132,7 +132,7 @@ def _threshold(layer: int, layers: int) -> float:
 
 
 def _link(assignment: Any, at: _PairStates, threshold: float, links: Links) -> None:
-    """Assigns the points of pairs to each other, and writes who goes with whom into `links`."""
+    """Assigns the points of pairs to each other, and writes the matches into `links`."""
     mask = at.mask.unflatten(0, (-1, 2))
     features = (assignment.final_projection(at.states) / at.states.shape[-1] ** 0.25).float().unflatten(0, (-1, 2))
     similar = features[:, 0] @ features[:, 1].transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Points of pairs of pictures, side by side in one tensor, and who of them chose each other."""
+"""Points of pairs of pictures, side by side in one tensor, and which of them chose each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sensorium.models.superpoint import Points
 
 @dataclass(frozen=True)
 class Pairs:
-    """The points of P pairs of pictures, filled up with zeros to one number of points.
+    """The points of P pairs of pictures, padded with zeros to one number of points.
 
     Attributes:
         xy: `(P, 2, N, 2)` float32, px of the pictures that the model saw.
@@ -55,7 +55,7 @@ class Links:
 
 
 def groups(counts: Sequence[int]) -> Iterator[list[int]]:
-    """Pairs whose pictures all have points, together with those of like number, so that little is filled up.
+    """Pairs whose pictures all have points, together with those of like number, so that little has to be padded.
 
     Args:
         counts: points of each picture, pair after pair.
@@ -101,7 +101,7 @@ def gather(points: Points, descriptors: Tensor, pairs: Sequence[int], size: tupl
 
 
 def choose(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which column each row likes best, and whether that column likes it best, too.
+    """The best column for each row, and whether that row is also the best for the column.
 
     Args:
         scores: `(P, N, M)` float32.

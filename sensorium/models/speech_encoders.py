@@ -1,9 +1,9 @@
-"""Speech encoders in padded batches: what each sound gives must not depend on how far it was filled up.
+"""Speech encoders in padded batches: the result for a sound must not depend on how far it was padded.
 
-wav2vec2-base and its kin normalise their first convolution's output over time, so zeros at the end change every frame;
-they were trained without a mask, and padding them changes their answers. Here the statistics are taken over the real
-frames only, which gives what each sound would give alone. The rest of such an encoder is exact with an attention mask:
-the convolutions of later layers look at real frames only, and Transformers sets the others to zero before the
+wav2vec2-base and similar models normalise their first convolution's output over time, so zeros at the end change every
+frame; they were trained without a mask, and padding them changes their answers. Here the statistics are taken over the
+real frames only, which gives what each sound would give alone. The rest of such an encoder is exact with an attention
+mask: the convolutions of later layers look at real frames only, and Transformers sets the others to zero before the
 positional convolution, leaves them out of the attention, and out of the mean at the end.
 """
 
@@ -20,13 +20,13 @@ from torch.nn.utils import parametrize
 EXACT = ("hubert", "unispeech", "unispeech-sat", "wav2vec2")
 """Model types of which all that mixes frames takes a mask; each is tested.
 
-WavLM would be one, but what Transformers passes to torch with a mask is deprecated there, and warned of. SEW
+WavLM would be one, but with a mask Transformers passes something to torch that is deprecated and warned about. SEW
 pools over the edge of the mask, the later positional convolutions of Data2Vec see what the earlier ones spill over it,
 and so do adapters: their sounds share a batch where they are of one length.
 """
 
 SHARE = 480_000
-"""Values of a batch, 30 s of samples, that run at a time in eager mode on the CPU, where more gain nothing."""
+"""Values of a batch, 30 s of samples, that run at a time in eager mode on the CPU, where more would gain nothing."""
 
 PIECE = 125
 """Frames that the convolutions give at a time in eager mode on the CPU, 2.5 s."""
@@ -73,7 +73,7 @@ class RealFramesNorm(nn.GroupNorm):
 
 
 class WatchedEncoder:
-    """The forward pass of the convolutions that a speech model begins with, told of padding.
+    """The forward pass of a speech model's first convolutions, aware of padding.
 
     In eager mode on the CPU each sound runs alone, over its real samples, some frames at a time: none of it is spent on
     padding, and the first layers' outputs, 491 MB for 30 s in float32, are there for a piece at a time. Convolutions
@@ -154,7 +154,7 @@ def tell_lengths(encoders: list[WatchedEncoder], lengths: Tensor | None) -> None
 
 
 def in_shares(compute: Callable[[Mapping[str, Tensor]], Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-    """Runs a batch of long sounds a few at a time where that is as fast: it bounds the memory of their activations.
+    """Runs a batch of long sounds a few at a time where that is as fast: this bounds the memory of their activations.
 
     Args:
         compute: from the model's inputs to a tensor, both with the sounds along their first axis.
@@ -205,7 +205,7 @@ def _reach(kernels: Iterable[int], strides: Iterable[int]) -> tuple[int, int]:
 
 
 def _is_local(layer: nn.Module) -> bool:
-    """Whether a layer mixes frames by nothing but a convolution without filling, and a norm that can be told."""
+    """Whether a layer mixes frames only by an unpadded convolution and a norm that can be told the lengths."""
     conv: Any = getattr(layer, "conv", None)
     plain = isinstance(conv, nn.Conv1d) and conv.padding == (0,) and conv.dilation == (1,)
     norm = getattr(layer, "layer_norm", None)

@@ -1,9 +1,9 @@
-"""SuperGlue over pairs with different numbers of points: what fills a pair up never changes its result.
+"""SuperGlue over pairs with different numbers of points: what pads a pair never changes its result.
 
 Sarlin, DeTone, Malisiewicz, Rabinovich: SuperGlue: Learning Feature Matching with Graph Neural Networks,
 https://arxiv.org/abs/1911.11763. The reference gives the points with which it fills up the picture with fewer of them
 a share in the optimal transport. For one pair that is part of the answer and kept here; points with which a pair is
-filled up to its neighbours' number have no share.
+padded to its neighbours' number have no share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEAST = torch.finfo(torch.float32).tiny  # rows without a share sum up to 0, an
 
 
 def superglue(model: Any, pairs: Pairs) -> Links:
-    """Matches pairs, each of whose pictures has points.
+    """Matches pairs in which both pictures have points.
 
     Args:
         model: a `SuperGlueForKeypointMatching`.

@@ -24,7 +24,7 @@ class PointSearch:
 
     Attributes:
         threshold: the score that a point exceeds.
-        max_points: points a picture, the best ones; below 0 for all.
+        max_points: points per picture, the best ones; below 0 for all.
         radius: px; of points nearer to each other than this, along both axes, the best one stays.
         border: px; points nearer to the left or the upper border are dropped.
     """

@@ -42,7 +42,7 @@ class BatchSizer:
 
     @property
     def size(self) -> int:
-        """How many units, of the usual cost, to put into the next batch at the most."""
+        """How many units, of the usual cost, to put into the next batch at most."""
         return self._size
 
     @property
@@ -51,7 +51,7 @@ class BatchSizer:
         return not self._growing
 
     def record(self, rows: int, seconds: float, work: float | None = None) -> None:
-        """Takes note of what a batch cost; decides whether to grow.
+        """Notes what a batch cost; decides whether to grow.
 
         Args:
             rows: how many units, of the usual cost, it was to have.
@@ -72,7 +72,7 @@ class BatchSizer:
             self._size = rows * 2 if grow else self._best[1]
 
     def shrink(self, cost: float) -> int:
-        """Takes note that a batch that cost so much, in units of the usual cost, did not fit in memory.
+        """Notes that a batch that cost so much, in units of the usual cost, did not fit in memory.
 
         Returns:
             The new size: half of it, at least 1.
@@ -150,7 +150,7 @@ def padded_rows(rows: int, size: int) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the device's memory did not suffice."""
+    """Whether an error means that the device ran out of memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     signs = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")

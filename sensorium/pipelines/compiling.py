@@ -23,10 +23,10 @@ MOST_SHAPES = 16
 """How many static shapes of one function are compiled; a further one runs eagerly, and is counted."""
 
 MOST_CALLS = 1024
-"""Functions and shapes of which is remembered whether their attention is worth replacing."""
+"""How many functions and shapes to remember the choice of attention for."""
 
 PAYBACK_S = {"cpu": 60.0, "cuda": 60.0}
-"""Seconds of eager forward work, spent or foreseen, from which compiling wins its own cost back."""
+"""Seconds of eager forward work, spent or foreseen, from which compiling pays for itself."""
 
 
 class Compiler:
@@ -70,7 +70,7 @@ class Compiler:
         return (spent_s if foreseen_s is None else foreseen_s) >= payback
 
     def disappointed(self) -> None:
-        """Takes note that the compiled model was measured and is slower; "auto" stays eager from here on."""
+        """Notes that the compiled model was measured and is slower; "auto" stays eager from here on."""
         self._slower = True
 
     def eager(self, function: Callable[..., Any], /, *args: Any) -> Any:
@@ -161,7 +161,7 @@ def _graph_count() -> int:
 
 
 class _quiet:  # noqa: N801 - a context manager that reads as a word
-    """Keeps warnings of inductor's own about its inner workings from the user while it compiles."""
+    """Hides inductor's warnings about its inner workings while it compiles."""
 
     def __enter__(self) -> None:
         self._warnings = warnings.catch_warnings()

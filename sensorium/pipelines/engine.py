@@ -35,8 +35,8 @@ class Engine:
 
     Args:
         task: what to run, its model in its place.
-        settings: how; those that say how a model is loaded and placed have been heeded by then.
-        most_queued: how many inputs `submit` takes at once.
+        settings: how; those for loading and placing a model have been applied by then.
+        most_queued: how many inputs `submit` accepts at once.
     """
 
     def __init__(self, task: Task, settings: Settings, *, most_queued: int = MOST_QUEUED) -> None:
@@ -121,7 +121,7 @@ class Engine:
         return outcome
 
     def close(self) -> None:
-        """Ends the threads, and what was submitted with a ClosedError; a later call starts new ones."""
+        """Ends the threads; what was submitted ends with a ClosedError. A later call starts new ones."""
         with self._lock:
             intake, self._intake = self._intake, None
         if intake is not None:
@@ -138,7 +138,7 @@ class Engine:
         return counted if self.upstream is None else {**counted, "upstream": self.upstream.stats()}
 
     def reset_stats(self) -> None:
-        """Starts counting anew."""
+        """Starts counting afresh."""
         self.statistics.reset()
         self.sessions.reset()
         if self.upstream is not None:
@@ -158,7 +158,7 @@ class Engine:
 
 
 def _go_on(intake: Intake, request: Request, first: Future[Any]) -> None:
-    """Brings what came of the task upstream to the one that goes on from it."""
+    """Passes the upstream task's results on to the task that continues from them."""
     if first.cancelled():
         return  # by the request's own future
     error = first.exception()

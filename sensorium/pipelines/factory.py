@@ -59,8 +59,8 @@ def pipeline(
         dtype: "float32", "bfloat16", "float16", a torch.dtype, or "auto": bfloat16 where the hardware multiplies it
             natively, else float32. A loaded module keeps its own dtype under "auto".
         compile: True, False, or "auto": once a stream is long enough to win the compiling back.
-        batch_size: units a batch, or "auto" for the fastest that fits.
-        num_workers: threads that decode and prepare inputs, or "auto" for one a core.
+        batch_size: units per batch, or "auto" for the fastest that fits.
+        num_workers: threads that decode and prepare inputs, or "auto" for one per core.
         limits: what an input may cost (pixels, bytes, seconds, addresses).
         revision: a branch, tag or commit of the Hub repository.
         token: a Hub token, True for the stored one, False for none.
@@ -74,7 +74,7 @@ def pipeline(
 
     Raises:
         UnknownNameError: no such task; names the nearest one.
-        OptionError: an argument with a value that it cannot have.
+        OptionError: an argument with an invalid value.
         CheckpointNotFoundError: no such folder, repository or revision.
         TaskMismatchError: the checkpoint is of another task; names the tasks that it fits.
         MissingWeightsError: the checkpoint lacks weights that the task needs.
@@ -179,7 +179,7 @@ def _wrap(task: type[Task] | None, model: nn.Module, processor: Any, options: Lo
 
 
 def _task_for(checkpoint: Checkpoint) -> type[Task]:
-    """The one task that the checkpoint was saved for, or that it can serve where it does not say what it is."""
+    """The only task that the checkpoint was saved for, or could be used for if it does not say."""
     fits = {name: task.fits(checkpoint) for name, task in all_tasks().items()}
     for degree in ("native",) if checkpoint.architectures else ("native", "possible"):
         names = [name for name, fit in fits.items() if fit == degree]

@@ -132,7 +132,7 @@ class Flights:
             return self._forwarder.task.decode(flight.outputs, metas, flight.entries[0].item.options)
 
     def _after(self, failure: Exception, chunk: list[Entry], rest: list[list[Entry]]) -> list[list[Entry]]:
-        """What to run next when a batch has failed: smaller batches, until the culprit stands alone."""
+        """What to run next when a batch has failed: smaller batches, until the culprit is alone."""
         memory = is_out_of_memory(failure)
         if memory:
             self._forwarder.statistics.count("out_of_memory")
@@ -158,7 +158,7 @@ class Flights:
         self._compiled = compiler.pays(self._spent_s, foreseen)
 
     def _note(self, flight: _Flight) -> None:
-        """Learns from a batch that has landed what one costs."""
+        """Learns the cost of a batch from one that has finished."""
         seconds = flight.seconds
         if flight.began is not None and flight.ended is not None:
             seconds = flight.began.elapsed_time(flight.ended) / 1000

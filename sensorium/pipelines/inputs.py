@@ -41,10 +41,10 @@ def length_of(inputs: Any) -> int | None:
 
 
 def check_delay(max_delay_s: Any) -> None:
-    """Refuses what is no time to wait for others.
+    """Refuses what is not a time to wait for others.
 
     Raises:
-        OptionError: it is no number, or not a finite one from 0.
+        OptionError: it is not a number, or not a finite one from 0.
     """
     is_number = isinstance(max_delay_s, (int, float)) and not isinstance(max_delay_s, bool)
     if not is_number or not 0 <= max_delay_s < math.inf:

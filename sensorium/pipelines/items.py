@@ -21,7 +21,7 @@ class Item:
         index: its position among the inputs of its call.
         options: those of its call.
         group: what its units have in common with those that may share their batches, besides their bucket.
-        delay_s: how long a unit of it waits at the most for others to share its batch.
+        delay_s: how long a unit of it waits at most for others to share its batch.
         split: what is being split of it, or was and has not been received.
         parts: what came of its units, by their positions.
         opened: how many units have been received.

@@ -80,7 +80,7 @@ class Pipeline:
 
         Raises:
             UnknownNameError: no such option; names the nearest one.
-            OptionError: an option with a value that it cannot have.
+            OptionError: an option with an invalid value.
             InputError: an input that cannot be processed, under `on_error="raise"`.
         """
         raw, several = gather(self.task, inputs, options)
@@ -189,14 +189,14 @@ class Pipeline:
             A `Session` with the task's own methods; what it holds on the device is let go on leaving, or at `close()`.
 
         Raises:
-            OptionError: the task has nothing to keep of a picture, or the timeout is no number above 0.
+            OptionError: the task keeps nothing of an input of a picture, or the timeout is not a number above 0.
             InputError: the picture cannot be processed.
         """
         with self._engine.sessions.open(image, timeout_s=timeout_s) as opened:
             yield opened
 
     def warmup(self, *, batch_sizes: Iterable[int] | None = None, **options: Any) -> Self:
-        """Runs an example through the model, so that the first real call costs what the later ones do.
+        """Runs an example through the model, so that the first real call is as fast as later ones.
 
         Args:
             batch_sizes: the sizes of the batches to run; 1 unless given, or with `compile=True` every power of two
@@ -227,7 +227,7 @@ class Pipeline:
         return self._engine.stats()
 
     def reset_stats(self) -> None:
-        """Starts counting anew."""
+        """Starts counting afresh."""
         self._engine.reset_stats()
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ class Sessions:
             timeout_s: seconds above 0 without a step after which the session is closed; None for never.
 
         Raises:
-            OptionError: the task has nothing to keep, or the timeout is no such number.
+            OptionError: the task keeps nothing of an input, or the timeout is no such number.
             InputError: the input cannot be processed.
         """
         if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
@@ -93,7 +93,7 @@ class Sessions:
             self._counts[name] += 1
 
     def closed(self, runner: SessionRunner) -> None:
-        """Takes note that a session was closed."""
+        """Notes that a session was closed."""
         with self._changed:
             self._open.discard(runner)
             self._changed.notify_all()

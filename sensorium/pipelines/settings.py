@@ -25,8 +25,8 @@ class Settings:
         dtype: "float32", "bfloat16", "float16", a torch.dtype, or "auto": bfloat16 where the hardware multiplies it
             natively, else float32.
         compile: True, False, or "auto": once a stream is long enough to win the compiling back.
-        batch_size: units a batch, or "auto" for the fastest that fits.
-        num_workers: threads that decode and prepare inputs, or "auto" for one a core.
+        batch_size: units per batch, or "auto" for the fastest that fits.
+        num_workers: threads that decode and prepare inputs, or "auto" for one per core.
         limits: what an input may cost; None for the usual ones.
         access: how checkpoints are found and opened.
         steady: whether the same inputs always make the same batches: an "auto" batch size is then one middling size.

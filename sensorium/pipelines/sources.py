@@ -40,7 +40,7 @@ class Source(Protocol):
         ...
 
     def quiet(self, seconds: float) -> bool:
-        """Whether nothing more can be taken, nor within so many seconds; waits for a live source alone."""
+        """Whether nothing more can be taken, even within so many seconds; waits only for a live source."""
         ...
 
     def wait(self) -> bool:
@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Lets go of what it reads."""
+        """Releases what it reads."""
         ...
 
 
@@ -131,7 +131,7 @@ class ReadAhead:
         return items
 
     def quiet(self, seconds: float) -> bool:
-        """Whether nothing has been read that could be taken, also after so many seconds."""
+        """Whether nothing has been read that could be taken, even after so many seconds."""
         return self.exhausted or not self._await(seconds)
 
     def wait(self) -> bool:
@@ -143,7 +143,7 @@ class ReadAhead:
         return not self.exhausted
 
     def close(self) -> None:
-        """Has the thread end; waits for it as long as the source may usually take."""
+        """Ends the thread; waits for it as long as the source may usually take."""
         with self._changed:
             self._closed = True
             self._inputs = None

@@ -25,7 +25,7 @@ class Chunk:
         units: some units of it, each with its bucket and its bytes.
         rest: the iterator of the others; None where these are the last.
         error: why there are no more, if something is wrong with the input.
-        seconds: the work that it was.
+        seconds: how long the work took.
         ended: when it was done, by `time.monotonic()`.
     """
 

@@ -1,4 +1,4 @@
-"""What every way through an engine has in common: inputs are split, wait in buckets, run in batches, and are merged."""
+"""What all ways through an engine have in common: inputs are split, wait in buckets, run in batches, and are merged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AHEAD_BYTES = 512 * 2**20
 """Bytes of split units that may wait at once; beyond, a bucket runs before it is full."""
 
 CHEAPEST = 1 / 16
-"""What a unit costs at the least where it is told how many inputs to take ahead."""
+"""The least a unit costs in reckoning how many inputs to take ahead."""
 
 
 class Stages:
@@ -51,12 +51,12 @@ class Stages:
 
     @property
     def size(self) -> int:
-        """What the next batch may cost."""
+        """The cost that the next batch may have."""
         return self._sizer.size
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits that a batch starts before it is full, and nothing more is split."""
+        """Whether so much is waiting that a batch starts before it is full, and nothing more is split."""
         return self._waiting_bytes > AHEAD_BYTES
 
     def room(self, splitting: int, opened: int) -> int:

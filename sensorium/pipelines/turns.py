@@ -10,7 +10,7 @@ from typing import Self
 class Turns:
     """A lock that its owner may take several times, and that is handed over in the order of asking.
 
-    A plain lock would not do: who lets go of it and takes it again at once is faster than those who have to wake up.
+    A plain lock would not do: who releases it and takes it again at once is faster than those who have to wake up.
     """
 
     def __init__(self) -> None:

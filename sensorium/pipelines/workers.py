@@ -57,7 +57,7 @@ class SerialThread:
         """Ends the thread after what it was given; does not wait for it."""
 
     def submit(self, function: Callable[[], None]) -> None:
-        """Has a function run, which must not raise. Not to be called by two threads at once."""
+        """Runs a function, which must not raise. Not to be called by two threads at once."""
         if self._thread is None:
             self._thread = threading.Thread(target=_serve, args=(self._functions,), name=self._name, daemon=True)
             self._thread.start()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sensorium.checkpoints import Checkpoint, LoadOptions
 
 FILE_NAMES = ("preprocessor_config.json", "processor_config.json")
-_MARGIN_S = 0.05  # of sound beyond what the model hears, so that cutting comes after resampling
+_MARGIN_S = 0.05  # of sound beyond what the model hears, so that the cut comes after resampling
 
 
 class AudioProcessor:
@@ -34,9 +34,9 @@ class AudioProcessor:
     padded with zeros as `padding` says, and come out as they would alone. All methods are safe in several threads.
 
     Attributes:
-        features: what is computed, or None where that is not known for certain. Then the processor is *delegated*: the
-            checkpoint's own Transformers feature extractor runs in `fit`, with the same result and slower. That is
-            warned of once.
+        features: what is computed, or None where that is not certain. Then the processor is *delegated*: the
+            checkpoint's own Transformers feature extractor runs in `fit`, with the same result, but slower. A
+            warning says so once.
         sampling_rate: of what the model hears, Hz.
         input_names: the model's inputs that `finish` gives.
         padding: for `Task.padded`: which of `fit`'s tensors may differ in length within a batch.
@@ -67,7 +67,7 @@ class AudioProcessor:
         Raises:
             CheckpointNotFoundError: there is no such checkpoint.
             CheckpointError: it has no recipe, or a broken one.
-            UnsafeCheckpointError: its recipe is code of its own, and nobody asked for that.
+            UnsafeCheckpointError: its recipe is its own code, which the caller did not allow.
             DownloadError: the Hub could not be reached, or refused.
         """
         from transformers import AutoFeatureExtractor
@@ -75,8 +75,9 @@ class AudioProcessor:
         name, folder, options = locate(name_or_folder, options, *FILE_NAMES)
         if not any((folder / file).is_file() for file in FILE_NAMES):
             raise CheckpointError(
-                f"{name!r} has no {FILE_NAMES[0]} in {folder}, so how to prepare sound is not known, and a guess would "
-                f"give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained alike."
+                f"{name!r} has no {FILE_NAMES[0]} in {folder}, so it is not known how to prepare sound, and a guess "
+                f"would give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained "
+                f"in the same way."
             )
         extractor = load_auto(
             AutoFeatureExtractor, folder, options, of=name, kind="feature extractor", file=FILE_NAMES[0]
@@ -109,7 +110,7 @@ class AudioProcessor:
 
     @property
     def seconds(self) -> float | None:
-        """How much of a sound the model hears at the most; None for all of it. What comes after it is cut off."""
+        """How much of a sound the model hears at most, in seconds; None for all of it. The rest is cut off."""
         samples = None if self.features is None else self.features.max_samples
         return None if samples is None else samples / self.sampling_rate
 
@@ -141,7 +142,7 @@ class AudioProcessor:
         if heard < self.features.min_samples:
             raise InputError(
                 f"expected a sound of at least {self.features.min_samples / self.sampling_rate:g} s, got "
-                f"{len(samples) / rate:g} s. It is shorter than what the model hears at once.",
+                f"{len(samples) / rate:g} s. It is shorter than what the model hears in one go.",
                 code="too-short",
             )
         if self.features.max_samples is not None:
@@ -186,13 +187,13 @@ class AudioProcessor:
         """Prepare one or more sounds as one batch on the CPU.
 
         Args:
-            audios: anything that `load_audio` takes, or a list or tuple of it. Sounds of different rates are brought to
-                the model's first.
+            audios: anything that `load_audio` takes, or a list or tuple of it. Sounds at other rates are resampled
+                first.
             rate: of arrays that come without one, Hz; the model's unless given.
             dtype: of the result.
 
         Raises:
-            InputError: no sound at all, or one that cannot be read or prepared; `index` says which.
+            InputError: an empty list, or a sound that cannot be read or prepared; `index` says which.
         """
         from sensorium.processors.audio_reading import is_audio_batch, load_audio
 

@@ -28,7 +28,7 @@ class AudioDecoder:
     Attributes:
         rate: frames a second.
         channels: of the file.
-        frames: how many there are, or None where the header does not tell and the end has not been seen.
+        frames: how many there are, or None where the header does not say and the end has not been reached.
         position: the frame that is decoded next.
     """
 
@@ -74,7 +74,7 @@ class AudioDecoder:
 
         Raises:
             InputError: `truncated`, `corrupt`, `not-finite`, `unreadable-file`.
-            LimitError: `too-long`, where the header did not tell.
+            LimitError: `too-long`, where the header did not say.
         """
         left = count if self.frames is None else min(count, self.frames - self.position)
         blocks: list[Tensor] = []

@@ -43,7 +43,7 @@ def sniff(stream: IO[bytes], *, name: str, limits: MediaLimits) -> str:
         )
     if kind not in limits.sound_formats:
         raise LimitError(
-            f"{name}: expected one of {allowed}, got what starts like {kind}. Convert it, or add {kind!r} to "
+            f"{name}: expected one of {allowed}, got what begins like {kind}. Convert it, or add {kind!r} to "
             f"MediaLimits.sound_formats if you trust it.",
             code="format-not-allowed",
             source=name,

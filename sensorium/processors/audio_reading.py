@@ -37,7 +37,7 @@ class AudioReader(ABC):
     Attributes:
         name: what to call it in a message.
         rate: samples a second.
-        frames: how many samples it has; None until the end was seen, where the file's header does not tell.
+        frames: how many samples it has; None until the end is reached, where the file's header does not say.
         channels: how many there were before they were mixed down to one, by their mean.
     """
 
@@ -62,8 +62,8 @@ class AudioReader(ABC):
             `(n,)` float32 on the CPU, shorter than `count` at the end; not to be written to.
 
         Raises:
-            InputError: `truncated`, `corrupt`, `not-finite`, `unreadable-file`, at the piece where that shows.
-            LimitError: `too-long`, where the header did not tell.
+            InputError: `truncated`, `corrupt`, `not-finite`, `unreadable-file`, raised at the piece where it shows.
+            LimitError: `too-long`, where the header did not say.
         """
 
     def at(self, rate: int) -> AudioReader:
@@ -76,7 +76,7 @@ class AudioReader(ABC):
         return None if self.frames is None else self.frames / self.rate
 
     def close(self) -> None:  # noqa: B027 - an array has nothing to close
-        """Gives back what it holds open."""
+        """Closes what it holds open."""
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +99,7 @@ def open_audio(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS, rate: int |
         rate: samples a second of an array that comes without a `sampling_rate`, Hz.
 
     Raises:
-        InputError: something that is no sound, or a damaged one; `code` says which fault.
+        InputError: not a sound, or a damaged one; `code` says what is wrong.
         LimitError: a sound, or an address, beyond the limits.
     """
     if isinstance(source, Mapping):

@@ -21,8 +21,8 @@ class Features(ABC):
 
     Attributes:
         input_names: the model's inputs that it gives.
-        min_samples: samples below which there is nothing to compute.
-        max_samples: samples that the model hears at the most; None for all.
+        min_samples: how few samples are too few to compute anything.
+        max_samples: samples that the model hears at most; None for all.
     """
 
     input_names: ClassVar[tuple[str, ...]]
@@ -60,7 +60,7 @@ class FilterBank(Features):
     Attributes:
         rate: Hz.
         mel_bins: filters.
-        frames: how many, cut or filled up with zeros.
+        frames: how many, cut, or padded with zeros.
         mean: subtracted from the result.
         deviation: the result is divided by twice of it; None if it is not normalised.
     """
@@ -99,7 +99,7 @@ class LogMel(Features):
         filters: `(1 + points // 2, bins)` float32.
         points: of the Fourier transform, samples.
         hop: from frame to frame, samples.
-        max_samples: the window, samples; filled up with silence.
+        max_samples: the window, samples; padded with silence.
     """
 
     input_names = ("input_features",)
@@ -127,7 +127,7 @@ class FusedMel(Features):
         points: of the Fourier transform, samples.
         hop: from frame to frame, samples.
         fill: "repeatpad" repeats the sound as often as it fits and goes on with zeros, "repeat" cuts the last one,
-            "pad" fills up with zeros.
+            "pad" pads with zeros.
         fused: whether the model fuses parts.
         max_samples: the window, samples.
     """
@@ -161,7 +161,7 @@ def read_features(extractor: Any) -> Features:
     """Read the recipe of a loaded Transformers feature extractor.
 
     Raises:
-        Unread: it is another one than those known here, or a setting makes it differ.
+        Unread: it is unknown, or a setting makes it differ.
     """
     name = type(extractor).__name__
     readers = {

@@ -118,7 +118,7 @@ class CropToRatio:
 
 @dataclass(frozen=True)
 class FlipChannels:
-    """Turn RGB into BGR."""
+    """Turns RGB into BGR."""
 
     kind: ClassVar[str] = "flip_channels"
 

@@ -33,8 +33,8 @@ class ImageProcessor:
     the model's device, a batch at a time. Calling the processor does both. All methods are safe in several threads.
 
     Attributes:
-        recipe: what is done, or None where that is not known for certain. Then the processor is *delegated*: the
-            checkpoint's own Transformers processor runs, with the same result and slower. That is warned of once.
+        recipe: what is done, or None where that is not certain. Then the processor is *delegated*: the
+            checkpoint's own Transformers processor runs, with the same result, but slower. A warning says so once.
         input_names: the model's inputs that `fit` and `finish` give, the picture itself first.
         timm_config: timm's resolved entries (`input_size`, `mean`, …) if the recipe came from timm, else None.
     """
@@ -62,7 +62,7 @@ class ImageProcessor:
         Raises:
             CheckpointNotFoundError: there is no such checkpoint.
             CheckpointError: it has no recipe, or a broken one.
-            UnsafeCheckpointError: its recipe is code of its own, and nobody asked for that.
+            UnsafeCheckpointError: its recipe is its own code, which the caller did not allow.
             DownloadError: the Hub could not be reached, or refused.
         """
         return cls._from_stored(find_recipe(name_or_folder, options))
@@ -118,8 +118,8 @@ class ImageProcessor:
                 gives, are fastest.
 
         Returns:
-            `pixel_values`, `(3, h, w)`, uint8 for uint8 (float32 where the recipe resizes in floats), with the strides
-            of `image` mostly; it may be a view of `image` or of something larger. From a delegated processor: its
+            `pixel_values`, `(3, h, w)`, uint8 for uint8 (float32 where the recipe resizes in floats), usually with the
+            strides of `image`; it may be a view of `image` or of something larger. From a delegated processor: its
             final tensors without the batch axis, float32 or integer.
 
         Raises:
@@ -163,8 +163,8 @@ class ImageProcessor:
             `pixel_values`, `(B, 3, h, w)` in `dtype`, and what else the model takes.
 
         Raises:
-            InputError: no picture at all, one that cannot be read or prepared (`index` says which), or pictures that
-                come out in different sizes, where the checkpoint does not pad.
+            InputError: an empty list, a picture that cannot be read or prepared (`index` says which), or pictures
+                that come out in different sizes where the checkpoint does not pad.
         """
         sources = split_batch(images) if is_batch(images) else [images]
         fitted = []
@@ -193,7 +193,7 @@ class ImageProcessor:
         """Read what `to_dict` gave, or any `preprocessor_config.json`. No code that comes with it is run.
 
         Raises:
-            CheckpointError: it is no recipe.
+            CheckpointError: it is not a recipe.
         """
         return cls._from_stored(recipe_in(data))
 
@@ -202,7 +202,7 @@ class ImageProcessor:
 
         Transformers' AutoImageProcessor reads it too, and gives the same pixels. For a recipe of timm's it does so
         through its own wrapper around timm, which looks into `config.json`: that is written as well if there is none,
-        and who writes one for a model puts `config_entries` into it.
+        and whoever writes one for a model puts `config_entries` into it.
 
         Args:
             folder: made if it does not exist.
@@ -215,7 +215,7 @@ class ImageProcessor:
 
     @property
     def config_entries(self) -> dict[str, Any]:
-        """What the `config.json` beside it must hold for AutoImageProcessor to find the recipe; mostly nothing."""
+        """What the `config.json` beside it must hold for AutoImageProcessor to find the recipe; usually nothing."""
         return {} if self.timm_config is None else self.to_dict()
 
     def __repr__(self) -> str:
@@ -252,7 +252,8 @@ class ImageProcessor:
         if self.recipe is None or not self.recipe.pad_batch:
             sizes = ", ".join(f"{shape[-1]}x{shape[-2]}" for shape in sorted(shapes)[:3])
             raise InputError(
-                f"this checkpoint keeps pictures in different sizes ({sizes} px …), which are not one batch. Call the "
+                f"this checkpoint keeps pictures in different sizes ({sizes} px …), which cannot be one batch. Call "
+                f"the "
                 f"processor for one picture at a time, or give pictures of one size.",
                 code="mixed-sizes",
             )

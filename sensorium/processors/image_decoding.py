@@ -119,7 +119,7 @@ def _sniff(prefix: bytes, *, name: str, limits: MediaLimits) -> str:
     others = (kind for kind, (_, accept) in Image.OPEN.items() if accept and _accepts(kind, prefix))
     if other := next(others, None):
         raise LimitError(
-            f"{name}: expected one of {', '.join(limits.formats)}, got what starts like {other}. Convert it, "
+            f"{name}: expected one of {', '.join(limits.formats)}, got what begins like {other}. Convert it, "
             f"or add {other!r} to MediaLimits.formats if you trust it.",
             code="format-not-allowed",
             source=name,

@@ -76,7 +76,7 @@ def plain_jpeg_size(head: bytes | memoryview) -> tuple[int, int] | None:
 def _check_gif(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
     """Goes from part to part in memory, a piece of the file at a time: to read each of them would take far longer.
 
-    What is no part is passed over byte by byte, as Pillow does.
+    What is not a part is passed over byte by byte, as Pillow does.
     """
     data = stream.read(_PIECE)
     canvas, at = (_int(data[6:8]), _int(data[8:10])), 13 + _palette_bytes(data[10:11])

@@ -46,8 +46,9 @@ def find_recipe(place: str | PathLike[str] | Checkpoint, options: LoadOptions | 
     nested = _read_json(folder / _NESTED_FILE_NAME, of=name).get("image_processor")
     if not own and not nested:
         raise CheckpointError(
-            f"{name!r} has no {_FILE_NAME} in {folder}, so how to prepare pictures is not known, and a guess would "
-            f"give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained alike."
+            f"{name!r} has no {_FILE_NAME} in {folder}, so it is not known how to prepare pictures, and a guess "
+            f"would give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained in "
+            f"the same way."
         )
     return _theirs(folder, options, of=name)
 

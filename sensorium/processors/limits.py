@@ -30,7 +30,7 @@ class MediaLimits:
         sound_formats: the sound formats that are opened, in any case, of AIFF, AU, CAF, FLAC, MP3, OGG, RF64 and WAV.
 
     Raises:
-        OptionError: a bound that is not positive, no format at all, or an unknown one for sound.
+        OptionError: a bound that is not positive, an empty list of formats, or an unknown format of sound.
     """
 
     max_pixels: int = 100_000_000
@@ -62,7 +62,7 @@ class MediaLimits:
             raise OptionError(f"MediaLimits.sound_formats: expected names out of {known}, got {min(unknown)!r}.")
 
     def check_size(self, width: int, height: int, *, name: str) -> None:
-        """Refuse a picture of no pixels, or of more than `max_pixels`.
+        """Refuse a picture without pixels, or with more than `max_pixels`.
 
         Raises:
             InputError: `zero-sized`.
@@ -124,7 +124,7 @@ class MediaLimits:
             )
 
     def check_bytes(self, size: int, *, name: str, kind: str = "picture") -> None:
-        """Refuse an encoded picture (or another `kind` of input) of no bytes, or of more than `max_bytes`.
+        """Refuse an encoded picture (or another `kind` of input) that is empty, or larger than `max_bytes`.
 
         Raises:
             InputError: `empty-file`.

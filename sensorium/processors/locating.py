@@ -45,7 +45,7 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, k
         file: where its settings are, for the errors.
 
     Raises:
-        UnsafeCheckpointError: it is code of the checkpoint's own, and nobody asked for that.
+        UnsafeCheckpointError: it is the checkpoint's own code, which the caller did not allow.
         CheckpointError: Transformers cannot read it.
     """
     try:
@@ -59,7 +59,7 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, k
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         if "trust_remote_code" in str(error) and not options.trust_remote_code:
             raise UnsafeCheckpointError(
-                f"{of!r} brings code of its own for its {kind}, which is not run unless asked for. Read it, and pass "
+                f"{of!r} brings its own code for its {kind}, which is not run unless asked for. Read it, and pass "
                 "trust_remote_code=True if you trust it, or pass another processor=."
             ) from error
         raise CheckpointError(

@@ -49,7 +49,7 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
         dropped, the first frame of an animation (a PIL image's current one), 16 bit scaled to 8.
 
     Raises:
-        InputError: something that is no picture, or a damaged one; `code` says which fault.
+        InputError: not a picture, or a damaged one; `code` says what is wrong.
         LimitError: a picture, or an address, beyond the limits.
     """
     if isinstance(source, np.ndarray):
@@ -185,7 +185,7 @@ def _cut(text: str, length: int = _SHOWN) -> str:
 
 
 def _is_tensor(source: Any) -> TypeGuard[Tensor]:
-    torch = sys.modules.get("torch")  # who has a tensor has imported torch
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported torch
     return torch is not None and isinstance(source, torch.Tensor)
 
 

@@ -1,4 +1,4 @@
-"""Pictures with texts → what a model of both takes, out of the processors of each."""
+"""Pictures with texts → what a model of both takes, from the processors of each."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FittedImage:
-    """A picture as a model takes it, to be asked any number of questions.
+    """A picture as a model takes it, ready for any number of questions.
 
     Attributes:
         inputs: the model's tensors; for a chat model they keep a first axis for the pictures of a conversation.
-        key: 16 bytes that differ wherever two pictures do.
-        own: what the checkpoint's own image processor gave, where it decides what becomes of the prompt.
+        key: 16 bytes that differ between any two different pictures.
+        own: what the checkpoint's own image processor gave, where the prompt depends on it.
     """
 
     inputs: dict[str, Tensor]
@@ -99,7 +99,7 @@ class MultimodalProcessor:
 
     @property
     def config_entries(self) -> dict[str, Any]:
-        """What the `config.json` beside it must hold for the picture's recipe to be found; mostly nothing."""
+        """What the `config.json` beside it must hold for the picture's recipe to be found; usually nothing."""
         return self.image.config_entries
 
     def __repr__(self) -> str:
@@ -120,7 +120,8 @@ class ChatProcessor(MultimodalProcessor):
         super().__init__(ImageProcessor.from_transformers(processor), TextProcessor.from_transformers(processor))
         if not getattr(processor, "chat_template", None):
             raise CheckpointError(
-                f"{type(processor).__name__} comes without a chat template, so it is not known how to ask the model. "
+                f"{type(processor).__name__} comes without a chat template, so it is not known how to put a question "
+                f"to the model. "
                 "Pass processor= with one that has a template."
             )
         self.processor = processor
@@ -139,7 +140,7 @@ class ChatProcessor(MultimodalProcessor):
 
     @property
     def padding(self) -> dict[str, Padding]:
-        """What fills up shorter prompts: on the left, since what a model writes goes on from the right."""
+        """What pads shorter prompts: on the left, since what a model writes goes on from the right."""
         return {**self.text.prompt_padding, "mm_token_type_ids": Padding(0, side="left")}
 
     def fit(self, image: Tensor) -> FittedImage:
@@ -198,7 +199,7 @@ class ChatProcessor(MultimodalProcessor):
 
 
 def digest(image: Tensor, inputs: dict[str, Tensor]) -> bytes:
-    """16 bytes that differ wherever two pictures do, from whichever is smaller: the picture or what was made of it."""
+    """16 bytes that differ between any two pictures, from the picture or what was made of it, whichever is smaller."""
     fitted = list(inputs.values())
     chosen = [image] if image.nbytes <= sum(tensor.nbytes for tensor in fitted) else fitted
     hasher = hashlib.blake2b(digest_size=16)

@@ -1,4 +1,4 @@
-"""Sequences of different lengths in one batch: how far they are filled up, and with what."""
+"""Sequences of different lengths in one batch: how far they are padded, and with what."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Padding:
-    """How an input's last axis is filled up to that of its neighbours in a batch.
+    """How an input's last axis is padded to that of its neighbours in a batch.
 
     Attributes:
         value: what with.
@@ -25,12 +25,12 @@ class Padding:
     side: Literal["left", "right"] = "right"
 
     def length(self, length: int) -> int:
-        """The length that a sequence of `length` is filled up to; longer by an eighth at the most."""
+        """The length that a sequence of `length` is padded to; longer by an eighth at most."""
         rounded = round_up(length)
         return rounded if self.max_length is None else max(length, min(rounded, self.max_length))
 
     def stack(self, tensors: Sequence[Tensor], empty: Callable[..., Any] = torch.empty) -> Tensor:
-        """Stacks tensors that differ in their last axis, filled up to the length that the longest calls for.
+        """Stacks tensors that differ in their last axis, padded to the length that the longest calls for.
 
         Args:
             tensors: of one dtype, and of one shape but for the last axis.
@@ -48,7 +48,7 @@ class Padding:
 
 
 def round_up(length: int) -> int:
-    """The next whole eighth of a power of two: 8, 9 … 16, 18, 20 … 32, 36 …; few lengths, little filling."""
+    """The next whole eighth of a power of two: 8, 9 … 16, 18, 20 … 32, 36 …; few lengths, little padding."""
     if length <= 16:
         return max(8, length)
     step = 1 << (length - 1).bit_length() - 4

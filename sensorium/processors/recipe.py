@@ -54,8 +54,8 @@ class Recipe:
         geometry: steps on one picture, in order.
         arithmetic: operations on the batch, in order; rescale and normalise are one where the reference fuses them.
         pad_to: (height, width) in px that `finish` pads to, right and below, with zeros **after** the arithmetic.
-        pad_batch: as `pad_to`, to the largest height and width in the batch; `finish` gets equal sizes and leaves it
-            to who makes the batch.
+        pad_batch: as `pad_to`, to the largest height and width in the batch; `finish` gets equal sizes and leaves
+            the padding to whoever makes the batch.
         pixel_mask: the model is told which pixels are the picture's and which are padding; see `mask`.
         grey: after the arithmetic, pictures with colours become their luma, in three equal channels.
     """
@@ -86,8 +86,8 @@ class Recipe:
             image: `(3, H, W)` RGB on the CPU, uint8, or float32 in [0, 255]. Channels-last strides are fastest.
 
         Returns:
-            `(3, h, w)` of the same dtype (float32 where the recipe resizes in floats), in the strides of `image`
-            mostly; it may be a view of `image`.
+            `(3, h, w)` of the same dtype (float32 where the recipe resizes in floats), usually with the strides
+            of `image`; it may be a view of `image`.
 
         Raises:
             InputError: the picture is too narrow or too elongated for this recipe.

@@ -309,7 +309,7 @@ def _resize(processor: Any) -> tuple[Resize, ...]:
 
 
 def _capped(processor: Any) -> tuple[Resize, ...]:
-    """The resize of DETR and its kin, which want both edges."""
+    """The resize of DETR and similar models, which want both edges."""
     if processor.do_resize and processor.size.shortest_edge and not processor.size.longest_edge:
         raise UnreadRecipe(f"size={dict(processor.size)}")
     return _resize(processor)
@@ -366,6 +366,6 @@ def _padded(processor: Any, recipe: Recipe) -> Recipe:
 
 
 def _masked(processor: Any, recipe: Recipe) -> Recipe:
-    """The padding of DETR and its kin: it comes with a mask that tells it from the picture."""
+    """The padding of DETR and similar models: it comes with a mask that tells it from the picture."""
     padded = _padded(processor, recipe)
     return replace(padded, pixel_mask=True) if processor.do_pad else padded

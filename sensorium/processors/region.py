@@ -16,7 +16,7 @@ def region(recipe: Recipe, height: int, width: int) -> tuple[float, float, float
         width: of the picture, px.
 
     Returns:
-        (left, top, right, bottom) in px of the picture, from its left upper corner; outside of it where it is padded.
+        (left, top, right, bottom) in px of the picture, from its left upper corner; outside it where it is padded.
     """
     x, y = (0.0, 1.0), (0.0, 1.0)  # both ends of each axis, in shares of the picture
     rows, columns = height, width

@@ -61,7 +61,7 @@ def log_mel(samples: Tensor, filters: Tensor, *, points: int, hop: int) -> Tenso
 
 
 def decibel_mel(samples: Tensor, filters: Tensor, *, points: int, hop: int) -> Tensor:
-    """CLAP's log-mel spectrum: decibels of power, -100 at the least.
+    """CLAP's log-mel spectrum: decibels of power, -100 at least.
 
     Args:
         samples: `(B, N)` float32.
@@ -94,7 +94,7 @@ def normalise(samples: Tensor, real: Tensor) -> Tensor:
 
 
 def pad_to(tensor: Tensor, length: int, *, axis: int) -> Tensor:
-    """Cuts an axis, or fills it up with zeros, to `length`."""
+    """Cuts an axis, or pads it with zeros, to `length`."""
     tensor = tensor.narrow(axis, 0, min(length, tensor.shape[axis]))
     gap = length - tensor.shape[axis]
     return F.pad(tensor, [0, 0] * (tensor.ndim - 1 - axis % tensor.ndim) + [0, gap]) if gap else tensor

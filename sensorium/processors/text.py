@@ -62,7 +62,7 @@ class Encoded:
         """Leaves out tokens of the text, but no special ones, until `length` are left, as tokenizers truncate.
 
         Args:
-            length: how many tokens stay at the most; at least as many as there are special ones.
+            length: how many tokens stay at most; at least as many as there are special ones.
             side: "right" leaves out the last ones, "left" the first ones.
             special: the ids of special tokens, by which they are found where `sequence_ids` does not tell.
         """
@@ -112,7 +112,7 @@ class TextProcessor:
         Raises:
             CheckpointNotFoundError: there is no such checkpoint.
             CheckpointError: it has no tokenizer, or a broken one.
-            UnsafeCheckpointError: its tokenizer is code of its own, and nobody asked for that.
+            UnsafeCheckpointError: its tokenizer is its own code, which the caller did not allow.
         """
         from transformers import AutoTokenizer
 
@@ -121,8 +121,8 @@ class TextProcessor:
         named = set(getattr(tokenizer, "vocab_files_names", {}).values())  # none where bytes are the vocabulary
         if named and not any((folder / file_name).is_file() for file_name in named | VOCABULARIES):
             raise CheckpointError(
-                f"{name!r} has no tokenizer: none of {', '.join(sorted(named))} is in {folder}, and Transformers makes "
-                "an empty one, which knows no word. Pass processor=, with the name or folder of one that has."
+                f"{name!r} has no tokenizer: none of {', '.join(sorted(named))} is in {folder}, and Transformers would "
+                "make an empty one, which knows no words. Pass processor=, with the name or folder of one that has."
             )
         return cls(tokenizer)
 
@@ -136,13 +136,13 @@ class TextProcessor:
 
     @property
     def max_length(self) -> int | None:
-        """How many tokens the model takes at the most, or None where the checkpoint does not say."""
+        """How many tokens the model takes at most, or None where the checkpoint does not say."""
         length = int(self.tokenizer.model_max_length)
         return length if length < LONGEST else None
 
     @property
     def padding(self) -> dict[str, Padding]:
-        """What fills up shorter texts of a batch, for `Task.padded`; on the tokenizer's own side."""
+        """What pads shorter texts of a batch, for `Task.padded`; on the tokenizer's own side."""
         side = self.tokenizer.padding_side
         values = {
             "input_ids": self.tokenizer.pad_token_id or 0,
@@ -153,13 +153,13 @@ class TextProcessor:
 
     @property
     def prompt_padding(self) -> dict[str, Padding]:
-        """What fills up shorter prompts of a batch: on the left, since what a model writes goes on from the right."""
+        """What pads shorter prompts of a batch: on the left, since what a model writes goes on from the right."""
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
         values = {"input_ids": pad or 0, "attention_mask": 0, "token_type_ids": 0}
         return {name: Padding(value, side="left") for name, value in values.items()}
 
     def lower_case(self) -> None:
-        """Lets texts be written in small letters before anything else, if the tokenizer does not do so already.
+        """Makes the tokenizer lower-case texts first, if it does not do so already.
 
         To be called before the first text.
 
@@ -170,7 +170,7 @@ class TextProcessor:
 
         if not getattr(self.tokenizer, "is_fast", False):
             raise CheckpointError(
-                f"the checkpoint wants small letters, for which a fast tokenizer is needed, got "
+                f"the checkpoint wants lower-case texts, which needs a fast tokenizer, got "
                 f"{type(self.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
             )
         backend = self.tokenizer.backend_tokenizer
@@ -196,14 +196,14 @@ class TextProcessor:
             special_tokens: whether to add the model's own ([CLS], </s>, …).
 
         Raises:
-            InputError: `not-text`, where a text is no str, or holds what is no character.
+            InputError: `not-text`, where a text is not a str, or contains what is not a character.
         """
         for part in (text, *([] if pair is None else [pair])):
             if not isinstance(part, str):
                 raise InputError(f"expected a text (str), got {type(part).__name__}", code="not-text")
             if _LONE_SURROGATE.search(part):
                 raise InputError(
-                    "expected a text, got one with half of a surrogate pair: no character", code="not-text"
+                    "expected a text, got one with half of a surrogate pair, which is not a character", code="not-text"
                 )
         if self._fast is None:
             return self._encode_slowly(text, pair, special_tokens)

@@ -1,6 +1,6 @@
-"""Fetches a picture or a sound from a URL without letting the URL reach into a private network, or hold us up.
+"""Fetches a picture or a sound from a URL without letting the URL reach into a private network or stall the program.
 
-The address that was checked is the address that is connected to: a name is resolved once a hop, so an answer that
+The address that was checked is the address that is connected to: a name is resolved once per hop, so an answer that
 changes between check and connection (DNS rebinding) gains nothing. Proxies of the environment are not used, as
 they would resolve the name again.
 """
@@ -95,7 +95,7 @@ def is_public(address: str) -> bool:
 
 
 def _hop(url: str, deadline: float, *, name: str, limits: MediaLimits, kind: str) -> tuple[bytes | None, str]:
-    """Ask one server: a body, or else the URL that it sends us on to."""
+    """Ask one server: its body, or else the URL that it redirects to."""
     secure, host, port, path = _target(url, name=name)
     addresses = _resolve(host, port, deadline)
     if not limits.allow_private_addresses:
@@ -172,7 +172,7 @@ class _PinnedConnection(http.client.HTTPConnection):
 
     def __init__(self, host: str, port: int, *, addresses: list[str], secure: bool, deadline: float) -> None:
         super().__init__(host, port)
-        self.default_port = 443 if secure else 80  # the Host header leaves this one out
+        self.default_port = 443 if secure else 80  # the Host header omits the default port
         self._addresses, self._secure, self._deadline = addresses, secure, deadline
         self._wire: socket.socket | None = None
 
@@ -200,7 +200,7 @@ class _PinnedConnection(http.client.HTTPConnection):
 
 
 class _TimedSocket:
-    """What http.client needs of a socket, every wait cut at one deadline: a drip cannot stretch it."""
+    """What http.client needs of a socket, every wait cut at one deadline: a slow trickle cannot stretch it."""
 
     def __init__(self, wire: socket.socket, deadline: float) -> None:
         self._wire, self._deadline = wire, deadline

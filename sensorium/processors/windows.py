@@ -16,8 +16,8 @@ from sensorium.processors.padding import Padding
 from sensorium.processors.text import Encoded, TextProcessor
 
 NEVER, COUNTED, NOTHING, CONTEXT = 0, 1, 2, 3
-"""The roles of a window's tokens, for a search of spans: no part of it; counted in the normalisation, but in no span;
-the same, and a span of this token alone says that there is no answer; a token of the context."""
+"""The roles of a window's tokens, for a search of spans: not part of it; counted in the normalisation, but in no
+span; the same, where a span of this token alone says that there is no answer; a token of the context."""
 
 OVERLAP = 128
 """Tokens of the context that neighbouring windows share, where there is room."""
@@ -67,7 +67,7 @@ class Window:
     def tokens(
         self, first: NDArray[np.int64], last: NDArray[np.int64], *, whole_words: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Spans of the window's tokens as spans of the context's, which are the same in every window.
+        """Spans in the window's tokens as spans in the context's tokens, which are the same in every window.
 
         Args:
             first: `(K,)`, the position in the window of each span's first token, one of the context or its title.
@@ -143,7 +143,7 @@ def windows(
         processor: the checkpoint's, with a fast tokenizer.
         question: what is asked, the same in every window.
         context: the text to be searched.
-        length: how many tokens a window has at the most, special ones included.
+        length: how many tokens a window has at most, special ones included.
         overlap: how many of the context's tokens neighbouring windows share; None for `OVERLAP`, or half of what a
             window has for the context where that is less.
         question_length: how many tokens of the question are kept; None for all.
@@ -175,7 +175,7 @@ def titled_windows(
         question: what is asked, the same in every window.
         title: of the context, the same in every window; may be empty.
         context: the text to be searched; one without tokens gives no window.
-        length: how many tokens a window has at the most, special ones included.
+        length: how many tokens a window has at most, special ones included.
         overlap: how many of the context's tokens neighbouring windows share; None for `OVERLAP`, or half of what a
             window has for the context where that is less.
         search_title: whether the first window's title, with the separator after it, is searched as the context is.
@@ -191,10 +191,10 @@ def titled_windows(
 
 
 def window_padding(processor: TextProcessor) -> dict[str, Padding]:
-    """What fills up shorter windows of a batch, for `Task.padded`; `"roles"` among them.
+    """What pads shorter windows of a batch, for `Task.padded`; `"roles"` among them.
 
-    It goes to the right, on whichever side the tokenizer pads: a token's place does not depend on its neighbours then.
-    A model that is not told what is filling takes windows of one length alone.
+    It goes to the right, whatever side the tokenizer pads on, so that a token's position does not depend on its
+    neighbours. A model that is not told what is padding takes windows of one length alone.
     """
     if "attention_mask" not in processor.input_names:
         return {}

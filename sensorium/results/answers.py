@@ -21,7 +21,7 @@ class Answers(Result):
     Attributes:
         answers: `(K,)` str.
         scores: `(K,)` float32 in [0, 1], or None from a model that writes its answer and scores none.
-        starts: `(K,)` int64, where each answer begins in the context, in characters; None if it is not a part of one.
+        starts: `(K,)` int64, where each answer begins in the context, in characters; None if it is not taken from one.
         ends: `(K,)` int64, the character after its last one, or None.
         single: whether `to_dict()` gives the answer itself where there is just one, and not a list of one.
         index: the position of the input among the call's inputs.
@@ -90,7 +90,7 @@ class Answers(Result):
         return f"Answers({{{rows}{more}}}, index={self.index})"
 
     def lines(self) -> list[str]:
-        """Short texts for a terminal: an answer each, with its score where it has one."""
+        """Short texts for a terminal: one answer each, with its score where it has one."""
         scores = [""] * len(self) if self.scores is None else [f" {score:.4f}" for score in self.scores.tolist()]
         return [f"{answer}{score}" for answer, score in zip(self.answers.tolist(), scores, strict=True)] or [
             "no answer"
@@ -111,7 +111,7 @@ class Answers(Result):
 
         Args:
             image: a PIL image, or an `(H, W, 3)` uint8 array; None for the answers alone.
-            most: how many answers to draw at the most.
+            most: how many answers to draw at most.
 
         Returns:
             An RGB picture at least 240 px wide, taller than `image`.

@@ -1,4 +1,4 @@
-"""Answers to a question that were read in passages, each with where it stands."""
+"""Answers to a question, read in passages, each with its place there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CitedAnswers(Result):
     """Answers to one question, best first, with the passages that they were read in.
 
     Without an answer it is empty, and false: because there was no passage to read, or because a reader that writes says
-    that the passages do not hold it (`refused`).
+    that the passages do not contain it (`refused`).
 
     Attributes:
         answers: `(K,)` str.
@@ -25,8 +25,8 @@ class CitedAnswers(Result):
         scores: `(K,)` float32 in [0, 1], or None from a reader that writes and scores nothing.
         span_scores: `(K,)` float32, the sum of the logits of an answer's first and last token, or None.
         relevance_scores: `(K,)` float32, DPR's logit of the passage, or None.
-        starts: `(K,)` int64, where each answer begins in its passage's text, in characters; -1 where it does not stand
-            there (but in the title); None if it was written.
+        starts: `(K,)` int64, where each answer begins in its passage's text, in characters; -1 where it is not there
+            (but in the title); None if it was written.
         ends: `(K,)` int64, the character after its last one, -1 or None likewise.
         refused: whether the reader wrote that the passages do not hold the answer, or nothing at all.
         index: the position of the input among the call's inputs.
@@ -125,7 +125,7 @@ class CitedAnswers(Result):
         return f"CitedAnswers({', '.join(map(repr, rows))}{more}, read={self.read}, index={self.index})"
 
     def lines(self) -> list[str]:
-        """Short texts for a terminal: an answer each, with its score and the titles of what it cites."""
+        """Short texts for a terminal: one answer each, with its score and the titles of what it cites."""
         if not len(self):
             return ["no answer in the passages" if self.refused else "no answer"]
         lines = []

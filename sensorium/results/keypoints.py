@@ -132,7 +132,7 @@ class Keypoints(Result):
         canvas = to_rgb(image)
         draw, radius = ImageDraw.Draw(canvas), max(2.0, max(canvas.size) / 260)
         best = float(self.scores.max(initial=0.0)) or 1.0
-        for i in np.argsort(self.scores, kind="stable"):  # the best ones lie on top
+        for i in np.argsort(self.scores, kind="stable"):  # the best are drawn on top
             x, y = (float(value) for value in self.xy[i])
             fill = heat(float(self.scores[i]) / best) if self.labels is None else colour(_first(self.labels, i))
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=(255, 255, 255))

@@ -80,7 +80,7 @@ class Labels(Result):
         return [{"label": label, "score": score} for label, score in pairs]
 
     def lines(self) -> list[str]:
-        """One short text a label: its name and its score."""
+        """One short text per label: its name and its score."""
         rows = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
         return [f"{label} {score:.4f}" for label, score in rows] or ["no labels"]
 
@@ -89,7 +89,7 @@ class Labels(Result):
 
         Args:
             image: a PIL image, or an `(H, W, 3)` uint8 array.
-            most: how many labels to draw at the most.
+            most: how many labels to draw at most.
 
         Returns:
             An RGB picture at least 240 px wide, taller than `image` by one row a label.

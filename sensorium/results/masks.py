@@ -20,16 +20,16 @@ Runs = NDArray[np.int64]
 
 
 class Masks(Result):
-    """Masks of objects on one picture, kept as runs and unpacked when they are looked at.
+    """Masks of objects on one picture, kept as runs and unpacked on access.
 
     Attributes:
-        scores: `(N,)` float32, how good the model takes each mask to be: its guess at the IoU with the truth. SAM's may
-            lie a little outside of [0, 1].
+        scores: `(N,)` float32, the model's own estimate of each mask's IoU with the truth. SAM's may lie slightly
+            outside [0, 1].
         boxes: `(N, 4)` int64, xyxy px of the picture; both edges lie within the mask. Zeros for an empty mask.
         stability: `(N,)` float32 in [0, 1], the IoU of the mask cut at a higher and at a lower threshold.
         areas: `(N,)` int64, px.
-        objects: `(N,)` int64, the position of the object (of the call's points or boxes) that each mask is of; several
-            masks may be offered for one. 0 to N - 1 where nothing was asked for in particular.
+        objects: `(N,)` int64, the position, among the call's points or boxes, of the object that each mask belongs to;
+            there may be several masks for one. 0 to N - 1 where the call named no objects.
         size: (height, width) of the picture, px.
         index: the position of the input among the call's inputs.
     """
@@ -59,7 +59,7 @@ class Masks(Result):
             index: the position of the input.
 
         Raises:
-            ValueError: sizes or lengths differ, or no size is known.
+            ValueError: sizes or lengths differ, or the size is unknown.
         """
         sizes, runs = _read(masks)
         if size is not None:
@@ -119,7 +119,7 @@ class Masks(Result):
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """`(N, H, W)` bool; unpacked at the first look, and kept. `mask` unpacks one."""
+        """`(N, H, W)` bool; unpacked on first access, and kept. `mask` unpacks one."""
         if self._unpacked is None:
             self._unpacked = np.empty((len(self), *self.size), bool)
             for i in range(len(self)):

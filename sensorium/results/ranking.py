@@ -1,4 +1,4 @@
-"""Texts in the order of how well they answer a query."""
+"""Texts, ordered by how well they answer a query."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class Ranking(Result):
 
     Attributes:
         order: `(K,)` int64, the texts' positions among those that were given.
-        scores: `(K,)` float32; in [0, 1] where the checkpoint, or `activation="sigmoid"`, has it so, else any numbers.
+        scores: `(K,)` float32; in [0, 1] where the checkpoint, or `activation="sigmoid"`, asks for that, else any
+            number.
         texts: the K texts.
-        single: whether one text was given that was not in a list; `to_dict()` gives its row alone then.
+        single: whether the input was a single text, not a list; then `to_dict()` gives its row alone.
         index: the position of the input among the call's inputs.
     """
 

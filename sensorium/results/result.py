@@ -1,4 +1,4 @@
-"""What every task's result can do, and what it need not write for that."""
+"""What every task's result can do without writing it itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Result(Protocol):
         """The result in the schema of Transformers' pipeline for the task: dicts, lists, str and float only."""
 
     def lines(self) -> list[str]:
-        """Short texts for a terminal, one a thing that was found; by default `to_dict()` as JSON, cut off."""
+        """Short texts for a terminal, one for each thing that was found; by default `to_dict()` as JSON, cut off."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, default=str)
         return [text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"]
 
@@ -51,15 +51,15 @@ class Result(Protocol):
             An RGB picture.
 
         Raises:
-            ValueError: nothing of this result can be drawn.
+            ValueError: this result cannot be drawn.
         """
-        raise ValueError(f"nothing of {type(self).__name__} can be drawn on a picture; lines() and to_dict() tell it")
+        raise ValueError(f"a {type(self).__name__} cannot be drawn on a picture; use lines() or to_dict()")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to a file; by default `to_dict()` as JSON, UTF-8.
 
         Raises:
-            ValueError: the result is not saved in the form that the path's suffix names.
+            ValueError: the result cannot be saved in the format of the path's suffix.
         """
         Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 

@@ -47,7 +47,7 @@ def decode(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
         `(H, W)` bool.
 
     Raises:
-        ValueError: it is no such mapping, or its counts do not fill the mask.
+        ValueError: it is not such a mapping, or its counts do not fill the mask.
     """
     try:
         height, width = (int(side) for side in rle["size"])
@@ -134,7 +134,7 @@ def decompress(counts: str | bytes) -> NDArray[np.int64]:
         `(R,)` int64.
 
     Raises:
-        ValueError: it has characters that cannot be there, or ends within a number.
+        ValueError: it has invalid characters, or ends in the middle of a number.
     """
     raw = counts.encode("ascii", "replace") if isinstance(counts, str) else bytes(counts)
     codes = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
@@ -142,7 +142,7 @@ def decompress(counts: str | bytes) -> NDArray[np.int64]:
         return np.zeros(0, np.int64)
     ends = np.flatnonzero((codes & 32) == 0)
     if (codes < 0).any() or (codes > 63).any() or not len(ends) or ends[-1] != len(codes) - 1:
-        raise ValueError(f"this is no string of COCO's compressed counts: {counts[:40]!r}")
+        raise ValueError(f"expected a string of COCO's compressed counts, got {counts[:40]!r}")
     starts = np.concatenate([[0], ends[:-1] + 1])
     sizes = ends - starts + 1
     if sizes.max() > _GROUPS - 1:

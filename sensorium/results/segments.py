@@ -21,10 +21,10 @@ _OUTLINE, _ALPHA = 0.9, 0.5
 
 
 class Segments(Result):
-    """Segments of a picture: one map of small integers, from which masks are made when they are looked at.
+    """Segments of a picture: one map of small integers, from which masks are made on access.
 
     The dicts have Transformers' schema. Segments that overlap do not fit in one map: `from_masks` keeps each mask by
-    itself, a bit a pixel.
+    itself, one bit per pixel.
 
     Attributes:
         segmentation: `(H, W)` integers; a segment's pixels have its entry of `values`, and pixels of no segment have
@@ -138,7 +138,7 @@ class Segments(Result):
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """`(N, H, W)` bool, made anew each time; `mask(i)` makes one."""
+        """`(N, H, W)` bool, made on each access; `mask(i)` makes one."""
         if not len(self):
             return np.zeros((0, *self.size), dtype=bool)
         return np.stack([self.mask(i) for i in range(len(self))])
@@ -184,7 +184,8 @@ class Segments(Result):
             image: the segmented picture, as PIL has it, or an `(H, W, 3)` uint8 array.
 
         Returns:
-            An RGB picture of the same size. Classes have colours of their own in semantic segmentation, objects else.
+            An RGB picture of the same size. In semantic segmentation each class has its own colour, otherwise each
+            object.
         """
         from PIL import Image, ImageDraw
 
@@ -212,7 +213,7 @@ class Segments(Result):
         """Writes `to_dict()` as JSON, UTF-8; or `segmentation` as a grey PNG where the path ends in `.png`.
 
         Raises:
-            ValueError: segments that may overlap, or with values outside of [0, 65535], were to be saved as PNG.
+            ValueError: segments that may overlap, or with values outside [0, 65535], were to be saved as PNG.
         """
         if Path(path).suffix.lower() != ".png":
             super().save(path)
@@ -227,7 +228,7 @@ class Segments(Result):
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of a mask with a neighbour outside of it."""
+    """The pixels of a mask with a neighbour outside it."""
     inside = mask.copy()
     inside[1:] &= mask[:-1]
     inside[:-1] &= mask[1:]

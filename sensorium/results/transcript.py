@@ -28,7 +28,7 @@ class Transcript(Result):
         starts: `(N,)` float64, seconds from the beginning of the sound; NaN where the model gave no time.
         ends: `(N,)` float64, seconds; NaN where the model gave no time.
         languages: `(N,)` the name of each chunk's language, or None; None as a whole unless asked for.
-        timed: whether times were asked for, and `chunks` are in `to_dict()`, be there any or not.
+        timed: whether times were asked for; then `to_dict()` has `chunks`, even if there are none.
         index: the position of the input among the call's inputs.
     """
 
@@ -168,7 +168,7 @@ class Transcript(Result):
 
         Args:
             image: None; what was said is not drawn on a picture.
-            width_px: of the drawing, at least 240; it is as high as it has to be, and shows 200 chunks at the most.
+            width_px: of the drawing, at least 240; as tall as it has to be; shows 200 chunks at most.
 
         Raises:
             ValueError: the transcript has no times, or there is a picture.
@@ -176,7 +176,7 @@ class Transcript(Result):
         from PIL import Image, ImageDraw
 
         if image is not None:
-            raise ValueError("a transcript is drawn by itself and not on a picture; call plot() without one")
+            raise ValueError("a transcript is not drawn on a picture; call plot() without one")
         self._check_timed()
         shown = self[:200]
         starts, ends = shown._spans()

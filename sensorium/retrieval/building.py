@@ -47,14 +47,14 @@ def encode_passages(
     Args:
         passages: as `Index.build` takes them.
         encoder: what encodes them.
-        on_error: "raise" ends at the first that cannot be encoded; "skip" leaves such out, and warns with their number
-            and the first reason; a function is told of each instead.
+        on_error: "raise" stops at the first that cannot be encoded; "skip" leaves them out and warns once, with their
+            number and the first reason; a function is called with each error instead.
         resume: a folder that keeps the vectors of each chunk; None to keep nothing.
         progress: shows a progress bar on standard error.
 
     Raises:
-        InputError: one that cannot be encoded, or none at all.
-        OptionError: an argument with a value that it cannot have.
+        InputError: a passage that cannot be encoded, or no passages.
+        OptionError: an argument with an invalid value.
     """
     if on_error not in ("raise", "skip") and not callable(on_error):
         raise OptionError(f'on_error is "raise", "skip" or a function that takes an InputError, got {on_error!r}')
@@ -88,7 +88,7 @@ def encode_passages(
 def _encode(
     items: list[IndexItem], encoder: Encoder, kept: KeptChunks | None
 ) -> tuple[NDArray[np.float32], list[InputError]]:
-    """The vectors of a chunk, with NaN for those that cannot be encoded, and why these cannot."""
+    """The vectors of a chunk, NaN for items that cannot be encoded, and the errors of those."""
     vectors = kept.get(items) if kept else None
     tried = list(range(len(items)))
     if vectors is None:
@@ -124,7 +124,7 @@ class KeptChunks:
         self._folder, self._fingerprint = folder, fingerprint
 
     def get(self, items: Sequence[IndexItem]) -> NDArray[np.float32] | None:
-        """The vectors of a chunk, if they are there as they were written."""
+        """The vectors of a chunk, if they are there, as they were written."""
         for path in self._folder.glob(f"{self._key(items)}-*.npy"):
             content = path.read_bytes()
             if path.stem.partition("-")[2] == hashlib.sha256(content).hexdigest()[:32]:
@@ -150,7 +150,7 @@ class KeptChunks:
 
 
 def _identity(read: Any) -> bytes:
-    """What tells an input from others: a text itself, a file by its path, size and time of change."""
+    """What tells one input from another: a text itself, a file by its path, size and time of change."""
     if isinstance(read, (str, tuple)):
         return json.dumps(read).encode() + b"\n"
     (item,) = read.values()
@@ -161,8 +161,8 @@ def _identity(read: Any) -> bytes:
         facts = None if status is None else [status.st_size, status.st_mtime_ns]
         return json.dumps([os.fspath(item), facts], default=os.fsdecode).encode() + b"\n"
     raise OptionError(
-        f"resume= keeps texts and files apart by what they are, which it cannot for {type(item).__name__}; give paths, "
-        "or build without it"
+        f"resume= recognises texts and files by their content, which is impossible for {type(item).__name__}; give "
+        "paths, or build without it"
     )
 
 

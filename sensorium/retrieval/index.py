@@ -82,8 +82,8 @@ class Index:
             kind: "exact", "hnsw", "ivfpq", any factory string of faiss, or "auto": by size, memory and `deletes`.
             lexical: whether to index the words, too, for `mode="lexical"` and `"hybrid"`.
             deletes: whether passages will be deleted or replaced often, which graphs (HNSW) are bad at.
-            on_error: "raise" ends the build at the first passage that cannot be encoded; "skip" leaves such out, and
-                warns with their number in the end; a function is told of each instead, with its `index`.
+            on_error: "raise" ends the build at the first passage that cannot be encoded; "skip" leaves them out and
+                warns of their number at the end; a function is called with each error instead, which has its `index`.
             resume: a folder that keeps what was encoded, so that a build that was interrupted goes on where it
                 stopped, and gives the same index. It is not removed.
             device: where an exact search and the encoder run; None for the best there is.
@@ -91,7 +91,7 @@ class Index:
 
         Raises:
             InputError: a passage that cannot be encoded (with its `index`), ids that come twice, or no passages.
-            OptionError: an argument with a value that it cannot have.
+            OptionError: an argument with an invalid value.
         """
         target = resolve_device(device)
         loaded = opened(encoder, device)
@@ -114,21 +114,21 @@ class Index:
         encoder: str | os.PathLike[str] | Encoder | None = None,
         device: str | int | torch.device | None = None,
     ) -> Self:
-        """Makes vectors searchable that are there already.
+        """Makes existing vectors searchable.
 
         Args:
             vectors: `(N, D)`, an array or tensor of numbers; float32, also memory-mapped, is not copied.
-            passages: N passages as `build` takes them; None for rows with numbers alone.
+            passages: N passages as `build` takes them; None for rows that have only numbers.
             kind: as in `build`.
             similarity: "cosine" divides vectors and queries by their norms.
             lexical: as in `build`.
             deletes: as in `build`.
-            encoder: what encodes queries that are no vectors; None where all are.
+            encoder: what encodes queries that are not vectors; None where all queries are vectors.
             device: as in `build`.
 
         Raises:
-            InputError: vectors of another shape, or with what is not finite; ids that come twice.
-            OptionError: an argument with a value that it cannot have.
+            InputError: vectors of another shape, or with values that are not finite; ids that come twice.
+            OptionError: an argument with an invalid value.
         """
         target = resolve_device(device)
         if similarity not in ("dot", "cosine"):
@@ -161,7 +161,7 @@ class Index:
 
         Raises:
             IndexFileError: there is no index, or it is not as it was written.
-            OptionError: another encoder than the index was built with.
+            OptionError: a different encoder from the one that the index was built with.
         """
         target = resolve_device(device)
         facts, state = IndexState.read(Path(folder), verify=verify, device=target)
@@ -206,11 +206,11 @@ class Index:
 
     @property
     def encoder(self) -> Encoder:
-        """What encodes queries and passages; opened when it is first needed.
+        """What encodes queries and passages; opened when first needed.
 
         Raises:
             OptionError: the index was made of vectors, without an encoder.
-            CheckpointError: the encoder cannot be opened; `Index.load(…, encoder=…)` names another place of it.
+            CheckpointError: the encoder cannot be opened; `Index.load(…, encoder=…)` says where else it is.
         """
         return self._encoder.get()
 
@@ -221,10 +221,10 @@ class Index:
         return state.table.ids[state.alive]
 
     def passages(self, ids: Sequence[Any] | NDArray[Any]) -> list[dict[str, Any]]:
-        """The passages that bear ids.
+        """The passages with these ids.
 
         Raises:
-            OptionError: an id that no passage bears.
+            OptionError: an id that no passage has.
         """
         state = self._state
         return state.table.take(state.rows_of(ids))
@@ -252,7 +252,7 @@ class Index:
 
         Raises:
             InputError: as `build` and `from_vectors`; nothing is added then.
-            OptionError: an argument with a value that it cannot have, or without meaning for vectors.
+            OptionError: an argument with an invalid value, or without meaning for vectors.
         """
         if vectors is None:
             if passages is None:
@@ -276,13 +276,13 @@ class Index:
         return added.ids
 
     def delete(self, ids: Sequence[Any] | NDArray[Any]) -> int:
-        """Deletes the passages that bear ids; their room is given back when an exact index is saved.
+        """Deletes the passages with these ids; an exact index frees their space when it is saved.
 
         Returns:
             How many were deleted.
 
         Raises:
-            OptionError: an id that no passage bears; nothing is deleted then.
+            OptionError: an id that no passage has; nothing is deleted then.
         """
         with self._lock:
             state = self._state
@@ -310,13 +310,13 @@ class Index:
             where: which passages may be found: a mapping from columns (title, source, metadata …) to a value or a list
                 of values, or an expression of `pyarrow.compute`.
             mode: "dense" by vectors, "lexical" by words (BM25), "hybrid" by both, fused by their ranks.
-            reranker: reads each query with its best passages again, and orders them anew.
+            reranker: reads each query with its best passages again, and reorders them.
 
         Returns:
             The hits of Q queries.
 
         Raises:
-            OptionError: an argument with a value that it cannot have.
+            OptionError: an argument with an invalid value.
             InputError: a query that cannot be encoded, or vectors of another width.
         """
         texts, vectors = self._queries(queries, mode)
@@ -325,7 +325,7 @@ class Index:
         return self.search_encoded(vectors, texts, k, where=where, mode=mode, reranker=reranker)
 
     def check_search(self, *, where: Any = None, mode: Mode = "dense", reranker: Any = None) -> None:
-        """Refuses what this index cannot be searched for, without looking at a passage.
+        """Refuses a search that this index cannot do, without reading a passage.
 
         Args:
             where: as in `search`.
@@ -333,8 +333,8 @@ class Index:
             reranker: as in `search`.
 
         Raises:
-            OptionError: a mode that there is not, or that needs words; a filter that does not suit the columns; another
-                kind of reranker.
+            OptionError: an unknown mode, or one that needs words; a filter that does not suit the columns;
+                another kind of reranker.
             UnknownNameError: a filter names no column; names the nearest one.
         """
         checked("mode", mode, Mode)
@@ -366,15 +366,15 @@ class Index:
         return self._state.search(vectors, texts, k, where=where, mode=mode, reranker=reranker)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the index; whatever interrupts it, the folder holds what it held before or this.
+        """Writes the index; if it is interrupted, the folder still holds what it held before.
 
         Args:
             folder: a new one, or that of an index, which is replaced.
 
         Raises:
-            IndexFileError: the folder holds something else; or this index was opened from it, and another has changed
+            IndexFileError: the folder holds something else; or this index was opened from it and somebody has changed
                 it since.
-            OSError: the disk would not take it.
+            OSError: it could not be written to disk.
         """
         with self._lock:
             state = self._state.compacted(self._device)

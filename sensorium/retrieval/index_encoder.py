@@ -15,10 +15,10 @@ from sensorium.retrieval.rows import Modality
 
 
 class IndexEncoder:
-    """Opens an encoder once, and only one that gives the vectors that the index was built with.
+    """Opens an encoder once, and refuses one that would give other vectors than the index was built with.
 
     Args:
-        source: the encoder, what `facts` told of it, or None where the index was made of vectors.
+        source: the encoder, what `facts` gave of it, or None where the index was made of vectors.
         width: of the index's vectors.
         device: where an encoder is opened.
     """
@@ -40,7 +40,7 @@ class IndexEncoder:
         """The encoder.
 
         Raises:
-            OptionError: there is none, or what lies under its name is another one by now.
+            OptionError: there is none, or its name now stands for another one.
             CheckpointError: it cannot be opened.
         """
         with self._lock:
@@ -68,7 +68,7 @@ class IndexEncoder:
         return {"spec": encoder.spec(), "fingerprint": encoder.fingerprint, "modality": encoder.modality}
 
     def _take(self, encoder: Encoder) -> None:
-        """Refuses an encoder whose vectors are not to be compared with those of the index."""
+        """Refuses an encoder whose vectors cannot be compared with those of the index."""
         if encoder.dimension != self._width:
             raise OptionError(
                 f"the index has vectors of {self._width} dimensions, and {encoder.name!r} gives {encoder.dimension}"
@@ -76,8 +76,8 @@ class IndexEncoder:
         if self._stored is not None and encoder.fingerprint != self._stored["fingerprint"]:
             raise OptionError(
                 f"the index was built with {self._stored['spec'].get('model')!r}, and {encoder.name!r} has other "
-                "weights, another tokenizer or other prompts: their vectors are not to be compared. Open the one that "
-                "it was built with, or build the index anew."
+                "weights, another tokenizer or other prompts: their vectors cannot be compared. Open the one that "
+                "it was built with, or build the index again."
             )
         self._encoder = encoder
 

@@ -41,7 +41,7 @@ class PassageTable:
         """Makes a table of rows that hold at least an id.
 
         Raises:
-            InputError: metadata of one name are of several types, or of one that a table cannot hold.
+            InputError: metadata of one name have several types, or one that a table cannot hold.
         """
         names = dict.fromkeys(name for row in rows for name in row)
         further = [name for name in names if name not in RESERVED]
@@ -80,7 +80,7 @@ class PassageTable:
         return np.argsort(self.ids, kind="stable")
 
     def find(self, ids: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All rows that bear ids: `(M,)` places in `ids`, and `(M,)` the rows, in the order of `ids`."""
+        """All rows with these ids: `(M,)` places in `ids`, and `(M,)` rows, in the order of `ids`."""
         ordered = self.ids[self._order]
         first, last = np.searchsorted(ordered, ids, "left"), np.searchsorted(ordered, ids, "right")
         counts = last - first
@@ -101,7 +101,7 @@ class PassageTable:
         """The table with further rows; columns that one of them lacks are null there.
 
         Raises:
-            InputError: metadata of one name are of several types.
+            InputError: metadata of one name have several types.
         """
         if not len(self):
             return other
@@ -126,7 +126,7 @@ class PassageTable:
 
         Raises:
             UnknownNameError: there is no such column; names the nearest one.
-            OptionError: the condition is of another kind, or does not suit a column's type.
+            OptionError: the condition is of the wrong kind, or does not suit a column's type.
         """
         expression = condition if isinstance(condition, pc.Expression) else self._expression(condition)
         rows = pa.array(np.arange(len(self)))
@@ -164,7 +164,7 @@ def _column(name: str, values: list[Any]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowException, TypeError, OverflowError) as error:
         raise InputError(
-            f"the metadata {name!r} of these passages cannot be one column: {error}. Give all of them one type, or "
-            "make texts of them.",
+            f"the metadata {name!r} of these passages cannot be one column: {error}. Give them all one type, or turn "
+            "them into texts.",
             code="bad-metadata",
         ) from error

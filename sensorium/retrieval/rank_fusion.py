@@ -26,7 +26,7 @@ def reciprocal_rank_fusion(
     which sets the constant to 60.
 
     Args:
-        rankings: at least one; each `(Q, k_i)` integer rows, best first, for the same Q queries. -1 is no row.
+        rankings: at least one; each `(Q, k_i)` integer rows, best first, for the same Q queries. -1 is not a row.
         k: how many rows to give, from 1.
         constant: from 0; the larger, the less the first places stand out.
         weights: what each ranking counts, above 0; None for 1 each.
@@ -36,8 +36,8 @@ def reciprocal_rank_fusion(
         scores that row comes first which comes first in the earliest ranking that holds one of them.
 
     Raises:
-        OptionError: a k, constant or weight that cannot be, no rankings, or rankings of different numbers of queries.
-        InputError: `bad-ranking`, an array that is no ranking, or one that names a row twice for a query.
+        OptionError: an invalid k, constant or weight, no rankings, or rankings of different numbers of queries.
+        InputError: `bad-ranking`, an array that is not a ranking, or one that names a row twice for a query.
     """
     arrays, shares = _checked(rankings, weights), _weights(weights, len(rankings))
     k = checked("k", k, Count)
@@ -48,7 +48,7 @@ def reciprocal_rank_fusion(
     rows = np.concatenate(arrays, axis=1)[queries, at]
     share = np.concatenate(parts, axis=1)[queries, at]
 
-    # one entry a query and row, summed; `first` is where it is met first
+    # one entry per query and row, summed; `first` is where it is met first
     order = np.lexsort((at, rows, queries))
     fresh = np.ones(len(order), bool)
     fresh[1:] = (np.diff(rows[order]) != 0) | (np.diff(queries[order]) != 0)

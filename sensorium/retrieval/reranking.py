@@ -19,7 +19,7 @@ from sensorium.tasks.text_ranking import TextRanking
 class Reranker:
     """Orders passages by how well they answer a query, by a model of the task text-ranking.
 
-    It reads query and passage together: slower than a search, and nearer to the mark, so it is for the few dozen best
+    It reads query and passage together: slower than a search, and more accurate, so it is for the few dozen best
     passages of one (Nogueira and Cho, "Passage Re-ranking with BERT", 2019). Pairs of all queries of a call share
     batches. As a context manager it ends its threads on leaving.
 
@@ -28,7 +28,7 @@ class Reranker:
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
-        """Takes a pipeline that is already there.
+        """Takes an existing pipeline.
 
         Raises:
             OptionError: it is of another task.
@@ -70,8 +70,8 @@ class Reranker:
             `(K,)` float32 scores. Empty for a query without passages.
 
         Raises:
-            InputError: a query or a passage that is no text or a blank one; `index` is the query's.
-            OptionError: other than Q lists of passages, or a top_k that cannot be.
+            InputError: a query or a passage that is not a text, or is blank; `index` is the query's.
+            OptionError: other than Q lists of passages, or an invalid top_k.
         """
         if isinstance(queries, (str, bytes)) or isinstance(passages, (str, bytes)):
             raise OptionError("expected a list of queries and a list of the passages of each, got one text")

@@ -1,4 +1,4 @@
-"""From what a user has (passages, texts, pictures, sounds) to the rows of an index and what its encoder reads."""
+"""From a user's passages, texts, pictures or sounds to the rows of an index and the inputs of its encoder."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -
         items: for texts a `Passage`, a text, a pair `(title, text)`, or a mapping with "text"; for media whatever a
             pipeline takes of that kind, or a mapping with "image" or "audio", and with metadata.
         modality: what the items are.
-        skip: whether an item that is none comes as its error, instead of being raised.
+        skip: whether an invalid item comes as its error, instead of being raised.
 
     Raises:
-        InputError: an item that is none, or that bears an id which one before it bears; it carries its `index`.
+        InputError: an invalid item, or one whose id was used before; it carries its `index`.
     """
     if isinstance(items, (str, bytes, Mapping)):
         raise OptionError(f"expected several passages, got one {type(items).__name__}; put it in a list")
@@ -72,7 +72,7 @@ def numbered(rows: Sequence[Row], *, first: int, texts: bool | None) -> None:
         texts: whether the ids that are there are texts; None where there are none.
 
     Raises:
-        InputError: `bad-id`: numbers and texts among each other, or a missing id where the others are texts.
+        InputError: `bad-id`: a mix of numbers and texts, or a missing id where the others are texts.
     """
     for index, row in enumerate(rows):
         if row["id"] is None and not texts:
@@ -109,7 +109,7 @@ def rows_for(passages: Iterable[Any] | None, count: int, modality: Modality) -> 
     """The rows of passages that come with `count` vectors, or blank ones.
 
     Raises:
-        InputError: a passage that is none, or another number of them.
+        InputError: an invalid passage, or a different number of them.
     """
     if passages is None:
         return [{"id": None, "text": "", "title": "", "source": None, "start": None, "end": None} for _ in range(count)]
@@ -122,8 +122,8 @@ def rows_for(passages: Iterable[Any] | None, count: int, modality: Modality) -> 
 def _twice(ids: Sequence[Any]) -> InputError:
     shown = ", ".join(map(repr, ids[:3])) + (", …" if len(ids) > 3 else "")
     return InputError(
-        f"ids are each of one passage, and {len(ids):,} come twice: {shown}. Leave the copies out, or delete what is "
-        "there first.",
+        f"each id belongs to one passage, and {len(ids):,} are used twice: {shown}. Leave the copies out, or delete "
+        "the old ones first.",
         code="duplicate-id",
     )
 

@@ -28,12 +28,12 @@ from sensorium.retrieval.storage import Opened, read_folder, write_folder
 from sensorium.tasks.searching.search_task import Mode
 
 CANDIDATES = 100
-"""Passages of each ranking that a fusion or a reranker looks at, at the least."""
+"""How many passages of each ranking a fusion or a reranker looks at, at least."""
 
 
 @dataclass(frozen=True)
 class IndexState:
-    """Replaced as a whole, never changed, so that a search sees one state whatever is added meanwhile.
+    """Replaced as a whole, never changed, so that a search sees one state, whatever is added meanwhile.
 
     Attributes:
         table: the passages.
@@ -66,7 +66,7 @@ class IndexState:
 
     @cached_property
     def lexical(self) -> LexicalIndex:
-        """BM25 of the passages' titles and texts; counted when it is first needed after passages were added."""
+        """BM25 of the passages' titles and texts; counted when first needed after passages were added."""
         self.check(None, words=True)
         rows = self.table.take(np.arange(len(self.table)))
         return LexicalIndex.build(f"{row['title'] or ''}\n{row['text'] or ''}" for row in rows)
@@ -78,7 +78,7 @@ class IndexState:
             OptionError, UnknownNameError: as `PassageTable.where`.
         """
         if words and not self.words:
-            raise OptionError('this index knows no words; build it with lexical=True for mode="lexical" and "hybrid"')
+            raise OptionError('this index has no words; build it with lexical=True for mode="lexical" and "hybrid"')
         if where is not None:
             PassageTable(self.table.table.slice(0, 0)).where(where)
 
@@ -111,10 +111,10 @@ class IndexState:
         return self._results(scores[:, :k], rows[:, :k], texts)
 
     def rows_of(self, ids: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
-        """The rows of the passages that bear ids and are not deleted, in the order of `ids`.
+        """The rows of the passages with these ids that are not deleted, in the order of `ids`.
 
         Raises:
-            OptionError: an id that none bears.
+            OptionError: an id that no passage has.
         """
         wanted = np.asarray(ids)
         texts = self.table.ids.dtype.kind == "U"
@@ -142,7 +142,7 @@ class IndexState:
         return replace(self, table=joined, alive=alive, vectors=together, searcher=scan)
 
     def compacted(self, device: torch.device) -> Self:
-        """Without the deleted passages, where the vectors are there to leave theirs out."""
+        """Without the deleted passages, if the vectors are at hand."""
         if self.vectors is None or self.alive.all():
             return self
         (rows,) = self.alive.nonzero()
@@ -170,7 +170,7 @@ class IndexState:
         """The facts that `write` was given, and what it wrote.
 
         Raises:
-            IndexFileError: it is not there as it was written.
+            IndexFileError: it is missing, or not as it was written.
         """
         facts, paths = read_folder(folder, verify=verify)
         try:
@@ -181,7 +181,7 @@ class IndexState:
             words = set(FILES) <= set(paths)
             lexical = LexicalIndex.from_files({key: paths[key] for key in FILES}) if words else None
         except (OSError, ValueError, KeyError) as error:
-            raise IndexFileError(f"the index in {folder} cannot be read: {error}. Build it anew.") from error
+            raise IndexFileError(f"the index in {folder} cannot be read: {error}. Build it again.") from error
         searcher = Approximate.read(paths["vectors"]) if vectors is None else ExactScan(vectors, device=device)
         state = cls(table, vectors, searcher, alive, words=words)
         if lexical is not None:

@@ -1,8 +1,9 @@
-"""A folder of files that is replaced as a whole or not at all, and read only as it was written.
+"""A folder of files that is replaced as a whole or not at all, and read only if it is exactly as written.
 
 `index.json` names the files with their sizes and SHA-256 digests, and holds its own. Writing puts new files beside the
-old ones, makes them durable, and replaces `index.json` in one step: whatever ends the process leaves what was there or
-what is new. Files that `index.json` does not name are left over from a write that was ended, and go with the next one.
+old ones, makes them durable, and replaces `index.json` in one step: whatever ends the process leaves either the old
+content or the new. Files that `index.json` does not name are left over from an interrupted write, and are removed by
+the next one.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Opened:
         current = _checked(path.read_bytes()) if path.exists() else None
         if current is not None and current["digest"] != self.digest:
             raise IndexFileError(
-                f"the index in {self.folder} was changed by another since this one was opened from it, and saving this "
-                "one would undo that. Open it again and repeat what was added or deleted, or save to another folder."
+                f"the index in {self.folder} was changed by another process since it was opened, and saving this one "
+                "would undo that. Open it again and repeat what was added or deleted, or save to another folder."
             )
 
 
@@ -79,8 +80,8 @@ def write_folder(
         What was opened; as it is now, if it is in that folder.
 
     Raises:
-        IndexFileError: the folder holds other things than an index, or another one than was opened.
-        OSError: the disk would not take it; the folder holds what it held before.
+        IndexFileError: the folder holds something other than an index, or not the one that was opened.
+        OSError: it could not be written to disk; the folder holds what it held before.
     """
     check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +139,7 @@ def read_folder(folder: Path, *, verify: bool = True) -> tuple[dict[str, Any], d
         if actual != {"bytes": listed["bytes"], "sha256": listed["sha256"]}:
             raise IndexFileError(
                 f"{path} is not as it was written ({actual['bytes']:,} bytes, {listed['bytes']:,} expected; or another "
-                "content). It is not opened. Copy the whole folder again, or build it anew."
+                "content). It is not opened. Copy the whole folder again, or build it again."
             )
         paths[key] = path
     return content, paths
@@ -158,9 +159,11 @@ def _read_json(folder: Path) -> dict[str, Any]:
         raise IndexFileError(f"{path} cannot be read: {error}") from error
     content = _checked(text)
     if content is None:
-        raise IndexFileError(f"{path} is not as it was written. It is not opened; copy it again, or build it anew.")
+        raise IndexFileError(f"{path} is not as it was written. It is not opened; copy it again, or build it again.")
     if content.pop("format") != FORMAT:
-        raise IndexFileError(f"{path} was written by another version of Sensorium; build the index anew with this one.")
+        raise IndexFileError(
+            f"{path} was written by another version of Sensorium; build the index again with this one."
+        )
     return content
 
 
@@ -181,7 +184,7 @@ def check_target(folder: Path) -> None:
     """Refuses to write into a folder that is something else.
 
     Raises:
-        IndexFileError: it is a file, or holds other things than an index.
+        IndexFileError: it is a file, or holds something other than an index.
     """
     if folder.exists() and not folder.is_dir():
         raise IndexFileError(f"{folder} is a file; expected the name of a folder, new or that of an index")

@@ -1,4 +1,4 @@
-"""One file a task, and rooms for what several of them share; `base` says what a task is and finds them by name."""
+"""One file per task, and rooms for what several of them share; `base` says what a task is and finds them by name."""
 
 from __future__ import annotations
 

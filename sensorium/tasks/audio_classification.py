@@ -37,7 +37,7 @@ class AudioClassificationOptions(Options):
     """The options of a call.
 
     Attributes:
-        top_k: how many labels to give, best first; None for all, as Transformers. More than there are gives all.
+        top_k: how many labels to give, best first; None for all, as in Transformers. If there are fewer, all are given.
         function_to_apply: what turns logits into scores; None for what the checkpoint's config asks for: "sigmoid" for
             several labels at once, "none" for regression, else "softmax".
         window_s: a sound longer than this is cut into windows of this length, or of what the model hears at once if
@@ -102,7 +102,7 @@ class AudioClassification(AudioTask):
             )
 
     def split(self, raw: Any, options: AudioClassificationOptions) -> Iterator[Unit]:
-        """The whole sound, or its windows, read one after the other; `meta` is how many new samples each brings."""
+        """The whole sound, or its windows, read one after another; `meta` is how many new samples each brings."""
         with self.listen(raw) as reader:
             if self._is_long(reader, options.window_s):
                 assert options.window_s is not None
@@ -162,7 +162,7 @@ class AudioClassification(AudioTask):
 
     @property
     def _needed(self) -> int:
-        """Samples below which there is nothing to look at."""
+        """How few samples are too few for the model."""
         features = self.processor.features
         return max(self._min_samples, 1 if features is None else features.min_samples)
 
@@ -178,7 +178,7 @@ class AudioClassification(AudioTask):
             min_s = self._needed / self.processor.sampling_rate
             raise InputError(
                 f"{name}: expected a sound of at least {min_s:g} s, got {len(samples) / rate:g} s. It is shorter than "
-                f"what the model looks at once.",
+                f"what the model looks at in one go.",
                 code="too-short",
                 source=name,
             )

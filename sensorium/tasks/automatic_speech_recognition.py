@@ -66,7 +66,7 @@ class AutomaticSpeechRecognition(AudioTask):
         return cls(model, load_audio_processor(processor, None), load_text_processor(processor, None))
 
     def check(self, options: AutomaticSpeechRecognitionOptions) -> None:
-        """Refuses what this model cannot tell or follow."""
+        """Refuses what this model cannot do."""
         self._recognizer.check(options)
 
     def split(self, raw: Any, options: AutomaticSpeechRecognitionOptions) -> Iterator[Unit]:
@@ -87,7 +87,7 @@ class AutomaticSpeechRecognition(AudioTask):
         return self._recognizer.forward(batch, options, call, self.dtype)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """Ids of letters or tokens on the CPU, one part a unit."""
+        """Ids of letters or tokens on the CPU, one part per unit."""
         return self._recognizer.decode(outputs, metas)
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Transcript:

@@ -31,10 +31,10 @@ class FeatureExtractionOptions(Options):
     """The options of a call.
 
     Attributes:
-        pool: "none" gives the last hidden state, one vector a token; "cls" its first token, "mean" and "max" pool
-            them all; "own" gives what the checkpoint was trained to: sentence-transformers' pooling and what follows,
-            DPR's output, or the vector that CLIP, SigLIP and CLAP compare with pictures and sounds.
-        normalize: divides each vector by its Euclidean norm; None to do so where the checkpoint does, in "own" alone.
+        pool: "none" gives the last hidden state, one vector per token; "cls" its first token, "mean" and "max" pool
+            them all; "own" gives what the checkpoint was trained to give: sentence-transformers' pooling and what
+            follows, DPR's output, or the vector that CLIP, SigLIP and CLAP compare with pictures and sounds.
+        normalize: divides each vector by its Euclidean norm; None to do so where the checkpoint does, with "own" only.
         prompt: a text that is put before each input; None for the checkpoint's default prompt, if "own" has one.
         prompt_name: the name of one of the checkpoint's prompts, instead of its text.
         truncation: False refuses a text that is too long for the model; True leaves out its end, as the tokenizer does.
@@ -56,7 +56,7 @@ class FeatureExtractionOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class TextMeta:
-    """What is known of a unit besides its tokens.
+    """What is known about a unit besides its tokens.
 
     Attributes:
         tokens: how many it has.
@@ -89,7 +89,7 @@ class FeatureExtraction(Task):
         self.longest = _smallest(processor.max_length, model.positions)
         self.longest_own = _smallest(stated if isinstance(stated, int) else processor.max_length, model.positions)
         fillings = {"attention_mask": 0.0, "counted": 0.0} | {n: p.value for n, p in processor.padding.items()}
-        # on the right, whatever the tokenizer says: so no token's place depends on its neighbours in the batch
+        # on the right, whatever the tokenizer says, so that no token's position depends on its neighbours in the batch
         self.padded = (
             {n: Padding(v, max_length=self.longest) for n, v in fillings.items()} if model.takes_padding else {}
         )
@@ -152,7 +152,7 @@ class FeatureExtraction(Task):
         """Tokens as a unit.
 
         Raises:
-            InputError: `text-too-long`, or `empty-text` where there are none but special ones.
+            InputError: `text-too-long`, or `empty-text` where there are only special tokens.
         """
         limit, length = self.limit_of(options), len(encoded)
         special = self.processor.tokenizer.all_special_ids
@@ -161,7 +161,7 @@ class FeatureExtraction(Task):
         if limit is not None and length > limit:
             if not options.truncation:
                 raise InputError(
-                    f"the text has {length} tokens, expected {limit} at the most. Split it, or pass truncation=True to "
+                    f"the text has {length} tokens, expected {limit} at most. Split it, or pass truncation=True to "
                     "leave out its end",
                     code="text-too-long",
                 )
@@ -177,7 +177,7 @@ class FeatureExtraction(Task):
         return Unit(inputs, meta=TextMeta(tokens, length - len(encoded)))
 
     def cost(self, unit: Unit) -> float:
-        """Texts cost what they have of tokens, filled up."""
+        """A text costs as many tokens as it has, padding included."""
         length = unit.inputs["input_ids"].shape[-1]
         return (self.padded["input_ids"].length(length) if self.padded else length) / USUAL
 
@@ -198,7 +198,7 @@ class FeatureExtraction(Task):
         return self.model.vectors(self._inputs(batch), batch.get("counted", batch["attention_mask"]))
 
     def decode(self, outputs: Tensor, metas: Sequence[TextMeta], options: FeatureExtractionOptions) -> Sequence[Tensor]:
-        """One float32 tensor a text, on the CPU: `(D,)`, or `(L, D)` of its own tokens alone."""
+        """One float32 tensor per text, on the CPU: `(D,)`, or `(L, D)` of its own tokens alone."""
         vectors = outputs.float()
         if options.normalize or (options.normalize is None and options.pool == "own" and self.model.unit):
             vectors = F.normalize(vectors, dim=-1)
@@ -220,7 +220,7 @@ class FeatureExtraction(Task):
         return {name: tensor for name, tensor in batch.items() if name in names}
 
     def _without_prompt(self, prompt: str, tokens: int) -> Tensor:
-        """Which tokens count where those of the prompt do not; the special ones before it do not, either."""
+        """Which tokens count where the prompt's do not; nor do the special ones before it."""
         encoded = self.processor.encode(prompt)
         ends_special = bool(encoded.ids) and encoded.ids[-1] in self.processor.tokenizer.all_special_ids
         counted = torch.ones(tokens, dtype=torch.int64)
@@ -228,7 +228,7 @@ class FeatureExtraction(Task):
         return counted
 
     def _filled(self, name: str, row: Tensor, length: int) -> Tensor:
-        """A row of the one length that the model takes; it sees the filling, so that counts, too, and has its side."""
+        """A row of the one length that the model takes; it sees the padding, which counts and goes on its side."""
         value = 1.0 if name in ("attention_mask", "counted") else self.processor.padding[name].value
         gap = length - len(row)
         return F.pad(row, (gap, 0) if self.processor.tokenizer.padding_side == "left" else (0, gap), value=value)

@@ -24,7 +24,7 @@ class ImageClassificationOptions(Options):
     """The options of a call.
 
     Attributes:
-        top_k: how many labels to give, best first; None for all. More than there are gives all.
+        top_k: how many labels to give, best first; None for all. If there are fewer, all are given.
         function_to_apply: what turns logits into scores; None for what the checkpoint's config asks for: "sigmoid" for
             several labels at once or a single one, "none" for regression, else "softmax".
     """
@@ -91,7 +91,7 @@ class ImageClassification(ImageTask):
         return {"logits": output if isinstance(output, Tensor) else output.logits}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays a picture."""
+        """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays per picture."""
         logits = outputs["logits"].float()
         activation = options.function_to_apply or self._activation
         if activation == "softmax":

@@ -28,7 +28,7 @@ class ImageFeatureExtractionOptions(Options):
     """The options of a call.
 
     Attributes:
-        pool: "none" gives the last hidden state, one vector a token; "cls" its class token, "mean" and "max" pool its
+        pool: "none" gives the last hidden state, one vector per token; "cls" its class token, "mean" and "max" pool its
             other tokens; "pooled" gives what the architecture's own classifier would see.
         normalize: divides each vector by its Euclidean norm.
         feature_maps: the maps to give beside the vector, by position or by name; () for none.
@@ -119,7 +119,7 @@ class ImageFeatureExtraction(ImageTask):
         if options.pool == "cls" and not self.model.geometry.prefix_tokens:
             raise OptionError('this backbone has no class token; use pool="mean", "max" or "pooled"')
         if options.pool == "pooled" and not self.model.num_features:
-            raise OptionError('this checkpoint holds no weights for pool="pooled"; use "mean", "max" or "none"')
+            raise OptionError('this checkpoint has no weights for pool="pooled"; use "mean", "max" or "none"')
 
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
         """Asks the backbone for what the options need and no more."""
@@ -146,7 +146,7 @@ class ImageFeatureExtraction(ImageTask):
         return maps
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """Pools and normalises in float32; one `(vector, maps)` pair of CPU tensors a picture."""
+        """Pools and normalises in float32; one `(vector, maps)` pair of CPU tensors per picture."""
         vectors = outputs["pooled"].float() if "pooled" in outputs else _pool(outputs, options.pool)
         if options.normalize:
             vectors = torch.nn.functional.normalize(vectors, dim=-1)

@@ -32,7 +32,7 @@ class KeypointDetectionOptions(Options):
 
     Attributes:
         threshold: the score in [0, 1] that a point exceeds; None for the checkpoint's own (0 for named points).
-        max_keypoints: points a picture at the most, those with the best scores; -1 for all, None for the checkpoint's.
+        max_keypoints: points per picture at most, those with the best scores; -1 for all, None for the checkpoint's.
         descriptors: whether to describe the points; None for where the model can.
         nms_radius: px of the picture that the model sees; of points nearer to each other than this the best one stays.
             None for the checkpoint's own.
@@ -87,7 +87,7 @@ class KeypointDetection(ImageTask):
         return cls(model, processor_of(model, processor))
 
     def check(self, options: KeypointDetectionOptions) -> None:
-        """Named points have neither descriptors nor neighbours of their own kind."""
+        """Refuses options that do not apply to named points."""
         requested = {
             "descriptors": options.descriptors,
             "nms_radius": options.nms_radius is not None,
@@ -108,7 +108,7 @@ class KeypointDetection(ImageTask):
         rows, columns = pixels.shape[1:]
         if min(rows, columns) < CELL:
             raise InputError(
-                f"SuperPoint needs at least {CELL} px a side, and this picture has {columns}x{rows} px after the "
+                f"SuperPoint needs at least {CELL} px per side, and this picture has {columns}x{rows} px after the "
                 "checkpoint's own resize. Give a larger picture.",
                 code="too-narrow",
             )

@@ -31,7 +31,7 @@ class KeypointMatchingOptions(Options):
     Attributes:
         threshold: the score in [0, 1] that a match exceeds, besides the checkpoint's own threshold.
         keypoint_threshold: the score in [0, 1] that a point exceeds to be looked at; None for the checkpoint's own.
-        max_keypoints: points of a picture that are looked at at the most, the best ones; -1 for all, None for the
+        max_keypoints: how many points of a picture are considered at most, the best ones; -1 for all, None for the
             checkpoint's own.
     """
 
@@ -94,7 +94,7 @@ class KeypointMatching(Task):
             )
         if min(fitted[0].shape[1:]) < CELL:
             raise InputError(
-                f"pictures of at least {CELL} px a side are needed, got {fitted[0].shape}", code="too-narrow"
+                f"pictures of at least {CELL} px per side are needed, got {fitted[0].shape}", code="too-narrow"
             )
         sizes = tuple((image.shape[2], image.shape[1]) for image in images)
         return [Unit({"pixel_values": torch.stack(fitted)}, meta=sizes)]
@@ -122,7 +122,7 @@ class KeypointMatching(Task):
         return _ends(points, links, size)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: KeypointMatchingOptions) -> Sequence[Any]:
-        """One (xy of the first picture, xy of the second, scores) a pair, best first."""
+        """One (xy of the first picture, xy of the second, scores) per pair, best first."""
         scores, order = outputs["scores"].sort(dim=1, descending=True, stable=True)
         sizes = torch.tensor(metas, dtype=torch.float32).to(scores.device)
         ends = outputs["shares"].gather(1, order[..., None, None].expand(-1, -1, 2, 2)) * sizes[:, None]
@@ -182,7 +182,7 @@ def _pair(raw: Any) -> tuple[Any, Any]:
     else:
         got = type(raw).__name__
     raise InputError(
-        f"expected a pair of pictures, (image0, image1), got {got}. Several pairs are a list of such.", code="no-pair"
+        f"expected a pair of pictures, (image0, image1), got {got}. Several pairs are a list of pairs.", code="no-pair"
     )
 
 

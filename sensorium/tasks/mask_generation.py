@@ -38,17 +38,17 @@ class MaskGenerationOptions(Options):
     """The options of a call. With points or boxes only `mask_threshold`, `multimask` and `points_per_batch` matter.
 
     Attributes:
-        points_per_batch: how many points the model sees at once at the most; None for all. It bounds memory and
+        points_per_batch: how many points the model sees at once at most; None for all. It bounds memory and
             changes no result.
-        points_per_crop: how many points a side the grid on the picture, and on each crop, has.
+        points_per_crop: how many points per side the grid on the picture, and on each crop, has.
         crops_n_layers: how many layers of crops to search beside the picture itself; layer i has 2^i by 2^i of them.
         crop_overlap_ratio: by what share of the picture's shorter side the crops of the first layer overlap.
-        crop_n_points_downscale_factor: the grid in layer i has this factor to the power of i fewer points a side.
-        pred_iou_thresh: masks that the model itself thinks no better than this are left out; 0 keeps all.
-        stability_score_thresh: masks that are no more stable than this are left out; 0 keeps all.
-        stability_score_offset: stability is the IoU of the mask cut this much above the threshold and this much below.
+        crop_n_points_downscale_factor: the grid in layer i has this factor to the power of i fewer points per side.
+        pred_iou_thresh: masks that the model itself scores no higher than this are left out; 0 keeps all.
+        stability_score_thresh: masks that are not more stable than this are left out; 0 keeps all.
+        stability_score_offset: stability is the IoU of the masks cut this much above and this much below the threshold.
         mask_threshold: the logit above which a pixel belongs to a mask.
-        crops_nms_thresh: of two masks whose boxes have a higher IoU than this only the better stays.
+        crops_nms_thresh: if the boxes of two masks have a higher IoU than this, only the better mask stays.
         multimask: whether each prompt gives the model's three guesses (part, object, whole), or one mask.
     """
 
@@ -67,7 +67,7 @@ class MaskGenerationOptions(Options):
 
 @dataclass(frozen=True)
 class _MaskMeta:
-    """What is to be found on one unit.
+    """What to look for in one unit.
 
     Attributes:
         frame: where it lies.
@@ -107,7 +107,7 @@ class MaskGeneration(Task):
         if recipe is None or recipe.size != (self._square, self._square):
             raise CheckpointError(
                 f"mask-generation needs the model's own image processor, which makes squares of {self._square} px; "
-                f"got one that makes {'what it does not tell' if recipe is None else recipe.size}. Pass processor=…"
+                f"got one that makes {'an unknown size' if recipe is None else recipe.size}. Pass processor=…"
             )
         self._padded = recipe.pad_to is not None
 
@@ -127,7 +127,7 @@ class MaskGeneration(Task):
         return cls(model, processor_of(model, processor))
 
     def combine(self, named: Mapping[str, Any]) -> Any:
-        """One picture with its prompts, whose lists are coordinates; for a list of pictures, a list of prompts each."""
+        """One picture with its prompts, whose lists are coordinates; for several pictures, prompts are lists too."""
         if "image" not in named:
             raise OptionError(f"{self.name} needs an image with its {' and '.join(named)}")
         image, prompts = named["image"], {name: value for name, value in named.items() if name != "image"}
@@ -136,8 +136,8 @@ class MaskGeneration(Task):
         for name, value in prompts.items():
             if value is not None and (not isinstance(value, (list, tuple)) or len(value) != len(image)):
                 raise OptionError(
-                    f"for {len(image)} pictures {name} is a list of as many, None for a picture without; "
-                    f"or give each picture its own: [{{'image': …, '{name}': …}}, …]"
+                    f"for {len(image)} pictures {name} must be a list of the same length, with None for a "
+                    f"picture without; or give each picture its own: [{{'image': …, '{name}': …}}, …]"
                 )
         rows = [{name: value[i] for name, value in prompts.items() if value is not None} for i in range(len(image))]
         return [{"image": one, **row} for one, row in zip(image, rows, strict=True)]
@@ -241,7 +241,7 @@ class MaskGeneration(Task):
     def _search(
         self, decoder: PromptDecoder, state: ImageState, meta: _MaskMeta, options: MaskGenerationOptions
     ) -> MaskBatch | None:
-        """Goes through a unit's prompts, a few at a time."""
+        """Runs a unit's prompts, a few at a time."""
         device = state.keys.device
         step = options.points_per_batch or len(meta.prompts)
         if device.type == "cpu":

@@ -26,7 +26,7 @@ class ObjectDetectionOptions(Options):
 
     Attributes:
         threshold: the score in [0, 1] above which an object is given.
-        top_k: how many objects to give at the most, those with the best scores; None for all above the threshold. Their
+        top_k: how many objects to give at most, those with the best scores; None for all above the threshold. Their
             order stays that of the model.
     """
 
@@ -35,7 +35,7 @@ class ObjectDetectionOptions(Options):
 
 
 class Rule(NamedTuple):
-    """How a family of models scores what it has found.
+    """How a family of models scores its boxes.
 
     Attributes:
         exclusive: each box has one class or none, by softmax over the classes and "no object"; otherwise classes are
@@ -120,7 +120,7 @@ class ObjectDetection(ImageTask):
         return {"logits": output.logits, "boxes": output.pred_boxes}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """One `(N, 6)` float32 array a picture: xyxy in px, score, class."""
+        """One `(N, 6)` float32 array per picture: xyxy in px, score, class."""
         scores, ids, rows = _score(outputs["logits"].float(), self._rule)
         boxes = _corners(outputs["boxes"].float()).gather(1, rows[..., None].expand(-1, -1, 4))
         sizes = torch.tensor([(width, height) * 2 for height, width in metas], dtype=torch.float32)
@@ -149,8 +149,8 @@ def _rule_of(processor: Any, model_type: str) -> Rule:
     rule = _PROCESSORS.get(name) or _MODELS.get(model_type)
     if rule is None:
         raise CheckpointError(
-            f"how to read the boxes of a {model_type!r} model is not known. Known are {', '.join(_MODELS)}, and models "
-            f"with a processor of {', '.join(_PROCESSORS)}."
+            f"it is not known how to read the boxes of a {model_type!r} model. Known are {', '.join(_MODELS)}, and "
+            f"models with one of the processors {', '.join(_PROCESSORS)}."
         )
     return rule
 
@@ -158,7 +158,7 @@ def _rule_of(processor: Any, model_type: str) -> Rule:
 def _last_box_head(model: nn.Module) -> nn.Module | None:
     """What gives the final boxes' offsets; in float32, as bfloat16 next to 1 has steps of 1/256 of the picture.
 
-    None where it gives something else than offsets (D-FINE) or gives them in float32 anyway (DAB-DETR).
+    None where it gives something other than offsets (D-FINE) or gives them in float32 anyway (DAB-DETR).
     """
     config: Any = model.config
     if config.model_type in ("d_fine", "dab-detr", "deimv2"):

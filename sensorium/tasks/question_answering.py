@@ -23,7 +23,7 @@ from sensorium.tasks.texts.lengths import WindowSize, most_positions
 from sensorium.tasks.texts.spans import best_spans, probabilities
 
 WINDOW = 384
-"""Tokens of a window, where the model takes as many."""
+"""Tokens of a window, where the model takes that many."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class QuestionAnsweringOptions(Options):
         top_k: how many answers to give, best first. A context with fewer spans gives fewer.
         doc_stride: how many of the context's tokens neighbouring windows share; None for 128, or half a window where
             that is less.
-        max_answer_len: how many tokens an answer has at the most.
+        max_answer_len: how many tokens an answer has at most.
         max_seq_len: how many tokens a window has, the question and special tokens included; None for 384, or as many as
             the model takes.
         max_question_len: how many tokens of the question are kept; None for all.
-        handle_impossible_answer: whether "" may be among the answers, with the score that there is none.
+        handle_impossible_answer: whether "" may be among the answers, with the score of there being none.
         align_to_words: whether an answer is widened to whole words.
     """
 
@@ -158,7 +158,7 @@ class QuestionAnswering(Task):
         return parts
 
     def merge(self, parts: Sequence[_WindowAnswers], options: QuestionAnsweringOptions, index: int) -> Answers:
-        """The best answers of all windows; equal ones, but for case, are one, with the sum of their scores."""
+        """The best answers of all windows; answers that differ only in case are merged, and their scores added."""
         answers: dict[str, tuple[float, int, int, str]] = {}
         for part in parts:
             rows = zip(part.scores.tolist(), part.starts.tolist(), part.ends.tolist(), strict=True)

@@ -44,19 +44,19 @@ _SEARCHED = ("where", "mode", "reranker")
 
 @dataclass(frozen=True)
 class RetrievalQaOptions(GenerationOptions):
-    """The options of a call. What is for one kind of reader is an error for another; None leaves it to the reader.
+    """The options of a call. An option of one kind of reader is an error for another; None leaves it to the reader.
 
     Attributes:
-        top_k: how many answers to give, best first. Fewer spans give fewer, and a reader that writes gives one.
-        num_passages: how many passages to read; None for all that are given, and of a search the best 20, or 5 for a
-            reader that writes.
+        top_k: how many answers to give, best first. There may be fewer; a reader that writes gives one.
+        num_passages: how many passages to read; None for all that are given, or the best 20 of a search (5 for a
+            reader that writes).
         where: which passages a search may find; for the index.
         mode: how the index is searched: "dense" by vectors (None, too), "lexical" by words (BM25), "hybrid" by both.
-        reranker: a `Reranker`, which reads the question with the best passages of the search and orders them anew.
-        retrieval_weight: how much a passage's score in the search adds to what the reader says of it; None for 0, the
-            reader's order alone. For readers that point.
-        num_spans_per_passage: how many answers one passage gives at the most; None for 4. For readers that point.
-        max_answer_len: how many tokens an answer has at the most; None for 64 with DPR's readers, and 15 with others
+        reranker: a `Reranker`, which reads the question with the best passages of the search and reorders them.
+        retrieval_weight: how much a passage's score in the search adds to the reader's own; None for 0, the reader's
+            order alone. For readers that point.
+        num_spans_per_passage: how many answers one passage gives at most; None for 4. For readers that point.
+        max_answer_len: how many tokens an answer has at most; None for 64 with DPR's readers, and 15 with others
             that point.
         max_seq_len: how many tokens a window has, the question and special tokens included; None for 512 with DPR's
             readers and 384 with others that point, or as many as the model takes.
@@ -65,18 +65,19 @@ class RetrievalQaOptions(GenerationOptions):
         align_to_words: whether an answer is widened to whole words; None for no with DPR's readers, and yes with others
             that point.
         title_spans: whether an answer may stand in the title, too, as in Transformers; None for yes. For DPR's readers.
-        prompt: what a reader that writes is told, a text with {question} and {passages}, and maybe {refusal}.
+        prompt: the instructions for a reader that writes: a text with {question} and {passages}, and optionally
+            {refusal}.
         refusal: what a reader that writes is to write where the passages do not hold the answer; None for
             "unanswerable".
         stream: whether the answer to one question comes as an iterator of pieces of text, while it is written.
-        max_new_tokens: how many tokens to write at the most; None for 256, or what the checkpoint says.
+        max_new_tokens: how many tokens to write at most; None for 256, or what the checkpoint says.
         min_new_tokens: how many tokens to write before an end is allowed.
         num_beams: how many beams to keep; 1 for the likeliest token at each step.
         do_sample: whether to draw tokens at random by their probability.
-        temperature: above 0; less than 1 makes likely tokens likelier. Counts only with `do_sample`.
+        temperature: above 0; values below 1 make likely tokens likelier. Counts only with `do_sample`.
         top_p: in (0, 1]; the share of probability to draw from, likeliest first. Counts only with `do_sample`.
-        repetition_penalty: above 0; more than 1 makes tokens that were written before less likely.
-        no_repeat_ngram_size: how many tokens in a row may not come twice; 0 for no limit.
+        repetition_penalty: above 0; values above 1 make tokens that were already written less likely.
+        no_repeat_ngram_size: no run of this many tokens may occur twice; 0 for no limit.
         length_penalty: with beams, the power of the length that a score is divided by; above 0 favours long answers.
         seed: makes what `do_sample` draws repeatable, for the same inputs in the same batches.
         generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
@@ -141,7 +142,7 @@ class RetrievalQa(Task):
         """Loads the model, whose other name is `reader`; with an index it finds its passages there."""
         reader = parts.get("reader")
         if reader is not None and model is not None:
-            raise OptionError("model and reader name the same; give one of them")
+            raise OptionError("model and reader are the same thing; give one of them")
         task = loader.load(cls, model if reader is None else reader)
         if "index" in parts:
             task.search_in(parts["index"])
@@ -203,7 +204,7 @@ class RetrievalQa(Task):
         return self.reader.units(read_asked(raw, max_passages=options.num_passages), options)
 
     def forward(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:
-        """The reader's tensors, one row a unit."""
+        """The reader's tensors, one row per unit."""
         return self.reader.run(batch, options, call)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:

@@ -37,7 +37,7 @@ class TextRankingOptions(Options):
         top_k: how many of a query's texts to give, best first; None for all.
         activation: what makes a score of the model's logit; None for what the checkpoint names, else "sigmoid".
         truncation: whether a pair that is too long is cut, the longer of query and text first; else it is refused.
-        max_length: how many tokens a pair has at the most; None for as many as the model takes.
+        max_length: how many tokens a pair has at most; None for as many as the model takes.
     """
 
     top_k: Annotated[int | None, Range(1, none="all")] = None
@@ -117,7 +117,7 @@ class TextRanking(Task):
             raise OptionError(f"max_length is at most {self.longest} for this model, got {options.max_length}")
         if options.activation is None and self.activation not in ACTIVATIONS.values():
             raise OptionError(
-                f"the checkpoint names the activation {self.activation!r}, which is not known here; expected "
+                f"the checkpoint names the activation {self.activation!r}, which is not supported; expected "
                 f'activation="sigmoid" or activation="identity"'
             )
 
@@ -166,7 +166,7 @@ class TextRanking(Task):
             yield Unit({name: tensor for name, tensor in pair.items() if name in self._takes}, meta=(text, single))
 
     def cost(self, unit: Unit) -> float:
-        """Pairs cost what they have of tokens, filled up."""
+        """A pair costs as many tokens as it has, padding included."""
         length = unit.inputs["input_ids"].shape[-1]
         return (self.padded["input_ids"].length(length) if self.padded else length) / USUAL
 

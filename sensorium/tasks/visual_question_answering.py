@@ -31,18 +31,18 @@ class VisualQuestionAnsweringOptions(GenerationOptions):
     """The options of a call; those after `stream` are for models that write.
 
     Attributes:
-        top_k: how many answers to give, best first; None for all. More than there are gives all, and a model that
+        top_k: how many answers to give, best first; None for all. If there are fewer, all are given; a model that
             writes gives one.
         truncation: whether a question that is too long is cut, instead of being refused.
         stream: whether the answer to one question comes as an iterator of pieces of text, while it is written.
-        max_new_tokens: how many tokens to write at the most; None for 256, or what the checkpoint says.
+        max_new_tokens: how many tokens to write at most; None for 256, or what the checkpoint says.
         min_new_tokens: how many tokens to write before an end is allowed.
         num_beams: how many beams to keep; 1 for the likeliest token at each step.
         do_sample: whether to draw tokens at random by their probability.
-        temperature: above 0; less than 1 makes likely tokens likelier. Counts only with `do_sample`.
+        temperature: above 0; values below 1 make likely tokens likelier. Counts only with `do_sample`.
         top_p: in (0, 1]; the share of probability to draw from, likeliest first. Counts only with `do_sample`.
-        repetition_penalty: above 0; more than 1 makes tokens that were written before less likely.
-        no_repeat_ngram_size: how many tokens in a row may not come twice; 0 for no limit.
+        repetition_penalty: above 0; values above 1 make tokens that were already written less likely.
+        no_repeat_ngram_size: no run of this many tokens may occur twice; 0 for no limit.
         length_penalty: with beams, the power of the length that a score is divided by; above 0 favours long answers.
         seed: makes what `do_sample` draws repeatable, for the same inputs in the same batches.
         generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
@@ -126,7 +126,7 @@ class VisualQuestionAnswering(Task):
         return [Unit({**tokens, **fitted.inputs}, meta=fitted.key)]
 
     def collate(self, units: Sequence[Unit], empty: Empty = torch.empty) -> Batch:
-        """The questions' tensors filled up to one length, and each picture once."""
+        """The questions' tensors padded to one length, and each picture once."""
         rows = {key: row for row, key in enumerate(dict.fromkeys(unit.meta for unit in units))}
         first = {unit.meta: unit for unit in reversed(units)}
         texts = [Unit(_part(unit, self.padded, inside=True)) for unit in units]
@@ -140,11 +140,11 @@ class VisualQuestionAnswering(Task):
         }
 
     def forward(self, batch: Batch, options: Any, call: Call) -> dict[str, Tensor]:
-        """`logits` or `ids`, one row a question."""
+        """`logits` or `ids`, one row per question."""
         return self.answering.run(batch, options, call, self.dtype)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """One pair of answers and scores a question."""
+        """One pair of answers and scores per question."""
         return self.answering.answers(outputs, options)
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Answers:

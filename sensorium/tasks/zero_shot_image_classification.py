@@ -26,7 +26,7 @@ MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "s
 """Model types that compare one vector of a picture with one of a text."""
 
 SIGLIP_LENGTH = 64
-"""SigLIP was trained on texts filled up to this many tokens, without a mask."""
+"""SigLIP was trained on texts padded to this many tokens, without a mask."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ZeroShotImageClassificationOptions(Options):
 
 
 class ZeroShotImageClassification(ImageTask):
-    """Labels of one's own with scores, as Transformers' pipeline of the same name gives them."""
+    """Labels of your own with scores, as Transformers' pipeline of the same name gives them."""
 
     name = "zero-shot-image-classification"
     summary = "which of the labels named in the call a picture shows"
@@ -123,7 +123,7 @@ class ZeroShotImageClassification(ImageTask):
         return {"features": image_features(self.model, self.processor.finish(batch, dtype=self.dtype))}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays a picture."""
+        """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays per picture."""
         logits = outputs["logits"]
         scores = logits.sigmoid() if self._sigmoid else logits.softmax(-1)
         scores, ids = scores.sort(dim=-1, descending=True, stable=True)

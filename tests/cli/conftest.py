@@ -31,7 +31,7 @@ def vit(tmp_path_factory):
 
 @pytest.fixture
 def images(tmp_path):
-    """Three pictures, one of them in a subfolder, beside what is no picture by its name."""
+    """Three pictures, one of them in a subfolder, beside what is not a picture by its name."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     (folder / ".cache").mkdir()

@@ -291,7 +291,7 @@ def test_an_add_undoes_nothing_that_another_has_saved_meanwhile(sensorium, docum
     words = ("index", "add", idx, documents / "heron.txt", *FLOAT)
     monkeypatch.setattr(Encoder, "encode", slowly)
     got = sensorium(*words)
-    assert got.exit_code == 1 and "changed by another since" in got.stderr
+    assert got.exit_code == 1 and "changed by another process since" in got.stderr
     assert len(Index.load(idx, device="cpu")) == 2
     monkeypatch.setattr(Encoder, "encode", lambda *_, **__: pytest.fail("encoded anew"))
     assert sensorium(*words).exit_code == 0

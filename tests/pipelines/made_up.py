@@ -119,7 +119,7 @@ class WindowScoring(Task):
 
 
 class WholeScoring(WindowScoring):
-    """The same with the whole series as one unit: units of different lengths, filled up in a batch."""
+    """The same with the whole series as one unit: units of different lengths, padded in a batch."""
 
     name = "whole-scoring"
 

@@ -232,7 +232,7 @@ def test_an_abandoned_stream_leaves_no_work_behind():
     gc.collect()
     left.set()
     both = threading.Barrier(2)
-    for last in [pipe._engine._pool.submit(both.wait) for _ in range(2)]:  # once both workers are here, nothing is queued
+    for last in [pipe._engine._pool.submit(both.wait) for _ in range(2)]:  # once both are here, nothing is queued
         last.result()
     assert len(begun) <= 2 + 2, "what the two workers were at"
     assert sum(pipe.model.calls) == computed

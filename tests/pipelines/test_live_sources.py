@@ -68,7 +68,7 @@ def test_what_comes_while_the_model_runs_makes_full_batches():
                 read.notify_all()
 
     def wait_for_the_source(*_):
-        done = sum(pipe.model.calls) + 1  # at the least
+        done = sum(pipe.model.calls) + 1  # at least
         with read:
             assert read.wait_for(lambda: taken >= min(total, done + 2 * size), LONG_S)
 

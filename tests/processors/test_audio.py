@@ -144,5 +144,5 @@ def test_what_is_no_recipe(tmp_path):
     with pytest.raises(CheckpointError, match="cannot read the feature extractor"):
         AudioProcessor.from_pretrained(tiny.folder("vit"))
     (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
-    with pytest.raises(CheckpointError, match="how to prepare sound is not known"):
+    with pytest.raises(CheckpointError, match="it is not known how to prepare sound"):
         AudioProcessor.from_pretrained(tmp_path)

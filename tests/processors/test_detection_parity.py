@@ -1,4 +1,4 @@
-"""Pixels and masks of the recipes of DETR and its kin against Transformers' own processors, run in the same test."""
+"""Pixels and masks of DETR's and similar recipes against Transformers' own processors, run in the same test."""
 
 from __future__ import annotations
 

@@ -92,9 +92,9 @@ def test_equals_pycocotools(mask):
         ({"counts": "4"}, "a mask in RLE is"),
         ({"size": [2, 2], "counts": "5"}, "runs of 5 px in all do not fill a mask of 2 x 2 px"),
         ({"size": [2, 2], "counts": [5, -1]}, "do not fill"),
-        ({"size": [2, 2], "counts": "a"}, "no string of COCO's"),  # says that more follows
-        ({"size": [2, 2], "counts": "4 "}, "no string of COCO's"),
-        ({"size": [2, 2], "counts": "4é"}, "do not fill|no string of COCO's"),
+        ({"size": [2, 2], "counts": "a"}, "expected a string of COCO's"),  # says that more follows
+        ({"size": [2, 2], "counts": "4 "}, "expected a string of COCO's"),
+        ({"size": [2, 2], "counts": "4é"}, "do not fill|expected a string of COCO's"),
         ({"size": [2, 2], "counts": "o" * 30 + "0"}, "longer than any mask"),
         ({"size": [2, 2], "counts": ""}, "do not fill"),
     ],

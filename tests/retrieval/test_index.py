@@ -368,7 +368,7 @@ def test_a_save_undoes_nothing_that_another_has_saved(tmp_path):
     first.add(vectors=vectors(1))
     first.save(tmp_path / "alias")
     for name in ("i", "alias"):
-        with pytest.raises(IndexFileError, match="changed by another since"):
+        with pytest.raises(IndexFileError, match="changed by another process since"):
             second.save(tmp_path / name)
     assert len(Index.load(tmp_path / "i")) == 7 and len(list((tmp_path / "i").iterdir())) == 4
     second.save(tmp_path / "j")
@@ -406,7 +406,7 @@ def test_another_may_change_it_while_it_is_being_written(tmp_path, monkeypatch, 
             write(table, path)
 
     monkeypatch.setattr(PassageTable, "write", slowly)
-    with pytest.raises(IndexFileError, match="changed by another since"):
+    with pytest.raises(IndexFileError, match="changed by another process since"):
         first.save(tmp_path / "i")
     assert len(Index.load(tmp_path / "i")) == 5
 

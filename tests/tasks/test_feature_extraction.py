@@ -329,7 +329,7 @@ def test_too_long_a_text_is_refused_or_cut():
     long = tiny_text.words(300, 1)
     with ours(folder) as pipe:
         tokens = len(pipe.processor.encode(long))
-        with pytest.raises(InputError, match=f"{tokens} tokens, expected 128 at the most") as caught:
+        with pytest.raises(InputError, match=f"{tokens} tokens, expected 128 at most") as caught:
             pipe(long)
         assert caught.value.code == "text-too-long"
         cut = pipe(long, truncation=True)

@@ -109,7 +109,7 @@ def test_pictures_are_not_resized_where_the_checkpoint_does_not(tmp_path):
         "keypoint-detection", model, processor=processor, device="cpu", dtype="float32", compile=False
     ) as pipe:
         results = pipe(images)
-        with pytest.raises(InputError, match="at least 8 px a side") as caught:
+        with pytest.raises(InputError, match="at least 8 px per side") as caught:
             pipe(make_image(7, 30))
     assert caught.value.code == "too-narrow"
     for image, result in zip(images, results, strict=True):

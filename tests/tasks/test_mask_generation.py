@@ -238,7 +238,7 @@ def test_a_picture_is_encoded_once():
             opened.masks(boxes=BOXES, multimask=False)
             everything = opened.masks(**MANY)
             assert len(encoded) == 1
-            with pytest.raises(InputError, match="outside of the picture"):
+            with pytest.raises(InputError, match="outside the picture"):
                 opened.masks(points=[[65, 6]])
             with pytest.raises(UnknownNameError, match="multimask"):
                 opened.masks(points=[[5, 6]], multimasks=True)
@@ -255,8 +255,8 @@ def test_a_picture_is_encoded_once():
 
 
 BAD_PROMPTS = {
-    "outside of the picture, which is 64x48": {"points": [[64.5, 3]]},
-    "outside of the picture": {"points": [[[3, 3]], [[3, -1]]]},
+    "outside the picture, which is 64x48": {"points": [[64.5, 3]]},
+    "outside the picture": {"points": [[[3, 3]], [[3, -1]]]},
     "box .* lies outside": {"boxes": [70, 3, 90, 10]},
     r"x0 <= x1": {"boxes": [[30, 4, 3, 40]]},
     r"points are \(P, 2\) .* got shape \(2,\)": {"points": [3, 4]},
@@ -264,7 +264,7 @@ BAD_PROMPTS = {
     r"got shape \(0,\)": {"points": []},
     r"boxes are \(4,\) .* got shape \(1, 2\)": {"boxes": [[3, 4]]},
     "rows of different lengths": {"points": [[[3, 4]], [[3, 4], [5, 6]]]},
-    "something else than numbers": {"boxes": "3,4,5,6"},
+    "something other than numbers": {"boxes": "3,4,5,6"},
     "not finite": {"points": [[np.nan, 3]]},
     "1 .on the object. or 0": {"points": [[3, 4]], "point_labels": [2]},
     "one label for each point": {"points": [[3, 4]], "point_labels": [1, 0]},

@@ -238,7 +238,7 @@ def test_texts_are_lowered_where_the_checkpoint_has_it_so(tmp_path):
 def test_a_stored_length_is_kept_to(tmp_path):
     folder = changed(tmp_path, "sentence_bert_config.json", max_seq_length=12)
     with ours(folder) as pipe:
-        with pytest.raises(InputError, match="expected 12 at the most"):
+        with pytest.raises(InputError, match="expected 12 at most"):
             pipe(QUERY, SHORT[3])
         with pytest.raises(OptionError, match="at most 12"):
             pipe(QUERY, SHORT, max_length=13)

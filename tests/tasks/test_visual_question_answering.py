@@ -300,7 +300,7 @@ def test_faults_of_streams():
         with pytest.raises(OptionError, match="stream is for models that write"):
             pipe(make_image(), QUESTIONS[0], stream=True)
         with (
-            pytest.raises(OptionError, match="has nothing to keep"),
+            pytest.raises(OptionError, match="keeps nothing of an input"),
             pipe.image({"image": make_image(), "question": "?"}),
         ):
             pass

@@ -182,7 +182,7 @@ def loss(model: BiEncoder, batch: Batch) -> Tensor:
 def vectors(
     encoder: nn.Module, rows: Sequence[Sequence[int]], first: Sequence[int] | None, *, parts: int = 3
 ) -> Tensor:
-    """(B, D) float32, computed in parts of like lengths, so that little is padded."""
+    """(B, D) float32, computed in parts of like lengths, so that little has to be padded."""
     order = np.argsort([len(row) for row in rows], kind="stable")
     found = []
     for part in np.array_split(order, min(parts, len(order))):

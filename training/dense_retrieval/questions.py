@@ -31,7 +31,7 @@ class Rules:
     Attributes:
         drop: the chance of each word to be left out.
         replace: the chance of each other content word that has synonyms to be replaced by one.
-        longest_answer: words of the phrase that is asked for, at the most; 0 asks for none.
+        longest_answer: words of the phrase that is asked for, at most; 0 asks for none.
     """
 
     drop: float = 0.3

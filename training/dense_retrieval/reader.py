@@ -20,7 +20,7 @@ from training.dense_retrieval.tokens import Passages, Vocabulary, padded
 
 SHAPE = Shape(layers=2, hidden=128, intermediate=256, heads=4, longest=96)
 LONGEST_ANSWER = 12
-"""Pieces of an answer, at the most."""
+"""Pieces of an answer, at most."""
 
 
 @dataclass(frozen=True)

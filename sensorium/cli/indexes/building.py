@@ -41,7 +41,7 @@ class Build:
     report: ReportSettings
 
     def run(self) -> int:
-        """Does it all.
+        """Runs the whole command.
 
         Returns:
             0; 1 if an input was left out; 130 if it was interrupted.
@@ -103,7 +103,7 @@ class Add:
     report: ReportSettings
 
     def run(self) -> int:
-        """Does it all.
+        """Runs the whole command.
 
         Returns:
             0; 1 if an input was left out; 130 if it was interrupted.

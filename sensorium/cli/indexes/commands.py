@@ -52,7 +52,7 @@ _WHERE = OptionCard("where", Any, None, 'delete all passages of which this is so
 _INDEX = argument("index", "INDEX", "The folder of an index.")
 _PATHS_HELP = (
     "Files and folders (searched to any depth) of documents: .txt, .rst, .md, .html, .pdf; files of passages: .jsonl, "
-    ".tsv; for an encoder of pictures or sounds, those. - reads one a line from standard input."
+    ".tsv; for an encoder of pictures or sounds, those. - reads one per line from standard input."
 )
 _PATHS = argument("paths", "PATH...", _PATHS_HELP, several=True)
 
@@ -109,7 +109,7 @@ def _delete() -> Any:
         )
         return 0
 
-    text = "Ids of passages; - reads one a line from standard input."
+    text = "Ids of passages; - reads one per line from standard input."
     ids = argument("ids", "ID...", text, several=True, required=False)
     options = (_WHERE, *(card for card in _REPORT if card.name != "progress"))
     return _command("delete", "Deletes passages from an index.", run, (_INDEX, ids), options)
@@ -158,7 +158,7 @@ def _search() -> Any:
         ).run()
 
     queries = argument(
-        "queries", "QUERY...", "Texts; - reads one a line from standard input.", several=True, required=False
+        "queries", "QUERY...", "Texts; - reads one per line from standard input.", several=True, required=False
     )
     options = (*_FILES, *own, *_OPENING, *general, *_SEARCH_OUTPUT, *LIMITS)
     return _command("search", "Finds what is nearest to each query.", run, (_INDEX, queries), options)
@@ -184,7 +184,7 @@ def _ask() -> Any:
             _opening(arguments),
         ).run()
 
-    questions = argument("questions", "QUESTION...", "Texts; - reads one a line from standard input.", several=True)
+    questions = argument("questions", "QUESTION...", "Texts; - reads one per line from standard input.", several=True)
     options = (reader, *own, *_OPENING, *general, *_SEARCH_OUTPUT, *LIMITS)
     text = "Answers questions out of an index. `sensorium run retrieval-qa --index INDEX` does the same."
     return _command("ask", text, run, (_INDEX, questions), options)
@@ -212,7 +212,7 @@ def _eval() -> Any:
     questions = argument(
         "questions",
         "QUESTIONS.jsonl",
-        'A file with an object a line: "question", and "answers" (texts) or "relevant" (ids of passages), or both.',
+        'A file with one object per line: "question", and "answers" (texts) or "relevant" (ids of passages), or both.',
     )
     options = (*_EVALUATION, *search, *read, *_OPENING, *general, *_REPORT)
     text = (
@@ -243,7 +243,7 @@ def _command(
     *,
     further: Iterable[inspect.Parameter] = (),
 ) -> Any:
-    """A command whose `run` gives the exit code, its errors told."""
+    """A command whose `run` gives the exit code; its errors are reported."""
 
     def told_run(**arguments: Any) -> None:
         with told(debug=bool(arguments["debug"])):

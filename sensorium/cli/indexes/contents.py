@@ -70,7 +70,7 @@ def delete(folder: str, words: Iterable[str], *, where: Any, report: ReportSetti
     """Deletes passages by their ids, or all that a filter lets through, and saves the index.
 
     Raises:
-        OptionError: an id that no passage bears, or a filter that none meets; nothing is deleted then.
+        OptionError: an id that no passage has, or a filter that none meets; nothing is deleted then.
         UnknownNameError: a filter names no column.
         IndexFileError: there is no index, or it is not as it was written.
     """

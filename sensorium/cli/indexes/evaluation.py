@@ -50,7 +50,7 @@ class Evaluation:
     report: ReportSettings
 
     def run(self) -> int:
-        """Does it all; prints the measures as a table, as lines, or as JSON.
+        """Runs the evaluation; prints the measures as a table, as lines, or as JSON.
 
         Raises:
             SensoriumError: something could not be opened, or a question cannot be searched for or read.
@@ -137,7 +137,7 @@ def _row(question: str, hits: Hits) -> dict[str, Any]:
 
 
 def _checked_ids(relevant: list[Any] | None, index: Index) -> list[Any] | None:
-    """The relevant ids in the kind that the index has; tells how many it does not hold.
+    """The relevant ids in the kind that the index has; reports how many it does not hold.
 
     Raises:
         InputError: an id of another kind than the index has.

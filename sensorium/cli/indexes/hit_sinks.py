@@ -1,4 +1,4 @@
-"""What a search found, on standard output: a line a hit, or a table a query where that is a terminal."""
+"""What a search found, on standard output: one line per hit, or one table per query where that is a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 240
 
 
 class HitLines(Sink):
-    """A line a hit: query, score, id, source and how the passage begins, separated by tabs."""
+    """One line per hit: query, score, id, source and how the passage begins, separated by tabs."""
 
     def add(self, source: str, outcome: Any) -> None:
         """Prints the lines; that nothing was found goes to standard error."""

@@ -25,7 +25,8 @@ def open_index(settings: IndexSettings, pipeline: PipelineSettings, limits: Medi
 
     Raises:
         IndexFileError: there is no index, or it is not as it was written.
-        OptionError: settings of an encoder for an index without one, or another encoder than the index was built with.
+        OptionError: settings of an encoder for an index without one, or a different encoder from the one that the index
+            was built with.
     """
     assert settings.index is not None
     named = {"model": settings.encoder, "query_model": settings.query_model}

@@ -51,8 +51,8 @@ class ReadSettings:
 
     Attributes:
         encoding: of text, Markdown and HTML files that do not say it themselves.
-        on_error: what becomes of a file, a row or a medium that cannot be read: skip tells it and leaves it out, raise
-            ends there.
+        on_error: what becomes of a file, a row or a medium that cannot be read: skip reports it and leaves it out,
+            raise stops there.
     """
 
     encoding: str = "utf-8"
@@ -74,8 +74,8 @@ class EncoderSettings:
         dtype: of weights and arithmetic: float32, bfloat16 or float16; auto is bfloat16 where the hardware multiplies
             it natively.
         compile: use torch.compile.
-        batch_size: passages a batch.
-        num_workers: threads that prepare passages; auto is one a core.
+        batch_size: passages per batch.
+        num_workers: threads that prepare passages; auto is one per core.
         cache_dir: where Hub files are kept.
         local_files_only: make no request to the Hub.
         use_safetensors: with --no-use-safetensors pickled weights are read too, by torch's safe unpickler.

@@ -36,7 +36,7 @@ class Sources:
         documents: what a document may cost.
         media: what a picture or a sound may cost.
         given: the options that were given which are for texts alone ("text"), and for other media alone ("media").
-        failures: what tells those that cannot be read.
+        failures: what reports those that cannot be read.
         failed: the error rows of all of them.
         done: how many documents, rows and media there were.
         began: when, by `time.perf_counter`.
@@ -57,16 +57,17 @@ class Sources:
         self.failures = Failures("they are only counted here, and are listed by --json")
 
     def read(self, modality: str, *, progress: bool, kept: bool) -> list[Any]:
-        """All that is to be indexed; what cannot be read is told, and left out.
+        """All that is to be indexed; what cannot be read is reported, and left out.
 
         Args:
             modality: what the encoder takes.
             progress: shows a progress bar on standard error.
-            kept: whether what is encoded is kept between builds, which what comes from elsewhere cannot be.
+            kept: whether encoded passages are kept between builds, which is impossible for inputs that come from
+                elsewhere.
 
         Raises:
-            InputError: the first that cannot be read, if that is to end it.
-            OptionError: there is something that cannot be kept, or an option is for others than the encoder's inputs.
+            InputError: the first that cannot be read, if the command is to stop there.
+            OptionError: an input cannot be kept, or an option is for another kind of input than the encoder's.
         """
         from tqdm.auto import tqdm
 
@@ -83,7 +84,7 @@ class Sources:
         return items
 
     def fail(self, error: InputError) -> None:
-        """Tells of an input that failed; raises it if that is to end it."""
+        """Reports an input that failed; raises its error if the command is to stop there."""
         if self.reading.on_error == "raise":
             raise error
         self.failures.tell(error, error.source or "")
@@ -122,8 +123,8 @@ def _media(words: list[str], modality: str, kept: bool) -> Iterator[list[Any] | 
         if path.startswith(_REMOTE):
             if kept:
                 raise OptionError(
-                    f"{path[:100]} may be another {modality} at the next build, and what is encoded is kept for it; "
-                    "fetch it first, or pass --no-resume"
+                    f"{path[:100]} may lead to another {modality} at the next build, which would use what was kept of "
+                    "this one; fetch it first, or pass --no-resume"
                 )
         elif not os.path.isfile(path):  # noqa: PTH113 - False, not an error, for a name that no file can have
             yield _missing(path, modality)

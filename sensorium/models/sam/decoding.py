@@ -66,7 +66,7 @@ class PromptDecoder:
         self._gaussian = model.shared_image_embedding
         self.masks: int = self._decoder.num_multimask_outputs
         self.input_size: int = self._prompts.input_image_size
-        self._placed = torch.empty(0)  # written anew for each layer: fresh pages cost more than the sum itself
+        self._placed = torch.empty(0)  # rewritten for each layer: fresh pages cost more than the sum itself
 
     def prepare(self, features: Sequence[Tensor]) -> ImageState:
         """Computes what all prompts on one picture share.

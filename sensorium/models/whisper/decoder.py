@@ -1,7 +1,7 @@
 """Whisper's decoder, run token by token on memories that the beams of a window share.
 
 It computes what `WhisperDecoder` of Transformers computes, with two differences that save most of the time: what the
-encoder gives is projected to keys and values once a window, whichever number of beams looks at it, and the keys and
+encoder gives is projected to keys and values once per window, whichever number of beams looks at it, and the keys and
 values of what is written lie in one buffer that is never copied but for the order of beams.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class Memory:
-    """What the decoder looks back on.
+    """What the decoder attends to.
 
     Attributes:
         heard: `(layers, 2, B, heads, positions, width)`, keys and values of B windows.
@@ -35,7 +35,7 @@ class Memory:
         self.written[:, :, :, :, : self.used] = so_far[:, :, rows]
 
     def spread(self, beams: int) -> None:
-        """Turns each row into that many alike."""
+        """Repeats each row that many times."""
         if beams > 1:
             self.written = self.written.repeat_interleave(beams, dim=2)
 
@@ -54,7 +54,7 @@ class WhisperDecoder:
         self.heads, self.width, self.scaling = attention.num_heads, attention.head_dim, attention.scaling
 
     def room(self, windows: int, like: Tensor) -> Tensor:
-        """Room for what so many windows are heard as: `(layers, 2, windows, heads, positions, width)`.
+        """Space for the keys and values of so many windows: `(layers, 2, windows, heads, positions, width)`.
 
         Args:
             windows: how many.
@@ -63,7 +63,7 @@ class WhisperDecoder:
         return like.new_empty((len(self.layers), 2, windows, self.heads, like.shape[1], self.width))
 
     def listen(self, encoded: Tensor, heard: Tensor) -> None:
-        """Projects what the encoder gave to the keys and values of every layer.
+        """Projects the encoder's output to the keys and values of every layer.
 
         Args:
             encoded: `(B, positions, d)`.
@@ -76,12 +76,12 @@ class WhisperDecoder:
             memory[1].copy_(attention.v_proj(encoded).view(shape).transpose(1, 2))
 
     def remember(self, heard: Tensor, length: int) -> Memory:
-        """An empty memory for one row a window and up to `length` tokens."""
+        """An empty memory for one row per window and up to `length` tokens."""
         layers, _, windows = heard.shape[:3]
         return Memory(heard, heard.new_zeros((layers, 2, windows, self.heads, length, self.width)))
 
     def step(self, tokens: Tensor, memory: Memory) -> Tensor:
-        """Reads tokens, and says what may come next.
+        """Reads tokens, and scores what may come next.
 
         Args:
             tokens: `(R, L)` int64, all that follow what the memory holds; more than one only at the beginning.

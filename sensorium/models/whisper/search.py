@@ -14,15 +14,15 @@ from torch import Tensor
 from sensorium.models.whisper.decoder import WhisperDecoder
 
 NEVER = -1.0e9
-"""A log-probability that no sequence comes back from."""
+"""A log-probability that rules a sequence out."""
 
 LOOK_EVERY = 8
-"""Steps between looks at whether all is written, on devices where a look makes the CPU wait."""
+"""Steps between checks whether everything is written, on devices where a check makes the CPU wait."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What may be written.
+    """Which tokens may be written.
 
     Attributes:
         end: the token that ends a text.
@@ -43,7 +43,7 @@ class Rules:
     latest_first: int | None = None
 
     def apply(self, scores: Tensor, written: Tensor) -> Tensor:
-        """Forbids in place what may not follow.
+        """Forbids, in place, tokens that may not follow.
 
         Args:
             scores: `(R, vocabulary)` float32 logits or log-probabilities.
@@ -95,10 +95,10 @@ def write_greedily(
         heard: `(layers, 2, B, heads, positions, width)`, filled by `decoder.listen`.
         prompt: `(B, P)` int64.
         rules: what may be written.
-        max_tokens: how many tokens to write at the most.
+        max_tokens: how many tokens to write at most.
 
     Returns:
-        For each of the B windows what was written, the end with it if it was reached.
+        For each of the B windows the tokens written, with the end token if it was reached.
     """
     memory = decoder.remember(heard, prompt.shape[1] + max_tokens)
     written = prompt.new_full((prompt.shape[0], max_tokens), rules.end)
@@ -122,8 +122,8 @@ class Beams:
     Attributes:
         count: how many beams to keep.
         length_penalty: the power of the length by which a finished sequence's score is divided.
-        early_stopping: whether to be content with the first `count` finished sequences; "never" to search on for as
-            long as a better one is possible, False for as long as it is likely.
+        early_stopping: whether to stop at the first `count` finished sequences; "never" to go on as long as a
+            better one is possible, False as long as it is likely.
     """
 
     count: int
@@ -194,7 +194,7 @@ class _BeamSearch:
         return bool(full | ~self.open.any())
 
     def best(self) -> list[list[int]]:
-        """Each window's best sequence, its end with it."""
+        """Each window's best sequence, with its end token."""
         lengths = self.lengths[:, 0].tolist()
         return [row[:length] for row, length in zip(self.finished[:, 0].tolist(), lengths, strict=True)]
 

@@ -17,7 +17,7 @@ HNSW_LINKS = 32
 """Links of a vector in the graph; faiss's own default, and hnswlib's advice for some hundred dimensions."""
 
 HNSW_WIDTH = 128
-"""How many candidates a search of a graph keeps, at the least; more find more, and take longer."""
+"""How many candidates a search of a graph keeps, at least; more find more, and take longer."""
 
 PROBES = 32
 """Lists that a search of inverted lists looks through."""
@@ -30,7 +30,7 @@ TRAINING = 256
 
 
 class Approximate:
-    """A faiss index of inner products, whose rows are the places in which vectors were added.
+    """A faiss index of inner products; rows are numbered in the order in which vectors were added.
 
     Args:
         index: of faiss, trained.
@@ -68,7 +68,7 @@ class Approximate:
         try:
             return cls(faiss.read_index(str(path)))
         except RuntimeError as error:
-            raise IndexFileError(f"{path} is no index that this faiss can read: {_reason(error)}") from error
+            raise IndexFileError(f"{path} is not an index that this faiss can read: {_reason(error)}") from error
 
     def write(self, path: Path) -> None:
         """Writes faiss's own format."""
@@ -90,13 +90,13 @@ class Approximate:
         allowed: NDArray[np.bool_] | None = None,
         count: int | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The best rows that are found, as `ExactScan.search` gives all that there are.
+        """The best rows found; like `ExactScan.search`, but approximate.
 
         Args:
             queries: `(Q, D)` float32.
             k: how many rows, from 1.
             allowed: `(N,)` bool, which rows may be found; None for all.
-            count: how many rows there are for the caller, N; what was added since is not found.
+            count: how many rows there are for the caller, N; rows added since are not found.
 
         Returns:
             `(Q, k)` scores, -inf where fewer are found, and `(Q, k)` rows, -1 there.
@@ -124,7 +124,7 @@ class Approximate:
             return index.search(queries, k, params=_parameters(index, k, share, selector))
         except RuntimeError as error:
             raise OptionError(
-                f"{type(inner).__name__} cannot leave out passages, which where= and deleted ones need "
+                f"{type(inner).__name__} cannot leave out passages, as where= and deletions require "
                 f'({_reason(error)}). Use kind="exact", "hnsw" or "ivfpq".'
             ) from error
 

@@ -1,7 +1,7 @@
-"""Vectors in few bits, and how far a product of them can be from that of the vectors themselves.
+"""Vectors in few bits, and how far their products can be from those of the vectors themselves.
 
 By Cauchy and Schwarz |q·x - q'·x'| ≤ |q|·|x - x'| + |q - q'|·|x'|, where q' and x' are what rounding made of q and x.
-The norms of what rounding left over are known, so that the bound is no guess.
+The norms of what rounding left over are known, so that the bound is exact and not a guess.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ INT8_WIDTHS = range(2, 65_537)
 """Dimensions for which a sum of products of int8 stays below 2³⁰; of a single one torch's product is wrong."""
 
 SMALLEST = 2.0**-100
-"""Magnitudes below are rounded to nothing by int8, lest scales vanish."""
+"""Smaller magnitudes are rounded to nothing by int8, lest scales vanish."""
 
 FLOAT32 = 2.0**-24
-"""What rounding to float32 changes at the most, relative to the value."""
+"""What rounding to float32 changes at most, relative to the value."""
 
 VANISHING = 2.0**-126
-"""Below, a processor may take a number for zero."""
+"""Below this a processor may treat a number as zero."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Coarse:
         return Coarse(vectors, torch.ones_like(self.scales), none, self.longest + self.left_over)
 
     def gathered(self, rows: Tensor) -> Coarse:
-        """Some rows, float32; groups are made anew."""
+        """Some rows, float32; groups are formed again."""
         longest = self.longest[rows // GROUP]
         longest = torch.nn.functional.pad(longest, (0, -len(rows) % GROUP)).view(-1, GROUP).amax(1)
         return Coarse(self.values[rows], torch.ones_like(longest), torch.zeros_like(longest), longest)
@@ -145,7 +145,7 @@ class CoarseQueries:
         of_left_over: `(B,)` float32, by what the norm of what rounding left of a vector is multiplied in the bound.
         of_longest: `(B,)` float32, the same for the norm of the rounded vector.
         always: `(B,)` float32, what is added to the bound.
-        spread: what a product's own rounding changes at the most, relative to its value.
+        spread: what a product's own rounding changes at most, relative to its value.
     """
 
     exact: Tensor
@@ -207,7 +207,7 @@ def multiplies_int8() -> bool:
 
 
 def _fastest(vectors: Tensor, device: torch.device) -> torch.dtype:
-    """The dtype in which vectors are scanned fastest, as far as a sample of them tells."""
+    """The dtype in which vectors are scanned fastest, judging by a sample of them."""
     narrow = device.type == "cpu" and vectors.shape[1] in INT8_WIDTHS and multiplies_int8()
     if narrow:
         left = torch.cat([some[1] / some[2] for some in _sample(vectors)])

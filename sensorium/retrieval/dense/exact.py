@@ -27,10 +27,10 @@ LEAST_TILE, MOST_TILE = 1_024, 262_144
 """Rows of a tile, whatever the number of queries."""
 
 FIRST_TILE = 16_384
-"""Rows of the first tile at the least, from which it comes what the others are compared with."""
+"""Rows of the first tile at least, from which it comes what the others are compared with."""
 
 TOGETHER = 1_024
-"""Queries that are searched at once, at the most."""
+"""Queries that are searched at once, at most."""
 
 CANDIDATES = 2**22
 """Candidates of all queries that are searched at once."""
@@ -48,8 +48,8 @@ class ExactScan:
 
     Args:
         vectors: `(N, D)` float32, finite, C-contiguous.
-        device: where they are scanned; other than CUDA devices none is used but the CPU.
-        dtype: in which they are scanned: int8 (on the CPU), bfloat16 or float32; None for the fastest.
+        device: where they are scanned; a CUDA device or the CPU.
+        dtype: what they are scanned in: int8 (on the CPU), bfloat16 or float32; None for the fastest.
         coarse: the vectors as `coarse_copy` gave them, on that device; None to copy them now.
 
     Attributes:

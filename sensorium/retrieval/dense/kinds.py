@@ -23,10 +23,10 @@ Searcher = ExactScan | Approximate
 
 
 def check_kind(kind: str, width: int) -> None:
-    """Refuses, before any work, a kind that there is not.
+    """Refuses an unknown kind, before any work.
 
     Raises:
-        OptionError: it is none of ours, and faiss does not know it for vectors of that width.
+        OptionError: it is unknown here, and to faiss for vectors of that width.
     """
     if not isinstance(kind, str) or not kind:
         raise OptionError(
@@ -40,7 +40,7 @@ def check_kind(kind: str, width: int) -> None:
 def choose_kind(kind: str, count: int, width: int, *, deletes: bool, device: torch.device) -> str:
     """The kind that "auto" stands for; any other stands for itself.
 
-    Exact for as long as that is fast enough; then a graph where it fits in half of the memory and nothing is to be
+    Exact while that is fast enough; then a graph where it fits in half of the memory and nothing is to be
     deleted (a graph keeps what was deleted, and leads through it), and inverted lists of quantized vectors beyond.
 
     Args:

@@ -19,7 +19,7 @@ ROOM = 32
 LEAST_ROOM = 1_024
 
 OUT_OF_REACH = 2.0**30
-"""More than any sum of products of int8, less than what int32 holds."""
+"""More than any sum of int8 products, less than int32 can hold."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ class RowCandidates:
         queries: in the dtype in which the tiles are scanned.
         vectors: `(N, D)` float32, on the CPU; it is read at candidates' rows.
         k: how many rows are wanted.
-        budget: how many float32 products may be computed for a query for want of room; it is given up then.
+        budget: how many float32 products may be computed for a query when candidates overflow; beyond that the query is
+            given up.
 
     Attributes:
-        given_up: `(B,)` bool, queries for which the scan tells too little.
+        given_up: `(B,)` bool, queries that the scan cannot decide.
     """
 
     def __init__(self, queries: CoarseQueries, vectors: Tensor, k: int, *, budget: int) -> None:
@@ -133,7 +134,7 @@ class RowCandidates:
         return scores[:, : self._k], rows.gather(1, order[:, : self._k])
 
     def _bounds(self, vectors: Coarse) -> Tensor:
-        """`(B, G)`, minus how far float32 products are from those of values at the most, but for `spread`.
+        """`(B, G)`, minus how far float32 products are from those of values at most, but for `spread`.
 
         In the unit of the products.
         """
@@ -194,7 +195,7 @@ class RowCandidates:
         self._needed = torch.maximum(self._needed, self._exact.topk(self._k, dim=1).values[:, -1])
 
     def _settle(self, *, finish: bool = False) -> None:
-        """Lets go of candidates that cannot be among the best."""
+        """Releases candidates that cannot be among the best."""
         self._settled = self._seen
         self._raise()
         unknown = self._exact == -torch.inf
@@ -277,7 +278,7 @@ def inner_products(vectors: Tensor, rows: Tensor, queries: Tensor, query: Tensor
 
 
 def keep_best_on_device(tiles: Iterator[Tile], queries: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The best rows by their products in few bits, without a word from the device between tiles.
+    """The best rows by their products in few bits, without waiting for the device between tiles.
 
     Args:
         tiles: on the device.

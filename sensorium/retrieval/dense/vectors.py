@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from sensorium.errors import InputError
 
 BLOCK = 65_536
-"""Rows that are looked at at once, so that what is checked is never copied whole."""
+"""Rows that are checked at a time, so that no copy of the whole is made."""
 
 
 def as_vectors(vectors: Any, *, width: int | None = None) -> NDArray[np.float32]:
     """`(N, D)` float32 vectors, C-contiguous; not copied where they are that already.
 
     Raises:
-        InputError: `bad-vectors`: another shape or width, none at all, or what is not finite.
+        InputError: `bad-vectors`: another shape or width, no vectors, or values that are not finite.
     """
     array = _array(vectors)
     if array.ndim != 2 or 0 in array.shape:
@@ -48,7 +48,7 @@ def as_queries(vectors: Any, *, width: int) -> NDArray[np.float32]:
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A copy in which each row has the length one; a row of zeros stays so."""
+    """A copy in which each row has the length one; a row of zeros stays zero."""
     unit = np.array(vectors)
     for start in range(0, len(unit), BLOCK):
         rows = unit[start : start + BLOCK]

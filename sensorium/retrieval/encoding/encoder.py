@@ -33,7 +33,7 @@ from sensorium.retrieval.encoding.sides import (
 from sensorium.retrieval.rows import Modality
 
 CHUNK = 1024
-"""Passages whose batches depend on nothing else: cut at multiples of it, they give the same bytes again."""
+"""Passages are batched within chunks of this size: cut at multiples of it, they give the same bytes again."""
 
 
 class Encoder:
@@ -102,16 +102,17 @@ class Encoder:
         Args:
             model: a Hub id, a local folder or `starter/…`; of DPR the context encoder.
             query_model: what encodes queries, if that is another model; of DPR it is found by its name.
-            query_prompt: what goes before each query; None for what the checkpoint, or else its family, was trained
-                with.
+            query_prompt: what goes before each query; None for the one that the checkpoint, or else its family, was
+                trained with.
             passage_prompt: the same for passages.
             pool: how a model without a pooling of its own makes one vector of its tokens'.
             similarity: "dot" or "cosine"; None for what the checkpoint says, or else "cosine", and "dot" for DPR.
             device: as in `pipeline()`.
             dtype: as in `pipeline()`.
             compile: as in `pipeline()`; "auto" decides by time, so that bytes may differ from run to run.
-            batch_size: passages a batch; "auto" for more short than long ones, as many tokens as suit the device.
-            num_workers: threads that prepare passages, or "auto" for one a core.
+            batch_size: passages per batch; "auto" packs as many tokens as suit the device, so more short passages than
+                long ones.
+            num_workers: threads that prepare passages, or "auto" for one per core.
             limits: what a medium may cost.
             revision: of `model`, on the Hub.
             token: as in `pipeline()`.
@@ -123,7 +124,7 @@ class Encoder:
 
         Raises:
             CheckpointError: it cannot be used as an encoder, or its other half cannot be found.
-            OptionError: an argument with a value that it cannot have.
+            OptionError: an argument with an invalid value.
         """
         settings = Settings.of(
             device=device,
@@ -149,14 +150,14 @@ class Encoder:
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], **access: Any) -> Self:
-        """Loads the encoder that `spec()` told of.
+        """Loads the encoder that `spec()` described.
 
         Args:
             spec: what `spec()` gave.
             **access: arguments of `from_pretrained` that say how to find and where to run it.
 
         Raises:
-            CheckpointError: there is no such checkpoint any more, or the spec is of another version.
+            CheckpointError: the checkpoint no longer exists, or the spec is of another version.
         """
         if spec.get("version") != 1:
             raise CheckpointError(f"expected an encoder's spec of version 1, got {spec!r:.200}. Update Sensorium.")
@@ -205,7 +206,7 @@ class Encoder:
         Args:
             passages: texts or pairs `(title, text)`; for an encoder of media what a pipeline takes of that kind, or
                 `{"image": …}`, `{"audio": …}` or `{"text": …}`. DPR reads a pair as two segments; other models read
-                the title, a line break and the text. What is too long is cut, and that is warned of once.
+                the title, a line break and the text. What is too long is cut, with one warning.
             progress: shows a progress bar on standard error.
             on_error: "raise" ends the call at the first passage that cannot be encoded; "return" gives it a row of NaN.
 
@@ -277,8 +278,9 @@ class Encoder:
                 return
             self._told.add(noun)
         warnings.warn(
-            f"{cut:,} of {done:,} {noun} have more than the {side.limit} tokens that {side.checkpoint.name!r} was made "
-            f"for: their ends were left out. Split {noun} into smaller ones to have all of them count.",
+            f"{cut:,} of {done:,} {noun} are longer than the {side.limit} tokens that {side.checkpoint.name!r} was "
+            f"made "
+            f"for: their ends were left out. Split {noun} into smaller ones so that all of the text counts.",
             UserWarning,
             stacklevel=4,
         )

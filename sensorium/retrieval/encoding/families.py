@@ -1,4 +1,4 @@
-"""What is known of families of encoders by their names: the prompts that they were trained with, and DPR's pairs."""
+"""What is known about families of encoders by their names: the prompts that they were trained with, and DPR's pairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sensorium.checkpoints.sentence_transformers import Stored
 from sensorium.errors import CheckpointError
 
 QUERY_NAMES = ("query", "s2p_query", "search_query", "retrieval.query", "retrieval_query", "web_search_query")
-"""What checkpoints call the prompt of a query that searches passages, the surest first."""
+"""What checkpoints call the prompt of a query that searches passages, the most certain first."""
 
 PASSAGE_NAMES = ("passage", "document", "corpus", "search_document", "retrieval.passage", "retrieval_document")
 """What checkpoints call the prompt of a passage."""
@@ -45,8 +45,8 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
 def prompts_of(checkpoint: Checkpoint, stored: Stored) -> tuple[str, str]:
     """What goes before a query, and before a passage.
 
-    The checkpoint's own prompts come first. Where it has none that says anything, as old ones and some that were saved
-    again, its name counts: the last part of a Hub id or of a folder.
+    The checkpoint's own prompts come first. Where none of them says anything, as in old checkpoints and some that were
+    saved again, its name decides: the last part of a Hub id or of a folder.
     """
     if any(stored.prompts.values()):
         default = stored.prompts.get(stored.default_prompt_name or "", "")
@@ -62,19 +62,20 @@ def question_encoder_of(checkpoint: Checkpoint) -> str | Path:
     """The name or the folder of the question encoder that was trained with one of DPR's context encoders.
 
     Raises:
-        CheckpointError: its name does not tell.
+        CheckpointError: its name does not say.
     """
     partner = _renamed(checkpoint, "ctx_encoder", "question_encoder")
     if partner is None:
         raise CheckpointError(
-            f"{checkpoint.name!r} encodes DPR's passages, and its name does not tell which question encoder was "
+            f"{checkpoint.name!r} encodes DPR's passages, and its name does not say which question encoder was "
             "trained with it: expected ctx_encoder in it, as in facebook/dpr-ctx_encoder-multiset-base. Name that "
             "one with query_model=."
         )
     if isinstance(partner, Path) and not partner.is_dir():
         raise CheckpointError(
-            f"{checkpoint.name!r} encodes DPR's passages, and the question encoder that was trained with it was looked "
-            f"for in {partner}, which is not there. Name it with query_model=."
+            f"{checkpoint.name!r} encodes DPR's passages, and the question encoder that was trained with it should be "
+            f"in "
+            f"{partner}, which does not exist. Name it with query_model=."
         )
     return partner
 
@@ -90,8 +91,8 @@ def refuse_question_encoder(checkpoint: Checkpoint) -> None:
     right = _renamed(checkpoint, "question_encoder", "ctx_encoder")
     advice = f"name {str(right)!r}" if right is not None else "name the context encoder that was trained with it"
     raise CheckpointError(
-        f"{checkpoint.name!r} encodes DPR's questions; passages are encoded by its context encoder: {advice}, and this "
-        "one with query_model= if it is not found by itself."
+        f"{checkpoint.name!r} encodes DPR's questions; passages are encoded by its context encoder: {advice}, and pass "
+        "this one as query_model= if it is not found automatically."
     )
 
 

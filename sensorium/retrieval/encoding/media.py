@@ -32,7 +32,7 @@ class Medium(ABC):
 
     @abstractmethod
     def units(self, raw: Any, limits: MediaLimits) -> Iterator[Unit]:
-        """The units of one medium; `meta` is what each counts in their mean."""
+        """The units of one medium; `meta` is the weight of each in their mean."""
 
     @abstractmethod
     def inputs(self, batch: Batch, dtype: torch.dtype) -> Batch:
@@ -44,7 +44,7 @@ class Medium(ABC):
 
 
 class ImageMedium(Medium):
-    """Pictures, a unit each."""
+    """Pictures, one unit each."""
 
     kind = "image"
 
@@ -75,7 +75,7 @@ class AudioMedium(Medium):
         self.padded = processor.padding
 
     def units(self, raw: Any, limits: MediaLimits) -> Iterator[Unit]:
-        """The whole sound, or its windows; each counts as much as it has of sound that none before it had."""
+        """The whole sound, or its windows; each counts by how much new sound it adds."""
         rate = self.processor.sampling_rate
         seconds = self.processor.seconds
         with open_audio(raw, limits=limits, rate=rate) as reader:

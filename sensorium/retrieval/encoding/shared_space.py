@@ -61,8 +61,8 @@ class SharedSpace(Task):
         model = load_text_model(checkpoint)
         if not isinstance(model, SharedText) or model.stored.modules[1:]:
             raise CheckpointError(
-                f"{checkpoint.name!r} is to be used through sentence-transformers' modules, which are known here for "
-                "models of texts alone. Use the checkpoint that it was made from."
+                f"{checkpoint.name!r} uses sentence-transformers' modules, which are supported here only for models of "
+                "text. Use the checkpoint that it was made from."
             )
         return cls(model, load_text_processor(processor, checkpoint), media)
 
@@ -97,7 +97,7 @@ class SharedSpace(Task):
         return self.medium.units(value, self.limits)
 
     def cost(self, unit: Unit) -> float:
-        """A medium is of the usual size; texts cost what they have of tokens."""
+        """A medium counts as one; a text costs what its tokens cost."""
         return self.texts.cost(unit) if "input_ids" in unit.inputs else 1.0
 
     def forward(self, batch: Batch, options: FeatureExtractionOptions, call: Call) -> Tensor:
@@ -112,7 +112,7 @@ class SharedSpace(Task):
         return self.medium.vectors(self.model.model, inputs)
 
     def decode(self, outputs: Tensor, metas: Sequence[Any], options: FeatureExtractionOptions) -> Sequence[Any]:
-        """One `(D,)` float32 unit vector a unit, on the CPU, and what it counts."""
+        """One `(D,)` float32 unit vector per unit, on the CPU, and its weight."""
         rows = F.normalize(outputs.float(), dim=-1).cpu()
         return list(zip(rows, metas, strict=True))
 
@@ -138,7 +138,7 @@ class SharedPassages(SharedSpace):
 
 
 def joined(parts: Sequence[tuple[Tensor, Any]]) -> Tensor:
-    """The mean of windows' vectors by what each counts, of unit length."""
+    """The mean of windows' vectors weighted, at unit length."""
     if len(parts) == 1:
         return parts[0][0]
     weights = torch.tensor([weight for _, weight in parts])

@@ -39,7 +39,7 @@ class Side:
         engine: with a task whose results are `(vector, tokens left out)`.
         options: of that task.
         prompt: what goes before each text.
-        limit: how many tokens a text has at the most; None for any number.
+        limit: how many tokens a text has at most; None for any number.
     """
 
     checkpoint: Checkpoint
@@ -106,14 +106,11 @@ def load_sides(
 
     Raises:
         CheckpointError: one of them cannot be used so.
-        OptionError: a similarity that there is not.
+        OptionError: an unknown similarity.
     """
     if SharedSpace.fits(checkpoint) is not None:
         if other is not None or pool != "own":
-            raise OptionError(
-                f"{checkpoint.name!r} encodes texts and what they are compared with, in its own way; leave query_model "
-                "and pool out"
-            )
+            raise OptionError(f"{checkpoint.name!r} encodes both sides in its own way; leave query_model and pool out")
         return _load_shared(checkpoint, settings, prompts, similarity)
     passages = _load(checkpoint, pool)
     queries = passages if other is None else _load(other, pool)
@@ -170,8 +167,8 @@ def files_of(checkpoint: Checkpoint) -> dict[str, Path]:
 def _load(checkpoint: Checkpoint, pool: str) -> PassageEmbedding:
     if fit_of(checkpoint) is None:
         raise TaskMismatchError(
-            f"{checkpoint.name!r} ({', '.join(checkpoint.architectures) or checkpoint.model_type}) gives texts no "
-            "vectors; expected a model of texts, or of texts with pictures or sounds."
+            f"{checkpoint.name!r} ({', '.join(checkpoint.architectures) or checkpoint.model_type}) makes no vectors "
+            "of texts; expected a model of text, or of text with pictures or sounds."
         )
     task = PassageEmbedding.load(checkpoint)
     if pool == "own" and not task.model.has_own:
@@ -218,7 +215,7 @@ def _similarity(checkpoint: Checkpoint, stated: str | None) -> Similarity:
         return "dot" if stated == "dot" else "cosine"
     if stated is not None:
         raise CheckpointError(
-            f"{checkpoint.name!r} is to be compared by {stated!r}, which is none of dot and cosine. Pass "
+            f"{checkpoint.name!r} is compared by {stated!r}, which is neither dot nor cosine. Pass "
             "similarity=, if one of them will do."
         )
     return "dot" if DPR.keys() & set(checkpoint.architectures) else "cosine"

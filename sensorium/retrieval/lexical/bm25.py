@@ -61,14 +61,14 @@ class LexicalIndex:
 
         Args:
             texts: read once; row i of a search's result is the i-th of them. A text without terms is never found.
-            k1: how far repetitions of a term count, from 0 (not at all).
-            b: how far long texts are held back, in [0, 1].
+            k1: how much repetitions of a term count, from 0 (not at all).
+            b: how much long texts are penalised, in [0, 1].
             method: the variant of BM25, as the class says.
             stopwords: words to leave out: None for none, a language of bm25s's lists ("en", "de", …), or words.
 
         Raises:
-            InputError: `not-text`, something among the texts that is no str; `no-documents`, no texts at all.
-            OptionError: an argument with a value that it cannot have.
+            InputError: `not-text`, something among the texts that is not a str; `no-documents`, no texts at all.
+            OptionError: an argument with an invalid value.
             UnknownNameError: a language without a list of stopwords.
         """
         settings = LexicalSettings(k1, b, method, _stopwords(stopwords))
@@ -105,8 +105,8 @@ class LexicalIndex:
             texts that score above 0 are found; places beyond them hold -inf and -1.
 
         Raises:
-            InputError: `not-text`, a query that is no str.
-            OptionError: a k or an `allowed` that cannot be.
+            InputError: `not-text`, a query that is not a str.
+            OptionError: an invalid k or `allowed`.
         """
         k = checked("k", k, Count)
         if allowed is not None and (np.shape(allowed) != (len(self),) or np.asarray(allowed).dtype != np.bool_):
@@ -146,7 +146,7 @@ class LexicalIndex:
             mmap: whether scores and rows stay on disk until they are looked at.
 
         Raises:
-            IndexFileError: a file is missing, broken, or does not go with the others.
+            IndexFileError: a file is missing, broken, or does not belong to the others.
         """
         return cls.from_files({key: Path(folder, f"{key}{suffix}") for key, suffix in FILES.items()}, mmap=mmap)
 
@@ -163,7 +163,7 @@ class LexicalIndex:
             mmap: whether scores and rows stay on disk until they are looked at.
 
         Raises:
-            IndexFileError: a file is missing, broken, or does not go with the others.
+            IndexFileError: a file is missing, broken, or does not belong to the others.
         """
         settings, terms, scores = read_files(paths, mmap=mmap)
         bm25 = _blank(settings)

@@ -25,7 +25,7 @@ FILES = {SETTINGS: ".json", TERMS: ".json", SCORES: ".npy", ROWS: ".npy", STARTS
 """The suffixes of an index's files, by their keys."""
 
 FORMAT = 1
-"""Goes up where files of before cannot be read, and where `search_terms` gives other terms."""
+"""Raised when older files can no longer be read, or `search_terms` gives other terms."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class LexicalSettings:
     """How a `LexicalIndex` scores.
 
     Attributes:
-        k1: how far repetitions of a term count, from 0 (not at all).
-        b: how far long texts are held back, in [0, 1].
+        k1: how much repetitions of a term count, from 0 (not at all).
+        b: how much long texts are penalised, in [0, 1].
         method: the variant of BM25.
         stopwords: terms that count neither in texts nor in queries.
     """
@@ -74,7 +74,7 @@ def read_files(paths: Mapping[str, Path], *, mmap: bool) -> tuple[LexicalSetting
     """Settings, terms and postings from the files that `writers` wrote.
 
     Raises:
-        IndexFileError: a file is missing, broken, or does not go with the others.
+        IndexFileError: a file is missing, broken, or does not belong to the others.
     """
     try:
         header, terms = (json.loads(paths[key].read_text(encoding="utf-8")) for key in (SETTINGS, TERMS))
@@ -114,18 +114,18 @@ def _check_terms(terms: Any) -> None:
 
 
 def _check_postings(scores: dict[str, Any], terms: int) -> None:
-    """Refuses arrays that bm25s would read beyond, or whose parts are of different indexes."""
+    """Refuses arrays that bm25s would read out of bounds, or that come from different indexes."""
     data, rows, starts, texts = (scores[key] for key in ("data", "indices", "indptr", "num_docs"))
     if not isinstance(texts, int) or isinstance(texts, bool) or texts < 1:
         raise ValueError(f"a number of texts is expected, got {texts!r}")
     if starts.shape != (terms + 1,):
-        raise ValueError(f"{STARTS} is expected to tell of {terms} terms, got {starts.shape}")
+        raise ValueError(f"{STARTS} is expected to cover {terms} terms, got {starts.shape}")
     kinds = {SCORES: (data, np.float32), ROWS: (rows, np.int32), STARTS: (starts, np.int64)}
     for name, (values, kind) in kinds.items():
         if values.dtype != kind or values.ndim != 1:
             raise ValueError(f"{name} holds {np.dtype(kind).name} numbers, got {values.dtype} {values.shape}")
     if starts[0] != 0 or starts[-1] != len(rows) or len(rows) != len(data) or (np.diff(starts) < 0).any():
-        raise ValueError(f"{SCORES}, {ROWS} and {STARTS} do not go together")
+        raise ValueError(f"{SCORES}, {ROWS} and {STARTS} do not belong together")
     if len(rows) and not 0 <= rows.min() <= rows.max() < texts:
         raise ValueError(f"{ROWS} names texts beyond the {texts} that there are")
     if not np.isfinite(data).all():

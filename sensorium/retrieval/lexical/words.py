@@ -22,7 +22,7 @@ _ASCII_TOKENS = re.compile("[A-Za-z0-9]+|[!-~]")
 
 
 def search_terms(text: str) -> list[str]:
-    """The terms that lexical search knows a text by, in their order, repeated as often as they come.
+    """The terms by which lexical search knows a text, in order, repeated as often as they occur.
 
     A term is a run of letters, digits and combining marks, folded: compatible characters are one (Unicode's NFKC),
     case does not count (`str.casefold`), nor do accents of European scripts (U+0300–U+036F), soft hyphens and joiners.

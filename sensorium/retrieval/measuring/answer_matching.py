@@ -32,7 +32,7 @@ def has_answer(text: str, answers: Sequence[str], *, match: Match = "string") ->
             for them, whatever their case.
 
     Raises:
-        InputError: `not-text`; `empty-text`, an answer without a token; `bad-pattern`, an answer that is no regular
+        InputError: `not-text`; `empty-text`, an answer without a token; `bad-pattern`, an answer that is not a regular
             expression (DPR counts that as a miss).
         OptionError: another `match`.
     """
@@ -43,7 +43,7 @@ class AnswerPattern:
     """The answers of one question, ready to be looked for in many passages, as `has_answer` does in one."""
 
     def __init__(self, answers: Sequence[str], *, match: Match = "string") -> None:
-        """Raises what `has_answer` raises."""
+        """Raises the same errors as `has_answer`."""
         _check_answers(answers)
         if match not in ("string", "regex"):
             raise OptionError(f"match is string or regex, got {match!r}")
@@ -83,7 +83,7 @@ def exact_match(predictions: Sequence[str], answers: Sequence[Sequence[str]]) ->
 
     Raises:
         InputError: `not-text`; `no-answers`, a question without answers.
-        OptionError: no questions, or predictions and answers of different numbers.
+        OptionError: no questions, or different numbers of predictions and answers.
     """
     rows = _paired(predictions, answers)
     return sum(_best_match(prediction, right) for prediction, right in rows) / len(rows)
@@ -143,7 +143,9 @@ def _check_answers(answers: Sequence[str]) -> None:
 def _paired(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
     if isinstance(predictions, (str, bytes)) or len(predictions) != len(answers) or not len(predictions):
         counts = "one text" if isinstance(predictions, (str, bytes)) else f"{len(predictions)} and {len(answers)}"
-        raise OptionError(f"expected predictions and answers of as many questions, at least one, got {counts}")
+        raise OptionError(
+            f"expected predictions and answers for the same number of questions, at least one, got {counts}"
+        )
     for i, (prediction, right) in enumerate(zip(predictions, answers, strict=True)):
         if not isinstance(prediction, str):
             raise InputError(

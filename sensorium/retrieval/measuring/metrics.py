@@ -23,7 +23,7 @@ Gain = Literal["linear", "exponential"]
 CUTS = (1, 5, 20, 100)
 
 MAX_GRADE = 1000
-"""Grades beyond would not go into floating-point numbers as powers of two."""
+"""Powers of two of larger grades would overflow floating-point numbers."""
 
 
 def top_k_accuracy(
@@ -45,7 +45,7 @@ def top_k_accuracy(
 
     Raises:
         InputError: `not-text`, `empty-text`, `no-answers`, `bad-pattern`, with the question's index.
-        OptionError: a k that cannot be, no questions, or passages and answers of different numbers.
+        OptionError: an invalid k, no questions, or passages and answers of different numbers.
     """
     k = checked("k", k, Count)
     return float(np.mean(_first_answers(passages, answers, k, match) < k))
@@ -67,7 +67,7 @@ def recall_at_k(ranked: Ranked, relevant: Relevant, *, k: int) -> float:
 
     Raises:
         InputError: `bad-ranking`, an id twice; `no-relevant`, a query without a relevant id; `bad-grade`.
-        OptionError: a k that cannot be, no queries, or `ranked` and `relevant` of different numbers.
+        OptionError: an invalid k, no queries, or `ranked` and `relevant` of different numbers.
     """
     k = checked("k", k, Count)
     gains, ideal = _gains(ranked, relevant)
@@ -135,7 +135,7 @@ def evaluate(
     k: Sequence[int] = CUTS,
     match: Match = "string",
 ) -> dict[str, float]:
-    """All measures that can be had of what is given, for the same Q questions.
+    """All measures that the given data allow, for the same Q questions.
 
     Args:
         ranked: ids that were found for each question, best first; with `relevant`.
@@ -243,7 +243,7 @@ def _discounted(gains: NDArray[np.float64]) -> float:
 def _check_counts(**named: Any) -> None:
     counts = {name: len(values) for name, values in named.items()}
     if len(set(counts.values())) > 1 or 0 in counts.values():
-        raise OptionError(f"expected {' and '.join(counts)} of as many queries, at least one, got {counts}")
+        raise OptionError(f"expected {' and '.join(counts)} for the same number of queries, at least one, got {counts}")
 
 
 def _check_pairs(ranked: Any, relevant: Any, passages: Any, answers: Any, predictions: Any) -> None:

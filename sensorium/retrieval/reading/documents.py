@@ -51,10 +51,10 @@ def read_documents(
 def read_documents(
     paths: Paths, *, on_error: OnError = "raise", limits: DocumentLimits = DEFAULT_LIMITS, encoding: str = "utf-8"
 ) -> Iterator[Document | InputError]:
-    """Read files, and all that is in folders, one document a file, lazily and in order.
+    """Read files, and all that is in folders, one document per file, lazily and in order.
 
     Args:
-        paths: one path or several, of files and folders. What a folder gives is told by `find_documents`.
+        paths: one path or several, of files and folders. `find_documents` says which files of a folder are read.
         on_error: what becomes of a file that cannot be read. "raise" ends there, "skip" leaves it out, "return" puts
             its error in its place.
         limits: what one file may cost.
@@ -63,7 +63,7 @@ def read_documents(
 
     Returns:
         Documents whose `source` is their path. The text is the file's own, but for HTML and PDF, where it is what was
-        extracted (docs/documents.md tells how).
+        extracted (see docs/documents.md).
 
     Raises:
         OptionError: an unknown `on_error` or `encoding`, at the call.
@@ -88,7 +88,7 @@ def find_documents(paths: Paths) -> Iterator[str | InputError]:
     A folder stands for the files in it, to any depth, whose suffix is in `SUFFIXES`, sorted by name; hidden files and
     folders (`.git`) are left out, and links to folders are not followed. A file that is named itself is given in any
     case. In place of a path stands an InputError for a folder without documents, or that cannot be listed, and for what
-    is no path.
+    is not a path.
     """
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
@@ -104,10 +104,10 @@ def find_documents(paths: Paths) -> Iterator[str | InputError]:
 
 
 def check_on_error(on_error: object) -> None:
-    """Refuses what is no way to go on after an error.
+    """Refuses an unknown `on_error`.
 
     Raises:
-        OptionError: with those that there are.
+        OptionError: the message lists the known ones.
     """
     if on_error not in ("raise", "skip", "return"):
         raise OptionError(f"on_error is 'raise', 'skip' or 'return', got {on_error!r}")
@@ -119,7 +119,7 @@ def display_name(path: str) -> str:
 
 
 def check_file(path: str, *, name: str, max_bytes: int | None, advice: str) -> None:
-    """Refuses what is no regular file, an empty one, or one of more than `max_bytes` bytes.
+    """Refuses what is not a regular file, an empty one, or one of more than `max_bytes` bytes.
 
     Raises:
         InputError: `missing-file`, `unreadable-file`, `empty-file`.
@@ -177,7 +177,7 @@ def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, encoding: s
         rows = " Rows of passages are read by read_passages." if Path(path).suffix.lower() in _ROWS else ""
         raise InputError(
             f"{name}: expected a file whose name ends in {', '.join(SUFFIXES)}, got "
-            f"{Path(name).suffix or 'a name without such an end'!r}. Rename or convert it.{rows}",
+            f"{Path(name).suffix or 'a name without a suffix'!r}. Rename or convert it.{rows}",
             code="unknown-format",
             source=name,
         )

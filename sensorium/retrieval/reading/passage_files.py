@@ -17,7 +17,7 @@ from sensorium.retrieval.reading.documents import OnError, check_file, check_on_
 from sensorium.retrieval.reading.passages import RESERVED, Passage
 
 LONGEST_LINE = 8 * 2**20
-"""Bytes of a row at the most."""
+"""Bytes of a row at most."""
 
 _SUFFIXES = (".jsonl", ".ndjson", ".tsv")
 _CHUNK = 2**20
@@ -36,8 +36,8 @@ def read_passages(path: str | os.PathLike[str], *, on_error: OnError) -> Iterato
 def read_passages(path: str | os.PathLike[str], *, on_error: OnError = "raise") -> Iterator[Passage | InputError]:
     """Read a file of passages, lazily, a row at a time; it may be of any size.
 
-    - `.jsonl`, `.ndjson`: an object a line. "text" is its text; "title", "id" or "_id", "source", "start" and "end" as
-      in `Passage`; what "metadata" holds, and whatever else there is, is metadata.
+    - `.jsonl`, `.ndjson`: one object per line with "text" and, as in `Passage`, "title", "id" or "_id", "source",
+      "start", "end"; what "metadata" holds, and whatever else there is, is metadata.
     - `.tsv`: first a row with the columns' names, of which one is "text"; the others as above. A value that begins with
       `"` ends with one, and has `""` for each in it.
 
@@ -46,7 +46,7 @@ def read_passages(path: str | os.PathLike[str], *, on_error: OnError = "raise") 
     Args:
         path: of the file.
         on_error: what becomes of a row that cannot be read. "raise" ends there, "skip" leaves it out, "return" puts its
-            error in its place. A file that cannot be read at all, or goes no further, always raises.
+            error in its place. A file that cannot be read at all, or breaks off, always raises.
 
     Returns:
         Passages whose `source` is the row's, or else the file's path. An id in a `.tsv` stays a text.
@@ -112,7 +112,7 @@ def _passages(
 
 
 def _lines(file: io.BufferedIOBase, name: str) -> Iterator[tuple[int, str | InputError]]:
-    """The lines, numbered from 1, without what ends them; an error for one that is no text or too long."""
+    """The lines, numbered from 1, without what ends them; an error for one that is not text or is too long."""
     number = 0
     while line := file.readline(LONGEST_LINE):
         number += 1
@@ -150,7 +150,7 @@ def _object(line: str) -> dict[str, Any]:
 
 
 def _no_constant(text: str) -> None:
-    raise ValueError(f"expected JSON, got {text}, which it does not have")
+    raise ValueError(f"expected JSON, got {text}, which JSON does not have")
 
 
 def _columns(lines: Iterator[tuple[int, str | InputError]], name: str) -> Callable[[str], dict[str, Any]]:
@@ -160,8 +160,8 @@ def _columns(lines: Iterator[tuple[int, str | InputError]], name: str) -> Callab
     if "text" not in names or len(set(names)) < len(names):
         shown = line[:200] if isinstance(line, str) else "no text"
         raise InputError(
-            f"{name}: expected the columns' names in the first row, apart by tabs, each once, such as id, text and "
-            f"title, got {shown!r}. Put them there.",
+            f"{name}: expected the columns' names in the first row, separated by tabs, each once, such as id, text "
+            f"and title, got {shown!r}. Put them there.",
             code="bad-header",
             source=name,
         )
@@ -184,7 +184,7 @@ def _passage(row: dict[str, Any], name: str) -> Passage:
     fixed = {key: row.pop(key) for key in RESERVED if key in row}
     metadata = row.pop("metadata", None) or {}
     if not isinstance(metadata, dict) or metadata.keys() & row.keys():
-        raise _bad_row('expected "metadata" to be an object with names that the row does not have itself')
+        raise _bad_row('expected "metadata" to be an object whose names the row does not have itself')
     fixed["title"] = "" if fixed.get("title") is None else fixed["title"]
     fixed["source"] = name if fixed.get("source") is None else fixed["source"]
     return Passage(**fixed, metadata={**row, **metadata})

@@ -13,7 +13,7 @@ RESERVED = ("id", "text", "title", "source", "start", "end")
 """The keys of a hit's passage that metadata cannot have."""
 
 LONGEST = 1_000_000
-"""Characters of a passage at the most: encoders read a few hundred words, and what is longer is a document."""
+"""Characters of a passage at most: encoders read a few hundred words, and anything longer is a document."""
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -32,8 +32,8 @@ class Passage:
         metadata: anything else to keep with it, by names other than `RESERVED`.
 
     Raises:
-        InputError: `not-text` (a text, title or source that is no str or holds what is no character), `empty-text`,
-            `bad-offsets`, `bad-id`, `bad-metadata`.
+        InputError: `not-text` (a text, title or source that is not a str or contains what is not a character),
+            `empty-text`, `bad-offsets`, `bad-id`, `bad-metadata`.
         LimitError: `passage-too-long`.
     """
 
@@ -105,7 +105,7 @@ class Document:
         metadata: copied to each of its passages. `split` adds "section", "page" and "last_page".
         headings: in the order of the text; no passage of `split_sentences` goes across one.
         pages: where each page starts in `text`, for documents that have pages. Page 1 starts at 0.
-        start: where the passages begin: what stands before it (front matter) goes into none.
+        start: where the passages begin: what comes before it (front matter) is in no passage.
 
     Raises:
         InputError: `not-text`, `bad-metadata`, `bad-offsets`.
@@ -146,7 +146,7 @@ def _check_text(value: object, noun: str, source: str | None) -> None:
         raise InputError(f"expected {noun} to be a str, got {type(value).__name__}.", code="not-text", source=source)
     if not value.isascii() and _LONE_SURROGATE.search(value):
         raise InputError(
-            f"expected {noun} to be a text, got one with half of a surrogate pair, which is no character.",
+            f"expected {noun} to be a text, got one with half of a surrogate pair, which is not a character.",
             code="not-text",
             source=source,
         )

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST_WORD = 100
-"""Characters of a word at the most: a longer run without a space counts as several."""
+"""Characters of a word at most: a longer run without a space counts as several."""
 
 WIDEST_GAP = 400
-"""Blank characters within a passage at the most: more of them end it."""
+"""Blank characters within a passage at most: more of them end it."""
 
 # Scripts written without spaces: Thai and Lao, Tibetan, Myanmar, Khmer, kana and bopomofo, and Han.
 _UNSPACED = (
@@ -84,10 +84,11 @@ def find_stretches(text: str, start: int, end: int) -> Iterator[tuple[int, int]]
 def find_sentences(text: str, start: int, end: int, *, most_words: int) -> list[Sentence]:
     """The sentences between two characters of a text.
 
-    One of more than `most_words` comes in parts: its lines, and of a line that is as long as many words as may be.
-    A sentence ends at `.`, `!`, `?` or `…` where a space follows, and after it something other than a small letter; not
-    after initials, common abbreviations, and the number of a list's item. It ends at the full stops of other scripts
-    (`。`, `！`, `？`, `؟`, `।`, `։`, `።`), at a blank line, and before a line that begins with a list's mark.
+    One of more than `most_words` comes in parts: its lines, and of of a line that is too long, as many words as
+    allowed. A sentence ends at `.`, `!`, `?` or `…` where a space follows, and after it something other than a small
+    letter; not after initials, common abbreviations, and the number of a list's item. It ends at the full stops of
+    other scripts (`。`, `！`, `？`, `؟`, `।`, `։`, `።`), at a blank line, and before a line that begins with a list's
+    mark.
     """
     sentences: list[Sentence] = []
     opens = True

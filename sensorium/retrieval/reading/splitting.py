@@ -16,7 +16,7 @@ By = Literal["sentences", "words"]
 
 _DEFAULTS: dict[str, tuple[int, int]] = {"sentences": (120, 1), "words": (100, 0)}
 MOST_WORDS = 1000
-"""Words of a passage at the most."""
+"""Words of a passage at most."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Splitting:
 
     Attributes:
         by: "sentences" for `split_sentences`, "words" for `split_words`.
-        words: how many words a passage has at the most, from 1 to 1,000; None for 120 by sentences, 100 by words.
+        words: how many words a passage has at most, from 1 to 1,000; None for 120 by sentences, 100 by words.
         overlap: how many sentences, or words, neighbours share, from 0; None for one sentence, or no word.
 
     Raises:
@@ -75,7 +75,7 @@ def split(
 
     Raises:
         OptionError: as `Splitting`.
-        InputError: `empty-text`: the document has no words; `bad-metadata`: its metadata has a name that is given here.
+        InputError: `empty-text`: the document has no words; `bad-metadata`: its metadata uses a name that is set here.
     """
     chosen = Splitting(by, words, overlap)
     cut = split_words if chosen.by == "words" else split_sentences
@@ -85,11 +85,11 @@ def split(
 def split_words(document: Document, *, words: int | None = None, overlap: int | None = None) -> list[Passage]:
     """Cut a document every so many words, as DPR does: passages of 100 words that share none.
 
-    Headings and sentences play no part. What counts as a word is told by `find_words`.
+    Headings and sentences play no part. `find_words` says what counts as a word.
 
     Args:
         document: with a text of any length.
-        words: of a passage; the last has what is left. None for 100.
+        words: of a passage; the last has the rest. None for 100.
         overlap: words that neighbours share, below `words`. None for 0.
 
     Raises:
@@ -116,7 +116,7 @@ def split_sentences(document: Document, *, words: int | None = None, overlap: in
 
     Args:
         document: with a text of any length.
-        words: of a passage at the most. None for 120.
+        words: of a passage at most. None for 120.
         overlap: sentences at a passage's end that the next begins with, as far as they fit; never across a heading.
             None for 1.
 

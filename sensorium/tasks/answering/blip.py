@@ -24,7 +24,7 @@ class BlipAnswering(WritingAnswering):
     """BlipForQuestionAnswering; each picture is encoded once.
 
     In Transformers the decoder looks at a shorter question's filling as well: `generate` does not tell it what is
-    filling, and its cross-attention drops the mask that it is given. So there an answer depends on its neighbours. Here
+    padding, and its cross-attention drops the mask that it is given. So there an answer depends on its neighbours. Here
     the mask is handed on to where it counts.
     """
 

@@ -1,4 +1,4 @@
-"""Chat models that see: the question goes into their template, and the answer is what they write after it."""
+"""Chat models that see: the question is put into their template, and the answer is what they write next."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ChatAnswering(WritingAnswering):
         return written[:, batch["input_ids"].shape[1] :]
 
     def _images(self, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
-        """What tells `generate()` of each question's picture: encoded already, or its tensors."""
+        """What `generate()` gets for each question's picture: its encoding, or its tensors."""
         inputs = {name: tensor for name, tensor in batch.items() if name not in (*self.padded, IMAGE, KEY)}
         if not self._takes_encoded or inputs.keys() - _ENCODED:
             rows = {name: tensor.index_select(0, batch[IMAGE]) for name, tensor in inputs.items()}

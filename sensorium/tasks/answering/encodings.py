@@ -8,13 +8,14 @@ from collections.abc import Callable, Hashable, Sequence
 from torch import Tensor, nn
 
 MOST_BYTES = 256 * 2**20
-"""What is kept at the most: the encodings of 150 pictures for BLIP in float32."""
+"""What is kept at most: the encodings of 150 pictures for BLIP in float32."""
 
 
 class Encodings:
-    """Encodings by the key of their picture; those used least recently go first.
+    """Encodings by the key of their picture; the least recently used are dropped first.
 
-    They are kept between calls, and forgotten when the encoder's weights change. To be used by one thread at a time.
+    They are kept between calls, and forgotten when the encoder's weights change. Not to be used by several threads at
+    once.
 
     Args:
         encoder: the module that they come from.

@@ -24,9 +24,9 @@ class Answering(ABC):
     A batch holds `(B, length)` tensors of the questions, and those of the pictures that they are about, each once.
 
     Attributes:
-        writes: whether it writes answers, token by token, or chooses among those it knows.
-        templated: whether a question is laid out by a template, which must not be cut.
-        padded: as `Task.padded`; these are a question's tensors, all others of a unit the picture's.
+        writes: whether it writes answers token by token, or chooses among known ones.
+        templated: whether a template lays out the question, so that it must not be cut.
+        padded: as `Task.padded`; these are the question's tensors; all others of a unit are the picture's.
     """
 
     writes: ClassVar[bool]
@@ -94,7 +94,7 @@ class Answering(ABC):
 
 
 class Choosing(Answering):
-    """A model that scores the answers that it knows, each by itself: sigmoid, as in Transformers' pipeline.
+    """A model that scores each of the answers it knows independently: sigmoid, as in Transformers' pipeline.
 
     Args:
         model: the model.

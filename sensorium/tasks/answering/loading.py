@@ -29,7 +29,7 @@ _NO_CHAT = {
     "vision-encoder-decoder",
     "udop",
 }
-"""Models from before chat templates, which are asked in ways of their own."""
+"""Models older than chat templates, each with its own form of question."""
 
 
 def chats(checkpoint: Checkpoint) -> bool:

@@ -85,7 +85,7 @@ def image_and_question(raw: Any) -> tuple[Any, str]:
 class SharedImages:
     """The pictures of one call that several of its inputs name, each decoded and fitted once, if room allows.
 
-    Safe in several threads. A picture goes when its last question has had it.
+    Safe in several threads. A picture is dropped after its last question.
 
     Args:
         sources: the picture of each input.

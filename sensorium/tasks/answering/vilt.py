@@ -19,7 +19,7 @@ class ViltAnswering(Choosing):
     The weights run through fused attention, and only the class token goes through the last layer's second half, which
     is all that the classifier sees. Patches are taken in order: Transformers shuffles them, which changes no result
     but in the last digits. Where the config has fewer image positions than there are patches, Transformers draws some
-    at random; here they are spread evenly, so that an answer can be had again.
+    at random; here they are spread evenly, so that the answer is repeatable.
     """
 
     def __init__(self, model: nn.Module, processor: MultimodalProcessor) -> None:

@@ -12,7 +12,7 @@ from sensorium.backbones import Backbone
 
 
 class Head(nn.Module):
-    """What turns a backbone's features into the logits of a task; `Task.head` says which class a task has.
+    """What turns a backbone's features into a task's logits; `Task.head` names the class for a task.
 
     Attributes:
         kind: its name in `config.json`.
@@ -26,7 +26,7 @@ class Head(nn.Module):
         """A head with fresh weights; `build_head`'s further arguments are the options.
 
         Raises:
-            OptionError: an option with a value that it cannot have.
+            OptionError: an option with an invalid value.
             MissingWeightsError: the backbone cannot give the features that this head needs.
         """
 
@@ -36,7 +36,7 @@ class Head(nn.Module):
         """The head that a composite's `config.json` describes; its weights are copied into it afterwards.
 
         Raises:
-            CheckpointError: the entries are not this head's.
+            CheckpointError: the entries are not those of this head.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Loader: how `pipeline()` loads the model of a task, for a task that is put together of more than that."""
+"""Loader: how `pipeline()` loads a task's model, for a task that consists of more than its model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class Loader(Protocol):
-    """Loads a task by the settings of one call to `pipeline()`.
+    """Loads a task with the settings of one call to `pipeline()`.
 
     Attributes:
-        settings: those that say how a model is loaded and placed, by name, where they are not the usual ones.
+        settings: those for loading and placing a model, by name, where they are not the defaults.
     """
 
     @property
@@ -28,7 +28,7 @@ class Loader(Protocol):
             model: a name, a folder, a loaded module, or None for the task's default.
 
         Raises:
-            OptionError: None, and the task has no default; or a setting that has no meaning for a loaded module.
+            OptionError: None, where the task has no default; or a setting that has no meaning for a loaded module.
             TaskMismatchError: it is of another task.
             CheckpointError: it cannot be loaded.
         """

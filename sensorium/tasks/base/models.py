@@ -1,4 +1,4 @@
-"""Models: which models of Transformers a task takes, declared."""
+"""Models: declares which models of Transformers a task takes."""
 
 from __future__ import annotations
 

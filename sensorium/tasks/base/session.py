@@ -1,4 +1,4 @@
-"""Session: what is encoded once and asked often, and the runner through which it gets at the device."""
+"""Session: what is encoded once and asked often, and the runner through which it uses the device."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Runner(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether the session was closed, by hand or for want of use."""
+        """Whether the session was closed, by hand or because it was not used."""
         ...
 
     def step(self) -> AbstractContextManager[Call]:
-        """The device for one step, without gradients; what is entered runs the parts that are worth compiling.
+        """The device for one step, without gradients; what it yields runs the parts that are worth compiling.
 
         Raises:
             OptionError: the session was closed.
@@ -50,7 +50,7 @@ class Runner(Protocol):
         ...
 
     def pause(self) -> None:
-        """Ends a step and begins the next within `step()`: all who wait for the device have it before this returns.
+        """Ends a step and begins the next within `step()`; whoever waits for the device has a turn first.
 
         What runs meanwhile may change what models and random generators keep of their own.
 
@@ -60,7 +60,7 @@ class Runner(Protocol):
         ...
 
     def at_close(self, release: Callable[[], object]) -> None:
-        """Has a method called once, after the last step, when the session is closed; it must not keep the object alive.
+        """Registers a method to be called once, after the last step, when the session is closed; it must not keep the object alive.
 
         Args:
             release: a bound method.
@@ -68,7 +68,7 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends the session: no step begins any more. Returns once the one under way is over and all is released."""
+        """Ends the session: no further step begins. Returns once the one under way is over and all is released."""
         ...
 
 
@@ -88,11 +88,11 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, by `close()` or since it was not used for too long."""
+        """Whether it was closed, by `close()` or because it was not used for too long."""
         return self._runner.closed
 
     def pieces(self, options: Any, *, then: Callable[[], object] | None = None) -> Iterator[str]:
-        """The text of the result, piece by piece while it is written; for sessions of tasks with an option `stream`.
+        """The text of the result, piece by piece as it is written; for sessions of tasks with an option `stream`.
 
         Args:
             options: the task's.
@@ -102,10 +102,10 @@ class Session:
             OptionError: this session writes no text.
             InputError: the input cannot be processed.
         """
-        raise OptionError(f"{type(self).__name__} writes no text that could be streamed")
+        raise OptionError(f"{type(self).__name__} writes no text to stream")
 
     def release(self) -> None:
-        """Lets go of what lies on the device. The session is closed when this is called, and no step is under way."""
+        """Releases what lies on the device. The session is closed when this is called, and no step is under way."""
 
     def close(self) -> None:
         """Ends the session, and lets the memory on the device go.

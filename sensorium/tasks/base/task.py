@@ -32,18 +32,19 @@ class Task(ABC):
         name: the task's name in kebab-case.
         summary: one line for lists of tasks.
         inputs: the names of its inputs, in the order in which a call takes them.
-        optional_inputs: the names of inputs that may be left out. Where a task has one input and none of these is
-            given, a raw input is that input itself, else a mapping with these keys.
+        optional_inputs: the names of inputs that may be left out. If a task has one input and none of these is
+            given, a raw input is that input itself; otherwise it is a mapping with these keys.
         options: the class of its options.
-        models: the models of Transformers that it takes; what they do not cover is for a `fits` of its own.
+        models: the models of Transformers that it takes; its own `fits` covers any others.
         default: the checkpoint that serves it where none is named, pinned to a revision; None if there is none.
-        takes: the names of further arguments of `pipeline()` that it is put together of, such as an index to search.
+        takes: the names of further arguments of `pipeline()` that it needs, such as an index to search.
         head: what `build_head` puts on a bare backbone for this task; None where it has no such head.
         runtime: where its model runs, and in which dtype; the pipeline puts its own there.
         limits: what its inputs may cost; set by the pipeline.
         padded: the tensors of a unit whose last axis may differ from its neighbours' in a batch, and how they are
-            filled up. The model must be told what is filling, so that neighbours never change a result.
-        upstream: a loaded task whose results are this one's raw inputs, so that a call takes its inputs; None for most.
+            padded. The model must be told what is padding, so that neighbours never change a result.
+        upstream: a loaded task whose results are this one's raw inputs, so that a call takes that task's inputs; None
+            for most.
     """
 
     name: ClassVar[str]
@@ -73,7 +74,7 @@ class Task(ABC):
         """Says from a checkpoint's configuration alone whether it suits the task: one of `models`, or with a `head`.
 
         Returns:
-            "native" where the checkpoint was saved for this task, "possible" where it can serve it, else None.
+            "native" if the checkpoint was saved for this task, "possible" if it can be used for it, else None.
         """
         if checkpoint.kind == "composite":
             built_for_it = cls.head is not None and checkpoint.config["sensorium"].get("task") == cls.name
@@ -93,7 +94,7 @@ class Task(ABC):
             parts: the further arguments of the call that `takes` names, as far as they were given.
 
         Raises:
-            OptionError: a part or a setting with which there is no such task.
+            OptionError: a part or a setting that the task cannot have.
         """
         return loader.load(cls, model)
 
@@ -109,7 +110,7 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
-        """Takes a model that the caller has loaded himself.
+        """Takes a model that the caller has loaded.
 
         Raises:
             TaskMismatchError: the model's output is not one of this task's.
@@ -123,11 +124,11 @@ class Task(ABC):
         """
 
     def upstream_options(self, options: Any) -> Any:
-        """The options of a call to the task upstream, made of those of a call to this one; its defaults unless told."""
+        """The options of the upstream task for a call to this one; by default its defaults."""
         return None if self.upstream is None else self.upstream.options()
 
     def expand(self, inputs: Any) -> list[Any] | None:
-        """Takes several inputs apart into raw inputs; None for what is one input, or a lazy stream of them.
+        """Splits several inputs into raw inputs; None for one input, or for a lazy stream of them.
 
         The default takes lists, tuples and 4-D arrays apart.
         """
@@ -163,14 +164,14 @@ class Task(ABC):
         """
 
     def bucket(self, unit: Unit) -> Hashable:
-        """Units of one bucket may share a batch; the default is that their tensors agree in shape and dtype.
+        """Units in one bucket may share a batch; by default their tensors must agree in shape and dtype.
 
-        The last axes of `padded` tensors only have to be filled up to the same length.
+        The last axes of `padded` tensors only have to be padded to the same length.
         """
         return tuple((name, self._room(name, tensor), tensor.dtype) for name, tensor in unit.inputs.items())
 
     def cost(self, unit: Unit) -> float:
-        """How much work a unit is, measured in units of the usual size; those of one bucket cost the same.
+        """How much work a unit is, in units of the usual size; all units in a bucket cost the same.
 
         A batch whose size is "auto" holds as many units as cost that size together: more of the small ones.
         """
@@ -210,14 +211,14 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """Turns a batch of outputs into one part a unit, on the device, and brings them to the CPU once."""
+        """Turns a batch of outputs into one part per unit, on the device, and brings them to the CPU once."""
 
     @abstractmethod
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Any:
         """Joins the parts of one input, in the order of its units, into its result."""
 
     def open(self, raw: Any, runner: Runner) -> Session:
-        """Encodes one input and keeps it on the device, for a task that can ask many things of it cheaply.
+        """Encodes one input and keeps it on the device, for a task that can then answer many cheap requests about it.
 
         With an option `stream` the session writes the text of a result, too: see `Session.pieces`.
 
@@ -226,10 +227,10 @@ class Task(ABC):
             runner: runs the session's steps on the device.
 
         Raises:
-            OptionError: the task has nothing to keep.
+            OptionError: the task keeps nothing of an input.
             InputError: the input cannot be processed.
         """
-        raise OptionError(f"{self.name} has nothing to keep of an input; call the pipeline with it")
+        raise OptionError(f"{self.name} keeps nothing of an input; call the pipeline with it")
 
     @abstractmethod
     def example(self) -> Any:

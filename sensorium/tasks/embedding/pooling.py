@@ -14,7 +14,7 @@ def pool(hidden: Tensor, counted: Tensor, mode: str) -> Tensor:
 
     Args:
         hidden: `(B, L, D)` hidden states.
-        counted: `(B, L)` int64, 1 for the tokens that count, at least one a row.
+        counted: `(B, L)` int64, 1 for the tokens that count, at least one per row.
         mode: one of `MODES`. "weightedmean" weighs each token by its place in the row, from 1.
 
     Returns:

@@ -63,7 +63,7 @@ class Normalize(nn.Module):
 
 
 class Dense(nn.Module):
-    """A linear layer with an activation, maybe added to what it was given."""
+    """A linear layer with an activation, optionally added to its input."""
 
     def __init__(self, wide: int, narrow: int, *, bias: bool, activation: nn.Module, residual: bool) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ def load_sentence_modules(checkpoint: Checkpoint, stored: Stored) -> SentenceMod
     """The modules behind the model, with their weights; None where the checkpoint has none.
 
     Raises:
-        CheckpointError: a module, or a setting of one, that is not known here.
+        CheckpointError: a module or a setting that is not supported.
         MissingWeightsError: a layer without its weights.
         UnsafeCheckpointError: a layer's weights are pickled.
     """
@@ -113,7 +113,7 @@ def load_sentence_modules(checkpoint: Checkpoint, stored: Stored) -> SentenceMod
         if not ours or module.kind not in ("Pooling", *_LAYERS) or (module.kind == "Pooling") != (module is rest[0]):
             raise CheckpointError(
                 f"{checkpoint.name!r} lists the module {module.type} in modules.json; expected Transformer, Pooling, "
-                "and then Dense, LayerNorm or Normalize, which are known here. Use a checkpoint of those, or "
+                "and then Dense, LayerNorm or Normalize, which are supported. Use such a checkpoint, or "
                 "sentence-transformers itself."
             )
     modes, include_prompt = _pooling(_config(checkpoint, rest[0]), of=checkpoint.name)
@@ -152,7 +152,7 @@ def _dense(checkpoint: Checkpoint, module: Module) -> nn.Module:
     namespace, _, kind = name.rpartition(".")
     if not namespace.startswith("torch.nn") or kind not in ACTIVATIONS:
         raise CheckpointError(
-            f"{checkpoint.name!r}: the activation {name!r} of {module.path} is not known here; expected one of "
+            f"{checkpoint.name!r}: the activation {name!r} of {module.path} is not supported; expected one of "
             f"torch.nn: {', '.join(ACTIVATIONS)}."
         )
     layer = Dense(
@@ -207,6 +207,6 @@ def _with_weights(layer: nn.Module, checkpoint: Checkpoint, module: Module) -> n
                 "opened. Convert them where you trust them (sentence-transformers writes safetensors when it saves), "
                 "or look for a revision with safetensors."
             )
-        raise MissingWeightsError(f"{checkpoint.name!r} lacks {module.path}/model.safetensors; it would be random.")
+        raise MissingWeightsError(f"{checkpoint.name!r} lacks {module.path}/model.safetensors; they would be random.")
     copy_weights(layer, load_file(path), of=f"{checkpoint.name!r} ({module.path})")
     return layer

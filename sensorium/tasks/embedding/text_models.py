@@ -22,16 +22,16 @@ SHARED = frozenset(
 """Model types that give texts and pictures, or texts and sounds, vectors of one space."""
 
 DPR = {"DPRContextEncoder": "ctx_encoder", "DPRQuestionEncoder": "question_encoder"}
-"""DPR's encoders, with where in them BERT lies. AutoModel takes the one for the other, with random weights."""
+"""DPR's encoders, with the attribute that holds BERT. AutoModel takes the one for the other, with random weights."""
 
 SAME_LENGTH = frozenset(
     ["big_bird", "bigbird_pegasus", "canine", "convbert", "fnet", "funnel", "led", "longformer", "mra", "nystromformer",
      "reformer", "yoso"]
 )  # fmt: skip
-"""Model types that let tokens see what fills up a row, or change how they look with its length: none is filled up."""
+"""Model types whose tokens attend to padding, or depend on the length of the row: these are never padded."""
 
 _NOT_TEXT_ALONE = frozenset(["cpmant", "fastspeech2_conformer", "lxmert", "tapas", "visual_bert", "vits"])
-_SHIFTS_ITSELF = frozenset(["bart", "led", "mbart", "mvp", "plbart"])  # others want a decoder's tokens as well
+_SHIFTS_ITSELF = frozenset(["bart", "led", "mbart", "mvp", "plbart"])  # others need the decoder's tokens as well
 
 
 class TextModel(nn.Module, ABC):
@@ -71,17 +71,17 @@ class TextModel(nn.Module, ABC):
 
     @property
     def fixed_length(self) -> int | None:
-        """The length that all texts are filled up to, for a model that was trained so and sees no mask."""
+        """The length that all texts are padded to, for a model that was trained so and sees no mask."""
         return None
 
     @property
     def takes_padding(self) -> bool:
-        """Whether rows may be filled up without changing what is in them."""
+        """Whether rows may be padded without changing what is in them."""
         return "attention_mask" in self.takes and self.text_part.config.model_type not in SAME_LENGTH
 
     @property
     def positions(self) -> int | None:
-        """How many tokens it has learnt places for."""
+        """How many positions it has learnt."""
         return most_positions(self.text_part)
 
     @abstractmethod
@@ -225,7 +225,7 @@ def wrap_text_model(model: nn.Module) -> TextModel:
     """Takes a loaded Transformers model.
 
     Raises:
-        TaskMismatchError: it gives texts no hidden states.
+        TaskMismatchError: it has no hidden states of texts.
     """
     if isinstance(model, TextModel):
         return model

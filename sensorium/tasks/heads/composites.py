@@ -158,7 +158,7 @@ class Composite(nn.Module):
 def build_head(
     backbone: Backbone, labels: Sequence[str], *, task: str = "image-classification", **options: Any
 ) -> Composite:
-    """Complete a bare backbone by a head with fresh weights.
+    """Completes a bare backbone with a head of fresh weights.
 
     Args:
         backbone: gives the features.
@@ -168,7 +168,7 @@ def build_head(
             "multi_label_classification") and `dropout`, the share of the features dropped in training.
 
     Raises:
-        OptionError: no labels, a label twice, a task that has no head, or a value that an option cannot have.
+        OptionError: no labels, a repeated label, a task without a head, or an invalid value of an option.
         UnknownNameError: no such task, or no such option of its head.
         MissingWeightsError: the backbone's checkpoint cannot give the features that the head needs.
     """
@@ -201,7 +201,7 @@ def _check_config(config: Mapping[str, Any], *, of: str) -> type[Head]:
     ours = config.get("sensorium")
     if not isinstance(ours, dict) or not isinstance(ours.get("backbone"), dict):
         raise CheckpointError(
-            f"{of!r} is no composite: its config.json should hold 'sensorium' with a backbone, as Composite."
+            f"{of!r} is not a composite: its config.json should hold 'sensorium' with a backbone, as Composite."
             "save_pretrained writes it. Load a backbone by AutoBackbone.from_pretrained."
         )
     if ours.get("format") != FORMAT:

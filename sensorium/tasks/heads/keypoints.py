@@ -18,7 +18,7 @@ from sensorium.tasks.options import Range, checked
 
 
 class HeatMapHead(Head):
-    """Feature maps to one heat map a keypoint: levels are brought to one width and resolution, added, and refined.
+    """Feature maps to one heat map per keypoint: levels are brought to one width and resolution, added, and refined.
 
     As the "simple baselines" of pose estimation do it (Xiao, Wu, Wei, https://arxiv.org/abs/1804.06208), with the sum
     over levels of semantic FPN (Kirillov et al., https://arxiv.org/abs/1901.02446) where a backbone gives several maps.

@@ -25,7 +25,7 @@ def load_transformers(auto_class: Any, checkpoint: Checkpoint, *, unused: str | 
 
     Raises:
         MissingWeightsError: the checkpoint lacks weights of the model; they would have been random.
-        UnsafeCheckpointError: the model needs code of its own, and nobody allowed it.
+        UnsafeCheckpointError: the model needs its own code, which the caller did not allow.
         CheckpointError: Transformers cannot load it.
     """
     options = checkpoint.options
@@ -41,7 +41,7 @@ def load_transformers(auto_class: Any, checkpoint: Checkpoint, *, unused: str | 
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise MissingWeightsError(
-            f"{checkpoint.name!r} holds no weights for {shown} of {type(model).__name__}; they would be random. "
+            f"{checkpoint.name!r} has no weights for {shown} of {type(model).__name__}; they would be random. "
             "Use a checkpoint that was trained for this task, or a task that this one fits."
         )
     loaded: nn.Module = model

@@ -81,7 +81,7 @@ def _given_or_own(kind: type[P], processor: Any, checkpoint: Checkpoint | None, 
 
 
 def processor_of(model: nn.Module, processor: Any) -> ImageProcessor:
-    """The processor for a model that the caller has loaded himself.
+    """The processor for a model that the caller has loaded.
 
     Raises:
         CheckpointError: none was given, and the model does not bring its own.

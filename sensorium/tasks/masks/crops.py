@@ -43,7 +43,7 @@ def point_grid(side: int, height: int, width: int) -> NDArray[np.float32]:
     """Points evenly spread over a crop, row by row.
 
     Args:
-        side: points a side.
+        side: points per side.
         height: of the crop, px.
         width: of the crop, px.
 

@@ -118,7 +118,7 @@ class Interpolation:
 
     Args:
         weights: `(s, L)`, what each pixel takes of each logit.
-        block: pixels a product.
+        block: pixels per product.
     """
 
     def __init__(self, weights: Tensor, block: int) -> None:

@@ -58,5 +58,5 @@ class PromptedImage(Session):
         return masks
 
     def release(self) -> None:
-        """Lets the embedding go."""
+        """Releases the embedding."""
         self._outputs = None

@@ -1,4 +1,4 @@
-"""Points and boxes that say which objects of a picture are meant: checked, and brought to one form."""
+"""Points and boxes that mark objects in a picture: checked, and brought to one form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("points", "point_labels", "boxes")
 
 @dataclass(frozen=True)
 class Prompts:
-    """What is asked for on one picture or crop; px of it.
+    """The prompts for one picture or crop, in its px.
 
     Attributes:
         points: `(N, P, 2)` float64 (a grid's are float32), (x, y), for each of N objects; or None.
@@ -79,7 +79,7 @@ def _array(name: str, value: Any) -> NDArray[np.float64]:
         array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{name} holds something else than numbers, or rows of different lengths: {_short(value)}. "
+            f"{name} holds something other than numbers, or rows of different lengths: {_short(value)}. "
             f"Each object needs as many points as the others.",
             code="bad-prompt",
         ) from error
@@ -133,15 +133,15 @@ def _check_inside(
     if points is not None and ((points < 0) | (points > size)).any():
         bad = points[((points < 0) | (points > size)).any(-1)][0]
         raise InputError(
-            f"the point ({bad[0]:g}, {bad[1]:g}) lies outside of the picture, which is {width}x{height} px; "
+            f"the point ({bad[0]:g}, {bad[1]:g}) lies outside the picture, which is {width}x{height} px; "
             f"points are (x, y)",
             code="prompt-outside",
         )
     if boxes is not None:
-        off = ((boxes[:, 2:] < 0) | (boxes[:, :2] > size)).any(-1)  # one that sticks out is a prompt all the same
+        off = ((boxes[:, 2:] < 0) | (boxes[:, :2] > size)).any(-1)  # a box that sticks out is still a prompt
         if off.any():
             raise InputError(
-                f"the box {boxes[off][0].tolist()} lies outside of the picture, which is {width}x{height} px; "
+                f"the box {boxes[off][0].tolist()} lies outside the picture, which is {width}x{height} px; "
                 f"boxes are (x0, y0, x1, y1)",
                 code="prompt-outside",
             )

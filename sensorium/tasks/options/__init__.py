@@ -1,4 +1,4 @@
-"""What a task is told for one call, and how its options say what they may be; imports no framework.
+"""A task's options for one call, and how they say which values they allow; imports no framework.
 
 An options class says in the types of its fields what each may be, and `Options` checks it:
 

@@ -1,4 +1,4 @@
-"""What a value may be, read from a type: the one place where numbers, choices and flags are checked, and worded."""
+"""What a value may be, read from its type: the one place that checks numbers, choices and flags, and words the errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sensorium.errors import OptionError
 
 @dataclass(frozen=True)
 class Range:
-    """What a number is held to, beside its type: `Annotated[float, Range(0, 1)]`. A bound that is None is none.
+    """The bounds of a number, beside its type: `Annotated[float, Range(0, 1)]`. None is no bound.
 
     Attributes:
         least: the smallest value.
@@ -67,11 +67,11 @@ Share = Annotated[float, Range(0, 1)]
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:
-    """Holds a value to what a type says.
+    """Checks a value against a type.
 
     Args:
         name: of the value, for the message.
-        value: what was given. A bool is no number; NumPy's numbers are, and come back as Python's. No number is NaN
+        value: what was given. A bool is not a number; NumPy's numbers are, and come back as Python's. No number is NaN
             or infinite.
         hint: made of bool, int, float, str, None and `Literal`, numbers maybe with a `Range`. Of any other type
             nothing is checked.
@@ -87,10 +87,10 @@ def checked(name: str, value: Any, hint: Any) -> Any:
 
 
 def check_fields(settings: Any) -> None:
-    """Holds the fields of a dataclass to their types, as `checked` does; for a `__post_init__`.
+    """Checks the fields of a dataclass against their types, as `checked` does; for a `__post_init__`.
 
     Raises:
-        OptionError: a field with a value that its type does not allow; names it.
+        OptionError: a field's value is not of its type; the message names the field.
     """
     for name, check in _checks_of(settings.__class__):
         given = getattr(settings, name)
@@ -114,7 +114,7 @@ class _Check:
         kinds: those of bool, int, float and str that it is made of.
         choices: the values that it names.
         optional: whether it allows None.
-        range: what its numbers are held to.
+        range: the bounds of its numbers.
     """
 
     kinds: frozenset[type] = frozenset()

@@ -16,10 +16,10 @@ class Options:
     """A task's options for one call; each task that has any subclasses it, with their types and defaults."""
 
     def __post_init__(self) -> None:
-        """Holds each field to its type; a subclass with a check of its own calls this first.
+        """Checks each field against its type; a subclass with its own check calls this first.
 
         Raises:
-            OptionError: a value that the option cannot have.
+            OptionError: an invalid value.
         """
         check_fields(self)
 
@@ -28,8 +28,8 @@ class Options:
         """Builds the options from a call's keywords.
 
         Raises:
-            UnknownNameError: a keyword is no option of the task; names the nearest one.
-            OptionError: a value that the option cannot have.
+            UnknownNameError: a keyword is not an option of the task; names the nearest one.
+            OptionError: an invalid value.
         """
         names = [f.name for f in dataclasses.fields(cls)]
         for name in keywords:

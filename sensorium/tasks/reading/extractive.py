@@ -78,9 +78,9 @@ class ExtractiveReader(Reader):
     """A model that scores each token of a passage as an answer's first and last; passages are the units of a batch.
 
     Attributes:
-        usual_answer: tokens of an answer at the most, where a call does not say.
-        usual_window: tokens of a window, where the model takes as many.
-        whole_words: whether answers are widened to whole words, where a call does not say.
+        usual_answer: tokens of an answer at most, by default.
+        usual_window: tokens of a window, where the model takes that many.
+        whole_words: whether answers are widened to whole words, by default.
         judges: whether the model says how relevant a passage is.
     """
 
@@ -106,7 +106,7 @@ class ExtractiveReader(Reader):
         self.size.check(options)
 
     def units(self, asked: Asked, options: Any) -> Iterator[Unit]:
-        """The windows of each passage with the question; a passage mostly has one."""
+        """The windows of each passage with the question; most passages have one."""
         if options.retrieval_weight and asked.scores is None:
             raise InputError("retrieval_weight needs scores with the passages, got none", code="no-scores")
         for number, passage in enumerate(asked.passages):
@@ -237,7 +237,7 @@ class SpanReader(ExtractiveReader):
 
     Its probabilities of first and last tokens are taken over all passages of a question at once, so that spans of
     different passages can be compared (shared normalisation; Clark & Gardner 2018, "Simple and Effective
-    Multi-Paragraph Reading Comprehension"). Such a model was trained on single passages, mostly.
+    Multi-Paragraph Reading Comprehension"). Most such models were trained on single passages.
     """
 
     usual_answer = 15

@@ -22,7 +22,7 @@ from sensorium.tasks.writing.pieces import Streamer
 from sensorium.tasks.writing.writer import DEFAULTS, Writer
 
 _ONE_LINE = {**DEFAULTS, "stop_strings": ["\n"]}
-"""A model that merely goes on writing would ask itself the next question."""
+"""A model that merely continues the text would ask itself the next question."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Written:
 class GeneratingReader(Reader):
     """Writes an answer that cites its passages, or refuses where they do not hold it.
 
-    A model whose tokenizer has a chat template is asked through it; another causal model goes on from the prompt, up to
+    A model whose tokenizer has a chat template is asked through it; another causal model continues the prompt, up to
     the end of the line. Passages that leave no room for the answer are left out, the last ones first.
     """
 
@@ -56,7 +56,7 @@ class GeneratingReader(Reader):
 
     @property
     def positions(self) -> int | None:
-        """How many places the model has, or None where it counts them in another way."""
+        """How many positions the model has, or None where it encodes them in another way."""
         positions: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return positions
 

@@ -10,7 +10,7 @@ from typing import Any
 from sensorium.errors import OptionError
 
 REFUSAL = "unanswerable"
-"""The word for a question that has no answer; FLAN's, after SQuAD 2, so that small models know it, too."""
+"""The word for a question without an answer; FLAN's, after SQuAD 2, so that small models know it too."""
 
 PROMPT = """\
 Answer the question from the numbered passages below and from nothing else. Cite the passages that you use by their \
@@ -20,7 +20,7 @@ numbers in square brackets, such as [1]. If the passages do not hold the answer,
 
 Question: {question}
 Answer:"""
-"""What is asked where a call has no `prompt` of its own."""
+"""The prompt where a call has none of its own."""
 
 _NEEDED, _KNOWN = {"question", "passages"}, {"question", "passages", "refusal"}
 _CITATION = re.compile(r"\[\s*(\d+(?:\s*[,;]\s*\d+)*)\s*\]")
@@ -31,7 +31,8 @@ def check_prompt(prompt: Any) -> None:
     """Refuses a prompt that cannot be filled in.
 
     Raises:
-        OptionError: it is no text, lacks `{question}` or `{passages}`, or has other fields than these and `{refusal}`.
+        OptionError: it is not a text, lacks `{question}` or `{passages}`, or has fields other than these and
+            `{refusal}`.
     """
     if not isinstance(prompt, str):
         raise OptionError(f"prompt is a text with {{question}} and {{passages}}, got {type(prompt).__name__}")

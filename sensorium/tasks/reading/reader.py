@@ -21,8 +21,8 @@ class Reader(ABC):
 
     Attributes:
         does: what it does, for messages.
-        takes: the names of the options that it knows, of those that not every reader does.
-        usual_passages: how many passages it reads of a search, where a call does not say.
+        takes: the names of those options that it takes and not every reader does.
+        usual_passages: how many passages of a search it reads by default.
         padded: as `Task.padded`.
     """
 
@@ -58,7 +58,7 @@ class Reader(ABC):
 
     @abstractmethod
     def decode(self, outputs: dict[str, Tensor], metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """One part a unit."""
+        """One part per unit."""
 
     @abstractmethod
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> CitedAnswers:

@@ -29,7 +29,7 @@ class SearchOptions(Options):
         where: which passages may be found: a mapping from columns (title, source, metadata …) to a value or a list of
             values, or an expression of `pyarrow.compute`.
         mode: "dense" by vectors, "lexical" by words (BM25), "hybrid" by both, fused by their ranks.
-        reranker: a `Reranker`, which reads the query with its best passages again and orders them anew.
+        reranker: a `Reranker`, which reads the query with its best passages again and reorders them.
     """
 
     top_k: Count = 10
@@ -51,12 +51,12 @@ class QueryEncoder(Protocol):
 
     @property
     def query_task(self) -> Task:
-        """Loaded, and in its place."""
+        """The loaded task, on its device."""
         ...
 
     @property
     def query_options(self) -> Options:
-        """What it is run with."""
+        """Its options."""
         ...
 
 
@@ -69,7 +69,7 @@ class Searchable(Protocol):
         ...
 
     def check_search(self, *, where: Any, mode: Any, reranker: Any) -> None:
-        """Refuses what it cannot be searched for."""
+        """Refuses a search that it cannot do."""
         ...
 
     def search_encoded(
@@ -107,7 +107,7 @@ class SearchTask(Task):
         """Takes an index.
 
         Raises:
-            OptionError: it is none, has no encoder, or holds something else.
+            OptionError: it is not an index, has no encoder, or holds something else.
         """
         if not hasattr(index, "search_encoded"):
             raise OptionError(f"index is an Index (Index.load(folder) opens one), got {type(index).__name__}")
@@ -115,7 +115,7 @@ class SearchTask(Task):
 
     @classmethod
     def assemble(cls, loader: Loader, model: Any, parts: Mapping[str, Any]) -> Self:
-        """Takes the index, whose encoder is loaded already: what says how to load a model is refused."""
+        """Takes the index, whose encoder is already loaded; settings for loading a model are refused."""
         for name in [*(["model"] if model is not None else []), *loader.settings]:
             raise OptionError(
                 f"{name} has no meaning for {cls.name}: the index has its encoder. Choose it where the index is "
@@ -125,18 +125,18 @@ class SearchTask(Task):
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:
-        """No checkpoint: an index knows its own."""
+        """No checkpoint: an index has its own."""
         return None
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
         """Refuses: see `over`."""
-        raise TaskMismatchError(f"{cls.name} searches an index, which knows its encoder; pass index=…, and no model")
+        raise TaskMismatchError(f"{cls.name} searches an index, which has its own encoder; pass index=…, and no model")
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
         """Refuses: see `over`."""
-        raise TaskMismatchError(f"{cls.name} searches an index, which knows its encoder; pass index=…, and no model")
+        raise TaskMismatchError(f"{cls.name} searches an index, which has its own encoder; pass index=…, and no model")
 
     def check(self, options: SearchOptions) -> None:
         """Refuses filters, modes and rerankers that do not suit the index."""
@@ -167,7 +167,7 @@ class SearchTask(Task):
         return {} if options.mode == "lexical" else self._encoder.forward(batch, self._options, call)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: SearchOptions) -> Sequence[Any]:
-        """One triple a unit: the encoder's part, the query's text, and what is found for the unit alone."""
+        """One triple per unit: the encoder's part, the query's text, and what is found for the unit alone."""
         texts = [text for _, text in metas]
         if options.mode == "lexical":
             return [(None, text, hits) for text, hits in zip(texts, self._search(None, texts, options), strict=True)]

@@ -1,9 +1,9 @@
 """Class maps at a picture's size from logits at a network's: bilinear upsampling and arg-max, without the upsampling.
 
-Upsampled, the logits of 150 classes take 600 bytes a px, and are looked at once. Here a pixel's class is decided within
-its *cell*: the square between four neighbouring logits, of which its own are weighted means. A class whose largest
-corner lies below another's smallest cannot win anywhere in the cell. In most cells one class is left, and nothing has
-to be interpolated; in the others the two or three that are left are.
+Upsampled, the logits of 150 classes take 600 bytes per px, and each is read once. Here a pixel's class is decided
+within its *cell*: the square between four neighbouring logits, of which its own are weighted means. A class whose
+largest corner lies below another's smallest cannot win anywhere in the cell. In most cells one class is left, and
+nothing has to be interpolated; in the others the two or three that are left are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROWS = 8
 """Rows of logits that are looked at together: 150 classes by 9 by 128 stay in a core's cache."""
 
 CROWDED = 8
-"""A share of the classes, 1/8: with more candidates in a cell on average everything is interpolated."""
+"""With more than 1/8 of the classes as candidates per cell on average, everything is interpolated."""
 
 AT_ONCE = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Interpolated values that are held at once."""
@@ -122,7 +122,7 @@ class CellCandidates:
 
 
 def _candidates(logits: Tensor) -> CellCandidates | None:
-    """Compares the corners of all cells; None where so much is left that cells do not pay, or logits are NaN."""
+    """Compares the corners of all cells; None if too many are left for cells to pay off, or logits are NaN."""
     classes, height, width = logits.shape
     grid = (height - 1, width - 1)
     budget = classes * grid[0] * grid[1] // CROWDED

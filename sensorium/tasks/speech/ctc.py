@@ -40,14 +40,14 @@ class CtcRecognizer(Recognizer):
         """Refuses what is for models that write, and times of segments."""
         if options.return_timestamps is True:
             raise OptionError(
-                'this model tells when each letter or word was said: return_timestamps is "char" or "word", got True'
+                'this model gives times of letters and words: return_timestamps is "char" or "word", got True'
             )
         idle = [*options.given(), *(["seed"] if options.seed is not None else [])]
         idle += ["return_language"] if options.return_language else []
         if idle:
             raise OptionError(
-                f"{', '.join(idle)} would do nothing: this model gives each frame of the sound a letter, and writes "
-                "no text of its own as Whisper does; leave it out"
+                f"{', '.join(idle)} would have no effect: this model gives each frame of the sound a letter, and "
+                "writes no text of its own as Whisper does; leave it out"
             )
         self.check_sizes(options)
 

@@ -1,4 +1,4 @@
-"""What `automatic-speech-recognition` is told for one call."""
+"""The options of `automatic-speech-recognition`."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class AutomaticSpeechRecognitionOptions(GenerationOptions):
 
     Attributes:
         chunk_length_s: windows of this many seconds, which share batches with those of other sounds; None for a sound
-            as a whole: Whisper then walks through it, a window after the other, other models hear all of it at once.
+            as a whole: Whisper then walks through it window by window, other models hear all of it at once.
         stride_length_s: how much of each window, in seconds, its neighbours cover too: one number for both sides, or
             one for the left and one for the right; None for a sixth of the window.
         return_timestamps: when it was said: "word" for each word, "char" for each letter (not Whisper), True for
             Whisper's segments.
         return_language: whether to tell the language of each chunk (Whisper).
-        language: which language is spoken, by code or name (multilingual Whisper); None to hear it out.
+        language: which language is spoken, by code or name (multilingual Whisper); None to detect it.
         task: "transcribe", or "translate" into English (multilingual Whisper).
-        max_new_tokens: how many tokens to write at the most, in each window.
+        max_new_tokens: how many tokens to write at most, in each window.
         min_new_tokens: how many tokens to write before an end is allowed.
         num_beams: how many beams to keep; 5 unless the checkpoint says otherwise; 1 is fastest.
-        do_sample: does nothing by itself: Whisper draws tokens at random if there is a temperature.
-        temperature: above 0, to draw tokens at random; less than 1 makes likely ones likelier.
+        do_sample: has no effect by itself: Whisper draws tokens at random if there is a temperature.
+        temperature: above 0, to draw tokens at random; values below 1 make likely tokens likelier.
         top_p: in (0, 1]; the share of probability to draw from, likeliest first.
-        repetition_penalty: above 0; more than 1 makes tokens that were written before less likely.
-        no_repeat_ngram_size: how many tokens in a row may not come twice; 0 for no limit.
+        repetition_penalty: above 0; values above 1 make tokens that were already written less likely.
+        no_repeat_ngram_size: no run of this many tokens may occur twice; 0 for no limit.
         length_penalty: with beams, the power of the length that a score is divided by.
-        seed: makes what is drawn at random repeatable.
+        seed: makes random draws repeatable.
         generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
     """
 

@@ -1,4 +1,4 @@
-"""How Whisper is to write: a call's settings and the checkpoint's, put together once."""
+"""How Whisper writes: a call's settings merged with the checkpoint's, once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _KNOWN = frozenset(
     suppress_tokens task task_to_id transformers_version use_cache
     """.split()  # noqa: SIM905 - a list of words
 )
-"""The settings that `WritingPlan` follows; with any other one Transformers' `generate()` runs, a sound at a time."""
+"""The settings that `WritingPlan` supports; with any other, Transformers' `generate()` runs, one sound at a time."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class WritingPlan:
     """What the walk through a sound needs to know.
 
     Attributes:
-        prompt: the tokens that a text begins with; None stands for the language, to be heard.
-        languages: the tokens among which the language is found, or None where it is not looked for.
+        prompt: the tokens that a text begins with; None stands for the language, still to be detected.
+        languages: the tokens among which the language is found, or None where it is not detected.
         language: the token of the language where it was named.
         timestamps: whether timestamps are written.
         timestamp_begin: the token of 0.00 s.
@@ -67,7 +67,7 @@ class WritingPlan:
     limit: int
 
     def max_new_tokens(self, walk: int) -> int:
-        """How many tokens to write at the most in a sound's window of this number, from 0."""
+        """How many tokens to write at most in a sound's window of this number, from 0."""
         tokens = self.settings.get("max_new_tokens")
         if tokens is None:  # a length that Transformers raises by the prompt's with each window
             tokens = min(self.settings["max_length"] + (walk + 1) * len(self.prompt), self.limit) - len(self.prompt)
@@ -102,7 +102,7 @@ class WritingPlan:
 def make_plan(
     model: Any, call_settings: Mapping[str, Any], *, timestamps: bool, long: bool, pad: int | None
 ) -> WritingPlan | None:
-    """Puts a call's settings and the checkpoint's together.
+    """Merges a call's settings with the checkpoint's.
 
     Args:
         model: a `WhisperForConditionalGeneration`.
@@ -115,20 +115,20 @@ def make_plan(
         The plan; None where a setting is not one of those that it follows.
 
     Raises:
-        OptionError: a setting that this model cannot follow.
+        OptionError: a setting that this model does not support.
     """
     configured = model.generation_config
     settings = {**_public(configured), **filled(call_settings, configured, {**DEFAULTS, "pad_token_id": pad})}
     timestamps = timestamps or bool(settings.get("return_timestamps")) or long
     none_follow = settings.get("no_timestamps_token_id")
     if timestamps and none_follow is None:
-        raise OptionError("this checkpoint's generation config names no no_timestamps_token_id: it cannot tell times")
+        raise OptionError("this checkpoint's generation config names no no_timestamps_token_id: it cannot give times")
     prompt, languages, language = _prompt(model, settings, timestamps=timestamps)
     limit = model.config.max_target_positions
     wanted = settings.get("max_new_tokens") or 1
     if wanted + len(prompt) > limit:
         raise OptionError(
-            f"max_new_tokens is {wanted}, but this model writes {limit} tokens at the most, the {len(prompt)} of its "
+            f"max_new_tokens is {wanted}, but this model writes {limit} tokens at most, the {len(prompt)} of its "
             f"prompt among them; give max_new_tokens={limit - len(prompt)} or less"
         )
     if not _follows(settings):
@@ -210,17 +210,17 @@ def language_token(name: Any, language_tokens: Mapping[str, int]) -> int:
 
 
 def check_settings(model: Any, call_settings: Mapping[str, Any], *, seed: int | None) -> None:
-    """Refuses a language or a task that this model does not know, and what would do nothing.
+    """Refuses a language or a task that this model does not know, and what would have no effect.
 
     Raises:
-        OptionError: the model is not multilingual, the task is neither "transcribe" nor "translate", or something is
-            set for drawing tokens at random where nothing is drawn.
+        OptionError: the model is not multilingual, the task is neither "transcribe" nor "translate", or settings of
+            random drawing are given where nothing is drawn.
         UnknownNameError: the language is not one of the model's.
     """
     configured = model.generation_config
     asked = [name for name in ("language", "task") if call_settings.get(name) is not None]
     if asked and (getattr(configured, "is_multilingual", None) is False or not hasattr(configured, "lang_to_id")):
-        raise OptionError(f"this checkpoint knows English only: leave out {' and '.join(asked)}")
+        raise OptionError(f"this checkpoint knows only English: leave out {' and '.join(asked)}")
     task = call_settings.get("task")
     if task is not None and task not in (getattr(configured, "task_to_id", None) or {}):
         raise OptionError(f'task is "transcribe" or "translate", got {task!r}')
@@ -234,5 +234,5 @@ def check_settings(model: Any, call_settings: Mapping[str, Any], *, seed: int | 
     idle += ["seed"] if seed is not None else []
     if idle and call_settings.get("temperature") is None:
         raise OptionError(
-            f"{', '.join(idle)} would do nothing: Whisper draws at random only with a temperature; set it"
+            f"{', '.join(idle)} would have no effect: Whisper draws at random only with a temperature; set one"
         )

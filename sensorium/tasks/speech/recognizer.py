@@ -48,7 +48,7 @@ class Recognizer(ABC):
 
     @abstractmethod
     def decode(self, outputs: Mapping[str, Tensor], metas: Sequence[Any]) -> Sequence[Any]:
-        """One part a unit, on the CPU."""
+        """One part per unit, on the CPU."""
 
     @abstractmethod
     def merge(self, parts: Sequence[Any], options: Options, index: int) -> Transcript:
@@ -70,12 +70,12 @@ class Recognizer(ABC):
         return size, left, right
 
     def check_sizes(self, options: Options) -> None:
-        """Refuses windows that are too short for what this model tells apart."""
+        """Refuses windows that are too short for this model's resolution."""
         size, left, right = self.sizes(options)
         if options.chunk_length_s and size <= left + right:
             raise OptionError(
-                f"chunk_length_s={options.chunk_length_s:g} leaves nothing of a window beside what it shares with its "
-                f"neighbours: this model counts in steps of {self.align / self.audio.sampling_rate:g} s"
+                f"chunk_length_s={options.chunk_length_s:g} leaves nothing of a window that its neighbours do not "
+                f"share: this model works in steps of {self.align / self.audio.sampling_rate:g} s"
             )
 
     def windows(
@@ -92,14 +92,14 @@ class Recognizer(ABC):
             raise self.too_short(reader, min_samples)
 
     def too_short(self, reader: AudioReader, min_samples: int) -> InputError:
-        """The error of a sound in which nothing can be heard."""
+        """The error for a sound that is too short to be heard."""
         seconds = reader.seconds or 0.0
         if not seconds:
             return InputError(f"{reader.name}: expected at least one sample, got none.", code="zero-sized")
         return InputError(
             f"{reader.name}: expected a sound of at least {min_samples / self.audio.sampling_rate:g} s, got "
             f"{seconds:g} s. "
-            "It is shorter than what the model hears at once.",
+            "It is shorter than what the model hears in one go.",
             code="too-short",
             source=reader.name,
         )

@@ -16,10 +16,10 @@ from sensorium.tasks.base import Call
 from sensorium.tasks.speech.plan import WritingPlan
 
 HEARD_BYTES = {"cpu": 112 * 2**20, "other": 8 * 2**30}
-"""How much the keys and values of the windows that are written at once may take: an hour has to fit beside them."""
+"""Bytes for the keys and values of windows that are written at once; an hour of sound has to fit beside them."""
 
 ENCODED_BYTES = {"cpu": 8 * 2**20, "other": 2**30}
-"""How much one activation of the windows that are encoded at once may take."""
+"""Bytes for one activation of the windows that are encoded at once."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Walker:
         self.frames = self.stride * model.config.max_source_positions
 
     def walk(self, features: Sequence[Tensor], plan: WritingPlan, call: Call) -> list[Speech]:
-        """Writes down what is said in sounds of any lengths, window by window, many sounds at a time.
+        """Transcribes sounds of any length, window by window, many sounds at a time.
 
         Args:
             features: a `(mels, frames)` tensor for each sound.
@@ -104,7 +104,7 @@ class Walker:
         return encoded
 
     def _prompt(self, plan: WritingPlan, heard: Tensor, speeches: Sequence[Speech]) -> Tensor:
-        """The tokens that each text begins with; where no language was named it is heard in the first window."""
+        """The tokens that each text begins with; a language that was not named is detected in the first window."""
         unknown = plan.languages is not None and any(speech.language is None for speech in speeches)
         if unknown:
             start = torch.full((heard.shape[2], 1), plan.prompt[0] or 0, device=heard.device)
@@ -125,7 +125,7 @@ class Walker:
         return write_with_beams(self.decoder, heard, prompt, rules, max_tokens=max_tokens, beams=plan.beams)
 
     def _cut(self, tokens: list[int], plan: WritingPlan, *, left: int) -> tuple[list[int], int]:
-        """What of a window's tokens counts, and how many frames it was about.
+        """The tokens of a window that count, and how many frames they cover.
 
         After the last pair of timestamps the window may end in the middle of a word: what was written there is
         dropped and heard again, with the next window.

@@ -43,13 +43,13 @@ class WhisperRecognizer(Recognizer):
         self.window: int = window if isinstance(window, int) else self.walker.frames * 160
 
     def check(self, options: Options) -> None:
-        """Refuses what Whisper, or this Whisper, cannot tell or follow."""
+        """Refuses what Whisper, or this Whisper, cannot do."""
         if options.return_timestamps == "char":
             raise OptionError('Whisper tells no letters\' times: return_timestamps is True or "word", got "char"')
         if options.return_timestamps == "word" and not hasattr(self.model.generation_config, "alignment_heads"):
             raise OptionError(
                 'return_timestamps="word" needs alignment_heads in the checkpoint\'s generation config, which this one '
-                "lacks; return_timestamps=True tells the times of segments"
+                "lacks; return_timestamps=True gives the times of segments"
             )
         size = self.sizes(options)[0]
         if size > self.window:
@@ -92,7 +92,7 @@ class WhisperRecognizer(Recognizer):
         return "window" if "samples" in unit.inputs else None
 
     def collate(self, units: Sequence[Unit], empty: Empty) -> Batch | None:
-        """Windows filled up with silence; the spectra of long sounds one after the other, not to copy an hour's."""
+        """Windows padded with silence; the spectra of long sounds one after another, so that none is copied."""
         if "features" in units[0].inputs:
             spectra = [unit.inputs["features"] for unit in units]
             lengths = torch.tensor([one.shape[1] for one in spectra])
@@ -129,7 +129,7 @@ class WhisperRecognizer(Recognizer):
             extra = {"words": options.return_timestamps == "word", "language": options.return_language}
             speeches = []
             for spectrum, frames in zip(spectra, real, strict=True):
-                with seeded(options.seed, spectrum.device):  # each anew, so that a sound's text is its own
+                with seeded(options.seed, spectrum.device):  # each seeded again, so that a sound's text is its own
                     speeches.append(generate_one(self.model, spectrum.to(dtype), frames, settings, **extra))
         return _packed(speeches)
 

@@ -26,13 +26,13 @@ Texts = tuple[str, ...]
 
 
 class LabelTexts:
-    """Unit vectors of texts, kept for the sets that were asked for last.
+    """Unit vectors of texts, kept for the sets that were used last.
 
     Args:
         model: one of Transformers with `get_text_features`.
         processor: its tokenizer.
-        length: the length that each text is filled up or cut to, for a model that was trained so and sees no mask; None
-            to fill up to the longest of a batch, and to refuse what the model has no positions for.
+        length: the length that each text is padded or cut to, for a model that was trained so and sees no mask; None
+            to pad to the longest of a batch, and to refuse what the model has no positions for.
     """
 
     def __init__(self, model: Any, processor: TextProcessor, *, length: int | None = None) -> None:
@@ -49,7 +49,7 @@ class LabelTexts:
         """Refuses texts that the model cannot take; safe in several threads.
 
         Raises:
-            OptionError: one that is too long, or holds what is no character.
+            OptionError: one that is too long, or contains what is not a character.
         """
         with self._lock:
             if texts not in self._vectors:
@@ -82,7 +82,7 @@ class LabelTexts:
         return encoded
 
     def _run(self, encoded: Sequence[Encoded], device: torch.device) -> Tensor:
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))  # like lengths together: little filling
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))  # like lengths together: little padding
         rows: list[Tensor] = []
         for start in range(0, len(order), TOGETHER):
             tensors = [encoded[i].tensors() for i in order[start : start + TOGETHER]]

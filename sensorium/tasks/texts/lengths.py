@@ -1,4 +1,4 @@
-"""How long a sequence a model takes."""
+"""How long a sequence a model can take."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sensorium.processors.windows import OVERLAP
 
 
 def most_positions(model: nn.Module) -> int | None:
-    """How many tokens the model has learnt places for, or None where it counts them in another way."""
+    """How many positions the model has learnt, or None where it encodes them in another way."""
     for name, module in model.named_modules():
         if name.endswith(("position_embeddings", "position_embedding")) and isinstance(module, nn.Embedding):
-            # RoBERTa counts from the place after its padding's
+            # RoBERTa counts from the position after its padding's
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
 
@@ -25,9 +25,9 @@ class WindowSize:
     """How long the windows of a long text are, by the options `max_seq_len` and `doc_stride`.
 
     Attributes:
-        usual: tokens of a window, where the model takes as many.
+        usual: tokens of a window, where the model takes that many.
         max_length: how many the tokenizer says that it takes.
-        positions: how many places the model has.
+        positions: how many positions the model has.
     """
 
     usual: int

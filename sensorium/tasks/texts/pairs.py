@@ -29,7 +29,7 @@ def encode_pair(
 
     Raises:
         InputError: `not-text`; `empty-text`, where a text has no tokens; `text-too-long`, where it does not fit, or
-            leaves nothing of the other if it is cut.
+            cutting it would leave nothing of the other.
     """
     encoded = processor.encode(*pair)
     which = np.array([-1 if i is None else i for i in encoded.sequence_ids])
@@ -54,9 +54,9 @@ def encode_pair(
 
 
 def pair_padding(processor: TextProcessor) -> dict[str, Padding]:
-    """What fills up shorter pairs of a batch, for `Task.padded`.
+    """What pads shorter pairs of a batch, for `Task.padded`.
 
-    A model that is not told what is filling takes pairs of one length alone.
+    A model that is not told what is padding takes pairs of one length alone.
     """
     return processor.padding if "attention_mask" in processor.input_names else {}
 
@@ -64,8 +64,8 @@ def pair_padding(processor: TextProcessor) -> dict[str, Padding]:
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     """How many tokens of each of two texts are kept where `room` is less than both have.
 
-    The longer one gives way until they are even, then both do, as in the `tokenizers` library; of an odd room the
-    longer one has the larger half, the second where they are as long.
+    The longer one gives way until they are even, then both do, as in the `tokenizers` library; if the room is
+    odd, the longer one has the larger half, or the second if they are equally long.
     """
     shorter, longer = sorted((first, second))
     if shorter + max(shorter, room - shorter) <= room:
@@ -79,7 +79,7 @@ def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
 def _check_room(length: int, limit: int, room: int, where: str, truncation: bool) -> None:
     if not truncation:
         raise InputError(
-            f"the query and the {where} have {length} tokens together, expected {limit} at the most. Split the text, "
+            f"the query and the {where} have {length} tokens together, expected {limit} at most. Split the text, "
             "or pass truncation=True to cut what is too long",
             code="text-too-long",
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from sensorium.processors.windows import CONTEXT, COUNTED, NOTHING
 
 MASKED = -10_000.0
-"""The logit that stands for tokens out of the question; Transformers 4.57's."""
+"""The logit of tokens that are out of the question; Transformers 4.57's."""
 
 
 class Spans(NamedTuple):
@@ -60,7 +60,7 @@ def best_spans(
         start: `(B, L)` float32, how well a span begins at each token: probabilities, or logits.
         end: `(B, L)` float32, how well it ends there.
         roles: `(B, L)` uint8; spans lie in the context alone.
-        most_tokens: how many tokens a span has at the most, from 1.
+        most_tokens: how many tokens a span has at most, from 1.
         top_k: how many spans to give for each sequence, from 1.
         join: makes a span's score of its start's and its end's: `torch.mul` for probabilities, `torch.add` for logits.
     """
@@ -78,7 +78,7 @@ def separate_spans(
     top_k: int,
     join: Callable[[Tensor, Tensor], Tensor] = torch.mul,
 ) -> Spans:
-    """The best spans of which none lies within another: again and again the best of those left, of equals the first.
+    """The best spans of which none lies within another: again and again the best of those left, the first of equals.
 
     This is how DPR's reader chooses its spans; those that merely overlap are kept there, too. Arguments as in
     `best_spans`.

@@ -1,4 +1,4 @@
-"""What a text that is being written has for itself, and gets back after others had the device between two tokens."""
+"""The state of a text that is being written, restored after others have used the device between two tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class seeded:  # noqa: N801 - a context manager that reads as a word
-    """Draws from a generator of its own while `seed` is set; the caller's random state is untouched.
+    """Draws from a separate generator while `seed` is set; the caller's random state is untouched.
 
     Args:
         seed: None to go on drawing from what torch draws from anyway.
@@ -36,7 +36,7 @@ class seeded:  # noqa: N801 - a context manager that reads as a word
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Has others draw from what they would have drawn from, and goes on afterwards where it was."""
+        """Lets others draw from their own random state, then goes on where it was."""
         if self._seed is None:
             yield
             return
@@ -59,7 +59,7 @@ class seeded:  # noqa: N801 - a context manager that reads as a word
 
 
 class OwnTensors:
-    """Tensors that modules keep of the text being written, beside their weights, buffers and cache.
+    """Tensors that modules keep about the text being written, beside their weights, buffers and cache.
 
     Such as Qwen-VL's `rope_deltas`: by how much the places of tokens are off after a picture. Another text begins by
     writing its own over them.

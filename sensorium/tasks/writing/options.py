@@ -29,7 +29,7 @@ OWN = frozenset(
         "use_cache",
     }
 )
-"""Fields of a generation config that a task sets by itself: they change what comes out, not which tokens do."""
+"""Fields of a generation config that a task sets itself: they change the form of the output, not its tokens."""
 
 SAMPLING = frozenset(["temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"])
 """What counts only where `do_sample` is true."""
@@ -64,14 +64,14 @@ class GenerationOptions(Options):
     """The options of a call to a model that writes; None leaves a setting to the checkpoint's generation config.
 
     Attributes:
-        max_new_tokens: how many tokens to write at the most.
+        max_new_tokens: how many tokens to write at most.
         min_new_tokens: how many tokens to write before an end is allowed.
         num_beams: how many beams to keep; 1 for the likeliest token at each step.
         do_sample: whether to draw tokens at random by their probability.
-        temperature: above 0; less than 1 makes likely tokens likelier. Counts only with `do_sample`.
+        temperature: above 0; values below 1 make likely tokens likelier. Counts only with `do_sample`.
         top_p: in (0, 1]; the share of probability to draw from, likeliest first. Counts only with `do_sample`.
-        repetition_penalty: above 0; more than 1 makes tokens that were written before less likely.
-        no_repeat_ngram_size: how many tokens in a row may not come twice; 0 for no limit.
+        repetition_penalty: above 0; values above 1 make tokens that were already written less likely.
+        no_repeat_ngram_size: no run of this many tokens may occur twice; 0 for no limit.
         length_penalty: with beams, the power of the length that a score is divided by; above 0 favours long answers.
         seed: makes what `do_sample` draws repeatable, for the same inputs in the same batches.
         generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
@@ -125,14 +125,14 @@ def checked_generate_kwargs(settings: Mapping[str, Any], *, further: Iterable[st
 
     Raises:
         UnknownNameError: a name that is none of them; names the nearest one.
-        OptionError: `settings` is no mapping, a value cannot be had, or a setting is not the caller's to choose.
+        OptionError: `settings` is not a mapping, a value is invalid, or a setting is not the caller's to choose.
     """
     if not isinstance(settings, Mapping):
         raise OptionError(f'generate_kwargs is a mapping such as {{"num_beams": 2}}, got {type(settings).__name__}')
     names, kept = _fields() | set(further), {}
     for name, value in ((name, value) for name, value in settings.items() if value is not None):
         if name in OWN:
-            raise OptionError(f"generate_kwargs cannot set {name!r}: Sensorium sets it by itself")
+            raise OptionError(f"generate_kwargs cannot set {name!r}: Sensorium sets it itself")
         if name not in names:
             raise UnknownNameError("setting in generate_kwargs", name, names - OWN)
         if name in further:
@@ -172,7 +172,7 @@ def check_sampling(options: GenerationOptions, configured: Any) -> None:
     named = [name for name in call_settings if name in SAMPLING and not isinstance(call_settings[name], (list, tuple))]
     named += ["seed"] if options.seed is not None else []
     if named and not call_settings.get("do_sample", getattr(configured, "do_sample", None)):
-        raise OptionError(f"{', '.join(named)} would do nothing without do_sample=True; set it, or leave them out")
+        raise OptionError(f"{', '.join(named)} would have no effect without do_sample=True; set it, or leave them out")
 
 
 def check_streaming(options: Any, configured: Any) -> None:
@@ -205,7 +205,7 @@ def _hints() -> dict[str, Any]:
 
 
 def _validate(settings: Mapping[str, Any]) -> None:
-    """Lets Transformers say what it would refuse later, in the middle of the work."""
+    """Lets Transformers refuse now what it would refuse later, in the middle of the work."""
     from transformers import GenerationConfig
 
     drawn = {"do_sample": True} if SAMPLING & settings.keys() else {}  # or it logs that they may be ignored

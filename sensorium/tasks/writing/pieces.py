@@ -1,4 +1,4 @@
-"""The text that a model writes, piece by piece, while it writes it."""
+"""The text that a model writes, piece by piece, as it writes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _END = object()
 
 
 class TextPieces(Iterator[str]):
-    """Pieces of one text, as they are written on a thread of their own; joined they are the whole text.
+    """Pieces of one text, written on a thread of their own; joined, they are the whole text.
 
     A piece ends with a space, or with the text: what a tokenizer may still change (half a word, half a character) is
     held back.
@@ -45,7 +45,7 @@ class TextPieces(Iterator[str]):
 
     @property
     def criteria(self) -> list[Callable[..., Tensor]]:
-        """Stopping criteria for `generate`: it ends early once nobody reads on."""
+        """Stopping criteria for `generate`: it ends early once nobody is reading."""
 
         def stopped(input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
             return torch.full((len(input_ids),), self._stopped.is_set(), device=input_ids.device, dtype=torch.bool)
@@ -99,13 +99,13 @@ class TextPieces(Iterator[str]):
         for do in (lambda: write(self), self._then or (lambda: None)):
             try:
                 do()
-            except BaseException as error:  # noqa: BLE001 - it is the reader's, on the reader's thread
+            except BaseException as error:  # noqa: BLE001 - it belongs on the reader's thread
                 outcome = error.with_traceback(None)
         self._queue.put(outcome)
 
 
 class Streamer:
-    """What `generate()` tells of each token: its reader gets it, and others their turn.
+    """Receives each token from `generate()`: hands it to the reader, and gives others their turn.
 
     Args:
         pieces: where the text goes.
@@ -116,7 +116,7 @@ class Streamer:
         self._pieces, self._pause = pieces, pause
 
     def settings(self) -> dict[str, Any]:
-        """What `generate()` is told for it."""
+        """What to pass to `generate()` for it."""
         return {"streamer": self, "stopping_criteria": self._pieces.criteria}
 
     def put(self, value: Tensor) -> None:

@@ -25,11 +25,11 @@ _LOOK_BACK = (
     "bad_words_ids",
     "sequence_bias",
 )
-"""Settings of `generate()` that go by the tokens of the prompt."""
+"""Settings of `generate()` that depend on the tokens of the prompt."""
 
 
 class Writer:
-    """Knows how a model's text is begun, ended and read.
+    """Knows how a model's text begins, ends and is read.
 
     Args:
         model: a model of Transformers that has a `generation_config`.
@@ -55,7 +55,7 @@ class Writer:
 
     @property
     def filling(self) -> int:
-        """The token that fills up shorter texts."""
+        """The token that pads shorter texts."""
         pad: int | None = self.text.tokenizer.pad_token_id
         return min(self.ends, default=0) if pad is None else pad
 
@@ -83,13 +83,13 @@ class Writer:
         return settings if streamer is None else settings | streamer.settings()
 
     def in_batches(self, mask: Tensor, settings: Mapping[str, Any], write: Callable[[Tensor, int], Tensor]) -> Tensor:
-        """Writes a batch as a whole, or where what is written may depend on filling, prompts of one length at a time.
+        """Writes a batch as a whole or, where the text may depend on padding, prompts of one length at a time.
 
-        Some of the settings go by the tokens before: for them `generate()` takes the filling of shorter prompts for
-        tokens that were written before, often the very token that ends a text.
+        Some settings depend on the tokens before: for them `generate()` mistakes the padding of shorter prompts for
+        tokens that were already written, often the very token that ends a text.
 
         Args:
-            mask: `(B, L)`, which of the prompts' tokens are no filling.
+            mask: `(B, L)`, which of the prompts' tokens are not padding.
             settings: what `settings` gave.
             write: given the rows to write, `(b,)` int64, and their length, gives `(b, new tokens)`.
 

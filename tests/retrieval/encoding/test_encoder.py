@@ -279,7 +279,7 @@ def test_a_model_without_a_pooling_of_its_own():
 
 
 def test_checkpoints_that_are_no_encoders(tmp_path):
-    with pytest.raises(TaskMismatchError, match="gives texts no vectors"):
+    with pytest.raises(TaskMismatchError, match="makes no vectors"):
         ours(tiny.folder("vit"))
     with pytest.raises(CheckpointNotFoundError):
         ours(tmp_path / "nothing")

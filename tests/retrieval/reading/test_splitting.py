@@ -35,7 +35,7 @@ PIECES = st.one_of(
 def documents(draw):
     """Any text, with headings, pages and a beginning anywhere in it."""
     text = "".join(draw(st.lists(PIECES, max_size=60)))
-    text = text.encode("utf-8", "ignore").decode()  # half of a surrogate pair is no text
+    text = text.encode("utf-8", "ignore").decode()  # half of a surrogate pair is not a text
     places = sorted(draw(st.lists(st.integers(0, len(text)), max_size=9)))
     start = places[0] if len(places) % 2 else 0
     pairs = list(zip(places[len(places) % 2 :: 2], places[len(places) % 2 + 1 :: 2], strict=True))

@@ -1,4 +1,4 @@
-"""Bytes → text, by what the bytes or the caller say of their encoding; nothing is guessed."""
+"""Bytes → text, by what the bytes or the caller say about their encoding; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def decode(data: bytes, *, encoding: str, name: str, declared: bool = False) -> 
         declared: whether the file itself says that this is its encoding.
 
     Raises:
-        InputError: `bad-encoding`; `not-a-document`, where it holds zero bytes, as no text does.
+        InputError: `bad-encoding`; `not-a-document`, where it contains zero bytes, which no text has.
     """
     mark, marked = next(((mark, coded) for mark, coded in _MARKS if data.startswith(mark)), (b"", None))
     try:
@@ -55,7 +55,8 @@ def replace_surrogates(text: str) -> str:
 
 def _binary(name: str, data: bytes) -> InputError:
     return InputError(
-        f"{name}: expected text, got a file with zero bytes, which begins with {data[:8]!r}. Name it by what it holds; "
+        f"{name}: expected text, got a file with zero bytes, which begins with {data[:8]!r}. Give it the suffix of its "
+        f"real format; "
         f"if it is UTF-16 or UTF-32 without a byte order mark, pass encoding='utf-16-le' or the like.",
         code="not-a-document",
         source=name,

@@ -82,7 +82,7 @@ class _PageText:
     cell: int = -1  # how many parts stood before the last cell of a table: its first paragraph follows no blank line
 
     def ask(self, pending: int) -> None:
-        """Wants a space, a new line or a blank line before what comes next."""
+        """Asks for a space, a new line or a blank line before what comes next."""
         if self.mark:  # what stands between a mark and its words is no break
             return
         if len(self.parts) == self.cell:
@@ -97,7 +97,7 @@ class _PageText:
 
 
 def _main(soup: BeautifulSoup) -> Tag | None:
-    """The one element that says that it is the page's main part."""
+    """The only element marked as the page's main part."""
     for candidates in (soup.find_all("main"), soup.find_all(role="main"), soup.find_all("article")):
         if len(candidates) == 1:
             return candidates[0]

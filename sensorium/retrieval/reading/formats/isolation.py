@@ -135,8 +135,8 @@ class IsolatedParser:
                 source=name,
             )
         return InputError(
-            f"{name}: expected a {kind} file that can be read, got one over which the parsing process died. Write or "
-            f"download it again, and look whether the machine ran out of memory.",
+            f"{name}: expected a {kind} file that can be read, got one that crashed the parsing process. Write or "
+            f"download it again, and check whether the machine ran out of memory.",
             code="corrupt",
             source=name,
         )

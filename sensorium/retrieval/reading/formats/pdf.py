@@ -27,7 +27,8 @@ def read_pdf(data: bytes, *, name: str, limits: DocumentLimits) -> Document:
 
     if b"%PDF-" not in data[:_HEADER]:
         raise InputError(
-            f"{name}: expected a PDF file, got one that begins with {data[:8]!r}. Name it by what it holds.",
+            f"{name}: expected a PDF file, got one that begins with {data[:8]!r}. Give it the suffix of its real "
+            f"format.",
             code="not-a-document",
             source=name,
         )

@@ -19,19 +19,19 @@ READY = b"ready\n"
 OUT_OF_MEMORY = 12  # exit status
 
 WATCHED_S = 0.01
-"""How often the memory is looked at; parsers of Python take some MB in that time."""
+"""How often memory is checked; parsers in Python take a few MB in that time."""
 
 
 def main() -> None:
     """Answers requests until standard input ends."""
     limits = DocumentLimits(**json.loads(sys.argv[1]))
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a parser prints is no answer
+    os.dup2(2, 1)  # what a parser prints is not an answer
     _bound_memory(limits.max_memory_bytes)
     answers.write(READY)
     answers.flush()
     for line in sys.stdin.buffer:
-        # Ends this process from outside of the interpreter, whatever it is at, and also if nobody waits any more.
+        # Ends this process from outside of the interpreter, whatever it is doing, even if nobody is waiting any more.
         faulthandler.dump_traceback_later(limits.timeout_s, exit=True)
         _answer(json.loads(line), limits, answers)
         faulthandler.cancel_dump_traceback_later()
@@ -57,7 +57,7 @@ def _answer(request: dict[str, Any], limits: DocumentLimits, answers: BinaryIO) 
     except Exception as error:  # noqa: BLE001 - parsers raise anything on a damaged file
         line = _refusal(
             InputError(
-                f"{name}: expected a {request['kind']} file that can be read, got one on which its parser fails with "
+                f"{name}: expected a {request['kind']} file that can be read, got one that its parser cannot read: "
                 f"{type(error).__name__}: {str(error)[:300]}. Write or download it again.",
                 code="corrupt",
                 source=name,
@@ -90,7 +90,7 @@ def _refusal(error: InputError) -> bytes:
 
 
 def _bound_memory(max_bytes: int) -> None:
-    """Ends this process when its memory is nearly full, or has it fail where it would be overfull at once.
+    """Ends this process when its memory is nearly full, or makes an allocation fail that would exceed it at once.
 
     The former because an interpreter that cannot even make a small number loops for ever while it handles that
     (CPython 3.11's `exception_unwind`).
