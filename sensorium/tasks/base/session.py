@@ -60,7 +60,9 @@ class Runner(Protocol):
         ...
 
     def at_close(self, release: Callable[[], object]) -> None:
-        """Registers a method to be called once, after the last step, when the session is closed; it must not keep the object alive.
+        """Registers a method to be called once, after the last step, when the session is closed.
+
+        It does not keep the object alive.
 
         Args:
             release: a bound method.

@@ -1,4 +1,4 @@
-"""What a value may be, read from its type: the one place that checks numbers, choices and flags, and words the errors."""
+"""What a value may be, read from its type: the one place that checks numbers, choices and flags."""
 
 from __future__ import annotations
 
