@@ -191,8 +191,10 @@ class Intake:
         try:
             if request.wanted:
                 self._stages.begin(request, raw)
-        except RuntimeError as error:  # the pool takes nothing more: the interpreter ends
-            self.fail(request, error)
+        except RuntimeError as error:  # no thread starts any more: the interpreter ends
+            closed = ClosedError(f"no thread can take this input: {error}")
+            closed.__cause__ = error
+            self.fail(request, closed)
         self._watch(request)
 
     def _receive(self, request: Request) -> None:

@@ -324,6 +324,22 @@ future.add_done_callback(lambda f: print(type(f.exception() or f.result()).__nam
 """
 
 
+def test_an_input_that_no_thread_can_take_is_answered(engine_of, monkeypatch):
+    """As at the end of the interpreter, when pools refuse what is given to them."""
+    task = WindowScoring()
+    engine = engine_of(task)
+
+    def refuse(*_):
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._pool, "submit", refuse)
+        error = engine.submit(raw(4), task.options(), max_delay_s=0).exception(LONG_S)
+        assert isinstance(error, ClosedError)
+        assert "interpreter shutdown" in str(error)
+    assert result_of(engine.submit(raw(4), task.options(), max_delay_s=0)).windows == 1
+
+
 def test_a_task_upstream_gives_the_inputs(engine_of):
     task = TotalScoring()
     engine = engine_of(task, batch_size=4)
