@@ -189,7 +189,7 @@ class Pipeline:
             A `Session` with the task's own methods; what it holds on the device is let go on leaving, or at `close()`.
 
         Raises:
-            OptionError: the task keeps nothing of an input of a picture, or the timeout is not a number above 0.
+            OptionError: the task keeps nothing of a picture, or the timeout is not a number above 0.
             InputError: the picture cannot be processed.
         """
         with self._engine.sessions.open(image, timeout_s=timeout_s) as opened:

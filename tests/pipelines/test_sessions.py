@@ -309,7 +309,7 @@ def test_a_time_limit_is_a_number_above_0(wrong):
 
 def test_a_task_without_sessions_says_so():
     pipe = Pipeline(WindowScoring(), CPU, compile=False, num_workers=1)
-    with pytest.raises(OptionError, match="window-scoring has nothing to keep"), pipe.image(1):
+    with pytest.raises(OptionError, match="window-scoring keeps nothing of an input"), pipe.image(1):
         pass
 
 

@@ -53,7 +53,7 @@ def test_a_result_that_only_has_its_dict_can_all_the_rest(tmp_path):
     assert isinstance(result, Result)
     assert result.lines() == ['{"metres": 2.5}']
     assert result.arrays() == {}
-    with pytest.raises(ValueError, match="nothing of Depth can be drawn"):
+    with pytest.raises(ValueError, match="a Depth cannot be drawn"):
         result.plot(Image.new("RGB", (4, 4)))
     result.save(tmp_path / "depth.json")
     assert json.loads((tmp_path / "depth.json").read_text(encoding="utf-8")) == {"metres": 2.5}
@@ -126,5 +126,5 @@ def test_arrays_of_a_new_kind_of_result_go_into_an_archive(tmp_path):
 
 
 def test_a_transcript_is_not_drawn_on_a_picture():
-    with pytest.raises(ValueError, match="not on a picture"):
+    with pytest.raises(ValueError, match="is not drawn on a picture"):
         Transcript("hello", ["hello"], [0.0], [1.0]).plot(Image.new("RGB", (4, 4)))

@@ -252,7 +252,7 @@ def test_bad_inputs_among_good_ones(tmp_path):
         ("whisper", {"seed": 1}, "temperature"),
         ("whisper", {"generate_kwargs": {"output_scores": True}}, "output_scores"),
         ("wav2vec2", {"return_timestamps": True}, "char"),
-        ("wav2vec2", {"num_beams": 2}, "num_beams would do nothing"),
+        ("wav2vec2", {"num_beams": 2}, "num_beams would have no effect"),
         ("wav2vec2", {"return_language": True}, "return_language"),
         ("wav2vec2", {"chunk_length_s": 0.03, "stride_length_s": 0.0145}, "steps of"),
     ],

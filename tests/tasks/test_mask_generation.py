@@ -248,7 +248,7 @@ def test_a_picture_is_encoded_once():
     assert_same(everything, called.masks, called.scores, called.boxes)
     with (
         sensorium.pipeline("image-classification", tiny.folder("vit"), device="cpu") as other,
-        pytest.raises(OptionError, match="image-classification has nothing to keep"),
+        pytest.raises(OptionError, match="image-classification keeps nothing of an input"),
         other.image(image),
     ):
         pass
@@ -289,7 +289,7 @@ def test_bad_prompts(message):
 
 def test_lists_of_pictures_need_lists_of_prompts():
     with ours("sam") as pipe:
-        with pytest.raises(OptionError, match="for 2 pictures points is a list of as many"):
+        with pytest.raises(OptionError, match="for 2 pictures points must be a list of the same length"):
             pipe([make_image(), make_image()], points=[[5, 6]])
         with pytest.raises(OptionError, match="needs an image with its points"):
             pipe(points=[[5, 6]])

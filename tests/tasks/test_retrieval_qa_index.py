@@ -132,7 +132,7 @@ def test_what_is_for_an_index_and_what_is_not():
         ours(over=vectors)
     with pytest.raises(OptionError, match="index is an Index"):
         ours(over="folder")
-    with pytest.raises(OptionError, match="model and reader name the same"):
+    with pytest.raises(OptionError, match="model and reader are the same thing"):
         sensorium.pipeline("retrieval-qa", tiny_reading.dpr(), reader=tiny_reading.dpr(), index=index())
     with ours() as pipe:
         with pytest.raises(InputError, match="expected a text"):
