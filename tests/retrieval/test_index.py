@@ -147,7 +147,7 @@ def test_ids_of_texts_and_numbers():
     assert index.ids.tolist() == ["x", "y"] and index.search(vectors(1), 3).ids[0, 2] == ""
     with pytest.raises(InputError, match="id of each passage is a text"):
         index.add(["c"], vectors=vectors(1))
-    with pytest.raises(InputError, match="come twice: 'x'") as caught:
+    with pytest.raises(InputError, match="used twice: 'x'") as caught:
         index.add([Passage("c", id="x")], vectors=vectors(1))
     assert caught.value.code == "duplicate-id" and len(index) == 2
     index.delete(["x"])
@@ -182,7 +182,7 @@ def test_ids_of_texts_and_numbers():
         (lambda: Index.from_vectors(vectors(4)).search(vectors(1), 0), "k is a whole number"),
         (lambda: Index.from_vectors(vectors(4)).search("text"), "has no encoder"),
         (lambda: Index.from_vectors(vectors(4)).search(vectors(1), mode="words"), "mode is one of"),
-        (lambda: Index.from_vectors(vectors(4), passages=["a"] * 4).search("a", mode="lexical"), "knows no words"),
+        (lambda: Index.from_vectors(vectors(4), passages=["a"] * 4).search("a", mode="lexical"), "has no words"),
         (lambda: Index.from_vectors(vectors(4)).add(), "add needs passages"),
         (lambda: Index.from_vectors(vectors(4)).add(["a"]), "has no encoder"),
         (lambda: Index.from_vectors(vectors(4)).add(vectors=vectors(1, width=5)), "of 8 dimensions"),

@@ -122,7 +122,7 @@ def test_what_is_for_texts_alone():
     with ours() as pipe:
         with pytest.raises(OptionError, match="a reranker reads texts"):
             pipe("a red boat", reranker=object())
-        with pytest.raises(OptionError, match="knows no words"):
+        with pytest.raises(OptionError, match="has no words"):
             pipe("a red boat", mode="lexical")
     with pytest.raises(OptionError, match=r"the index holds image; .*Use 'image-retrieval'"):
         sensorium.pipeline("retrieval", index=index())

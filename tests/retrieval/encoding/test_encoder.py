@@ -102,7 +102,7 @@ def test_dpr_pairs_that_cannot_be_found(tmp_path):
     with pytest.raises(CheckpointError, match=r"my-question_encoder.*query_model="):
         ours(context)
     nameless = context.rename(tmp_path / "contexts")
-    with pytest.raises(CheckpointError, match=r"does not tell.*query_model="):
+    with pytest.raises(CheckpointError, match=r"does not say.*query_model="):
         ours(nameless)
     named = ours(nameless, query_model=question)
     found = ours(tiny_embedding.dpr("ctx_encoder"))

@@ -144,7 +144,7 @@ def test_weights_are_checked_strictly(change: str, tmp_path: Path) -> None:
         ("id2label", {"0": "cat", "7": "dog"}, "id2label"),
         ("id2label", {}, "id2label"),
         ("problem_type", "guess", "problem_type"),
-        ("sensorium", {"format": 1}, "no composite"),
+        ("sensorium", {"format": 1}, "not a composite"),
         ("sensorium", {"format": 2, "backbone": {}, "head": {"type": "linear"}}, "Update sensorium"),
         ("sensorium", {**CLASSIFIER, "head": {"type": "quadratic"}}, "'linear'"),
         ("sensorium", {**CLASSIFIER, "task": "image-telepathy"}, "no head for"),
