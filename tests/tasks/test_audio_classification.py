@@ -96,7 +96,7 @@ def test_padding_would_matter_if_it_were_not_left_out():
         padded = model(**extractor(pair, sampling_rate=RATE, return_tensors="pt", padding=True)).logits[0].numpy()
     assert np.abs(padded - alone).max() > 0.05
     with ours(folder, batch_size=2) as pipe:
-        pipe.task.padded = {"samples": type(pipe.task.padded["samples"])(0.0, most=None)}
+        pipe.task.padded = {"samples": type(pipe.task.padded["samples"])(0.0, max_length=None)}
         batch = pipe.task.collate([unit for one in pair for unit in pipe.task.split(one, pipe.task.options())])
         assert batch["samples"].shape[0] == 2
         with torch.inference_mode():
