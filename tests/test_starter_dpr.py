@@ -185,7 +185,7 @@ def test_answers_are_read_in_what_is_found(index):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.* have more than the 64 tokens:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* are longer than the 64 tokens:UserWarning")
 def test_they_do_as_well_as_their_cards_say():
     """Over all of WordNet, with the pipeline's own search and reader; needs Debian's wordnet-base."""
     from training.dense_retrieval.__main__ import TEST

@@ -23,7 +23,7 @@ from sensorium.pipelines.run import Outcomes, Run
 from sensorium.pipelines.runtime import PipelineRuntime
 from sensorium.pipelines.sessions import Sessions
 from sensorium.pipelines.settings import Settings
-from sensorium.pipelines.sources import Memory, ReadAhead, Source
+from sensorium.pipelines.sources import InMemory, ReadAhead, Source
 from sensorium.pipelines.stages import Stages
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.workers import SplitPool, automatic_workers
@@ -151,7 +151,7 @@ class Engine:
             upstream = self.upstream._start(inputs, self.task.upstream_options(options), total)
             source = Outcomes(upstream, self.statistics)
         elif self._steady or total == 1 or isinstance(inputs, (list, tuple, np.ndarray, torch.Tensor)):
-            source = Memory(inputs, self.statistics)
+            source = InMemory(inputs, self.statistics)
         else:
             source = ReadAhead(inputs, self.statistics)
         return Run(Stages(self.forwarder, self._pool, total), source, options, inline=total == 1)

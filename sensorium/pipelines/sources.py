@@ -6,6 +6,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import torch
@@ -52,7 +53,7 @@ class Source(Protocol):
         ...
 
 
-class Memory:
+class InMemory:
     """Inputs that are read on the run's own thread, as they are asked for: those that lie in memory."""
 
     live = False
@@ -143,7 +144,7 @@ class ReadAhead:
         return not self.exhausted
 
     def close(self) -> None:
-        """Ends the thread; waits for it as long as the source may usually take."""
+        """Ends the thread, for which it waits a while, and the splits of what it read and nobody has taken."""
         with self._changed:
             self._closed = True
             self._inputs = None
@@ -151,6 +152,11 @@ class ReadAhead:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(LEAVE_S)
+        with self._changed:
+            untaken, self._arrived = self._arrived, []
+        for item in untaken:
+            if isinstance(item.split, Future):
+                item.split.cancel()
 
     def _await(self, seconds: float | None) -> bool:
         """Waits until something can be taken or will never be; False if it has taken longer, or there is no room."""

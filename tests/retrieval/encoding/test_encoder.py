@@ -83,12 +83,13 @@ def test_dpr_takes_titles_as_first_segments_and_finds_its_other_half(base):
 
 
 def test_long_pairs_are_cut_as_transformers_cuts_them():
+    tiny_embedding.dpr("question_encoder")  # which an encoder of passages looks for beside it
     folder = tiny_embedding.dpr("ctx_encoder")
     encoder = ours(folder)
     model = transformers.DPRContextEncoder.from_pretrained(folder)
     tokenizer = transformers.DPRContextEncoderTokenizer.from_pretrained(folder)
     pairs = [("Mill", tiny_text.words(900, 1)), (tiny_text.words(700, 2), tiny_text.words(700, 3))]
-    with pytest.warns(UserWarning, match="2 of 2 passages have more than the 512 tokens"):
+    with pytest.warns(UserWarning, match="2 of 2 passages are longer than the 512 tokens"):
         found = encoder.encode(pairs)
     for row, (title, text) in zip(found, pairs, strict=True):
         inputs = tokenizer(title, text, truncation=True, max_length=512, return_tensors="pt")
@@ -196,7 +197,7 @@ def test_families_are_known_by_name(tmp_path, name, query, passage):
 def test_passages_that_are_cut_are_told_of_once():
     encoder = ours(made(max_seq_length=24))
     texts = [tiny_text.words(5, 1), tiny_text.words(90, 2), tiny_text.words(80, 3)]
-    with pytest.warns(UserWarning, match="2 of 3 passages have more than the 24 tokens"):
+    with pytest.warns(UserWarning, match="2 of 3 passages are longer than the 24 tokens"):
         encoder.encode(texts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
