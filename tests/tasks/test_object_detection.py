@@ -49,7 +49,7 @@ def assert_same(mine, expected, size):
     np.testing.assert_allclose(mine.scores, scores, atol=SCORE)
     left = list(range(len(mine)))
     for score, number, box in zip(scores, ids, boxes, strict=True):
-        near = BOX * max(size)
+        near = BOX * max(*size, np.abs(box).max())  # a side is centre and half the width, and rounded as these
         alike = [
             i
             for i in left
