@@ -153,7 +153,7 @@ def test_ids_of_texts_and_numbers():
     index.delete(["x"])
     index.add([Passage("c", id="x")], vectors=vectors(1))
     assert [p["text"] for p in index.passages(["x", "y"])] == ["c", "b"]
-    with pytest.raises(InputError, match="come twice: 7"):
+    with pytest.raises(InputError, match="used twice: 7"):
         Index.from_vectors(vectors(2), passages=[Passage("a", id=7), Passage("b", id=7)])
     numbers = Index.from_vectors(vectors(2), passages=[Passage("a", id=7), "b"])
     assert numbers.ids.tolist() == [7, 8]
