@@ -122,7 +122,7 @@ def test_what_cannot_be_encoded(encoder):
 
 
 def test_ids_that_come_twice(encoder):
-    with pytest.raises(InputError, match="come twice: 'x'"):
+    with pytest.raises(InputError, match="used twice: 'x'"):
         Index.build([Passage("a river", id="x"), Passage("a bridge", id="x")], encoder)
 
 
