@@ -51,9 +51,9 @@ def _of_audio(types: Sequence[str]) -> SmallModel:
 
     for name, (model_type, _, (extractor, recipe)) in ARCHITECTURES.items():
         if model_type in types:
-            settings = f'tiny_sound.ARCHITECTURES["{name}"][1]'
+            settings = f'tiny_audio.ARCHITECTURES["{name}"][1]'
             called = f'"{model_type}", {settings}, {_call(extractor, recipe)}'
-            return SmallModel(called, f"from transformers import {extractor}\nfrom tests import tiny_sound")
+            return SmallModel(called, f"from transformers import {extractor}\nfrom tests import tiny_audio")
     return SmallModel()
 
 
