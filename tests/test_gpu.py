@@ -17,7 +17,7 @@ from sensorium.pipelines.transfer import RING, Uploader
 from tests import tiny
 from tests.media import make_image, make_images
 from tests.pipelines.made_up import WindowScoring, expected
-from tests.test_contract import TASKS, assert_alike, contract_of
+from tests.test_contract import SESSIONS, TASKS, assert_alike, contract_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -140,3 +140,24 @@ def test_threads_share_a_compiled_pipeline():
     for results in got.values():
         for result in results:
             np.testing.assert_allclose(scores(result), scores(want), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session_of_another_stream_is_asked_from_threads_beside_calls(name):
+    contract = contract_of(name)
+    opened, got = contract.opened, []
+    loose = dataclasses.replace(contract, tolerance=max(1e-3, contract.tolerance))
+    with (opened.build or contract.build)(device="cuda", compile=False) as pipe:
+        want = opened.call(pipe)
+        with torch.cuda.stream(torch.cuda.Stream()):
+            session = pipe._engine.sessions.open(opened.raw())
+        with session:
+            asking, calling = (lambda: opened.ask(session, pipe)), (lambda: opened.call(pipe))
+            threads = [threading.Thread(target=lambda do=do: got.append(do())) for do in (asking, calling) * 4]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert len(got) == len(threads)
+    for each in got:
+        assert_alike(each, want, loose)
