@@ -13,8 +13,6 @@ from typing import Generic, Literal, TypeVar
 
 import torch
 
-from sensorium.errors import OptionError
-
 T = TypeVar("T")
 
 
@@ -30,8 +28,6 @@ class BatchSizer:
     """
 
     def __init__(self, setting: int | Literal["auto"], device: torch.device, *, grows: bool = True) -> None:
-        if setting != "auto" and (not isinstance(setting, int) or isinstance(setting, bool) or setting < 1):
-            raise OptionError(f'batch_size is "auto" or a whole number from 1, got {setting!r}')
         self._lock = threading.Lock()
         self.weighs = setting == "auto"
         self._growing = setting == "auto" and grows

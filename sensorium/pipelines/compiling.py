@@ -13,7 +13,6 @@ import torch
 import torch._inductor.config
 from torch.utils import _pytree as pytree
 
-from sensorium.errors import OptionError
 from sensorium.pipelines import attention
 from sensorium.pipelines.batching import is_out_of_memory
 from sensorium.pipelines.graphs import GraphPool
@@ -43,8 +42,6 @@ class Compiler:
         statistics: Statistics,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if setting not in (True, False, "auto"):
-            raise OptionError(f'compile is "auto", True or False, got {setting!r}')
         self.setting, self.device, self._statistics = setting, device, statistics
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
         self._shapes: dict[Hashable, set[Hashable]] = {}
