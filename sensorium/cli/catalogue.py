@@ -94,8 +94,10 @@ def known_tasks() -> list[str]:
 
 
 def cards_of(options: type[Any]) -> tuple[OptionCard, ...]:
-    """The cards of an options dataclass's fields."""
-    hints, helps = typing.get_type_hints(options), _attribute_texts(inspect.getdoc(options) or "")
+    """The cards of an options dataclass's fields; what its docstring does not say, that of a class above it does."""
+    hints, helps = typing.get_type_hints(options), {}
+    for each in reversed(options.__mro__):
+        helps |= _attribute_texts(inspect.cleandoc(each.__doc__ or ""))
     return tuple(
         OptionCard(field.name, hints[field.name], _default(field), helps.get(field.name, ""))
         for field in dataclasses.fields(options)

@@ -12,13 +12,24 @@ Count = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
-class PipelineSettings:
-    """Arguments of `sensorium.pipeline()`, by the same names.
+class ModelSettings:
+    """Which model runs.
 
     Attributes:
         model: a Hub id (org/name, optionally @revision), timm/…, a local folder or starter/…; the task's default unless
             given.
         processor: a name or folder to take the processor from instead of the checkpoint.
+    """
+
+    model: str | None = None
+    processor: str | None = None
+
+
+@dataclass(frozen=True)
+class LoadingSettings:
+    """How a model is found, loaded and run: what a command line can say of `sensorium.pipelines.settings.Settings`.
+
+    Attributes:
         revision: a branch, tag or commit of the Hub repository.
         device: where it runs: cuda, cuda:1, mps, cpu or a CUDA ordinal; the best there is unless given.
         dtype: of weights and arithmetic: float32, bfloat16 or float16; auto is bfloat16 where the hardware multiplies
@@ -33,8 +44,6 @@ class PipelineSettings:
         attn_implementation: passed to Transformers (sdpa, eager, flash_attention_2, …).
     """
 
-    model: str | None = None
-    processor: str | None = None
     revision: str | None = None
     device: int | str | None = None
     dtype: str = "auto"
@@ -46,6 +55,11 @@ class PipelineSettings:
     use_safetensors: bool = True
     trust_remote_code: bool = False
     attn_implementation: str | None = None
+
+
+@dataclass(frozen=True)
+class PipelineSettings(LoadingSettings, ModelSettings):
+    """Arguments of `sensorium.pipeline()`, by the same names; those of its model come first."""
 
 
 ENCODER_ACCESS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sensorium.cli.settings import Count
+from sensorium.cli.settings import LoadingSettings
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class ReadSettings:
 
 
 @dataclass(frozen=True)
-class EncoderSettings:
-    """Arguments of `Encoder.from_pretrained`, by the same names.
+class VectorSettings:
+    """How an encoder makes vectors.
 
     Attributes:
         query_model: what encodes queries, if that is another model; of DPR it is found by its name.
@@ -69,18 +69,6 @@ class EncoderSettings:
         passage_prompt: the same for passages.
         pool: how a model without a pooling of its own makes one vector of its tokens'.
         similarity: dot or cosine; what the checkpoint says, unless given.
-        revision: a branch, tag or commit of the encoder's Hub repository.
-        device: where it runs: cuda, cuda:1, mps, cpu or a CUDA ordinal; the best there is unless given.
-        dtype: of weights and arithmetic: float32, bfloat16 or float16; auto is bfloat16 where the hardware multiplies
-            it natively.
-        compile: use torch.compile.
-        batch_size: passages per batch.
-        num_workers: threads that prepare passages; auto is one per core.
-        cache_dir: where Hub files are kept.
-        local_files_only: make no request to the Hub.
-        use_safetensors: with --no-use-safetensors pickled weights are read too, by torch's safe unpickler.
-        trust_remote_code: let the checkpoint's own Python code run.
-        attn_implementation: passed to Transformers (sdpa, eager, flash_attention_2, …).
     """
 
     query_model: str | None = None
@@ -88,17 +76,20 @@ class EncoderSettings:
     passage_prompt: str | None = None
     pool: Literal["own", "cls", "mean", "max"] = "own"
     similarity: Literal["dot", "cosine"] | None = None
-    revision: str | None = None
-    device: int | str | None = None
-    dtype: str = "auto"
+
+
+@dataclass(frozen=True)
+class EncoderSettings(LoadingSettings, VectorSettings):
+    """Arguments of `Encoder.from_pretrained`, by the same names; those of its vectors come first.
+
+    Attributes:
+        revision: a branch, tag or commit of the encoder's Hub repository.
+        compile: use torch.compile.
+        batch_size: passages per batch.
+        num_workers: threads that prepare passages; auto is one per core.
+    """
+
     compile: bool = False
-    batch_size: Count = "auto"
-    num_workers: Count = "auto"
-    cache_dir: str | None = None
-    local_files_only: bool = False
-    use_safetensors: bool = True
-    trust_remote_code: bool = False
-    attn_implementation: str | None = None
 
 
 @dataclass(frozen=True)
