@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from sensorium.cli.catalogue import cards_of
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.results import Result
 from sensorium.tasks.base import Options, Task, get_task, task_names
@@ -70,7 +71,8 @@ def test_options_are_frozen_with_defaults(task):
     for field in dataclasses.fields(task.options):
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         assert has_default, f"{field.name} needs a default"
-        assert f"{field.name}:" in (task.options.__doc__ or ""), f"{field.name} needs a line in the docstring"
+    for card in cards_of(task.options):
+        assert card.help, f"{card.name} needs a line in the docstring"
 
 
 def test_default_is_pinned(task):

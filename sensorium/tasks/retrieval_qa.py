@@ -46,6 +46,8 @@ _SEARCHED = ("where", "mode", "reranker")
 class RetrievalQaOptions(GenerationOptions):
     """The options of a call. An option of one kind of reader is an error for another; None leaves it to the reader.
 
+    Readers that write take those of `GenerationOptions`, too.
+
     Attributes:
         top_k: how many answers to give, best first. There may be fewer; a reader that writes gives one.
         num_passages: how many passages to read; None for all that are given, or the best 20 of a search (5 for a
@@ -71,16 +73,6 @@ class RetrievalQaOptions(GenerationOptions):
             "unanswerable".
         stream: whether the answer to one question comes as an iterator of pieces of text, while it is written.
         max_new_tokens: how many tokens to write at most; None for 256, or what the checkpoint says.
-        min_new_tokens: how many tokens to write before an end is allowed.
-        num_beams: how many beams to keep; 1 for the likeliest token at each step.
-        do_sample: whether to draw tokens at random by their probability.
-        temperature: above 0; values below 1 make likely tokens likelier. Counts only with `do_sample`.
-        top_p: in (0, 1]; the share of probability to draw from, likeliest first. Counts only with `do_sample`.
-        repetition_penalty: above 0; values above 1 make tokens that were already written less likely.
-        no_repeat_ngram_size: no run of this many tokens may occur twice; 0 for no limit.
-        length_penalty: with beams, the power of the length that a score is divided by; above 0 favours long answers.
-        seed: makes what `do_sample` draws repeatable, for the same inputs in the same batches.
-        generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
     """
 
     top_k: Count = 1

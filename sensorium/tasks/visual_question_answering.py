@@ -28,7 +28,7 @@ from sensorium.tasks.writing.session import WritingSession
 
 @dataclass(frozen=True)
 class VisualQuestionAnsweringOptions(GenerationOptions):
-    """The options of a call; those after `stream` are for models that write.
+    """The options of a call; `stream` and those of `GenerationOptions` are for models that write.
 
     Attributes:
         top_k: how many answers to give, best first; None for all. If there are fewer, all are given; a model that
@@ -36,16 +36,6 @@ class VisualQuestionAnsweringOptions(GenerationOptions):
         truncation: whether a question that is too long is cut, instead of being refused.
         stream: whether the answer to one question comes as an iterator of pieces of text, while it is written.
         max_new_tokens: how many tokens to write at most; None for 256, or what the checkpoint says.
-        min_new_tokens: how many tokens to write before an end is allowed.
-        num_beams: how many beams to keep; 1 for the likeliest token at each step.
-        do_sample: whether to draw tokens at random by their probability.
-        temperature: above 0; values below 1 make likely tokens likelier. Counts only with `do_sample`.
-        top_p: in (0, 1]; the share of probability to draw from, likeliest first. Counts only with `do_sample`.
-        repetition_penalty: above 0; values above 1 make tokens that were already written less likely.
-        no_repeat_ngram_size: no run of this many tokens may occur twice; 0 for no limit.
-        length_penalty: with beams, the power of the length that a score is divided by; above 0 favours long answers.
-        seed: makes what `do_sample` draws repeatable, for the same inputs in the same batches.
-        generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
     """
 
     top_k: Annotated[int | None, Range(1, none="all answers")] = 5

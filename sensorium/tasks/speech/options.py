@@ -16,7 +16,7 @@ Seconds = Annotated[float, Range(0, unit="seconds")]
 
 @dataclass(frozen=True)
 class AutomaticSpeechRecognitionOptions(GenerationOptions):
-    """The options of a call; those of writing are for Whisper, and None leaves them to the checkpoint.
+    """The options of a call; those of `GenerationOptions` are for Whisper, and None leaves them to the checkpoint.
 
     Attributes:
         chunk_length_s: windows of this many seconds, which share batches with those of other sounds; None for a sound
@@ -29,16 +29,12 @@ class AutomaticSpeechRecognitionOptions(GenerationOptions):
         language: which language is spoken, by code or name (multilingual Whisper); None to detect it.
         task: "transcribe", or "translate" into English (multilingual Whisper).
         max_new_tokens: how many tokens to write at most, in each window.
-        min_new_tokens: how many tokens to write before an end is allowed.
         num_beams: how many beams to keep; 5 unless the checkpoint says otherwise; 1 is fastest.
         do_sample: has no effect by itself: Whisper draws tokens at random if there is a temperature.
         temperature: above 0, to draw tokens at random; values below 1 make likely tokens likelier.
         top_p: in (0, 1]; the share of probability to draw from, likeliest first.
-        repetition_penalty: above 0; values above 1 make tokens that were already written less likely.
-        no_repeat_ngram_size: no run of this many tokens may occur twice; 0 for no limit.
         length_penalty: with beams, the power of the length that a score is divided by.
         seed: makes random draws repeatable.
-        generate_kwargs: further settings by their names in Transformers' `GenerationConfig`, checked before any work.
     """
 
     chunk_length_s: Seconds | None = None
