@@ -95,7 +95,8 @@ def known_tasks() -> list[str]:
 
 def cards_of(options: type[Any]) -> tuple[OptionCard, ...]:
     """The cards of an options dataclass's fields; what its docstring does not say, that of a class above it does."""
-    hints, helps = typing.get_type_hints(options), {}
+    hints = typing.get_type_hints(options)
+    helps: dict[str, str] = {}
     for each in reversed(options.__mro__):
         helps |= _attribute_texts(inspect.cleandoc(each.__doc__ or ""))
     return tuple(
