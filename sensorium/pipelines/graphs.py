@@ -23,37 +23,40 @@ class _Graph:
 class GraphPool:
     """Captured graphs by function and shape; replays one by copying the inputs in and the outputs out.
 
-    Does nothing on devices other than CUDA. The caller holds a lock: a graph's buffers serve one replay at a time.
+    All are captured on one stream of the pipeline's own device, and work in the same memory: they never run at the same
+    time, and what one gives is copied before the next one starts. Does nothing on devices other than CUDA. The caller
+    holds a lock: a graph's buffers serve one replay at a time.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._graphs: dict[Hashable, _Graph] = {}
+        self._stream: torch.cuda.Stream | None = None
+        self._memory: Any = None
         self.refused: dict[Hashable, str] = {}
 
     def capture(self, key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        """Records `function(*args)` where the device and the size allow; `refused` says why where it cannot be."""
+        """Captures `function(*args)` where the device and the size allow; `refused` says why where it cannot be."""
         if self._device.type != "cuda":
             return
         leaves = [x for x in pytree.tree_leaves(args) if isinstance(x, torch.Tensor)]
         if sum(x.nbytes for x in leaves) > MOST_BYTES:
             return
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)
+        current = torch.cuda.current_stream(self._device)
         still = pytree.tree_map_only(torch.Tensor, torch.clone, args)
-        side = torch.cuda.Stream(self._device)
-        side.wait_stream(torch.cuda.current_stream(self._device))
+        self._stream.wait_stream(current)
         try:
-            with torch.cuda.stream(side):
-                for _ in range(2):  # lets libraries choose kernels and take workspaces before the recording
+            with torch.cuda.stream(self._stream):
+                for _ in range(2):  # lets libraries choose kernels and take workspaces before the capture
                     function(*still)
-            torch.cuda.current_stream(self._device).wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            # other threads may copy to the device meanwhile: only this thread's calls are held to the capture's rules
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                outputs = function(*still)
+                graph, outputs = self._capture(function, still)
         except RuntimeError as error:  # a model that synchronises cannot be captured; it runs compiled all the same
-            self.refused[key] = str(error)
-            torch.cuda.synchronize(self._device)
+            self.refused[key] = f"{type(error).__name__}: {error}"
             return
+        finally:
+            current.wait_stream(self._stream)
         self._graphs[key] = _Graph(graph, pytree.tree_leaves(still), outputs)
 
     def replay(self, key: Hashable, args: tuple[Any, ...]) -> Any:
@@ -66,3 +69,46 @@ class GraphPool:
                 still.copy_(new, non_blocking=True)
         captured.graph.replay()
         return pytree.tree_map_only(torch.Tensor, torch.clone, captured.outputs)
+
+    def _capture(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[torch.cuda.CUDAGraph, Any]:
+        """Captures on the current stream.
+
+        `torch.cuda.graph` would do, were it not for captures that fail: it then leaves the thread on the capture's
+        stream, and the allocator in a state in which memory that was used on two streams is never given back.
+        """
+        graph = torch.cuda.CUDAGraph()
+        memory = self._memory or torch.cuda.graph_pool_handle()
+        torch.cuda.synchronize(self._device)
+        try:
+            # other threads may copy to the device meanwhile: only this thread's calls are held to the capture's rules
+            graph.capture_begin(pool=memory, capture_error_mode="thread_local")
+            outputs = function(*args)
+        except BaseException:
+            _abandon(graph, self._device, memory)
+            raise
+        try:
+            graph.capture_end()
+        except RuntimeError:
+            _give_back(self._device, memory)
+            raise
+        self._memory = memory
+        return graph, outputs
+
+
+def _abandon(graph: torch.cuda.CUDAGraph, device: torch.device, memory: Any) -> None:
+    """Ends a capture that has failed."""
+    try:
+        graph.capture_end()  # where the failure was not CUDA's, this ends it properly
+    except RuntimeError:
+        _give_back(device, memory)
+
+
+def _give_back(device: torch.device, memory: Any) -> None:
+    """Does what `capture_end` leaves out when it raises: the allocator and the random numbers are as before."""
+    try:
+        torch._C._cuda_endAllocateToPool(device.index, memory)
+        torch._C._cuda_releasePool(device.index, memory)
+    except RuntimeError:  # it had come that far, or the capture had not begun
+        pass
+    generator = torch.cuda.default_generators[device.index]
+    generator.graphsafe_set_state(generator.clone_state())  # its own state goes on waiting for the end of the capture
