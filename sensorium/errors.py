@@ -12,6 +12,7 @@
     │   └── TaskMismatchError             a checkpoint of another task; names the tasks that it fits
     ├── QueueFullError(RuntimeError)      more inputs at once than are taken; none of those before is affected
     ├── ClosedError(RuntimeError)         a pipeline that was closed before an input was done
+    ├── DeviceError(RuntimeError)         a device that has failed for good; what came before is right
     ├── IndexFileError(ValueError)        the folder of an index that is damaged, incomplete, or not an index
     └── DownloadError(OSError)            the Hub could not be reached, or refused
 
@@ -114,6 +115,10 @@ class QueueFullError(SensoriumError, RuntimeError):
 
 class ClosedError(SensoriumError, RuntimeError):
     """The pipeline was closed before the input was done."""
+
+
+class DeviceError(SensoriumError, RuntimeError):
+    """The device has failed in a way from which this process cannot recover; what was yielded before is right."""
 
 
 class IndexFileError(SensoriumError, ValueError):

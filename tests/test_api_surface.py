@@ -18,6 +18,7 @@ PUBLIC = {
     "ClosedError",
     "Composite",
     "Detections",
+    "DeviceError",
     "DownloadError",
     "Embedding",
     "Hits",
@@ -116,6 +117,7 @@ def test_error_tree():
     assert issubclass(sensorium.DownloadError, OSError)
     assert issubclass(sensorium.QueueFullError, RuntimeError)
     assert issubclass(sensorium.ClosedError, RuntimeError)
+    assert issubclass(sensorium.DeviceError, RuntimeError)
     for name in sensorium.__all__:
         if name.endswith("Error"):
             assert issubclass(getattr(sensorium, name), sensorium.SensoriumError)

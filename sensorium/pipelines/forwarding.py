@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from sensorium.errors import InputError
+from sensorium.errors import DeviceError, InputError
 from sensorium.pipelines.batching import BatchSizer, is_out_of_memory, padded_rows
 from sensorium.pipelines.items import Entry
 from sensorium.pipelines.runtime import PipelineRuntime
@@ -44,6 +44,20 @@ class _Flight:
     seconds: float
     began: torch.cuda.Event | None = None
     ended: torch.cuda.Event | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the device is done with it, or gives no answer: landing it tells why."""
+        try:
+            return self.ended is None or self.ended.query()
+        except RuntimeError:
+            return True
+
+    def measure(self) -> None:
+        """Takes the seconds that the device was busy for, where it tells; waits until it is done."""
+        if self.began is not None and self.ended is not None:
+            self.ended.synchronize()
+            self.seconds = self.began.elapsed_time(self.ended) / 1000
 
 
 class Flights:
@@ -79,8 +93,7 @@ class Flights:
         """Decodes the oldest batch that is under way, or only if the device is done with it; False if there is none."""
         if not self._under_way:
             return False
-        ended = self._under_way[0].ended
-        if finished and ended is not None and not ended.query():
+        if finished and not self._under_way[0].finished:
             return False
         for chunk in self._land_oldest():
             self.launch(chunk)
@@ -90,7 +103,7 @@ class Flights:
         forwarder, runtime = self._forwarder, self._forwarder.runtime
         self._choose_mode()
         began = time.perf_counter()
-        with runtime.turns, torch.inference_mode():
+        with runtime.running(), torch.inference_mode():
             units = [entry.unit for entry in entries]
             most = int(forwarder.sizer.size / entries[0].cost)
             rows = padded_rows(len(units), most) if self._compiled else len(units)
@@ -113,6 +126,7 @@ class Flights:
         began = time.perf_counter()
         try:
             parts = self._decode(flight)
+            flight.measure()
             failure = None
         except Exception as error:  # noqa: BLE001 - as in launch
             failure = error.with_traceback(None)
@@ -132,12 +146,20 @@ class Flights:
             return self._forwarder.task.decode(flight.outputs, metas, flight.entries[0].item.options)
 
     def _after(self, failure: Exception, chunk: list[Entry], rest: list[list[Entry]]) -> list[list[Entry]]:
-        """What to run next when a batch has failed: smaller batches, until the culprit is alone."""
-        memory = is_out_of_memory(failure)
+        """What to run next when a batch has failed: smaller batches, until the culprit is alone.
+
+        Raises:
+            DeviceError: nothing can be run any more.
+        """
+        runtime, memory = self._forwarder.runtime, is_out_of_memory(failure)
+        if not memory and runtime.lost():
+            raise _lost(runtime.device, chunk) from failure
         if memory:
             self._forwarder.statistics.count("out_of_memory")
             self._forwarder.sizer.shrink(_cost(chunk))
-            self._forwarder.runtime.release()
+            while self._under_way:  # the outputs of the batch before take room, too
+                rest = self._land_oldest() + rest
+            runtime.release()
         if len(chunk) == 1:
             chunk[0].item.error = _culprit(failure, chunk[0], memory=memory)
             return rest
@@ -160,8 +182,6 @@ class Flights:
     def _note(self, flight: _Flight) -> None:
         """Learns the cost of a batch from one that has finished."""
         seconds = flight.seconds
-        if flight.began is not None and flight.ended is not None:
-            seconds = flight.began.elapsed_time(flight.ended) / 1000
         self._spent_s += seconds
         self._done += len(flight.entries)
         sizer, entries = self._forwarder.sizer, flight.entries
@@ -183,6 +203,15 @@ def _cost(entries: Sequence[Entry]) -> float:
 
 def _pieces(entries: list[Entry], size: int) -> list[list[Entry]]:
     return [entries[i : i + size] for i in range(0, len(entries), size)]
+
+
+def _lost(device: torch.device, entries: list[Entry]) -> DeviceError:
+    indices = sorted({entry.item.index for entry in entries})
+    return DeviceError(
+        f"{device} failed for good while inputs {indices[0]} to {indices[-1]} ran, or soon before, and this process "
+        "cannot use it any more. What was yielded before is right. Go on in a new process; with CUDA_LAUNCH_BLOCKING=1 "
+        "set in its environment the failure comes from where it happens"
+    )
 
 
 def _culprit(failure: Exception, entry: Entry, *, memory: bool) -> InputError:

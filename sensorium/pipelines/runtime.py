@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from sensorium.pipelines.compiling import Compiler
+from sensorium.pipelines.precision import FullFloat32
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.transfer import Uploader
 from sensorium.pipelines.turns import Turns
@@ -32,6 +33,7 @@ class PipelineRuntime(Runtime):
         self.compiler = Compiler(compile, self._device, statistics, super().dtype)
         self._upload = Uploader(self._device)
         self._decode_stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        self._precision = FullFloat32() if super().dtype == torch.float32 else nullcontext()
 
     @property
     def device(self) -> torch.device:
@@ -42,6 +44,10 @@ class PipelineRuntime(Runtime):
     def overlaps(self) -> bool:
         """Whether a batch is decoded while the next one runs."""
         return self._decode_stream is not None
+
+    def running(self) -> AbstractContextManager[Any]:
+        """The device for one batch or step, when its turn has come; on CUDA the current one, with float32 in full."""
+        return self._on_cuda() if self._device.type == "cuda" else self.turns
 
     def upload(self, task: Task, units: Sequence[Unit]) -> Batch:
         """The batch of these units, on the device."""
@@ -75,7 +81,9 @@ class PipelineRuntime(Runtime):
             return nullcontext()
         if ready is not None:
             stream.wait_event(ready)
-            pytree.tree_map_only(torch.Tensor, lambda t: t.record_stream(stream) or t, outputs)
+            for tensor in pytree.tree_leaves(outputs):
+                if isinstance(tensor, torch.Tensor) and tensor.device == self._device:  # some are on the CPU by then
+                    tensor.record_stream(stream)
         return torch.cuda.stream(stream)
 
     def keep_stream(self) -> Callable[[], AbstractContextManager[Any]]:
@@ -88,3 +96,18 @@ class PipelineRuntime(Runtime):
         """Gives back device memory that is kept for later, after a batch did not fit."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def lost(self) -> bool:
+        """Whether, after a failure, the device does nothing any more: what a kernel did wrong, CUDA never forgets."""
+        if self._device.type != "cuda":
+            return False
+        try:
+            torch.cuda.synchronize(self._device)
+        except RuntimeError:
+            return True
+        return False
+
+    @contextmanager
+    def _on_cuda(self) -> Iterator[None]:
+        with self.turns, self.keep_stream()(), self._precision:  # a stream makes its device the current one, too
+            yield

@@ -137,7 +137,7 @@ class SessionRunner:
     def step(self) -> Iterator[Call]:
         """The device for one step."""
         self.expire()  # before a thread that watches has come to it
-        with self._wanting(), self._runtime.turns, torch.inference_mode(), self._in_stream():
+        with self._wanting(), self._runtime.running(), torch.inference_mode(), self._in_stream():
             self._begin()
             try:
                 yield self._runtime.call
