@@ -77,10 +77,10 @@ def test_without_a_device_that_can_be_lost_a_failure_is_one_inputs():
 
 @pytest.fixture
 def tf32():
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True  # torch's default
     yield
-    torch.backends.cudnn.allow_tf32 = before
+    torch.backends.fp32_precision = "none"
+    torch.backends.cudnn.allow_tf32 = True
 
 
 def test_convolutions_have_full_precision_while_anybody_needs_it(tf32):
@@ -114,3 +114,10 @@ def test_what_the_user_has_set_is_left_alone(tf32):
     with FullFloat32():
         assert torch.backends.cudnn.rnn.fp32_precision == "tf32"
     assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+
+
+def test_tf32_for_everything_may_be_asked_for(tf32):
+    torch.backends.fp32_precision = "tf32"
+    with FullFloat32():
+        assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
