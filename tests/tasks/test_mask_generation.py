@@ -377,6 +377,7 @@ def test_results_write_json(tmp_path):
 
 def _contract_inputs():
     first, second, third, fourth = make_images()[:4]
+    fourth = {"image": fourth, "points": [[9, 9], [12, 20]], "point_labels": [1, 0]}  # one without prompts has 1,024
     return [{"image": first, "points": [[20, 20]]}, second, {"image": third, "boxes": [3, 4, 30, 35]}, fourth]
 
 
