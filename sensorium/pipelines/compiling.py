@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, Literal
@@ -33,6 +34,10 @@ class Compiler:
 
     On the CPU the weights are frozen into the graph and packed for the matrix kernels (inductor's freezing); on CUDA
     small static batches are replayed as CUDA graphs.
+
+    Attributes:
+        report: of each function and shape that was compiled: `function`, `shapes` of its tensors, `seconds` that it
+            took, with the first run, and `graph`: "captured", or why there is no CUDA graph of it; None on the CPU.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Compiler:
         self._graphs = GraphPool(device)
         self._broken: str | None = None
         self._slower = self._said_crowded = False
+        self.report: list[dict[str, Any]] = []
 
     def pays(self, spent_s: float, foreseen_s: float | None) -> bool:
         """Whether a run should be compiled from here on.
@@ -117,6 +123,7 @@ class Compiler:
         # freezing as an option of torch.compile is read too late to take effect (torch 2.13): it is set around the call
         freezing = torch._inductor.config.patch(freezing=self.device.type == "cpu")
         fast = torch.compile(function, dynamic=False)
+        began = time.perf_counter()
         try:
             with freezing, torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
                 result = fast(*args)
@@ -132,7 +139,11 @@ class Compiler:
             return self.eager(function, *args)
         self._compiled[function, shape] = fast
         self._statistics.count("compiles")
-        self._graphs.capture((function, shape), fast, args)
+        graph = self._graphs.capture((function, shape), fast, args)
+        shapes = [tuple(x.shape) for x in pytree.tree_leaves(args) if isinstance(x, torch.Tensor)]
+        name = getattr(function, "__qualname__", type(function).__name__)
+        seconds = round(time.perf_counter() - began, 3)
+        self.report.append({"function": name, "shapes": shapes, "seconds": seconds, "graph": graph})
         return result
 
 

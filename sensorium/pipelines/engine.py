@@ -135,6 +135,7 @@ class Engine:
         queued = 0 if self._intake is None else self._intake.queued
         counted = {**self.statistics.snapshot(), "queued": queued, "batch_size": self.sizer.size}
         counted["sessions"] = self.sessions.counts()
+        counted["compiled"] = list(self.runtime.compiler.report)
         return counted if self.upstream is None else {**counted, "upstream": self.upstream.stats()}
 
     def reset_stats(self) -> None:

@@ -35,13 +35,17 @@ class GraphPool:
         self._memory: Any = None
         self.refused: dict[Hashable, str] = {}
 
-    def capture(self, key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        """Captures `function(*args)` where the device and the size allow; `refused` says why where it cannot be."""
+    def capture(self, key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
+        """Captures `function(*args)` where the device and the size allow.
+
+        Returns:
+            "captured", or why it was not; None on devices other than CUDA.
+        """
         if self._device.type != "cuda":
-            return
+            return None
         leaves = [x for x in pytree.tree_leaves(args) if isinstance(x, torch.Tensor)]
         if sum(x.nbytes for x in leaves) > MOST_BYTES:
-            return
+            return f"none: its inputs are larger than {MOST_BYTES // 2**20} MiB"
         if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)
         current = torch.cuda.current_stream(self._device)
@@ -54,10 +58,11 @@ class GraphPool:
                 graph, outputs = self._capture(function, still)
         except RuntimeError as error:  # a model that synchronises cannot be captured; it runs compiled all the same
             self.refused[key] = f"{type(error).__name__}: {error}"
-            return
+            return f"refused: {self.refused[key]}"
         finally:
             current.wait_stream(self._stream)
         self._graphs[key] = _Graph(graph, pytree.tree_leaves(still), outputs)
+        return "captured"
 
     def replay(self, key: Hashable, args: tuple[Any, ...]) -> Any:
         """The outputs for these inputs, or None where nothing was captured for them."""

@@ -198,6 +198,8 @@ class Pipeline:
     def warmup(self, *, batch_sizes: Iterable[int] | None = None, **options: Any) -> Self:
         """Runs an example through the model, so that the first real call is as fast as later ones.
 
+        `stats()["compiled"]` says what was compiled for it, and how long each took.
+
         Args:
             batch_sizes: the sizes of the batches to run; 1 unless given, or with `compile=True` every power of two
                 up to the pipeline's batch size.
@@ -220,8 +222,9 @@ class Pipeline:
             `stages`: for each of source, split, forward, decode and merge, the items, the seconds of work and
             `bottleneck`, the share of the time for which the run waited for it; and counts of inputs, failures,
             batches, padded_rows, eager_batches (run without compiling for want of room for their shape),
-            out_of_memory, compiles, recompiles; `batch_size`, the size in use; `sessions`, of pictures that are kept
-            and texts that are streamed: opened, open at the moment, timed_out, and the steps that they took.
+            out_of_memory, compiles, recompiles; `compiled`, for each function and shape that was ever compiled the
+            seconds, and whether it is a CUDA graph; `batch_size`, the size in use; `sessions`, of pictures that are
+            kept and texts that are streamed: opened, open at the moment, timed_out, and the steps that they took.
             `upstream` holds the same of the task whose results this one's inputs are made from, where there is one.
         """
         return self._engine.stats()

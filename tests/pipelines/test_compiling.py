@@ -152,3 +152,8 @@ def test_too_many_shapes_are_said_once_and_run_eagerly(monkeypatch, recwarn):
         assert compiler.compiled(torch.add, torch.ones(rows), 1).sum() == 2 * rows
     assert [str(w.message).split(";")[0] for w in recwarn] == ["batches came in more than 2 shapes"]
     assert (statistics.snapshot()["compiles"], statistics.snapshot()["eager_batches"]) == (2, 2)
+    assert [(each["shapes"], each["graph"]) for each in compiler.report] == [
+        ([(1,)], None),
+        ([(2,)], None),
+    ]
+    assert all(each["function"].endswith("add") and each["seconds"] >= 0 for each in compiler.report), compiler.report
