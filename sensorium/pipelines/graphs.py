@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch.utils import _pytree as pytree
 
 MOST_BYTES = 32 * 2**20
 """Batches of more input bytes than this are launched as usual: their kernels take longer than their launches."""
+
+_FAILED: list[torch.cuda.CUDAGraph] = []
+"""Graphs whose capture CUDA refused: torch's allocator of pinned memory may go on asking which stream is theirs."""
 
 
 @dataclass
@@ -94,7 +98,7 @@ class GraphPool:
         try:
             graph.capture_end()
         except RuntimeError:
-            _give_back(self._device, memory)
+            _give_back(graph, self._device, memory)
             raise
         self._memory = memory
         return graph, outputs
@@ -105,15 +109,14 @@ def _abandon(graph: torch.cuda.CUDAGraph, device: torch.device, memory: Any) -> 
     try:
         graph.capture_end()  # where the failure was not CUDA's, this ends it properly
     except RuntimeError:
-        _give_back(device, memory)
+        _give_back(graph, device, memory)
 
 
-def _give_back(device: torch.device, memory: Any) -> None:
+def _give_back(graph: torch.cuda.CUDAGraph, device: torch.device, memory: Any) -> None:
     """Does what `capture_end` leaves out when it raises: the allocator and the random numbers are as before."""
-    try:
-        torch._C._cuda_endAllocateToPool(device.index, memory)
-        torch._C._cuda_releasePool(device.index, memory)
-    except RuntimeError:  # it had come that far, or the capture had not begun
-        pass
+    for undo in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
+        with suppress(RuntimeError):  # it had come as far as that, or the capture had not begun
+            undo(device.index, memory)
+    _FAILED.append(graph)
     generator = torch.cuda.default_generators[device.index]
     generator.graphsafe_set_state(generator.clone_state())  # its own state goes on waiting for the end of the capture
