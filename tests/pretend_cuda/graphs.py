@@ -121,6 +121,7 @@ class CUDAGraph:
         if recording.refused is None or cuda.torch_version >= (2, 13):
             cuda.allocator.end(recording.device, self._handle)
         if recording.refused is not None:
+            torch.cuda.default_generators[recording.device].capturing = cuda.torch_version < (2, 13)
             cuda.counts["refused captures"] += 1
             raise cuda.error("operation failed due to a previous error during capture")
         self._captured = recording

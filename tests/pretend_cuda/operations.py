@@ -57,6 +57,7 @@ class Operation:
         composite: whether it is made up of others.
         reshapes: whether it changes the shape of its argument.
         elementwise: whether it takes CPU tensors without axes beside CUDA tensors.
+        random: whether it draws random numbers.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Operation:
     composite: bool
     reshapes: bool
     elementwise: bool
+    random: bool
     _writes: tuple[tuple[int, str], ...]
 
     def written(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterable[torch.Tensor]:
@@ -89,6 +91,7 @@ def operation_of(func: Any) -> Operation:
         or torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"),
         reshapes=torch.Tag.inplace_view in func.tags,
         elementwise=torch.Tag.pointwise in func.tags or base.rstrip("_") in ELEMENTWISE,
+        random=torch.Tag.nondeterministic_seeded in func.tags,
         _writes=tuple(
             (i, argument.name)
             for i, argument in enumerate(schema.arguments)

@@ -33,6 +33,7 @@ class Stream:
         self.cuda_stream = self.stream_id = 0 if default else self.number
         self.clock = Clock()
         self.recording: Recording | None = None
+        self._asked_at = -1
         self.cuda.add_stream(self)
 
     def __repr__(self) -> str:
@@ -80,8 +81,15 @@ class Stream:
         self.cuda.wait("stream.synchronize", self.known(), stream=self)
 
     def query(self) -> bool:
-        """Whether all is done; see Event.query."""
-        return self.record_event(Event()).query()
+        """Whether all is done; see Event."""
+        self.cuda.check_context()
+        if self.cuda.host.covers(self.clock):
+            return True
+        self.cuda.may_wait("stream.query", stream=self)
+        asked, self._asked_at = self._asked_at, self.clock.get(self.number, 0)
+        if asked == self._asked_at:
+            self.cuda.host.join(self.clock)
+        return asked == self._asked_at
 
 
 class Event:
@@ -108,7 +116,9 @@ class Event:
         self.cuda.check_context()
         stream = stream or self.cuda.stream()
         self.recorded, self._asked, self.recording = True, 0, stream.recording
-        self.clock = Clock(stream.known())
+        stream.known()
+        stream.tick()  # what came before it may be over, and it not yet
+        self.clock = Clock(stream.clock)
 
     def wait(self, stream: Stream | None = None) -> None:
         """As `stream.wait_event`."""

@@ -29,6 +29,25 @@ class Properties:
         self.total_memory = total_memory
 
 
+class Generator:
+    """One of `torch.cuda.default_generators`.
+
+    Attributes:
+        capturing: whether its state waits for the end of a capture; before 2.13 a refused one leaves it so.
+    """
+
+    def __init__(self) -> None:
+        self.capturing = False
+
+    def clone_state(self) -> Generator:
+        """The same state, but that of no capture."""
+        return Generator()
+
+    def graphsafe_set_state(self, state: Generator) -> None:
+        """Takes another state."""
+        self.capturing = state.capturing
+
+
 class Surface:
     """Puts the pretend device in torch's place, and torch back in its own."""
 
@@ -101,6 +120,7 @@ def _devices(cuda: PretendCuda) -> dict[str, Any]:
         "get_device_properties": lambda device=None: Properties(cuda.limit_bytes),
         "is_bf16_supported": lambda including_emulation=True: True,
         # what is random is drawn by the CPU's generator, whose state goes and comes beside
+        "default_generators": tuple(Generator() for _ in range(cuda.devices)),
         "manual_seed_all": lambda seed: None,
         "get_rng_state": lambda device="cuda": torch.get_rng_state(),
         "set_rng_state": lambda state, device="cuda": None,

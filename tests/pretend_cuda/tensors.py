@@ -173,6 +173,8 @@ class _Launch:
     def run(self) -> Any:
         """Checks and notes its uses of memory, and computes its results."""
         operation, recording = self._operation, self._stream.recording
+        if operation.random and recording is None and torch.cuda.default_generators[self._device.index].capturing:
+            raise RuntimeError("Offset increment outside graph capture encountered unexpectedly.")
         wait = waits_for(operation, self._args, self._kwargs)
         if wait is not None:
             self._cuda.wait(wait, self._stream.known(), always=True, stream=self._stream)

@@ -138,6 +138,12 @@ def test_a_wait_ends_the_capture_and_torch_leaves_its_stream_current(name, versi
         assert cuda.counts["refused captures"] == 1
         assert torch.cuda.current_stream() is not before  # as in torch.cuda.graph.__exit__
         torch.cuda.set_stream(before)
+        if version < (2, 13):
+            with pytest.raises(RuntimeError, match="Offset increment outside graph capture"):
+                x.normal_()
+            generator = torch.cuda.default_generators[0]
+            generator.graphsafe_set_state(generator.clone_state())
+        x.uniform_().fill_(1)
         with pytest.raises(RuntimeError, match="without a preceding successful capture"):
             graph.replay()
         if version < (2, 13):

@@ -64,13 +64,24 @@ def event_is_asked_until_over(side):
     assert [event.query(), event.query()] == [False, True]
 
 
+def stream_is_asked_until_done(side):
+    assert [torch.cuda.current_stream().query() for _ in range(3)] == [False, True, True]
+
+
 def another_stream_passes_it_on(side):
     third = torch.cuda.Stream()
     third.wait_stream(torch.cuda.current_stream())
     side.wait_event(third.record_event())
 
 
-ORDERS = [host_waits, stream_waits, event_is_waited_for, event_is_asked_until_over, another_stream_passes_it_on]
+ORDERS = [
+    host_waits,
+    stream_waits,
+    event_is_waited_for,
+    event_is_asked_until_over,
+    stream_is_asked_until_done,
+    another_stream_passes_it_on,
+]
 
 
 @pytest.mark.parametrize("order", ORDERS)
