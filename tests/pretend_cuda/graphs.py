@@ -127,7 +127,6 @@ class CUDAGraph:
         self._captured = recording
         cuda.counts["captures"] += 1
         if not recording.operations:
-            cuda.fault("graph", "an empty graph: what was to be captured ran on another stream or device")
             warnings.warn(
                 "The CUDA Graph is empty. This usually means that the graph was attempted to be captured on wrong "
                 "device or stream.",
@@ -145,6 +144,8 @@ class CUDAGraph:
         if stream.recording is not None:
             raise NotImplementedError("a pretend graph cannot be replayed while another one is captured")
         cuda.allocator.passes("operation")
+        if not recording.operations:
+            cuda.fault("graph", "an empty graph is replayed: what was to be captured ran on another stream or device")
         with cuda.lock:
             self._use(stream, recording)
         cuda.counts["replays"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -180,13 +181,8 @@ class _Launch:
             self._cuda.wait(wait, self._stream.known(), always=True, stream=self._stream)
         if not operation.view or self._written:
             self._use()
-        launch = self._inner()
-        try:
-            out = launch()
-        except (IndexError, RuntimeError) as error:
-            if operation.base in BOUNDED and ("out of range" in str(error) or "out of bounds" in str(error)):
-                raise self._cuda.die("device-side assert triggered") from error
-            raise
+        launch = partial(_asserting, self._cuda, self._inner()) if operation.base in BOUNDED else self._inner()
+        out = launch()
         result = self._wrap(out)
         if recording is not None and (not operation.view or self._written):
             made = {id(t.memory): t.memory for t in tensors_in(result) if isinstance(t, PretendTensor)}
@@ -243,6 +239,16 @@ class _Launch:
         if old.shape != inner.shape or old.stride() != inner.stride():
             raise NotImplementedError(f"{self._operation.name} changes a tensor's shape in place")
         return old
+
+
+def _asserting(cuda: PretendCuda, launch: Callable[[], Any]) -> Any:
+    """What takes indices: its kernel asserts that they are in range."""
+    try:
+        return launch()
+    except (IndexError, RuntimeError) as error:
+        if "out of range" in str(error) or "out of bounds" in str(error):
+            raise cuda.die("device-side assert triggered") from error
+        raise
 
 
 def allocate(cuda: PretendCuda, stream: Stream, inner: torch.Tensor) -> Memory:

@@ -47,6 +47,15 @@ def test_what_is_captured_does_not_run(cuda):
     cuda.check()
 
 
+def test_an_index_is_asserted_in_a_replay_too(cuda):
+    table, index = torch.randn(3, 2, device="cuda"), torch.zeros(1, dtype=torch.long, device="cuda")
+    graph, _ = captured(lambda: table[index])
+    index.fill_(3)
+    with pytest.raises(RuntimeError, match="device-side assert triggered"):
+        graph.replay()
+    assert cuda.dead
+
+
 def test_results_are_there_after_a_replay_only(cuda):
     x = torch.zeros(3, device="cuda")
     graph, out = captured(lambda: x + 1)
@@ -72,9 +81,10 @@ def test_what_runs_on_another_device_makes_an_empty_graph(cuda):
     x = torch.zeros(3, device="cuda:1")
     with pytest.warns(UserWarning, match="The CUDA Graph is empty"):
         graph, out = captured(lambda: x + 1)
-    assert [fault.kind for fault in cuda.faults] == ["graph"]
     x.add_(5)
+    cuda.check()
     graph.replay()
+    assert ["an empty graph is replayed" in fault.text for fault in cuda.faults] == [True]
     assert out.tolist() == [1, 1, 1]
     cuda.faults.clear()
     with torch.cuda.device(1):
