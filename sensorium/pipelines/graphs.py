@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class GraphPool:
         self._graphs: dict[Hashable, _Graph] = {}
         self._stream: torch.cuda.Stream | None = None
         self._memory: Any = None
+        self._copied: torch.cuda.Event | None = None
         self.refused: dict[Hashable, str] = {}
 
     def capture(self, key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
@@ -73,11 +75,17 @@ class GraphPool:
         captured = self._graphs.get(key)
         if captured is None:
             return None
+        current = torch.cuda.current_stream(self._device)
+        if self._copied is None:
+            self._copied = torch.cuda.Event()
+        current.wait_event(self._copied)  # the replay before may have been another thread's, on a stream of its own
         for still, new in zip(captured.inputs, pytree.tree_leaves(args), strict=True):
             if isinstance(still, torch.Tensor):
                 still.copy_(new, non_blocking=True)
         captured.graph.replay()
-        return pytree.tree_map_only(torch.Tensor, torch.clone, captured.outputs)
+        outputs = pytree.tree_map_only(torch.Tensor, torch.clone, captured.outputs)
+        self._copied.record(current)
+        return outputs
 
     def _capture(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[torch.cuda.CUDAGraph, Any]:
         """Captures on the current stream.
@@ -107,7 +115,9 @@ class GraphPool:
 def _abandon(graph: torch.cuda.CUDAGraph, device: torch.device, memory: Any) -> None:
     """Ends a capture that has failed."""
     try:
-        graph.capture_end()  # where the failure was not CUDA's, this ends it properly
+        with warnings.catch_warnings():  # that the graph is empty, where the first operation has failed
+            warnings.simplefilter("ignore")
+            graph.capture_end()  # where the failure was not CUDA's, this ends it properly
     except RuntimeError:
         _give_back(graph, device, memory)
 
