@@ -102,8 +102,8 @@ MUTANTS = {
     "outputs of a graph are given out": (
         GraphPool,
         "replay",
-        "return pytree.tree_map_only(torch.Tensor, torch.clone, captured.outputs)",
-        "return captured.outputs",
+        "outputs = pytree.tree_map_only(torch.Tensor, torch.clone, captured.outputs)",
+        "outputs = captured.outputs",
     ),
     "a graph's inputs are not renewed": (GraphPool, "replay", "still.copy_(new, non_blocking=True)", "pass"),
     "the capture does not wait for its inputs": (GraphPool, "capture", "self._stream.wait_stream(current)", "pass"),
