@@ -8,6 +8,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -225,7 +226,11 @@ def test_ask_about_pictures(run):
 def test_answer_from_documents(run, run_apart, tmp_path):
     from tests import tiny_reading
 
-    docs = ("--folder", str(ROOT / "docs"), "--index", "pages")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for page in ("documents", "scale", "errors"):
+        shutil.copy(ROOT / "docs" / f"{page}.md", folder)
+    docs = ("--folder", str(folder), "--index", "pages")
     questions = ("What happens with an unreadable PDF?", "Where does a server such as Qdrant take over?")
     first = run_apart("answer_from_documents.py", *questions, *docs)
     said, _, rest = first.partition("\n")
