@@ -13,14 +13,16 @@ the largest change of a probability, and how often the best label changes.
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
-import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, sampled, save
 
 RATE = 16_000
 
@@ -86,35 +88,19 @@ def peer(place: Path, device: str, dtype: str):
     return transformers.pipeline("audio-classification", model=str(place), device=device, dtype=getattr(torch, dtype))
 
 
-def best_of_peer(place: Path, audios: list[np.ndarray], grid: argparse.Namespace) -> tuple[dict, dict[str, object]]:
-    """Tries the peer's settings on the first clips and returns the fastest with all rates; some may crash."""
-    tried: dict[str, object] = {}
-    best: tuple[float, dict] = (0.0, {"dtype": "float32", "batch_size": 1})
-    for dtype in grid.dtypes:
-        pipe = peer(place, grid.device, dtype)
-        pipe(audios[:2])
-        for batch_size in grid.batch_sizes:
-            sample = audios[: max(2 * batch_size, grid.sample)]
-            began = time.perf_counter()
-            try:
-                pipe(list(sample), batch_size=batch_size)
-            except Exception as error:  # noqa: BLE001 - a setting that crashes is not its best
-                tried[f"{dtype} batch {batch_size}"] = f"{type(error).__name__}: {error}"
-                continue
-            rate = len(sample) / (time.perf_counter() - began)
-            tried[f"{dtype} batch {batch_size}"] = round(rate, 2)
-            if rate > best[0]:
-                best = (rate, {"dtype": dtype, "batch_size": batch_size})
-    return best[1], tried
-
-
 def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     import sensorium
 
     place, device = checkpoint(name, folder), arguments.device
     audios = clips(name, arguments.clips)
-    best, tried = best_of_peer(place, audios, arguments)
-    peers = {dtype: peer(place, device, dtype) for dtype in {"float32", best["dtype"]}}
+    peers = functools.cache(functools.partial(peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        pipe, sample = peers(setting["dtype"]), sampled(audios, arguments, setting["batch_size"])
+        pipe(audios[:2])
+        return lambda: pipe(list(sample), **of_call(setting)), len(sample)
+
+    best, tried = fastest(ready, arguments)
     mine = {
         "ours, defaults": sensorium.pipeline("audio-classification", place, device=device),
         "ours, float32, eager": sensorium.pipeline(
@@ -124,16 +110,16 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     if arguments.compile:
         mine["ours, compiled"] = sensorium.pipeline("audio-classification", place, device=device, compile=True)
     runs = {
-        "peer, defaults (float32, one by one)": lambda: peers["float32"](list(audios)),
-        f"peer, best ({best})": lambda: peers[best["dtype"]](list(audios), batch_size=best["batch_size"]),
-        **{label: (lambda pipe=pipe: pipe(audios)) for label, pipe in mine.items()},
+        "peer, defaults (float32, one by one)": lambda: peers("float32")(list(audios)),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"])(list(audios), **of_call(best)),
+        **{key: (lambda pipe=pipe: pipe(audios)) for key, pipe in mine.items()},
     }
     if arguments.files:
         files = as_files(audios, folder / f"clips-{name}")
         runs["ours, defaults, from FLAC files"] = lambda: mine["ours, defaults"](files)
-    found = in_turn(runs, len(audios), rounds=arguments.rounds)
+    found = in_turn(runs, len(audios), arguments)
     print(f"\n{name}")
-    stats = {label: pipe.stats() for label, pipe in mine.items()}
+    stats = {key: pipe.stats() for key, pipe in mine.items()}
     return {**compared(found), "peer_settings_tried": tried, "stats": stats}
 
 
@@ -156,24 +142,24 @@ def drift(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     return found
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    found.count("--clips", 256, 1024)
+    found.add_argument("--compile", action="store_true", help="also ours with compile=True; a graph for each length")
+    found.add_argument("--files", action="store_true", help="also ours from FLAC files")
+    found.add_argument("--drift", action="store_true", help="bfloat16 against float32, instead of speed")
+    found.peer_settings(16)
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--clips", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="also ours with compile=True; a graph for each length")
-    parser.add_argument("--files", action="store_true", help="also ours from FLAC files")
-    parser.add_argument("--drift", action="store_true", help="bfloat16 against float32, instead of speed")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 4, 8, 16])
-    parser.add_argument("--sample", type=int, default=16, help="clips for each of the peer's settings")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     work = drift if arguments.drift else run
     figures = {name: work(name, arguments, folder) for name in arguments.models}
-    save("audio-classification-drift" if arguments.drift else "audio-classification", figures)
+    save("audio-classification-drift" if arguments.drift else "audio-classification", figures, arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python -m benchmarks.drift
 
 from __future__ import annotations
 
-import argparse
+import functools
 import tempfile
 import warnings
 from pathlib import Path
@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 import sensorium
+from benchmarks.arguments import Parser
 from benchmarks.harness import photographs, save
 from benchmarks.image_classification import MODELS, checkpoint
 
 
-def probabilities(place: Path, images: list[str], **settings) -> np.ndarray:
-    pipe = sensorium.pipeline("image-classification", place, device="cpu", batch_size=8, **settings)
+def probabilities(place: Path | str, images: list[str], **settings) -> np.ndarray:
+    pipe = sensorium.pipeline("image-classification", place, batch_size=8, **settings)
     rows = []
     for result in pipe(images, top_k=None):
         row = np.zeros(len(result), np.float64)
@@ -27,10 +28,15 @@ def probabilities(place: Path, images: list[str], **settings) -> np.ndarray:
     return np.array(rows)
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    known = [*MODELS, "starter"]
+    found.add_argument("--models", nargs="+", choices=known, default=[name for name in known if name != "tiny"])
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=[*MODELS, "starter"], default=[*MODELS, "starter"])
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     figures = {}
@@ -39,11 +45,12 @@ def main() -> None:
         images = photographs(folder / "photographs", 16)
         if name == "starter":
             images = sorted(str(p) for p in (Path(__file__).parents[1] / "examples" / "pictures").glob("*.jpg"))
-        exact = probabilities(place, images, dtype="float32", compile=False)
+        run = functools.partial(probabilities, place, images, device=arguments.device)
+        exact = run(dtype="float32", compile=False)
         drift = {
-            "bfloat16": probabilities(place, images, dtype="bfloat16", compile=False),
-            "float32 compiled": probabilities(place, images, dtype="float32", compile=True),
-            "bfloat16 compiled": probabilities(place, images, dtype="bfloat16", compile=True),
+            "bfloat16": run(dtype="bfloat16", compile=False),
+            "float32 compiled": run(dtype="float32", compile=True),
+            "bfloat16 compiled": run(dtype="bfloat16", compile=True),
         }
         figures[name] = {
             mode: {
@@ -55,7 +62,7 @@ def main() -> None:
         }
         for mode, found in figures[name].items():
             print(f"{name:<10} {mode:<18} largest {found['largest']:.2e}   same top-1 {found['same_top_1']:.0%}")
-    save("drift", figures)
+    save("drift", figures, arguments)
 
 
 if __name__ == "__main__":

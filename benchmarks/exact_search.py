@@ -1,76 +1,102 @@
-"""Exact search for the largest inner products, against faiss.IndexFlatIP, on the same vectors.
+"""Exact search for the largest inner products, against a plain scan in float32 of the same vectors.
 
     python -m benchmarks.exact_search --vectors 1000000 --batch-sizes 1 64 1024
+    python -m benchmarks.exact_search --device cuda --vectors 4000000
     python -m benchmarks.exact_search --scaling 10000 30000 100000 300000 1000000 3000000
 
-Prints questions per second and their ratio, and checks that both find the same rows; where they differ, the products of
-the rows that one of them has must be equal but for float32's rounding. `--scaling` measures ours alone for growing
-numbers of vectors, with the memory that the search takes beside the vectors, and draws it as `exact-search.svg`.
-Vectors are normal, of unit length.
+The peer is faiss.IndexFlatIP on a CPU, and torch's product and top-k on a card. Prints questions per second and their
+ratio, how many bytes of vectors a second ours reads, beside what the device copies, and checks that both find the same
+rows; where they differ, the products of the rows that one of them has must be equal but for float32's rounding.
+`--scaling` measures ours alone for growing numbers of vectors, with the memory that the search takes beside the
+vectors, and draws it as `exact-search.svg` beside the figures. Vectors are normal, of unit length.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
+from benchmarks.arguments import Parser
 from benchmarks.harness import in_turn, ratio, ratio_value, save
+from benchmarks.machine import copy_rate, seconds
 
-RESULTS = Path(__file__).parent / "results"
+Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def unit_vectors(count: int, width: int, seed: int) -> np.ndarray:
+def unit_vectors(count: int, width: int, seed: int, device: str = "cpu") -> np.ndarray:
+    """Normal vectors of unit length; a card draws millions of them in seconds."""
     rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
     found = np.empty((count, width), np.float32)
     for start in range(0, count, 65_536):
         rows = found[start : start + 65_536]
-        rng.standard_normal(rows.shape, dtype=np.float32, out=rows)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        if device.startswith("cuda"):
+            rows[:] = torch.nn.functional.normalize(torch.randn(rows.shape, device=device)).cpu().numpy()
+        else:
+            rng.standard_normal(rows.shape, dtype=np.float32, out=rows)
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return found
 
 
-def compare(args: argparse.Namespace) -> dict[str, Any]:
+def plain(vectors: np.ndarray, args: argparse.Namespace) -> tuple[str, Search]:
+    """The peer's name, and its search."""
+    if args.device.startswith("cuda"):
+        held = torch.from_numpy(vectors).to(args.device)
+
+        def search(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            scores, rows = (torch.from_numpy(queries).to(args.device) @ held.T).topk(args.k)
+            return scores.cpu().numpy(), rows.cpu().numpy()
+
+        return "torch, float32", search
     import faiss
 
-    from sensorium.retrieval.dense.exact import ExactScan
+    index = faiss.IndexFlatIP(args.width)
+    index.add(vectors)
+    return "faiss.IndexFlatIP", lambda queries: index.search(queries, args.k)
 
-    vectors = unit_vectors(args.vectors, args.width, 0)
+
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+    from sensorium.retrieval.dense.exact import TOGETHER, ExactScan
+
+    vectors = unit_vectors(args.vectors, args.width, 0, args.device)
     began = time.perf_counter()
-    ours = ExactScan(vectors)
+    ours = ExactScan(vectors, device=torch.device(args.device))
     print(f"ours: {ours.dtype} scan of {args.vectors:,} × {args.width}, ready in {time.perf_counter() - began:.1f} s")
-    peer = faiss.IndexFlatIP(args.width)
-    peer.add(vectors)
+    name, peer = plain(vectors, args)
+    held, copied = ours.coarse.values.nbytes, copy_rate(args.device)
     figures: dict[str, Any] = {"vectors": args.vectors, "width": args.width, "k": args.k, "batches": {}}
     for size in args.batch_sizes:
         queries = unit_vectors(size, args.width, 1)
-        check(vectors, queries, ours.search(queries, args.k), peer.search(queries, args.k))
+        check(vectors, queries, ours.search(queries, args.k), peer(queries))
         repeat = max(1, 16 // size)
         found = in_turn(
             {
-                "faiss.IndexFlatIP": lambda q=queries, n=repeat: [peer.search(q, args.k) for _ in range(n)],
+                name: lambda q=queries, n=repeat: [peer(q) for _ in range(n)],
                 "ours": lambda q=queries, n=repeat: [ours.search(q, args.k) for _ in range(n)],
             },
             size * repeat,
-            rounds=args.rounds,
+            args,
         )
         print(f"batches of {size}")
         for measurement in found.values():
             print(f"  {measurement}")
-        print(f"  ours: {ratio(found['ours'], found['faiss.IndexFlatIP'])} faiss")
+        read = held * found["ours"].median / min(size, TOGETHER)
+        print(f"  ours: {ratio(found['ours'], found[name])} {name}; reads {read / 1e9:.0f} GB/s ({read / copied:.0%})")
         figures["batches"][size] = {
-            "rates": {name: m.rates for name, m in found.items()},
-            "ratio": ratio_value(found["ours"], found["faiss.IndexFlatIP"]),
+            "rates": {key: m.rates for key, m in found.items()},
+            "ratio": ratio_value(found["ours"], found[name]),
+            "bytes_per_s": read,
         }
-    figures |= {"dtype": str(ours.dtype), "scanned_again": ours.scanned_again}
-    print(f"scanned again: {ours.scanned_again}")
+    figures |= {"dtype": str(ours.dtype), "scanned_again": ours.scanned_again, "copied_bytes_per_s": copied}
+    print(f"scanned again: {ours.scanned_again}; the device copies {copied / 1e9:.0f} GB/s, bytes read and written")
     return figures
 
 
@@ -91,19 +117,14 @@ def scale(args: argparse.Namespace) -> list[dict[str, Any]]:
 
     rows = []
     for count in args.scaling:
-        vectors = unit_vectors(count, args.width, 0)
+        vectors = unit_vectors(count, args.width, 0, args.device)
         before = psutil.Process().memory_info().rss
-        scan = ExactScan(vectors)
+        scan = ExactScan(vectors, device=torch.device(args.device))
         row = {"vectors": count, "held_mb": (psutil.Process().memory_info().rss - before) / 2**20}
         for size in args.batch_sizes:
             queries = unit_vectors(size, args.width, 1)
-            scan.search(queries, args.k)
-            spent = []
-            for _ in range(args.rounds):
-                began = time.perf_counter()
-                scan.search(queries, args.k)
-                spent.append(time.perf_counter() - began)
-            row[f"ms_{size}"] = 1e3 * statistics.median(spent) / size
+            spent = seconds(lambda q=queries, scan=scan: scan.search(q, args.k), "cpu", calls=args.rounds, warmup_s=0)
+            row[f"ms_{size}"] = 1e3 * spent / size
         rows.append(row)
         cells = ", ".join(f"{row[f'ms_{size}']:.2f} ms a question in batches of {size}" for size in args.batch_sizes)
         print(f"{count:>9,}: {cells}; {row['held_mb']:.0f} MB beside the vectors", flush=True)
@@ -148,21 +169,25 @@ def draw(rows: Sequence[dict[str, Any]], sizes: Sequence[int], path: Path) -> No
     print(f"drawn in {path}")
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.add_argument("--vectors", type=int, default=1_000_000)
+    found.add_argument("--width", type=int, default=768)
+    found.add_argument("--k", type=int, default=100)
+    found.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 64, 1024])
+    found.add_argument("--scaling", type=int, nargs="*", default=[])
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vectors", type=int, default=1_000_000)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--k", type=int, default=100)
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 64, 1024])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scaling", type=int, nargs="*", default=[])
-    args = parser.parse_args()
+    args = parser().parse_args()
     if args.scaling:
         rows = scale(args)
-        save("exact-search-scaling", {"width": args.width, "k": args.k, "rows": rows})
-        draw(rows, args.batch_sizes, RESULTS / "exact-search.svg")
+        path = save("exact-search-scaling", {"width": args.width, "k": args.k, "rows": rows}, args)
+        if path is not None:
+            draw(rows, args.batch_sizes, path.parent / "exact-search.svg")
     else:
-        save("exact-search", compare(args))
+        save("exact-search", compare(args), args)
 
 
 if __name__ == "__main__":

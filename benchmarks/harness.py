@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
+import itertools
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import chip, environment, wait
+
+Setting = dict[str, Any]
+"""A setting of the peer: "dtype", "batch_size", "num_workers"."""
 
 
 @dataclass
@@ -29,20 +34,80 @@ class Measurement:
         return f"{self.name:<44} {self.median:9.2f} /s   ({min(self.rates):.2f} … {max(self.rates):.2f})"
 
 
-def in_turn(
-    runs: dict[str, Callable[[], Any]], items: int, *, rounds: int = 5, warmup: int = 1
-) -> dict[str, Measurement]:
-    """Runs each in turn, A B C A B C …, so that a change of the machine's speed meets all of them alike."""
+def in_turn(runs: dict[str, Callable[[], Any]], items: int, arguments: argparse.Namespace) -> dict[str, Measurement]:
+    """Runs each in turn, A B C A B C …, so that a change of the machine's speed meets all of them alike.
+
+    Args:
+        runs: what is timed, from inputs to results.
+        items: how many inputs each takes.
+        arguments: `rounds` that count after `warmup` ones that do not, on a `device` that is idle when a run begins,
+            and again before its time is taken.
+    """
     rates: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(warmup + rounds):
+    for round_ in range(arguments.warmup + arguments.rounds):
         for name, run in runs.items():
             gc.collect()
-            began = time.perf_counter()
-            run()
-            seconds = time.perf_counter() - began
-            if round_ >= warmup:
-                rates[name].append(items / seconds)
+            spent = _timed(run, arguments.device)
+            if round_ >= arguments.warmup:
+                rates[name].append(items / spent)
     return {name: Measurement(name, found) for name, found in rates.items()}
+
+
+def settings(arguments: argparse.Namespace) -> list[Setting]:
+    """All settings of the peer that were asked for."""
+    names = {"dtype": "dtypes", "batch_size": "batch_sizes", "num_workers": "workers"}
+    axes = {name: getattr(arguments, given) for name, given in names.items() if given in arguments}
+    return [dict(zip(axes, each, strict=True)) for each in itertools.product(*axes.values())]
+
+
+def sampled(inputs: Sequence[Any], arguments: argparse.Namespace, batch_size: int) -> Sequence[Any]:
+    """The inputs on which a setting is tried: two of its batches at least, as far as there are any."""
+    return inputs[: max(2 * batch_size, arguments.sample)]
+
+
+def fastest(
+    ready: Callable[[Setting], tuple[Callable[[], Any], int]], arguments: argparse.Namespace
+) -> tuple[Setting, dict[str, float | str]]:
+    """Tries the peer's settings and returns the fastest, with the items per second of each.
+
+    One that fails is named with its error: some crash the peer or fill the device's memory, and that is a finding.
+
+    Args:
+        ready: gives what is timed in a setting, loaded and warm, and how many items it does.
+        arguments: with the settings, and the `device`. On CUDA each setting runs once before it is timed, since kernels
+            are chosen and memory is fetched then; a CPU would take minutes for it.
+
+    Raises:
+        RuntimeError: no setting works.
+    """
+    rates: dict[str, float | str] = {}
+    best: tuple[float, Setting] = (0.0, {})
+    for setting in settings(arguments):
+        try:
+            run, items = ready(setting)
+            if arguments.device.startswith("cuda"):
+                run()
+            rate = items / _timed(run, arguments.device)
+        except Exception as error:  # noqa: BLE001 - a setting that crashes is not its best, whatever it raises
+            rates[label(setting)] = f"{type(error).__name__}: {error}"[:120]
+            continue
+        rates[label(setting)] = round(rate, 3)
+        if rate > best[0]:
+            best = (rate, setting)
+    if not best[1]:
+        raise RuntimeError(f"the peer works in no setting: {rates}")
+    return best[1], rates
+
+
+def of_call(setting: Setting) -> Setting:
+    """What a call of the peer takes of a setting: all but the dtype, in which it was loaded."""
+    return {name: value for name, value in setting.items() if name != "dtype"}
+
+
+def label(setting: Setting) -> str:
+    """A setting in words: `"bfloat16, batch 32, 8 workers"`."""
+    words = {"batch_size": "batch {}", "num_workers": "{} workers"}
+    return ", ".join(words.get(name, "{}").format(value) for name, value in setting.items())
 
 
 def ratio(a: Measurement, b: Measurement) -> str:
@@ -77,30 +142,15 @@ def compared(found: dict[str, Measurement]) -> dict[str, Any]:
     return {"measurements": as_rows(list(found.values())), "ratios": ratios}
 
 
-def environment() -> dict[str, Any]:
-    """What the figures were taken on."""
-    import torch
-
-    from sensorium.pipelines.placement import cpu_features
-
-    names = ("sensorium", "torch", "torchvision", "transformers", "timm", "pillow")
-    return {
-        "cpu": _cpu_name(),
-        "cpu_features": sorted(cpu_features()),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-    }
-
-
-def save(name: str, figures: dict[str, Any], folder: Path = Path(__file__).parent / "results") -> Path:
-    """Writes the figures with their environment as JSON."""
-    folder.mkdir(exist_ok=True)
-    here = environment()
-    chip = (here["gpu"] or here["cpu"]).lower().replace(" ", "-").replace("/", "-")
-    path = folder / f"{name}-{chip}.json"
-    path.write_text(json.dumps({"environment": here, **figures}, indent=2, default=_plain) + "\n", encoding="utf-8")
+def save(name: str, figures: dict[str, Any], arguments: argparse.Namespace) -> Path | None:
+    """Writes the figures with their environment as JSON, named by the chip and what it can do; None if told not to."""
+    if arguments.no_save:
+        return None
+    folder: Path = arguments.results
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{chip(arguments.device)}.json"
+    told = {"environment": environment(arguments.device), **figures}
+    path.write_text(json.dumps(told, indent=2, default=_plain) + "\n", encoding="utf-8")
     print(f"written to {path}")
     return path
 
@@ -136,13 +186,12 @@ def as_rows(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
     return [{**asdict(m), "median": m.median} for m in measurements]
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def _timed(run: Callable[[], Any], device: str) -> float:
+    wait(device)
+    began = time.perf_counter()
+    run()
+    wait(device)
+    return time.perf_counter() - began
 
 
 def _plain(value: Any) -> Any:

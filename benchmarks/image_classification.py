@@ -1,6 +1,7 @@
 """A folder of 500×375 JPEGs through ViT-B/16 and others (random weights), against Transformers' pipeline.
 
     python -m benchmarks.image_classification --models vit resnet50 convnext swin --images 48
+    python -m benchmarks.image_classification --device cuda --models resnet50 vit
 
 Prints, for each model: the peer at its defaults, the peer at its best of dtype × batch size × workers, ours at its
 defaults and ours compiled, in items per second of whole runs from file names to labels; and their ratios.
@@ -9,13 +10,15 @@ defaults and ours compiled, in items per second of whole runs from file names to
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
-from benchmarks.harness import Measurement, compared, in_turn, photographs, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save
 
 
 def _vit():
@@ -46,14 +49,22 @@ def _swin():
     return SwinForImageClassification(SwinConfig(num_labels=1000)), ViTImageProcessor(resample=3)
 
 
-MODELS = {"vit": _vit, "resnet50": _resnet50, "convnext": _convnext, "swin": _swin}
+def _tiny():
+    """For trying a script out."""
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    return ViTForImageClassification(ViTConfig(**sizes, patch_size=32)), ViTImageProcessor()
+
+
+MODELS = {"vit": _vit, "resnet50": _resnet50, "convnext": _convnext, "swin": _swin, "tiny": _tiny}
 
 
 def checkpoint(name: str, folder: Path) -> Path:
     """Saves the model with random weights, as `from_pretrained` wants it."""
     import torch
 
-    place = folder / name
+    place = folder / f"classifier-{name}"
     if not (place / "model.safetensors").exists():
         torch.manual_seed(0)
         model, processor = MODELS[name]()
@@ -69,33 +80,39 @@ def peer(place: Path, device: str, dtype: str):
     return transformers.pipeline("image-classification", model=str(place), device=device, dtype=getattr(torch, dtype))
 
 
-def best_of_peer(
-    place: Path, device: str, images: list[str], grid: argparse.Namespace
-) -> tuple[dict, dict[str, float]]:
-    """Tries the peer's settings on a few pictures and returns the fastest with all rates."""
-    tried: dict[str, float] = {}
-    best: tuple[float, dict] = (0.0, {})
-    for dtype in grid.dtypes:
-        pipe = peer(place, device, dtype)
-        pipe(images[:2])
-        for batch_size, workers in itertools.product(grid.batch_sizes, grid.workers):
-            sample = images[: max(2 * batch_size, grid.sample)]
-            began = time.perf_counter()
-            pipe(sample, batch_size=batch_size, num_workers=workers)
-            rate = len(sample) / (time.perf_counter() - began)
-            tried[f"{dtype} batch {batch_size} workers {workers}"] = round(rate, 2)
-            if rate > best[0]:
-                best = (rate, {"dtype": dtype, "batch_size": batch_size, "num_workers": workers})
-    return best[1], tried
-
-
 def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
-    import sensorium
-
     place, device = checkpoint(name, folder), arguments.device
     images = photographs(folder / "photographs", arguments.images)
-    best, tried = best_of_peer(place, device, images, arguments)
-    peers = {dtype: peer(place, device, dtype) for dtype in {"float32", best["dtype"]}}
+    peers = functools.cache(functools.partial(peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        pipe, rest = peers(setting["dtype"]), of_call(setting)
+        pipe(images[:2])
+        sample = sampled(images, arguments, setting["batch_size"])
+        return lambda: pipe(sample, **rest), len(sample)
+
+    best, tried = fastest(ready, arguments)
+    mine = ours(place, images, arguments)
+    runs = {
+        "peer, defaults (float32, one by one)": lambda: peers("float32")(images),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"])(images, **of_call(best)),
+        "peer, float32, best batch": lambda: peers("float32")(images, **of_call(best)),
+        **{key: (lambda pipe=pipe: pipe(images)) for key, pipe in mine.items()},
+    }
+    found = in_turn(runs, len(images), arguments)
+    print(f"\n{name}")
+    return {
+        **compared(found),
+        "peer_settings_tried": tried,
+        "stats": {key: pipe.stats() for key, pipe in mine.items()},
+    }
+
+
+def ours(place: Path, images: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Our pipelines by the names of what they are set to; the compiled one has compiled."""
+    import sensorium
+
+    device = arguments.device
     mine = {
         "ours, defaults": sensorium.pipeline("image-classification", place, device=device),
         "ours, float32, eager": sensorium.pipeline(
@@ -108,41 +125,27 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
         )
         began = time.perf_counter()
         compiled(images[: arguments.compiled_batch])
-        print(f"{name}: compiled in {time.perf_counter() - began:.1f} s")
+        print(f"{place.name}: compiled in {time.perf_counter() - began:.1f} s")
         mine["ours, compiled"] = compiled
-    in_float32 = {"batch_size": best["batch_size"], "num_workers": best["num_workers"]}
-    runs = {
-        "peer, defaults (float32, one by one)": lambda: peers["float32"](images),
-        f"peer, best ({best})": lambda: peers[best["dtype"]](images, **in_float32),
-        "peer, float32, best batch": lambda: peers["float32"](images, **in_float32),
-        **{label: (lambda pipe=pipe: pipe(images)) for label, pipe in mine.items()},
-    }
-    found = in_turn(runs, len(images), rounds=arguments.rounds)
-    return report(name, found, tried, {label: pipe.stats() for label, pipe in mine.items()})
+    return mine
 
 
-def report(name: str, found: dict[str, Measurement], tried: dict[str, float], stats: dict) -> dict:
-    print(f"\n{name}")
-    return {**compared(found), "peer_settings_tried": tried, "stats": stats}
+def parser() -> Parser:
+    found = Parser(__doc__, rounds=5)
+    found.add_argument("--models", nargs="+", choices=MODELS, default=["vit", "resnet50", "convnext", "swin"])
+    found.count("--images", 48, 1024)
+    found.count("--compiled-batch", 8, 64)
+    found.add_argument("--no-compile", action="store_true")
+    found.peer_settings(16, workers=(0, 2))
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--images", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compiled-batch", type=int, default=8)
-    parser.add_argument("--no-compile", action="store_true")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 4, 8, 16])
-    parser.add_argument("--workers", nargs="+", type=int, default=[0, 2])
-    parser.add_argument("--sample", type=int, default=16, help="pictures for each of the peer's settings")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     figures = {name: run(name, arguments, folder) for name in arguments.models}
-    save("image-classification", figures)
+    save("image-classification", figures, arguments)
 
 
 if __name__ == "__main__":

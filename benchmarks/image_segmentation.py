@@ -11,15 +11,17 @@ too; the cost of upsampling and arg-max alone; and with `--drift` how far bfloat
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import tempfile
-import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, photographs, ratio, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save
+from benchmarks.machine import seconds
 
 LABELS = 150
 
@@ -84,37 +86,19 @@ def peer(place: Path, device: str, dtype: str):
     )
 
 
-def best_of_peer(place: Path, images: list[str], options: dict, grid: argparse.Namespace) -> tuple[dict, dict]:
-    """Tries the peer's settings on a few pictures and returns the fastest with all rates; what crashes is named."""
-    tried: dict[str, float | str] = {}
-    best: tuple[float, dict] = (0.0, {})
-    for dtype in grid.dtypes:
-        pipe = peer(place, grid.device, dtype)
-        for batch_size, workers in itertools.product(grid.batch_sizes, grid.workers):
-            label = f"{dtype} batch {batch_size} workers {workers}"
-            sample = images[: max(2 * batch_size, grid.sample)]
-            try:
-                pipe(images[:1], **options)
-                began = time.perf_counter()
-                pipe(sample, batch_size=batch_size, num_workers=workers, **options)
-            except Exception as error:  # noqa: BLE001 - some settings crash the peer, and that is a finding
-                tried[label] = f"{type(error).__name__}: {error}"[:120]
-                continue
-            rate = len(sample) / (time.perf_counter() - began)
-            tried[label] = round(rate, 2)
-            if rate > best[0]:
-                best = (rate, {"dtype": dtype, "batch_size": batch_size, "num_workers": workers})
-    return best[1], tried
-
-
 def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     import sensorium
 
     images, options = photographs(folder / "photographs", arguments.images, size=(640, 480)), MODELS[name][1]
     place, device = checkpoint(name, folder, images), arguments.device
-    best, tried = best_of_peer(place, images, options, arguments)
-    setting = {key: best[key] for key in ("batch_size", "num_workers")}
-    peers = {dtype: peer(place, device, dtype) for dtype in {"float32", best["dtype"]}}
+    peers = functools.cache(functools.partial(peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        pipe, sample = peers(setting["dtype"]), sampled(images, arguments, setting["batch_size"])
+        pipe(images[:1], **options)
+        return lambda: pipe(sample, **of_call(setting), **options), len(sample)
+
+    best, tried = fastest(ready, arguments)
     mine = {
         "ours, defaults": sensorium.pipeline("image-segmentation", place, device=device),
         "ours, float32, eager": sensorium.pipeline(
@@ -122,16 +106,16 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
         ),
     }
     runs = {
-        "peer, defaults (float32, one by one)": lambda: peers["float32"](images, **options),
-        f"peer, best ({best})": lambda: peers[best["dtype"]](images, **setting, **options),
-        "peer, float32, best batch": lambda: peers["float32"](images, **setting, **options),
-        **{label: (lambda pipe=pipe: pipe(images, **options)) for label, pipe in mine.items()},
+        "peer, defaults (float32, one by one)": lambda: peers("float32")(images, **options),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"])(images, **of_call(best), **options),
+        "peer, float32, best batch": lambda: peers("float32")(images, **of_call(best), **options),
+        **{key: (lambda pipe=pipe: pipe(images, **options)) for key, pipe in mine.items()},
         "ours, defaults, every mask made": lambda: [list(each) for each in mine["ours, defaults"](images, **options)],
     }
-    found = in_turn(runs, len(images), rounds=arguments.rounds)
+    found = in_turn(runs, len(images), arguments)
     print(f"\n{name}")
     figures = compared(found)
-    stats = {label: pipe.stats() for label, pipe in mine.items()}
+    stats = {key: pipe.stats() for key, pipe in mine.items()}
     enlarged = upsampling(place, images[0], device)
     return {**figures, "peer_settings_tried": tried, "stats": stats, "upsampling": enlarged}
 
@@ -153,17 +137,16 @@ def upsampling(place: Path, image: str, device: str) -> dict[str, float]:
     with torch.inference_mode():
         random = model(**pixels).logits[0]
         noise = torch.randn_like(random)
-        for label, logits in (("random weights", random), ("white noise, the worst case", noise)):
+        for kind, logits in (("random weights", random), ("white noise, the worst case", noise)):
             ways = {
                 "peer": lambda logits=logits: interpolate(
                     logits[None], size=size, mode="bilinear", align_corners=False
                 )[0].argmax(0),
                 "ours": lambda logits=logits: class_map(logits, size),
             }
-            times = in_turn({key: (lambda way=way: way().cpu()) for key, way in ways.items()}, 1, rounds=5)
-            for key, measurement in times.items():
-                figures[f"{label}: {key}"] = round(1000 / measurement.median, 2)
-            print(f"  upsampling, {label}: {ratio(times['ours'], times['peer'])} the peer's way")
+            spent = {key: 1e3 * seconds(way, device) for key, way in ways.items()}
+            figures |= {f"{kind}: {key}": round(each, 3) for key, each in spent.items()}
+            print(f"  upsampling, {kind}: {spent['peer'] / spent['ours']:.2f}× the peer's way")
     return figures
 
 
@@ -195,23 +178,22 @@ def drift(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     return figures
 
 
+def parser() -> Parser:
+    found = Parser(__doc__, rounds=5)
+    found.add_argument("--models", nargs="+", choices=MODELS, default=["segformer"])
+    found.count("--images", 48, 256)
+    found.peer_settings(8, batch_sizes=(1, 4, 8), workers=(0, 2))
+    found.add_argument("--drift", action="store_true", help="measure bfloat16's drift and nothing else")
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["segformer"])
-    parser.add_argument("--images", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 4, 8])
-    parser.add_argument("--workers", nargs="+", type=int, default=[0, 2])
-    parser.add_argument("--sample", type=int, default=8, help="pictures for each of the peer's settings")
-    parser.add_argument("--drift", action="store_true", help="measure bfloat16's drift and nothing else")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     work = drift if arguments.drift else run
     figures = {name: work(name, arguments, folder) for name in arguments.models}
-    save("image-segmentation-drift" if arguments.drift else "image-segmentation", figures)
+    save("image-segmentation-drift" if arguments.drift else "image-segmentation", figures, arguments)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,16 @@ thousand points, as after training. `--drift` tells how far bfloat16 moves them.
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, photographs, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, sampled, save
 
 POINTS = 1000
 
@@ -94,43 +94,32 @@ class Peer:
         return found
 
 
-def best_of_peer(place: Path, images: list[str], grid: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]:
-    """The fastest of the peer's settings on a few pictures, and the rates of all."""
-    rates: dict[str, float] = {}
-    best: tuple[float, dict[str, Any]] = (0.0, {})
-    for dtype, batch_size in itertools.product(grid.dtypes, grid.batch_sizes):
-        peer = Peer(place, grid.device, dtype)
-        peer(images[:1])
-        sample = images[: max(grid.sample, batch_size)]
-        began = time.perf_counter()
-        peer(sample, batch_size)
-        rate = len(sample) / (time.perf_counter() - began)
-        rates[f"{dtype} batch {batch_size}"] = round(rate, 2)
-        if rate > best[0]:
-            best = (rate, {"dtype": dtype, "batch_size": batch_size})
-    return best[1], rates
-
-
 def speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     import sensorium
 
     images = photographs(folder / "photographs", arguments.images, size=(640, 480))
     place, device = checkpoint(folder, images[0]), arguments.device
-    best, tried = best_of_peer(place, images, arguments)
-    peers = {dtype: Peer(place, device, dtype) for dtype in {"float32", best["dtype"]}}
+    peers = functools.cache(functools.partial(Peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        peer, sample = peers(setting["dtype"]), sampled(images, arguments, setting["batch_size"])
+        peer(images[:1])
+        return lambda: peer(sample, setting["batch_size"]), len(sample)
+
+    best, tried = fastest(ready, arguments)
     mine = {
         "ours, defaults": sensorium.pipeline("keypoint-detection", place, device=device),
         "ours, float32": sensorium.pipeline("keypoint-detection", place, device=device, dtype="float32"),
     }
     runs = {
-        "peer, defaults (float32, one by one)": lambda: peers["float32"](images),
-        f"peer, best ({best})": lambda: peers[best["dtype"]](images, best["batch_size"]),
-        **{label: (lambda pipe=pipe: pipe(images)) for label, pipe in mine.items()},
+        "peer, defaults (float32, one by one)": lambda: peers("float32")(images),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"])(images, best["batch_size"]),
+        **{key: (lambda pipe=pipe: pipe(images)) for key, pipe in mine.items()},
     }
-    found = in_turn(runs, len(images), rounds=arguments.rounds)
+    found = in_turn(runs, len(images), arguments)
     figures = compared(found)
     points = float(np.mean([len(result) for result in mine["ours, float32"](images[:8])]))
-    stats = {label: pipe.stats() for label, pipe in mine.items()}
+    stats = {key: pipe.stats() for key, pipe in mine.items()}
     return {**figures, "peer_settings_tried": tried, "points_a_picture": points, "stats": stats}
 
 
@@ -164,26 +153,22 @@ def drift(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     return figures
 
 
-def parse(description: str | None, *, images: int) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=images)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 4, 8])
-    parser.add_argument("--sample", type=int, default=8, help="inputs for each of the peer's settings")
-    parser.add_argument("--drift", action="store_true", help="only measure how far bfloat16 drifts")
-    return parser.parse_args()
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.count("--images", 64, 512)
+    found.peer_settings(8, batch_sizes=(1, 4, 8))
+    found.add_argument("--drift", action="store_true", help="only measure how far bfloat16 drifts")
+    return found
 
 
 def main() -> None:
-    arguments = parse(__doc__, images=64)
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     if arguments.drift:
-        save("keypoint-detection-drift", drift(arguments, folder))
+        save("keypoint-detection-drift", drift(arguments, folder), arguments)
     else:
-        save("keypoint-detection", speed(arguments, folder))
+        save("keypoint-detection", speed(arguments, folder), arguments)
 
 
 if __name__ == "__main__":

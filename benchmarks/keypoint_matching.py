@@ -11,16 +11,17 @@ stops early. A picture has about a thousand points. `--drift` tells which share 
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, photographs, save
-from benchmarks.keypoint_detection import parse, sharpen, threshold_for
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, save
+from benchmarks.keypoint_detection import sharpen, threshold_for
 
 
 def checkpoint(folder: Path, name: str, image: str) -> Path:
@@ -68,24 +69,24 @@ def speed(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, A
     images = photographs(folder / "photographs", arguments.images, size=(640, 480))
     pairs, place = turned(folder, images), checkpoint(folder, name, images[0])
     lists = [list(pair) for pair in pairs]
-    peers = {dtype: peer(place, arguments.device, dtype) for dtype in arguments.dtypes}
-    tried = {}
-    for dtype, pipe in peers.items():
+    peers = functools.cache(functools.partial(peer, place, arguments.device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        pipe, sample = peers(setting["dtype"]), lists[: arguments.sample]
         pipe(lists[0])
-        began = time.perf_counter()
-        pipe(lists[: arguments.sample])
-        tried[dtype] = min(len(lists), arguments.sample) / (time.perf_counter() - began)
-    best = max(tried, key=lambda dtype: tried[dtype])
+        return lambda: pipe(sample), len(sample)
+
+    best, tried = fastest(ready, arguments)
     mine = {
         "ours, defaults": sensorium.pipeline("keypoint-matching", place, device=arguments.device),
         "ours, float32": sensorium.pipeline("keypoint-matching", place, device=arguments.device, dtype="float32"),
     }
     runs = {
-        "peer, defaults (float32)": lambda: peers["float32"](lists),
-        f"peer, best ({best})": lambda: peers[best](lists),
-        **{label: (lambda pipe=pipe: pipe(pairs)) for label, pipe in mine.items()},
+        "peer, defaults (float32)": lambda: peers("float32")(lists),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"])(lists),
+        **{key: (lambda pipe=pipe: pipe(pairs)) for key, pipe in mine.items()},
     }
-    found = in_turn(runs, len(pairs), rounds=arguments.rounds)
+    found = in_turn(runs, len(pairs), arguments)
     print(f"\n{name}, pairs a second")
     return {**compared(found), "peer_settings_tried": tried}
 
@@ -112,13 +113,21 @@ def drift(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, f
     return figures
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.count("--images", 16, 64)
+    found.peer_settings(8, batch_sizes=())
+    found.add_argument("--drift", action="store_true", help="only measure how far bfloat16 drifts")
+    return found
+
+
 def main() -> None:
-    arguments = parse(__doc__, images=16)
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     measure = drift if arguments.drift else speed
     figures = {name: measure(name, arguments, folder) for name in ("superglue", "lightglue")}
-    save("keypoint-matching-drift" if arguments.drift else "keypoint-matching", figures)
+    save("keypoint-matching-drift" if arguments.drift else "keypoint-matching", figures, arguments)
 
 
 if __name__ == "__main__":

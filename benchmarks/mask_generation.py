@@ -1,18 +1,20 @@
 """SAM ViT-B (random weights) on photographs: everything with 32×32 points, and prompts, against Transformers' pipeline.
 
     python -m benchmarks.mask_generation --images 2
+    python -m benchmarks.mask_generation --device cuda --model sam-vit-huge --compile
     python -m benchmarks.mask_generation --drift
 
 Random weights find nothing, so the last layers are moved until a third of the masks is thought good enough and their
 logits are as large as trained ones are: the filters then leave some hundreds of masks, as they do for a photograph; the
-suppression leaves few of these, since random masks are alike.
-Prints seconds a picture in all and outside the encoder, the highest memory of a process that does nothing else, and
-what a second prompt on a picture costs beside the first.
+suppression leaves few of these, since random masks are alike. The peer's best is sought over dtype × points a batch.
+Prints pictures a second, seconds a picture outside the encoder, the highest memory of a process that does nothing else,
+and what a second prompt on a picture costs beside the first.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import tempfile
 import time
@@ -24,12 +26,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.harness import as_rows, in_turn, photographs, ratio, ratio_value, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, save
+from benchmarks.machine import wait
 
 GOOD_SHARE = 1 / 3
 LOGIT_STD = 60.0
 SIZES = {
     "sam-vit-base": {},
+    "sam-vit-huge": {
+        "hidden_size": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "mlp_dim": 5120,
+        "global_attn_indexes": [7, 15, 23, 31],
+    },
     "tiny": {"hidden_size": 48, "num_hidden_layers": 1, "mlp_dim": 32, "global_attn_indexes": []},
 }
 
@@ -76,73 +87,81 @@ def peer(place: Path, device: str, dtype: str) -> Any:
     return transformers.pipeline("mask-generation", model=str(place), device=device, dtype=getattr(torch, dtype))
 
 
-def ours(place: Path, device: str, dtype: str) -> Any:
+def ours(place: Path, device: str, dtype: str, *, compile: bool = False) -> Any:
     import sensorium
 
-    return sensorium.pipeline("mask-generation", place, device=device, dtype=dtype, compile=False)
+    return sensorium.pipeline("mask-generation", place, device=device, dtype=dtype, compile=compile)
 
 
 class EncoderClock:
     """Adds up the seconds that a model's encoder takes."""
 
-    def __init__(self, model: Any) -> None:
-        self.seconds, self._began = 0.0, 0.0
+    def __init__(self, model: Any, device: str) -> None:
+        self.seconds, self._began, self._device = 0.0, 0.0, device
         model.vision_encoder.register_forward_pre_hook(self._start)
         model.vision_encoder.register_forward_hook(self._stop)
 
     def _start(self, *_: Any) -> None:
-        _wait()
+        wait(self._device)
         self._began = time.perf_counter()
 
     def _stop(self, *_: Any) -> None:
-        _wait()
+        wait(self._device)
         self.seconds += time.perf_counter() - self._began
+
+
+class Everything:
+    """Finds everything on pictures, and keeps what it took outside the encoder; that of compiled code is not told."""
+
+    def __init__(self, pipe: Any, arguments: argparse.Namespace, *, compiled: bool = False, **options: Any) -> None:
+        self._pipe, self._device = pipe, arguments.device
+        self._options = {"points_per_crop": arguments.points, **options}
+        self._clock = None if compiled else EncoderClock(pipe.model, arguments.device)
+        self.outside: list[float] = []
+        self.masks = 0
+
+    def __call__(self, images: list[str]) -> None:
+        before, began = self._clock.seconds if self._clock else 0.0, time.perf_counter()
+        self.masks = sum(len(self._pipe(image, **self._options)["scores"]) for image in images)
+        wait(self._device)
+        if self._clock:
+            spent = time.perf_counter() - began - (self._clock.seconds - before)
+            self.outside.append(spent / len(images))
 
 
 def everything(place: Path, images: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Both sides in turn; the seconds outside the encoder come from the same runs."""
-    grid = {"points_per_crop": arguments.points}
-    pipes = {
-        "peer, defaults (float32, 64 points)": (peer(place, arguments.device, "float32"), {}),
-        "peer, float32, 256 points": (peer(place, arguments.device, "float32"), {"points_per_batch": 256}),
-        "peer, bfloat16, 64 points": (peer(place, arguments.device, "bfloat16"), {}),
-        "ours, defaults": (ours(place, arguments.device, "auto"), {}),
-        "ours, float32": (ours(place, arguments.device, "float32"), {}),
+    device = arguments.device
+    peers = functools.cache(functools.partial(peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Callable[[], Any], int]:
+        pipe, options = peers(setting["dtype"]), {"points_per_batch": setting["batch_size"]}
+        pipe(images[0], points_per_crop=2, **options)
+        side = arguments.points if device.startswith("cuda") else arguments.sample  # all would take a CPU minutes
+        return lambda: pipe(images[0], points_per_crop=side, **options), 1
+
+    best, tried = fastest(ready, arguments)
+    sides = {
+        "peer, defaults (float32, 64 points)": Everything(peers("float32"), arguments),
+        f"peer, best ({label(best)})": Everything(peers(best["dtype"]), arguments, points_per_batch=best["batch_size"]),
+        "ours, defaults": Everything(ours(place, device, "auto"), arguments),
+        "ours, float32": Everything(ours(place, device, "float32"), arguments),
     }
-    runs: dict[str, Callable[[], Any]] = {}
-    clocks: dict[str, EncoderClock] = {}
-    outside: dict[str, list[float]] = {}
-    masks: dict[str, int] = {}
-    for label, (pipe, options) in pipes.items():
-        try:
-            pipe(images[0], points_per_crop=2, **options)
-        except (RuntimeError, TypeError) as error:
-            print(f"{label} fails: {error}")
-            continue
-        clocks[label] = EncoderClock(pipe.model)
-
-        def run(pipe: Any = pipe, label: str = label, options: dict[str, Any] = options) -> None:
-            before, began = clocks[label].seconds, time.perf_counter()
-            masks[label] = sum(len(pipe(image, **grid, **options)["scores"]) for image in images)
-            _wait()
-            spent = time.perf_counter() - began - (clocks[label].seconds - before)
-            outside.setdefault(label, []).append(spent / len(images))
-
-        runs[label] = run
-    found = in_turn(runs, len(images), rounds=arguments.rounds, warmup=arguments.warmup)
-    first = next(iter(found))
-    ratios = {}
-    for label, measurement in found.items():
-        rest = median(outside[label][arguments.warmup :])
-        print(f"  {measurement}; outside the encoder {rest:.2f} s a picture; {masks[label]} masks")
-        if label.startswith("ours"):
-            beyond = median(outside[first][arguments.warmup :]) / rest
-            print(
-                f"  {label}: {ratio(measurement, found[first])} the peer's defaults, {beyond:.2f}× outside the encoder"
-            )
-            ratios[label] = {name: ratio_value(measurement, other) for name, other in found.items()}
-            ratios[label]["outside the encoder"] = beyond
-    return {"measurements": as_rows(list(found.values())), "outside": outside, "ratios": ratios, "masks": masks}
+    if arguments.compile:
+        sides["ours, compiled"] = Everything(ours(place, device, "auto", compile=True), arguments, compiled=True)
+    runs = {name: (lambda side=side: side(images)) for name, side in sides.items()}
+    found = in_turn(runs, len(images), arguments)
+    figures = compared(found)
+    rest = {name: median(side.outside[arguments.warmup :]) for name, side in sides.items() if side.outside}
+    for name, each in rest.items():
+        beyond = rest["peer, defaults (float32, 64 points)"] / each
+        print(f"  {name}: {each:.4f} s a picture outside the encoder ({beyond:.2f}×), {sides[name].masks} masks")
+    return {
+        **figures,
+        "peer_settings_tried": tried,
+        "outside": rest,
+        "masks": {name: side.masks for name, side in sides.items()},
+    }
 
 
 def second_prompt(place: Path, image: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -155,10 +174,10 @@ def second_prompt(place: Path, image: str, arguments: argparse.Namespace) -> dic
             began = time.perf_counter()
             with pipe.image(image) as opened:
                 opened.masks(points=[[250, 180]])
-                _wait()
+                wait(arguments.device)
                 middle = time.perf_counter()
                 opened.masks(points=[[100 + 10 * round_, 90]])
-                _wait()
+                wait(arguments.device)
                 later.append(time.perf_counter() - middle)
             first.append(middle - began)
         share = median(later[1:]) / median(first[1:])
@@ -168,18 +187,18 @@ def second_prompt(place: Path, image: str, arguments: argparse.Namespace) -> dic
 
 
 def memory(place: Path, image: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """The highest resident set, MB, of processes that each do one picture."""
+    """The highest memory, MB, of processes that each do one picture: on a card the card's, else the resident set."""
     jobs = {
         "peer, float32, 64 points": (peer, "float32"),
         "ours, float32": (ours, "float32"),
         "ours, defaults": (ours, "auto"),
     }
     found = {}
-    for label, (build, dtype) in jobs.items():
+    for name, (build, dtype) in jobs.items():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             job = pool.submit(_highest, build, place, image, arguments.device, dtype, arguments.points)
-            found[label] = job.result()
-        print(f"  {label}: {found[label]:.0f} MB at most")
+            found[name] = job.result()
+        print(f"  {name}: {found[name]:.0f} MB at most")
     return found
 
 
@@ -206,46 +225,47 @@ def drift(place: Path, images: list[str], arguments: argparse.Namespace) -> dict
     return figures
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.add_argument("--model", choices=SIZES, default="sam-vit-base")
+    found.count("--images", 1, 8)
+    found.add_argument("--points", type=int, default=32, help="points per side")
+    found.peer_settings(16, batch_sizes=(64, 256), batch_sizes_on_cuda=(64, 256, 1024))
+    found.add_argument("--compile", action="store_true", help="also ours with compile=True")
+    found.add_argument("--no-memory", action="store_true", help="measures no memory, for which processes are started")
+    found.add_argument("--drift", action="store_true", help="only how far bfloat16 is from float32")
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=SIZES, default="sam-vit-base")
-    parser.add_argument("--images", type=int, default=1)
-    parser.add_argument("--points", type=int, default=32, help="points per side")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--drift", action="store_true", help="only how far bfloat16 is from float32")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     images = photographs(folder / "photographs", arguments.images)
     place = checkpoint(arguments.model, folder, images[0])
     print(f"\n{arguments.model}, {arguments.points}×{arguments.points} points")
     if arguments.drift:
-        save("mask-generation-drift", drift(place, images, arguments))
+        save("mask-generation-drift", drift(place, images, arguments), arguments)
         return
-    save(
-        "mask-generation",
-        {
-            "everything": everything(place, images, arguments),
-            "second_prompt": second_prompt(place, images[0], arguments),
-            "memory_mb": memory(place, images[0], arguments),
-        },
-    )
+    figures = {
+        "model": arguments.model,
+        "everything": everything(place, images, arguments),
+        "second_prompt": second_prompt(place, images[0], arguments),
+    }
+    if not arguments.no_memory:
+        figures["memory_mb"] = memory(place, images[0], arguments)
+    save("mask-generation", figures, arguments)
 
 
 def _highest(build: Callable[..., Any], place: Path, image: str, device: str, dtype: str, points: int) -> float:
-    warnings.filterwarnings("ignore")
-    build(place, device, dtype)(image, points_per_crop=points)
-    status = Path("/proc/self/status").read_text(encoding="ascii")  # ru_maxrss would count the parent's pages, too
-    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024
-
-
-def _wait() -> None:
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    warnings.filterwarnings("ignore")
+    build(place, device, dtype)(image, points_per_crop=points)
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # ru_maxrss would count the parent's pages, too
+    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -3,17 +3,17 @@
     python -m benchmarks.object_detection --models rt_detr detr --images 48
     python -m benchmarks.object_detection --drift
 
-Prints, for each model: the peer at its defaults, the peer at its best of dtype × batch size (each tried in a process of
-its own, as RT-DETR in bfloat16 may end its process on the CPU), ours at its defaults and compiled, in pictures per
-second of whole runs from file names to boxes; and their ratios. `--drift` prints how far bfloat16 and compiling move
-scores and boxes, px: of the same query, or of the nearest box for RT-DETR, which sorts its queries by score. Untrained
-boxes lie closer together than trained ones, so that this is no more than a hint.
+Prints, for each model: the peer at its defaults, the peer at its best of dtype × batch size × workers (on a CPU each
+tried in a process of its own, as RT-DETR in bfloat16 may end its process there), ours at its defaults and compiled, in
+pictures per second of whole runs from file names to boxes; and their ratios. `--drift` prints how far bfloat16 and
+compiling move scores and boxes, px: of the same query, or of the nearest box for RT-DETR, which sorts its queries by
+score. Untrained boxes lie closer together than trained ones, so that this is no more than a hint.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import json
 import subprocess
 import sys
@@ -21,10 +21,12 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, photographs, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save, settings
 
 FOLDER = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
 EVERYTHING = 0.0  # random weights are sure of nothing: a threshold at which each box goes through post-processing
@@ -89,47 +91,59 @@ def ours(place: Path, device: str, **settings):
     return sensorium.pipeline("object-detection", place, device=device, **settings)
 
 
-def trial(name: str, device: str, dtype: str, batch_size: int, images: list[str]) -> float:
-    """The peer's pictures per second in one setting.
+def find_all(pipe, images: list[str], setting: Setting) -> list:
+    """What the peer finds.
 
     Raises:
         RuntimeError: it lost boxes, as where scores are NaN.
     """
-    pipe = peer(checkpoint(name), device, dtype)
-    pipe(images[:batch_size], batch_size=batch_size)
-    began = time.perf_counter()
-    found = pipe(images, batch_size=batch_size, threshold=EVERYTHING)
-    rate = len(images) / (time.perf_counter() - began)
+    found = pipe(images, threshold=EVERYTHING, **of_call(setting))
     if not all(found):
         raise RuntimeError("nothing found at a threshold of 0")
-    return rate
+    return found
 
 
-def best_of_peer(name: str, arguments: argparse.Namespace) -> tuple[dict, dict[str, object]]:
-    """Tries the peer's settings, each in a process of its own; the fastest that works, and what came of each."""
+def trial(name: str, device: str, setting: Setting, images: list[str]) -> float:
+    """The peer's pictures per second in one setting."""
+    pipe = peer(checkpoint(name), device, setting["dtype"])
+    pipe(images[: setting["batch_size"]], **of_call(setting))
+    began = time.perf_counter()
+    find_all(pipe, images, setting)
+    return len(images) / (time.perf_counter() - began)
+
+
+def best_of_peer(name: str, images: list[str], arguments: argparse.Namespace) -> tuple[Setting, dict]:
+    """The fastest of the peer's settings, and what came of each; on a CPU each runs in a process of its own."""
+    if arguments.device.startswith("cuda"):
+        peers = functools.cache(functools.partial(peer, checkpoint(name), arguments.device))
+
+        def ready(setting: Setting) -> tuple[Any, int]:
+            pipe, sample = peers(setting["dtype"]), sampled(images, arguments, setting["batch_size"])
+            return lambda: find_all(pipe, sample, setting), len(sample)
+
+        return fastest(ready, arguments)
     tried: dict[str, object] = {}
-    best: tuple[float, dict] = (0.0, {"dtype": "float32", "batch_size": 1})
-    for dtype, batch_size in itertools.product(arguments.dtypes, arguments.batch_sizes):
-        words = [name, arguments.device, dtype, str(batch_size), str(max(batch_size, arguments.sample))]
+    best: tuple[float, Setting] = (0.0, {"dtype": "float32", "batch_size": 1})
+    for setting in settings(arguments):
+        words = [name, arguments.device, json.dumps(setting), str(max(setting["batch_size"], arguments.sample))]
         command = [sys.executable, "-m", "benchmarks.object_detection", "--trial", *words]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
-        label = f"{dtype} batch {batch_size}"
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [""])[-1]
-            tried[label] = f"failed: exit code {done.returncode} {last}"
+            tried[label(setting)] = f"failed: exit code {done.returncode} {last}"
             continue
         rate = json.loads(done.stdout.strip().splitlines()[-1])
-        tried[label] = round(rate, 3)
+        tried[label(setting)] = round(rate, 3)
         if rate > best[0]:
-            best = (rate, {"dtype": dtype, "batch_size": batch_size})
+            best = (rate, setting)
     print(f"{name}: the peer's settings: {tried}")
     return best[1], tried
 
 
 def speed(name: str, arguments: argparse.Namespace) -> dict:
-    best, tried = best_of_peer(name, arguments)
     place, device = checkpoint(name), arguments.device
     images = photographs(FOLDER / "photographs", arguments.images)
+    best, tried = best_of_peer(name, images, arguments)
     peers = {dtype: peer(place, device, dtype) for dtype in {"float32", best["dtype"]}}
     mine = {"ours, defaults": ours(place, device)}
     if not arguments.no_compile:
@@ -137,16 +151,15 @@ def speed(name: str, arguments: argparse.Namespace) -> dict:
         began = time.perf_counter()
         mine["ours, compiled"](images[: arguments.compiled_batch])
         print(f"{name}: compiled in {time.perf_counter() - began:.1f} s")
-    whole = {"threshold": EVERYTHING}
     runs = {
-        "peer, defaults (float32, one by one)": lambda: peers["float32"](images, **whole),
-        f"peer, best ({best})": lambda: peers[best["dtype"]](images, batch_size=best["batch_size"], **whole),
-        **{label: (lambda pipe=pipe: pipe(images, **whole)) for label, pipe in mine.items()},
+        "peer, defaults (float32, one by one)": lambda: peers["float32"](images, threshold=EVERYTHING),
+        f"peer, best ({label(best)})": lambda: find_all(peers[best["dtype"]], images, best),
+        **{key: (lambda pipe=pipe: pipe(images, threshold=EVERYTHING)) for key, pipe in mine.items()},
     }
-    found = in_turn(runs, len(images), rounds=arguments.rounds)
+    found = in_turn(runs, len(images), arguments)
     print(f"\n{name}")
     figures = compared(found)
-    stats = {label: pipe.stats() for label, pipe in mine.items()}
+    stats = {key: pipe.stats() for key, pipe in mine.items()}
     return {**figures, "peer_settings_tried": tried, "stats": stats}
 
 
@@ -181,33 +194,33 @@ def _moved(a, b, *, by_query: bool) -> tuple[np.ndarray, np.ndarray]:
     return distance[rows, other], np.abs(a.scores - b.scores[other])
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.add_argument("--models", nargs="+", choices=MODELS, default=["rt_detr", "detr"])
+    found.count("--images", 48, 256)
+    found.count("--compiled-batch", 4, 32)
+    found.add_argument("--no-compile", action="store_true")
+    found.peer_settings(8, batch_sizes=(1, 4, 8), workers=(0,))
+    found.add_argument(
+        "--drift", action="store_true", help="only how far boxes and scores move, on `--sample` pictures"
+    )
+    found.add_argument("--trial", nargs=4, help=argparse.SUPPRESS)
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["rt_detr", "detr"])
-    parser.add_argument("--images", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compiled-batch", type=int, default=4)
-    parser.add_argument("--no-compile", action="store_true")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 4, 8])
-    parser.add_argument("--sample", type=int, default=8, help="pictures for each of the peer's settings, and for drift")
-    parser.add_argument("--drift", action="store_true")
-    parser.add_argument("--trial", nargs=5, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     if arguments.trial:
-        name, device, dtype, batch_size, count = arguments.trial
-        images = photographs(FOLDER / "photographs", int(count))
-        print(json.dumps(trial(name, device, dtype, int(batch_size), images)))
+        name, device, setting, count = arguments.trial
+        print(json.dumps(trial(name, device, json.loads(setting), photographs(FOLDER / "photographs", int(count)))))
         return
     for name in arguments.models:
         checkpoint(name)
     photographs(FOLDER / "photographs", max(arguments.images, arguments.sample, *arguments.batch_sizes))
     measure = drift if arguments.drift else speed
     figures = {name: measure(name, arguments) for name in arguments.models}
-    if "tiny" not in figures:
-        save("object-detection-drift" if arguments.drift else "object-detection", figures)
+    save("object-detection-drift" if arguments.drift else "object-detection", figures, arguments)
 
 
 if __name__ == "__main__":

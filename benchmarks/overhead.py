@@ -1,13 +1,16 @@
 """What the engine itself costs: with a model that does nothing, and for one call against Transformers' pipeline.
 
     python -m benchmarks.overhead
+    python -m benchmarks.overhead --device cuda
 
 Engine overhead is the wall time an item beyond decoding and fitting the same pictures in a plain loop on as many
-threads. One-call latency is measured on a small model, where whatever is around the forward shows most.
+threads; it is the CPU's, whatever the device. One-call latency is measured on a small model, where whatever is around
+the forward shows most.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -19,6 +22,7 @@ import torch
 from torch import nn
 
 import sensorium
+from benchmarks.arguments import Parser
 from benchmarks.harness import in_turn, photographs, ratio, ratio_value, save
 from sensorium.processors.media import load_image
 
@@ -45,7 +49,7 @@ def tiny_vit(folder: Path) -> Path:
     return folder
 
 
-def engine_overhead(images: list[str], processor: sensorium.ImageProcessor, rounds: int = 7) -> dict:
+def engine_overhead(images: list[str], processor: sensorium.ImageProcessor, rounds: int) -> dict:
     from sensorium.pipelines.pipeline import Pipeline
     from sensorium.pipelines.placement import Placement
     from sensorium.tasks.image_classification import ImageClassification
@@ -79,16 +83,17 @@ def engine_overhead(images: list[str], processor: sensorium.ImageProcessor, roun
     return {"median_us": median, "min_us": low, "max_us": high, "decode_and_fit_us": bare}
 
 
-def one_call(folder: Path, images: list[str]) -> dict:
+def one_call(folder: Path, images: list[str], arguments: argparse.Namespace) -> dict:
     import transformers
 
-    theirs = transformers.pipeline("image-classification", model=str(folder), device="cpu")
-    ours = sensorium.pipeline("image-classification", folder, device="cpu", dtype="float32", compile=False)
+    device = arguments.device
+    theirs = transformers.pipeline("image-classification", model=str(folder), device=device, dtype=torch.float32)
+    ours = sensorium.pipeline("image-classification", folder, device=device, dtype="float32", compile=False)
     runs = {
         "peer, one call": lambda: [theirs(path) for path in images],
         "ours, one call": lambda: [ours(path) for path in images],
     }
-    found = in_turn(runs, len(images), rounds=7)
+    found = in_turn(runs, len(images), arguments)
     for measurement in found.values():
         print(measurement, f"   {1e3 / measurement.median:.2f} ms a call")
     print(f"ours: {ratio(found['ours, one call'], found['peer, one call'])} the peer's calls per second")
@@ -98,13 +103,20 @@ def one_call(folder: Path, images: list[str]) -> dict:
     }
 
 
+def parser() -> Parser:
+    found = Parser(__doc__, rounds=7)
+    found.add_argument("--images", type=int, default=64)
+    return found
+
+
 def main() -> None:
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
-    images = photographs(folder / "photographs", 64)
+    images = photographs(folder / "photographs", arguments.images)
     tiny = tiny_vit(folder / "tiny-vit")
-    overhead = engine_overhead(images * 4, sensorium.ImageProcessor.from_pretrained(tiny))
-    save("overhead", {"engine": overhead, "one_call": one_call(tiny, images)})
+    overhead = engine_overhead(images * 4, sensorium.ImageProcessor.from_pretrained(tiny), arguments.rounds)
+    save("overhead", {"engine": overhead, "one_call": one_call(tiny, images, arguments)}, arguments)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ answers, their ratios, and the drift of bfloat16: answers that change, and how f
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
 import warnings
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, sampled, save
 
 QUESTION = "Where does the river begin and who saw it?"
 _SYLLABLES = "ka lo mi ren tu sha vel dor in bra que pa ston ley fir no wes ta gri mund"
@@ -106,22 +108,18 @@ class Peer:
             row["score"] += float(flat[place])
 
 
-def best_of_peer(peers: dict[str, Peer], contexts: list[str], sizes: list[int]) -> tuple[tuple[str, int], dict]:
-    """The fastest dtype and batch size on a sample, with the rates of all."""
-    tried: dict[tuple[str, int], float] = {}
-    for dtype, peer in peers.items():
-        runs = {f"{size}": (lambda peer=peer, size=size: peer(contexts, batch_size=size)) for size in sizes}
-        for size, measurement in in_turn(runs, len(contexts), rounds=1).items():
-            tried[dtype, int(size)] = measurement.median
-    return max(tried, key=lambda key: tried[key]), {f"{d} batch {n}": round(rate, 3) for (d, n), rate in tried.items()}
-
-
 def compare(place: Path, contexts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     import sensorium
 
     device = arguments.device
-    peers = {dtype: Peer(place, device, dtype) for dtype in dict.fromkeys(["float32", *arguments.dtypes])}
-    (dtype, size), tried = best_of_peer(peers, contexts[: arguments.sample], arguments.batch_sizes)
+    peers = functools.cache(functools.partial(Peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        peer, sample = peers(setting["dtype"]), sampled(contexts, arguments, setting["batch_size"])
+        peer(contexts[:1])
+        return lambda: peer(sample, batch_size=setting["batch_size"]), len(sample)
+
+    best, tried = fastest(ready, arguments)
     mine = {
         "ours, defaults": sensorium.pipeline("question-answering", place, device=device),
         "ours, float32, eager": sensorium.pipeline(
@@ -131,13 +129,13 @@ def compare(place: Path, contexts: list[str], arguments: argparse.Namespace) -> 
     if arguments.compile:
         mine["ours, compiled"] = sensorium.pipeline("question-answering", place, device=device, compile=True)
     runs = {
-        "peer, defaults (float32, window by window)": lambda: peers["float32"](contexts),
-        f"peer, best ({dtype}, {size} windows)": lambda: peers[dtype](contexts, batch_size=size),
+        "peer, defaults (float32, window by window)": lambda: peers("float32")(contexts),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"])(contexts, batch_size=best["batch_size"]),
         **{name: (lambda pipe=pipe: pipe(question=QUESTION, context=contexts)) for name, pipe in mine.items()},
     }
-    found = in_turn(runs, len(contexts), rounds=arguments.rounds)
+    found = in_turn(runs, len(contexts), arguments)
     figures = compared(found)
-    agree(peers["float32"](contexts[:8]), mine["ours, float32, eager"](question=QUESTION, context=contexts[:8]))
+    agree(peers("float32")(contexts[:8]), mine["ours, float32, eager"](question=QUESTION, context=contexts[:8]))
     stats = {name: pipe.stats() for name, pipe in mine.items()}
     return {**figures, "peer_settings_tried": tried, "stats": stats}
 
@@ -170,27 +168,25 @@ def drift(place: Path, contexts: list[str], device: str) -> dict[str, float]:
     return found
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.count("--contexts", 64, 512)
+    found.add_argument("--fewest", type=int, default=50, help="words")
+    found.add_argument("--most", type=int, default=2000, help="words")
+    found.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
+    found.add_argument("--compile", action="store_true", help="also ours with compile=True")
+    found.peer_settings(16, batch_sizes=(4, 8, 16, 32))
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--contexts", type=int, default=64)
-    parser.add_argument("--fewest", type=int, default=50, help="words")
-    parser.add_argument("--most", type=int, default=2000, help="words")
-    parser.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="also ours with compile=True")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[4, 8, 16, 32])
-    parser.add_argument("--sample", type=int, default=16, help="contexts for each of the peer's settings")
-    parser.add_argument("--no-save", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     place = checkpoint(Path(tempfile.gettempdir()) / "sensorium-benchmarks", layers=arguments.layers)
     contexts = texts(arguments.contexts, arguments.fewest, arguments.most)
     figures = compare(place, contexts, arguments)
     figures["drift"] = drift(place, contexts[: arguments.sample], arguments.device)
-    if not arguments.no_save:
-        save("question-answering", figures)
+    save("question-answering", figures, arguments)
 
 
 if __name__ == "__main__":

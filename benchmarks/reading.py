@@ -13,6 +13,7 @@ ratios, what the stages of each take, and the drift of bfloat16: answers that ch
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
 import time
 import warnings
@@ -21,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, save
 from benchmarks.question_answering import texts
 
 SPANS = 16
@@ -119,22 +121,17 @@ class Peer:
         return {"input_ids": ids.numpy()}, (spans[0], spans[1], relevance)
 
 
-def best_of_peer(peers: dict[str, Peer], rows: list, sizes: list[int]) -> tuple[tuple[str, int], dict[str, float]]:
-    """The fastest dtype and batch size on a sample, with the rates of all."""
-    tried: dict[tuple[str, int], float] = {}
-    for dtype, peer in peers.items():
-        runs = {f"{size}": (lambda peer=peer, size=size: peer(rows, batch_size=size)) for size in sizes}
-        for size, measurement in in_turn(runs, len(rows), rounds=1, warmup=0).items():
-            tried[dtype, int(size)] = measurement.median
-    return max(tried, key=lambda key: tried[key]), {f"{d} batch {n}": round(rate, 4) for (d, n), rate in tried.items()}
-
-
 def compare(place: Path, rows: list[dict[str, Any]], arguments: argparse.Namespace) -> dict[str, Any]:
     import sensorium
 
-    device = arguments.device
-    peers = {dtype: Peer(place, device, dtype) for dtype in dict.fromkeys(["float32", *arguments.dtypes])}
-    (dtype, size), tried = best_of_peer(peers, rows[: arguments.sample], arguments.batch_sizes)
+    device, sample = arguments.device, rows[: arguments.sample]
+    peers = functools.cache(functools.partial(Peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        peer = peers(setting["dtype"])
+        return lambda: peer(sample, batch_size=setting["batch_size"]), len(sample)
+
+    best, tried = fastest(ready, arguments)
     mine = {
         "ours, defaults": sensorium.pipeline("retrieval-qa", place, device=device),
         "ours, float32, eager": sensorium.pipeline(
@@ -143,17 +140,18 @@ def compare(place: Path, rows: list[dict[str, Any]], arguments: argparse.Namespa
     }
     if arguments.compile:
         mine["ours, compiled"] = sensorium.pipeline("retrieval-qa", place, device=device, compile=True)
-    for peer in peers.values():
+    used = {dtype: peers(dtype) for dtype in ("float32", best["dtype"])}
+    for peer in used.values():
         peer.seconds = dict.fromkeys(peer.seconds, 0.0)
     runs = {
-        "peer, defaults (float32, question by question)": lambda: peers["float32"](rows),
-        f"peer, best ({dtype}, {size} passages)": lambda: peers[dtype](rows, batch_size=size),
+        "peer, defaults (float32, question by question)": lambda: peers("float32")(rows),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"])(rows, batch_size=best["batch_size"]),
         **{name: (lambda pipe=pipe: pipe(rows, top_k=SPANS)) for name, pipe in mine.items()},
     }
-    found = in_turn(runs, len(rows), rounds=arguments.rounds, warmup=arguments.warmup)
+    found = in_turn(runs, len(rows), arguments)
     figures = compared(found)
-    agree(peers["float32"](rows[:1]), mine["ours, float32, eager"](rows[:1], top_k=SPANS))
-    stages = {f"peer, {name}": {k: round(v, 2) for k, v in peer.seconds.items()} for name, peer in peers.items()}
+    agree(peers("float32")(rows[:1]), mine["ours, float32, eager"](rows[:1], top_k=SPANS))
+    stages = {f"peer, {name}": {k: round(v, 2) for k, v in peer.seconds.items()} for name, peer in used.items()}
     for name, pipe in mine.items():
         told = pipe.stats()["stages"]
         stages[name] = {stage: round(told[stage]["seconds"], 2) for stage in ("split", "forward", "decode", "merge")}
@@ -192,30 +190,27 @@ def drift(place: Path, rows: list[dict[str, Any]], device: str) -> dict[str, flo
     return found
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.count("--questions", 16, 32)
+    found.add_argument("--passages", type=int, default=50, help="a question")
+    found.add_argument("--fewest", type=int, default=60, help="words")
+    found.add_argument("--most", type=int, default=110, help="words")
+    found.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
+    found.add_argument("--compile", action="store_true", help="also ours with compile=True")
+    found.peer_settings(2, batch_sizes=(10, 25, 50), batch_sizes_on_cuda=(25, 50))
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=16)
-    parser.add_argument("--passages", type=int, default=50, help="a question")
-    parser.add_argument("--fewest", type=int, default=60, help="words")
-    parser.add_argument("--most", type=int, default=110, help="words")
-    parser.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=1, help="rounds that do not count")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="also ours with compile=True")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[10, 25, 50])
-    parser.add_argument("--sample", type=int, default=2, help="questions for each of the peer's settings")
-    parser.add_argument("--no-save", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     place = checkpoint(Path(tempfile.gettempdir()) / "sensorium-benchmarks", layers=arguments.layers)
     rows = asked(arguments.questions, arguments.passages, fewest=arguments.fewest, most=arguments.most)
     figures = {"questions": arguments.questions, "passages": arguments.passages}
     figures |= compare(place, rows, arguments)
     figures["drift"] = drift(place, rows[: arguments.sample], arguments.device)
-    if not arguments.no_save:
-        save("reading", figures)
+    save("reading", figures, arguments)
 
 
 if __name__ == "__main__":

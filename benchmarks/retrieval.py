@@ -9,7 +9,6 @@ nothing in what a question costs; the index is saved and loaded, so that vectors
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import Parser
 from benchmarks.exact_search import unit_vectors
 from benchmarks.harness import save
 from benchmarks.question_answering import texts
@@ -33,22 +33,27 @@ def timed(calls: int, call: Callable[[int], Any]) -> dict[str, float]:
     return {"p50_ms": float(np.percentile(spent[3:], 50)), "p95_ms": float(np.percentile(spent[3:], 95))}
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.add_argument("--passages", type=int, default=100_000)
+    found.add_argument("--questions", type=int, default=100)
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--passages", type=int, default=100_000)
-    parser.add_argument("--questions", type=int, default=100)
-    args = parser.parse_args()
+    args = parser().parse_args()
 
     from sensorium import pipeline
     from sensorium.retrieval import Encoder, Index
 
-    encoder = Encoder.from_pretrained("starter/text-embedding")
+    encoder = Encoder.from_pretrained("starter/text-embedding", device=args.device)
     words = texts(args.passages, 80, 120)
     questions = [" ".join(["where does", *text.split()[:8], "?"]) for text in words[: args.questions + 3]]
     vectors = unit_vectors(args.passages, encoder.dimension, 0)
     with tempfile.TemporaryDirectory() as folder:
-        Index.from_vectors(vectors, passages=words, similarity="cosine", encoder=encoder).save(Path(folder, "index"))
-        index = Index.load(Path(folder, "index"), encoder=encoder)
+        built = Index.from_vectors(vectors, passages=words, similarity="cosine", encoder=encoder, device=args.device)
+        built.save(Path(folder, "index"))
+        index = Index.load(Path(folder, "index"), encoder=encoder, device=args.device)
         queries = encoder.encode_queries(questions)
         with pipeline("retrieval", index=index) as pipe:
             figures = {
@@ -59,7 +64,7 @@ def main() -> None:
     print(f"one question over {args.passages:,} passages of 80 to 120 words, {index!r}")
     for name, found in figures.items():
         print(f"  {name:<12} p50 {found['p50_ms']:6.1f} ms, p95 {found['p95_ms']:6.1f} ms")
-    save("retrieval", {"passages": args.passages, **figures})
+    save("retrieval", {"passages": args.passages, **figures}, args)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ with float32's.
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, sampled, save
 from benchmarks.question_answering import texts
 
 
@@ -58,23 +60,19 @@ class Peer:
         return self.model.encode(passages, batch_size=batch_size, show_progress_bar=False)
 
 
-def best_of_peer(peers: dict[str, Peer], passages: list[str], sizes: list[int]) -> tuple[tuple[str, int], dict]:
-    """The fastest dtype and batch size on a sample, with the rates of all."""
-    tried: dict[tuple[str, int], float] = {}
-    for dtype, peer in peers.items():
-        runs = {f"{size}": (lambda peer=peer, size=size: peer(passages, batch_size=size)) for size in sizes}
-        for size, measurement in in_turn(runs, len(passages), rounds=1).items():
-            tried[dtype, int(size)] = measurement.median
-    return max(tried, key=lambda key: tried[key]), {f"{d} batch {n}": round(rate, 3) for (d, n), rate in tried.items()}
-
-
 def compare(model: str, passages: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     from sensorium.checkpoints import resolve
     from sensorium.retrieval.encoding.encoder import Encoder
 
     device, place = arguments.device, str(resolve(model).folder)
-    peers = {dtype: Peer(place, device, dtype) for dtype in dict.fromkeys(["float32", *arguments.dtypes])}
-    (dtype, size), tried = best_of_peer(peers, passages[: arguments.sample], arguments.batch_sizes)
+    peers = functools.cache(functools.partial(Peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        peer, sample = peers(setting["dtype"]), sampled(passages, arguments, setting["batch_size"])
+        peer(passages[:4])
+        return lambda: peer(sample, batch_size=setting["batch_size"]), len(sample)
+
+    best, tried = fastest(ready, arguments)
     mine = {
         "ours, defaults": Encoder.from_pretrained(model, device=device),
         "ours, float32": Encoder.from_pretrained(model, device=device, dtype="float32"),
@@ -82,13 +80,13 @@ def compare(model: str, passages: list[str], arguments: argparse.Namespace) -> d
     if arguments.compile:
         mine["ours, compiled"] = Encoder.from_pretrained(model, device=device, compile=True)
     runs = {
-        "peer, defaults (float32, 32 passages)": lambda: peers["float32"](passages),
-        f"peer, best ({dtype}, {size} passages)": lambda: peers[dtype](passages, batch_size=size),
+        "peer, defaults (float32, 32 passages)": lambda: peers("float32")(passages),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"])(passages, batch_size=best["batch_size"]),
         **{name: (lambda encoder=encoder: encoder.encode(passages)) for name, encoder in mine.items()},
     }
-    figures = compared(in_turn(runs, len(passages), rounds=arguments.rounds))
+    figures = compared(in_turn(runs, len(passages), arguments))
     sample = passages[: arguments.sample]
-    exact, theirs = mine["ours, float32"].encode(sample), peers["float32"](sample)
+    exact, theirs = mine["ours, float32"].encode(sample), peers("float32")(sample)
     assert float((exact * theirs).sum(1).min()) > 0.99999, "what is compared must do the same work"
     cosines = (mine["ours, defaults"].encode(sample) * exact).sum(1)
     drift = {"cosine_least": float(cosines.min()), "cosine_median": float(np.median(cosines))}
@@ -96,28 +94,26 @@ def compare(model: str, passages: list[str], arguments: argparse.Namespace) -> d
     return {**figures, "peer_settings_tried": tried, "drift": drift, "passages": len(passages)}
 
 
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.add_argument("--model", help="a checkpoint instead of BERT-base with random weights")
+    found.count("--passages", 128, 4096)
+    found.add_argument("--fewest", type=int, default=20, help="words")
+    found.add_argument("--most", type=int, default=250, help="words")
+    found.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
+    found.add_argument("--compile", action="store_true", help="also ours with compile=True")
+    found.peer_settings(32, dtypes=("bfloat16",), batch_sizes=(4, 8, 16, 32), batch_sizes_on_cuda=(32, 128))
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a checkpoint instead of BERT-base with random weights")
-    parser.add_argument("--passages", type=int, default=128)
-    parser.add_argument("--fewest", type=int, default=20, help="words")
-    parser.add_argument("--most", type=int, default=250, help="words")
-    parser.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="also ours with compile=True")
-    parser.add_argument("--dtypes", nargs="+", default=["bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[4, 8, 16, 32])
-    parser.add_argument("--sample", type=int, default=32, help="passages for each of the peer's settings")
-    parser.add_argument("--no-save", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     model = arguments.model or str(checkpoint(folder, layers=arguments.layers))
     passages = texts(arguments.passages, arguments.fewest, arguments.most)
     figures = compare(model, passages, arguments)
-    if not arguments.no_save:
-        save("text-encoding" if arguments.model is None else "text-encoding-" + Path(model).name, figures)
+    save("text-encoding" if arguments.model is None else "text-encoding-" + Path(model).name, figures, arguments)
 
 
 if __name__ == "__main__":

@@ -1,96 +1,136 @@
-"""End to end from JPEG bytes, as a share of what the model's forward alone could do.
+"""End to end from JPEG bytes to labels, as a share of what forward passes alone, and decoding alone, could do.
 
     python -m benchmarks.throughput --device cuda --images 20000 --batch-size 256
 
-The bound is the compiled forward on a batch that lies on the device already; the share is what decoding, copying and
-decoding results leave of it. `--peer` adds Transformers' pipeline at its defaults.
+The forward-only bound is the compiled model, normalising included, on a batch that lies on the device already; the
+decode-only bound is decoding and fitting the same bytes on as many threads as the pipeline has. The lower one bounds
+any way of running them, and the share is what the pipeline reaches of it. `--peer` adds Transformers' pipeline at its
+defaults and at its best of dtype × batch size × workers, which reads the same pictures from files.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import tempfile
-import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import sensorium
-from benchmarks.harness import photographs, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Measurement, Setting, fastest, in_turn, label, of_call, photographs, sampled, save
 from benchmarks.image_classification import MODELS, checkpoint, peer
+from benchmarks.machine import seconds
+from sensorium.processors.media import load_image
 
 
-def forward_bound(pipe: sensorium.Pipeline, rows: int, seconds: float = 3.0) -> float:
+def forward_only(pipe: sensorium.Pipeline, rows: int, *, compiled: bool) -> float:
     """Items per second of the forward alone, on one batch that stays on the device."""
-    task, device = pipe.task, pipe.device
-    runtime = pipe._engine.runtime
-    call = runtime.caller(compiled=runtime.compiler.setting is True)
+    task, runtime = pipe.task, pipe._engine.runtime
+    call, options = runtime.caller(compiled=compiled), task.options()
     with torch.inference_mode():
-        units = list(task.split(task.example(), task.options()))
-        batch = {name: t.to(device) for name, t in task.collate(units * rows).items()}
-        for _ in range(3):
-            task.forward(batch, task.options(), call)
-        _wait(device)
-        done, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            task.forward(batch, task.options(), call)
-            done += rows
-            if done % (8 * rows) == 0:
-                _wait(device)
-        _wait(device)
-        return done / (time.perf_counter() - began)
+        units = list(task.split(task.example(), options)) * rows
+        batch = runtime.upload(task, units[:rows])
+        with runtime.running():
+            return rows / seconds(lambda: task.forward(batch, options, call), pipe.device, warmup_s=1.0)
+
+
+def decode_only(pipe: sensorium.Pipeline, blobs: list[bytes]) -> float:
+    """Items per second of decoding and fitting alone, on the pipeline's number of threads."""
+
+    def decode(blob: bytes) -> None:
+        with torch.inference_mode():
+            pipe.task.processor.fit(load_image(blob))
+
+    threads = pipe._engine.workers
+    with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+        return len(blobs) / seconds(lambda: list(pool.map(decode, blobs)), "cpu", calls=3)
+
+
+def peers_best(place: Path, files: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The peer's rates, at its defaults on a part of the files and at its best on all."""
+    peers = functools.cache(functools.partial(peer, place, arguments.device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        pipe, sample = peers(setting["dtype"]), sampled(files, arguments, setting["batch_size"])
+        return lambda: pipe(sample, **of_call(setting)), len(sample)
+
+    best, tried = fastest(ready, arguments)
+    few = files[: arguments.sample]
+    defaults = in_turn({"peer, defaults": lambda: peers("float32")(few)}, len(few), arguments)
+    whole = {f"peer, best ({label(best)})": lambda: peers(best["dtype"])(files, **of_call(best))}
+    found = {**defaults, **in_turn(whole, len(files), arguments)}
+    return {"rates": {name: each.rates for name, each in found.items()}, "peer_settings_tried": tried}
+
+
+def measure(pipe: sensorium.Pipeline, blobs: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the stream and both bounds, prints the shares, and returns all."""
+    compiled, count = not arguments.no_compile, arguments.images
+
+    def stream() -> None:
+        for _ in pipe.stream(itertools.islice(itertools.cycle(blobs), count), total=count):
+            pass
+
+    forward = forward_only(pipe, arguments.batch_size, compiled=compiled)
+    decode = decode_only(pipe, blobs)
+    pipe.reset_stats()
+    found: Measurement = in_turn({"end to end": stream}, count, arguments)["end to end"]
+    print(f"{arguments.model} on {pipe.device}, {pipe.placement.dtype}, batches of {arguments.batch_size}")
+    print(f"  {found}")
+    print(f"  forward alone {forward:.1f} /s ({found.median / forward:.0%} of it reached)")
+    print(
+        f"  decoding alone, {pipe._engine.workers} threads {decode:.1f} /s ({found.median / decode:.0%} of it reached)"
+    )
+    print(f"  share of the lower bound: {found.median / min(forward, decode):.0%}")
+    stats = pipe.stats()
+    print("  waited for:", {name: round(stage["bottleneck"], 3) for name, stage in stats["stages"].items()})
+    return {
+        "model": arguments.model,
+        "rates": found.rates,
+        "forward_only": forward,
+        "decode_only": decode,
+        "share_of_forward": found.median / forward,
+        "share_of_decode": found.median / decode,
+        "stats": stats,
+    }
+
+
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.add_argument("--model", choices=MODELS, default="vit")
+    found.count("--images", 256, 20_000)
+    found.count("--batch-size", 8, 256)
+    found.add_argument("--pictures", type=int, default=256, help="different ones, which come again and again")
+    found.add_argument("--no-compile", action="store_true")
+    found.add_argument("--peer", action="store_true")
+    found.peer_settings(64, workers=(0, 2))
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=MODELS, default="vit")
-    parser.add_argument("--device", default=None)
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-compile", action="store_true")
-    parser.add_argument("--peer", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
-    blobs = [Path(p).read_bytes() for p in photographs(folder / "photographs", 256)]
-    pipe = sensorium.pipeline(
+    files = photographs(folder / "photographs", arguments.pictures)
+    place = checkpoint(arguments.model, folder)
+    with sensorium.pipeline(
         "image-classification",
-        checkpoint(arguments.model, folder),
+        place,
         device=arguments.device,
         batch_size=arguments.batch_size,
         compile=not arguments.no_compile,
-    )
-    pipe(blobs[: arguments.batch_size] * (arguments.batch_size // len(blobs) + 1))
-    bound = forward_bound(pipe, arguments.batch_size)
-    rates = []
-    for _ in range(arguments.rounds):
-        pipe.reset_stats()
-        began = time.perf_counter()
-        for _ in pipe.stream(itertools.islice(itertools.cycle(blobs), arguments.images), total=arguments.images):
-            pass
-        rates.append(arguments.images / (time.perf_counter() - began))
-    rate = sorted(rates)[len(rates) // 2]
-    print(f"{arguments.model} on {pipe.device}: {rate:.1f} /s end to end")
-    print(f"forward alone {bound:.1f} /s: {rate / bound:.0%} of it")
-    stats = pipe.stats()
-    print({name: stage["bottleneck"] for name, stage in stats["stages"].items()})
-    figures = {"model": arguments.model, "rates": rates, "forward_only": bound, "share": rate / bound, "stats": stats}
+    ) as pipe:
+        figures = measure(pipe, [Path(path).read_bytes() for path in files], arguments)
     if arguments.peer:
-        theirs = peer(checkpoint(arguments.model, folder), str(pipe.device), "float32")
-        files = photographs(folder / "photographs", 256)
-        began = time.perf_counter()
-        theirs(files)
-        figures["peer_defaults"] = len(files) / (time.perf_counter() - began)
-        print(f"peer at its defaults {figures['peer_defaults']:.1f} /s: {rate / figures['peer_defaults']:.1f}×")
-    save("throughput", figures)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        figures["peer"] = peers_best(place, files, arguments)
+        for name, rates in figures["peer"]["rates"].items():
+            print(f"  {Measurement(name, rates)}")
+    save("throughput", figures, arguments)
 
 
 if __name__ == "__main__":

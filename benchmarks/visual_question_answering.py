@@ -12,15 +12,16 @@ names to answers, their ratios, and the drift of bfloat16: scores, and best answ
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import compared, in_turn, photographs, save
+from benchmarks.arguments import Parser
+from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, save
 
 TEXT = "what colour is the large dog on left side of street near a red car how many people are there"
 WORDS = TEXT.split()
@@ -107,20 +108,31 @@ class Peer:
         return [[{"score": s, "answer": names[i]} for s, i in zip(*row, strict=True)] for row in rows]
 
 
-def best_of_peer(peers: dict[str, Peer], images: list[str], asked: list[str], grid: argparse.Namespace) -> Any:
-    """Tries the peer's settings on a part of the pairs; the fastest, and all rates."""
-    tried: dict[str, float] = {}
-    best: tuple[float, str, int] = (0.0, "", 0)
-    for dtype, peer in peers.items():
+def speed(place: Path, images: list[str], asked: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    import sensorium
+
+    device = arguments.device
+    peers = functools.cache(functools.partial(Peer, place, device))
+
+    def ready(setting: Setting) -> tuple[Any, int]:
+        peer, size = peers(setting["dtype"]), setting["batch_size"]
+        some = asked[: max(2, -(-2 * size // len(images)))]
         peer.batched(images[:2], asked[:1], batch_size=2)
-        for size in grid.batch_sizes:
-            some = asked[: max(2, -(-2 * size // len(images)))]
-            began = time.perf_counter()
-            count = len(peer.batched(images, some, batch_size=size))
-            rate = count / (time.perf_counter() - began)
-            tried[f"{dtype} batch {size}"] = round(rate, 3)
-            best = max(best, (rate, dtype, size))
-    return best[1], best[2], tried
+        return lambda: peer.batched(images, some, batch_size=size), len(images) * len(some)
+
+    best, tried = fastest(ready, arguments)
+    ours = sensorium.pipeline("visual-question-answering", place, device=device)
+    exact = sensorium.pipeline("visual-question-answering", place, device=device, dtype="float32", compile=False)
+    runs = {
+        "peer, one by one (float32)": lambda: peers("float32").one_by_one(images, asked),
+        f"peer, best ({label(best)})": lambda: peers(best["dtype"]).batched(
+            images, asked, batch_size=best["batch_size"]
+        ),
+        "ours, defaults": lambda: ours(images, asked),
+        "ours, float32, eager": lambda: exact(images, asked),
+    }
+    found = in_turn(runs, len(images) * len(asked), arguments)
+    return {**compared(found), "peer_settings_tried": tried, "stats": ours.stats()}
 
 
 def drift(place: Path, device: str, images: list[str], asked: list[str]) -> dict[str, float]:
@@ -143,42 +155,26 @@ def drift(place: Path, device: str, images: list[str], asked: list[str]) -> dict
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=8)
-    parser.add_argument("--pictures", type=int, default=8)
-    parser.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 4, 8, 16, 32])
-    parser.add_argument("--no-save", action="store_true")
-    arguments = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    import sensorium
+def parser() -> Parser:
+    found = Parser(__doc__)
+    found.count("--questions", 8, 32)
+    found.count("--pictures", 8, 32)
+    found.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
+    found.peer_settings(1, batch_sizes=(1, 4, 8, 16, 32))
+    return found
 
+
+def main() -> None:
+    arguments = parser().parse_args()
+    warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
-    place, device = checkpoint(folder, layers=arguments.layers), arguments.device
+    place = checkpoint(folder, layers=arguments.layers)
     images, asked = make_images(folder / "photographs", arguments.pictures), questions(arguments.questions)
-    peers = {dtype: Peer(place, device, dtype) for dtype in dict.fromkeys(["float32", *arguments.dtypes])}
-    tuned = {dtype: peers[dtype] for dtype in arguments.dtypes}
-    dtype, size, tried = best_of_peer(tuned, images, asked, arguments)
-    ours = sensorium.pipeline("visual-question-answering", place, device=device)
-    exact = sensorium.pipeline("visual-question-answering", place, device=device, dtype="float32", compile=False)
-    runs = {
-        "peer, one by one (float32)": lambda: peers["float32"].one_by_one(images, asked),
-        f"peer, best ({dtype}, batch {size})": lambda: peers[dtype].batched(images, asked, batch_size=size),
-        "ours, defaults": lambda: ours(images, asked),
-        "ours, float32, eager": lambda: exact(images, asked),
-    }
-    found = in_turn(runs, len(images) * len(asked), rounds=arguments.rounds)
-    figures = compared(found)
-    moved = drift(place, device, images[:4], asked[:4])
+    figures = speed(place, images, asked, arguments)
+    moved = drift(place, arguments.device, images[:4], asked[:4])
     same = moved["same_best_answer"]
     print(f"bfloat16: scores move by {moved['largest']:.2e} at most, {same:.0%} of the best answers are the same")
-    figures |= {"peer_settings_tried": tried, "drift_bfloat16": moved, "stats": ours.stats()}
-    if not arguments.no_save:
-        save("visual-question-answering", figures)
+    save("visual-question-answering", {**figures, "drift_bfloat16": moved}, arguments)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import Parser
 from benchmarks.harness import as_rows, in_turn, photographs, ratio, ratio_value, save
 
 _SYLLABLES = "ka lo mi ren tu sha vel dor in bra que pa ston ley fir no wes ta gri mund"
@@ -117,11 +118,11 @@ def compare(place: Path, paths: list[str], labels: list[str], arguments: argpars
         "ours, features of the pictures alone": lambda: features_alone(alone, paths),
         f"ours, {len(labels)} labels kept": lambda: mine(paths, candidate_labels=labels),
         **{
-            f"model by hand, {dtype}, texts once": (lambda hand=hand: hand(paths, arguments.batch_size or 8))
+            f"model by hand, {dtype}, texts once": (lambda hand=hand: hand(paths, arguments.batch_size))
             for dtype, hand in hands.items()
         },
     }
-    found = in_turn(runs, len(paths), rounds=arguments.rounds)
+    found = in_turn(runs, len(paths), arguments)
     base, ours, *others = found.values()
     for measurement in found.values():
         print(f"  {measurement}")
@@ -174,26 +175,26 @@ def drift(place: Path, paths: list[str], labels: list[str], device: str) -> dict
     return found
 
 
+def parser() -> Parser:
+    found = Parser(__doc__, rounds=5)
+    found.add_argument("--labels", type=int, default=1000)
+    found.count("--images", 64, 1024)
+    found.add_argument("--peer-images", type=int, default=2, help="for the pipeline, which encodes all labels anew")
+    found.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
+    found.count("--batch-size", 8, 128, "ours, and that of the model by hand")
+    found.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], help="of the model by hand")
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--labels", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--peer-images", type=int, default=2, help="for the pipeline, which encodes all labels anew")
-    parser.add_argument("--layers", type=int, default=12, help="fewer to try the script out")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--no-save", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     place, labels = checkpoint(folder, layers=arguments.layers), names(arguments.labels)
     paths = photographs(folder / "photographs", arguments.images)
     figures = compare(place, paths, labels, arguments)
     figures["drift"] = drift(place, paths[:16], labels, arguments.device)
-    if not arguments.no_save:
-        save("zero-shot-image-classification", figures)
+    save("zero-shot-image-classification", figures, arguments)
 
 
 if __name__ == "__main__":
