@@ -17,11 +17,11 @@ import torch
 FEATURES = ("amx_bf16", "avx512_bf16", "bf16", "avx512_vnni", "avx512f", "avx2")
 """What decides how fast a CPU multiplies, best first; the best that one has is part of its name."""
 
-WIDTHS = (197, 768, 3072)
-"""Rows, inner width and columns of a matrix product of ViT-B/16 for one picture."""
+WIDTHS = (8, 768, 3072)
+"""Rows, inner width and columns of a matrix product of ViT-B/16; rows are doubled until it is long enough."""
 
-SHORTEST_S = 5e-4
-"""A product shorter than this is mostly the time of starting it."""
+SHORTEST_S = {"cuda": 5e-4, "cpu": 2e-2}
+"""A product shorter than this is mostly the time of starting it, and of moving what it reads."""
 
 
 def wait(device: torch.device | str) -> None:
@@ -58,18 +58,15 @@ def product_rates(device: torch.device | str) -> dict[str, float]:
 
     They bound what any way of running a model of matrix products can reach, and tell machines of one name apart.
     """
-    rates = {}
-    for dtype in ("float32", "bfloat16") if torch.device(device).type == "cpu" else ("float32", "float16", "bfloat16"):
+    cuda, rates = torch.device(device).type == "cuda", {}
+    for dtype in ("float32", "float16", "bfloat16") if cuda else ("float32", "bfloat16"):
         rows, inner, columns = WIDTHS
-        while True:
-            a, b = (
-                torch.randn(shape, device=device, dtype=getattr(torch, dtype))
-                for shape in ((rows, inner), (inner, columns))
-            )
-            if seconds(lambda a=a, b=b: a @ b, device, calls=1, warmup_s=0) >= SHORTEST_S:
-                break
+        spent = 0.0
+        while spent < SHORTEST_S["cuda" if cuda else "cpu"]:
             rows *= 2
-        rates[dtype] = round(2e-12 * rows * inner * columns / seconds(lambda a=a, b=b: a @ b, device), 4)
+            product = _product(rows, inner, columns, dtype=getattr(torch, dtype), device=device)
+            spent = seconds(product, device, calls=1, warmup_s=0)
+        rates[dtype] = round(2e-12 * rows * inner * columns / seconds(product, device), 4)
     return rates
 
 
@@ -107,6 +104,11 @@ def chip(device: torch.device | str) -> str:
         return _slug(card)
     here = cpu_features()
     return "-".join([_slug(_cpu_name()), *[feature for feature in FEATURES if feature in here][:1]])
+
+
+def _product(rows: int, inner: int, columns: int, **where: Any) -> Callable[[], torch.Tensor]:
+    a, b = torch.randn(rows, inner, **where), torch.randn(inner, columns, **where)
+    return lambda: a @ b
 
 
 def _spans(call: Callable[[], Any], device: torch.device, calls: int) -> list[float]:

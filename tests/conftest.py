@@ -1,4 +1,4 @@
-"""What every test runs under: no network but a Hub of our own on the loopback, and an empty Hub cache."""
+"""What every test runs under: no network but a Hub of our own on the loopback, and an empty Hub cache; maybe a card."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from . import cards
 from .hub_server import HubServer
 
 # Hypothesis measures time, too, unless told not to: a deadline for an example, and one for making it up.
@@ -50,6 +51,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _SERVER in config.stash:
         config.stash[_SERVER].close()
         config.stash[_HOME].cleanup()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None and not cards.there_is_one():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def pretend_card(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The pretend device around a test marked gpu, if that is asked for; what goes wrong on it fails the test."""
+    if not cards.PRETEND or request.node.get_closest_marker("gpu") is None:
+        yield
+        return
+    from .pretend_cuda import PretendCuda
+
+    with PretendCuda(devices=2) as cuda:
+        yield
+        cuda.check()
 
 
 @pytest.fixture

@@ -15,15 +15,15 @@ from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
 from sensorium.pipelines.transfer import RING, Uploader
 from tests import tiny
+from tests.cards import real_card
+from tests.families import FAMILIES, OWN_LOOPS
 from tests.media import make_image, make_images
 from tests.pipelines.made_up import WindowScoring, expected
 from tests.test_contract import SESSIONS, TASKS, assert_alike, contract_of
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
+
+both_modes = pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 
 
 def scores(result, labels=7):
@@ -32,13 +32,28 @@ def scores(result, labels=7):
     return row
 
 
+def assert_equals_the_cpu(contract, calls, *, compiled, device="cuda"):
+    """What calls with these options give on the card is what they give on the CPU, the second time, too."""
+    inputs = list(contract.inputs())
+    with contract.build(device="cpu", compile=False) as cpu:
+        want = [cpu(inputs, **options) for options in calls]
+    loose = dataclasses.replace(contract, tolerance=max(1e-3, contract.tolerance))  # other kernels, other roundings
+    with contract.build(device=device, compile=compiled, batch_size=2) as gpu:
+        for _ in range(1 + compiled):  # the second time through the captured graphs
+            for options, expected_results in zip(calls, want, strict=True):
+                got = gpu(inputs, **options)
+                assert [result.index for result in got] == list(range(len(inputs)))
+                for a, b in zip(got, expected_results, strict=True):
+                    assert_alike(a.to_dict(), b.to_dict(), loose)
+        assert gpu.stats()["recompiles"] == 0
+
+
 @pytest.mark.parametrize("architecture", ["vit", "resnet", "convnext", "swin", "dinov2"])
-@pytest.mark.parametrize("compiled", [False, True])
+@both_modes
 def test_cuda_equals_the_cpu(architecture, compiled):
     folder, inputs = tiny.folder(architecture), make_images() * 5
     with sensorium.pipeline(model=folder, device="cpu", dtype="float32", compile=False) as cpu:
         want = cpu(inputs, top_k=None)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     with sensorium.pipeline(model=folder, device="cuda", dtype="float32", compile=compiled, batch_size=4) as gpu:
         for _ in range(2):  # the second time through the captured graphs
             got = gpu(inputs, top_k=None)
@@ -49,20 +64,33 @@ def test_cuda_equals_the_cpu(architecture, compiled):
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("compiled", [False, True])
+@both_modes
 def test_every_task_on_cuda_equals_the_cpu(name, compiled):
     contract = contract_of(name)
-    inputs = list(contract.inputs())
-    with contract.build(device="cpu", compile=False) as cpu:
-        want = [cpu(inputs, **options) for options in ({}, *contract.options)]
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    loose = dataclasses.replace(contract, tolerance=max(1e-3, contract.tolerance))
-    with contract.build(device="cuda", compile=compiled, batch_size=2) as gpu:
-        for options, expected_results in zip(({}, *contract.options), want, strict=True):
-            for a, b in zip(gpu(inputs, **options), expected_results, strict=True):
-                assert_alike(a.to_dict(), b.to_dict(), loose)
+    assert_equals_the_cpu(contract, [{}, *contract.options], compiled=compiled)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_on_cuda_equals_the_cpu_eager(name):
+    contract = FAMILIES[name].contract()
+    assert_equals_the_cpu(contract, contract.options, compiled=False)
+
+
+@pytest.mark.parametrize("name", OWN_LOOPS)
+def test_every_loop_on_cuda_equals_the_cpu_compiled(name):
+    contract = OWN_LOOPS[name].contract()
+    assert_equals_the_cpu(contract, contract.options, compiled=True)
+
+
+@pytest.mark.parametrize("name", ["image-classification", "automatic-speech-recognition", "mask-generation"])
+@both_modes
+def test_a_task_on_the_second_card_equals_the_cpu(name, compiled):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    assert_equals_the_cpu(contract_of(name), [{}], compiled=compiled, device="cuda:1")
+
+
+@real_card
 def test_bfloat16_drift():
     folder = tiny.folder("vit")
     with sensorium.pipeline(model=folder, device="cpu", dtype="float32", compile=False) as cpu:
