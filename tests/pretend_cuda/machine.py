@@ -22,7 +22,7 @@ from .streams import Event, Stream
 from .surface import Surface
 
 PACKAGE = str(Path(sensorium.__file__).parent)
-HERE = Path(__file__).parent
+HERE = str(Path(__file__).parent)
 DEVICE_ERROR: type[RuntimeError] = getattr(torch, "AcceleratorError", RuntimeError)
 
 
@@ -254,14 +254,15 @@ class PretendCuda:
         library, other = "", ""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and len(ours) < 3:
-            name, path = frame.f_code.co_filename, Path(frame.f_code.co_filename)
+            name = frame.f_code.co_filename
             if name.startswith(PACKAGE):
-                ours.append(f"{path.relative_to(PACKAGE)}:{frame.f_lineno}")
+                ours.append(f"{name[len(PACKAGE) + 1 :]}:{frame.f_lineno}")
             elif "site-packages" in name:
                 of_torch = "/torch/" in name or bool(ours)
                 library = library or ("" if of_torch else f" [{name.split('site-packages/')[-1]}:{frame.f_lineno}]")
-            elif path.parent != HERE or path.name.startswith("test_"):
-                other = other or f"{path.name}:{frame.f_lineno}"
+            elif not other:
+                folder, _, file = name.rpartition("/")
+                other = f"{file}:{frame.f_lineno}" if folder != HERE or file.startswith("test_") else ""
             frame = frame.f_back
         return (" < ".join(ours) or other) + library
 

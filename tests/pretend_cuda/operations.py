@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,8 @@ class Operation:
         reshapes: whether it changes the shape of its argument.
         elementwise: whether it takes CPU tensors without axes beside CUDA tensors.
         random: whether it draws random numbers.
+        writes: the positions and names of the arguments that it writes.
+        parts: runs the others that it is made up of.
     """
 
     name: str
@@ -67,11 +69,12 @@ class Operation:
     reshapes: bool
     elementwise: bool
     random: bool
-    _writes: tuple[tuple[int, str], ...]
+    writes: tuple[tuple[int, str], ...]
+    parts: Callable[..., Any]
 
     def written(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterable[torch.Tensor]:
         """The tensors among the arguments that it writes."""
-        for position, name in self._writes:
+        for position, name in self.writes:
             value = args[position] if position < len(args) else kwargs.get(name)
             yield from tensors_in(value)
 
@@ -92,11 +95,12 @@ def operation_of(func: Any) -> Operation:
         reshapes=torch.Tag.inplace_view in func.tags,
         elementwise=torch.Tag.pointwise in func.tags or base.rstrip("_") in ELEMENTWISE,
         random=torch.Tag.nondeterministic_seeded in func.tags,
-        _writes=tuple(
+        writes=tuple(
             (i, argument.name)
             for i, argument in enumerate(schema.arguments)
             if argument.alias_info is not None and argument.alias_info.is_write
         ),
+        parts=func.py_kernels.get(key) or functools.partial(func._op_dk, key),
     )
 
 
@@ -114,16 +118,19 @@ def check_devices(
     Raises:
         RuntimeError: as torch does.
     """
-    devices = sorted({str(tensor.device) for tensor in tensors} | {"cpu" for _ in others})
-    if len(devices) < 2:
-        return
-    if len({tensor.device for tensor in tensors}) == 1:
+    where = {tensor.device for tensor in tensors}
+    if len(where) == 1:
+        if not others:
+            return
         if operation.elementwise and all(tensor.dim() == 0 for tensor in others):
             return
         if operation.name in INDEXING and args[0].device.type == "cuda":
             indices = [tensor for tensor in args[1] if tensor is not None]
             if all(tensor.dim() == 0 or any(tensor is index for index in indices) for tensor in others):
                 return
+    if not where:
+        return
+    devices = sorted({str(tensor.device) for tensor in (*tensors, *others)})
     shapes = [(str(tensor.device), tuple(tensor.shape), tensor.dtype) for tensor in (*tensors, *others)][:6]
     raise RuntimeError(
         "Expected all tensors to be on the same device, but found at least two devices, "

@@ -36,7 +36,7 @@ class PretendTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor, device: torch.device, memory: Memory) -> PretendTensor:
-        with torch.inference_mode(False):  # or a view of a weight in inference_mode could not be made
+        with torch._C._InferenceMode(False):  # or a view of a weight in inference_mode could not be made
             made = torch.Tensor._make_wrapper_subclass(
                 cls,
                 inner.size(),
@@ -88,6 +88,10 @@ class Mode(TorchDispatchMode):
         super().__init__()
         self._cuda = cuda
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is traced here, and to say so each time takes as long as an operation
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation; at once if it is one of the CPU alone."""
         plain = not types and not kwargs and not self._cuda.pinned and func not in PINNING
@@ -109,7 +113,7 @@ def dispatch(cuda: PretendCuda, func: Any, args: Any, kwargs: dict[str, Any]) ->
         return _on_the_host(cuda, func, operation, args, kwargs, others)
     if operation.composite:  # under inference_mode they arrive whole
         with Mode(cuda):
-            return func.decompose(*args, **kwargs)
+            return operation.parts(*args, **kwargs)
     if operation.base == "_fused_sdp_choice":
         return 0
     cuda.check_context()
@@ -167,9 +171,8 @@ class _Launch:
         self._device = torch.device("cuda", index)
         self._stream = cuda.stream(index)
         self._memories = {id(tensor.memory): tensor.memory for tensor in tensors}
-        self._written = {
-            id(tensor.memory) for tensor in operation.written(args, kwargs) if isinstance(tensor, PretendTensor)
-        }
+        written = operation.written(args, kwargs) if operation.writes else ()
+        self._written = {id(tensor.memory) for tensor in written if isinstance(tensor, PretendTensor)}
 
     def run(self) -> Any:
         """Checks and notes its uses of memory, and computes its results."""

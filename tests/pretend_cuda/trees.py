@@ -22,13 +22,12 @@ def tensors_in(tree: Any) -> list[torch.Tensor]:
 
 def replace(kind: type, function: Callable[[Any], Any], tree: Any) -> Any:
     """The nest with `function(leaf)` in the place of each leaf of a kind."""
-    if isinstance(tree, kind):
-        return function(tree)
-    if isinstance(tree, dict):
+    nest = type(tree)
+    if nest is tuple or nest is list:
+        return nest([replace(kind, function, value) for value in tree])
+    if nest is dict:
         return {key: replace(kind, function, value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)) and type(tree) in (list, tuple):
-        return type(tree)(replace(kind, function, value) for value in tree)
-    return tree
+    return function(tree) if isinstance(tree, kind) else tree
 
 
 def _collect(tree: Any, found: list[Any]) -> None:
