@@ -26,6 +26,9 @@ BOUNDED |= {
 }
 """Take indices that a kernel asserts to be in range."""
 
+WHOLE = {"linear", "matmul", "layer_norm", "conv1d", "conv2d", "scaled_dot_product_attention", "softmax", "log_softmax"}
+"""Made up of others that need not be looked at one by one: they wait for nothing, and their results are new."""
+
 WAITING = {
     "aten._linalg_check_errors.default",
     "aten._local_scalar_dense.default",
@@ -54,7 +57,7 @@ class Operation:
         name: as in "aten.add.Tensor".
         base: as in "add".
         view: whether its results only look at what is there.
-        composite: whether it is made up of others.
+        composite: whether it is made up of others, and runs as them.
         reshapes: whether it changes the shape of its argument.
         elementwise: whether it takes CPU tensors without axes beside CUDA tensors.
         random: whether it draws random numbers.
@@ -90,8 +93,8 @@ def operation_of(func: Any) -> Operation:
         base=base,
         view=bool(schema.returns)
         and all(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns),
-        composite=bool(func.py_kernels.get(key))
-        or torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"),
+        composite=base not in WHOLE
+        and (key in func.py_kernels or torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key.name)),
         reshapes=torch.Tag.inplace_view in func.tags,
         elementwise=torch.Tag.pointwise in func.tags or base.rstrip("_") in ELEMENTWISE,
         random=torch.Tag.nondeterministic_seeded in func.tags,
