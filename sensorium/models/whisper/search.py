@@ -53,9 +53,9 @@ class Rules:
         if written.shape[1] < self.min_new_tokens:
             scores[:, self.end] = never
         if self.suppressed_at_first is not None and not written.shape[1]:
-            scores[:, self.suppressed_at_first] = never
+            scores.index_fill_(1, self.suppressed_at_first, never)
         if self.suppressed is not None:
-            scores[:, self.suppressed] = never
+            scores.index_fill_(1, self.suppressed, never)  # `scores[:, …] = never` would copy `never` there, and wait
         return self._time(scores, written) if self.timestamps else scores
 
     def _time(self, scores: Tensor, written: Tensor) -> Tensor:
@@ -103,13 +103,13 @@ def write_greedily(
     memory = decoder.remember(heard, prompt.shape[1] + max_tokens)
     written = prompt.new_full((prompt.shape[0], max_tokens), rules.end)
     ended = torch.zeros(prompt.shape[0], dtype=torch.bool, device=prompt.device)
-    tokens, look_every = prompt, 1 if prompt.device.type == "cpu" else LOOK_EVERY
+    tokens, look_every = prompt, _looks_every(prompt.device)
     for t in range(max_tokens):
         scores = rules.apply(decoder.step(tokens, memory), written[:, :t])
         chosen = scores.argmax(-1).masked_fill_(ended, rules.end)
         written[:, t] = chosen
         ended |= chosen == rules.end
-        if t % look_every == 0 and bool(ended.all()):
+        if (t + 1) % look_every == 0 and bool(ended.all()):
             break
         tokens = chosen[:, None]
     return [_to_end(row, rules.end) for row in written.tolist()]
@@ -137,13 +137,13 @@ def write_with_beams(
     """Writes the sequence of the best score that a search with beams finds; arguments as in `write_greedily`."""
     memory = decoder.remember(heard, prompt.shape[1] + max_tokens)
     search = _BeamSearch(prompt.shape[0], max_tokens, rules.end, beams, prompt.device)
-    look_every = 1 if prompt.device.type == "cpu" else LOOK_EVERY
+    look_every = _looks_every(prompt.device)
     scores = decoder.step(prompt, memory)
     memory.spread(beams.count)
     scores = scores.repeat_interleave(beams.count, dim=0)
     for t in range(max_tokens):
         came_from = search.advance(rules.apply(scores.log_softmax(-1), search.written), t)
-        if t + 1 == max_tokens or (t % look_every == 0 and search.over()):
+        if t + 1 == max_tokens or ((t + 1) % look_every == 0 and search.over()):
             break
         memory.reorder(came_from)
         scores = decoder.step(search.written[:, -1:], memory)
@@ -195,8 +195,8 @@ class _BeamSearch:
 
     def best(self) -> list[list[int]]:
         """Each window's best sequence, with its end token."""
-        lengths = self.lengths[:, 0].tolist()
-        return [row[:length] for row, length in zip(self.finished[:, 0].tolist(), lengths, strict=True)]
+        rows = torch.cat([self.lengths[:, :1], self.finished[:, 0]], dim=1).tolist()
+        return [tokens[:length] for length, *tokens in rows]
 
     def _finish(self, scores: Tensor, sequences: Tensor, ends: Tensor, length: int) -> None:
         """Takes those that end, and are among the best `count`, into the finished ones if they are better."""
@@ -219,6 +219,10 @@ class _BeamSearch:
         hoped = self.scores[:, :1] / longest**beams.length_penalty
         worst = self.finished_scores.amin(1, keepdim=True).where(self.is_finished, NEVER)
         self.open = self.open & (hoped > worst).any(-1, keepdim=True)
+
+
+def _looks_every(device: torch.device) -> int:
+    return 1 if device.type == "cpu" else LOOK_EVERY
 
 
 def _pick(sequences: Tensor, kept: Tensor) -> Tensor:

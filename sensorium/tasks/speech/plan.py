@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import OptionError, UnknownNameError
+from sensorium.models.on_device import kept
 from sensorium.models.whisper.search import Beams, Rules
 from sensorium.tasks.writing.options import SAMPLING, filled
 
@@ -78,7 +79,7 @@ class WritingPlan:
         settings = self.settings
 
         def ids(name: str) -> Tensor | None:
-            return torch.tensor(settings[name], device=device) if settings.get(name) else None
+            return kept(tuple(settings[name]), device) if settings.get(name) else None
 
         return Rules(
             end=_end(settings),

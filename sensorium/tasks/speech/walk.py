@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sensorium.models.on_device import kept, sent
 from sensorium.models.whisper.decoder import WhisperDecoder
 from sensorium.models.whisper.search import write_greedily, write_with_beams
 from sensorium.tasks.base import Call
@@ -105,18 +106,17 @@ class Walker:
 
     def _prompt(self, plan: WritingPlan, heard: Tensor, speeches: Sequence[Speech]) -> Tensor:
         """The tokens that each text begins with; a language that was not named is detected in the first window."""
-        unknown = plan.languages is not None and any(speech.language is None for speech in speeches)
-        if unknown:
+        if plan.languages is not None and any(speech.language is None for speech in speeches):
             start = torch.full((heard.shape[2], 1), plan.prompt[0] or 0, device=heard.device)
             scores = self.decoder.step(start, self.decoder.remember(heard, 1))
-            languages = torch.tensor(plan.languages, device=heard.device)
+            languages = kept(plan.languages, heard.device)
             best = languages[scores[:, languages].argmax(-1)].tolist()
             for speech, language in zip(speeches, best, strict=True):
                 speech.language = speech.language or language
         rows = [[speech.language if token is None else token for token in plan.prompt] for speech in speeches]
         for speech in speeches:
             speech.language = speech.language or plan.language
-        return torch.tensor(rows, device=heard.device)
+        return sent(rows, heard.device)
 
     def _write(self, heard: Tensor, prompt: Tensor, plan: WritingPlan, step: int) -> list[list[int]]:
         rules, max_tokens = plan.rules(heard.device), plan.max_new_tokens(step)
