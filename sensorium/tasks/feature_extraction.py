@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.models.attention_masks import unread_masks
 from sensorium.processors.padding import Padding
 from sensorium.processors.text import Encoded, TextProcessor
 from sensorium.results import Embedding
@@ -191,11 +192,13 @@ class FeatureExtraction(Task):
 
     def compute(self, batch: Batch) -> Tensor:
         """From token ids to the last hidden state; this is what is compiled."""
-        return self.model.states(self._inputs(batch))
+        with unread_masks(batch["input_ids"].device, full=not self.padded):
+            return self.model.states(self._inputs(batch))
 
     def compute_own(self, batch: Batch) -> Tensor:
         """From token ids to the checkpoint's own vectors; this is what is compiled."""
-        return self.model.vectors(self._inputs(batch), batch.get("counted", batch["attention_mask"]))
+        with unread_masks(batch["input_ids"].device, full=not self.padded):
+            return self.model.vectors(self._inputs(batch), batch.get("counted", batch["attention_mask"]))
 
     def decode(self, outputs: Tensor, metas: Sequence[TextMeta], options: FeatureExtractionOptions) -> Sequence[Tensor]:
         """One float32 tensor per text, on the CPU: `(D,)`, or `(L, D)` of its own tokens alone."""

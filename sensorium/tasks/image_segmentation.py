@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
+from sensorium.models.attention_masks import unread_masks
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.models.segformer import FusedHead
 from sensorium.results import Segments
@@ -20,7 +21,7 @@ from sensorium.tasks.base import Batch, Call, Models, Options
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
-from sensorium.tasks.media.images import ImageTask
+from sensorium.tasks.media.images import ImageTask, is_unpadded
 from sensorium.tasks.options import Share
 from sensorium.tasks.segmentation.maps import class_map
 from sensorium.tasks.segmentation.queries import SegmentThresholds, instances, panoptic, semantic_logits
@@ -98,6 +99,7 @@ class ImageSegmentation(ImageTask):
         names = config["id2label"] if composite else config.id2label
         self._labels = {int(number): str(label) for number, label in names.items()}
         self._takes = set(inspect.signature(model.forward).parameters)
+        self._unpadded = is_unpadded(processor)
         self._fused: FusedHead | None = None
         self._fuse = fuse and FusedHead.fits(model)
 
@@ -148,7 +150,8 @@ class ImageSegmentation(ImageTask):
         inputs = {name: value for name, value in inputs.items() if name in self._takes}
         if self._fused is not None:
             return {"logits": self._fused(self.model, inputs["pixel_values"])}
-        with float32_sampling(self.dtype):  # Mask2Former's deformable attention
+        sampling = float32_sampling(self.dtype)  # Mask2Former's deformable attention
+        with sampling, unread_masks(inputs["pixel_values"].device, full=self._unpadded):
             output = self.model(**inputs)
         if self._family is None:
             return {"logits": output.logits}

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, OptionError
+from sensorium.models.attention_masks import unread_masks
 from sensorium.models.float_sampling import float32_sampling
+from sensorium.models.on_device import sent
 from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Models, Options
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
-from sensorium.tasks.media.images import ImageTask
+from sensorium.tasks.media.images import ImageTask, is_unpadded
 from sensorium.tasks.options import Range, Share
 
 
@@ -89,6 +91,7 @@ class ObjectDetection(ImageTask):
         self._rule = _rule_of(processor, config.model_type)
         self._labels = {int(number): str(label) for number, label in config.id2label.items()}
         self._takes = set(inspect.signature(model.forward).parameters)
+        self._unpadded = is_unpadded(processor)
         head = _last_box_head(model)
         if head is not None:
             head.register_forward_hook(lambda module, given, offsets: offsets.float())
@@ -115,7 +118,7 @@ class ObjectDetection(ImageTask):
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """`logits`, `(B, Q, classes)`, and `boxes`, `(B, Q, 4)` cxcywh in shares of the picture."""
         inputs = self.processor.finish(batch, dtype=self.dtype)
-        with float32_sampling(self.dtype):
+        with float32_sampling(self.dtype), unread_masks(inputs["pixel_values"].device, full=self._unpadded):
             output = self.model(**{name: value for name, value in inputs.items() if name in self._takes})
         return {"logits": output.logits, "boxes": output.pred_boxes}
 
@@ -123,8 +126,7 @@ class ObjectDetection(ImageTask):
         """One `(N, 6)` float32 array per picture: xyxy in px, score, class."""
         scores, ids, rows = _score(outputs["logits"].float(), self._rule)
         boxes = _corners(outputs["boxes"].float()).gather(1, rows[..., None].expand(-1, -1, 4))
-        sizes = torch.tensor([(width, height) * 2 for height, width in metas], dtype=torch.float32)
-        boxes = boxes * sizes.to(boxes.device, non_blocking=True)[:, None]
+        boxes = boxes * sent([(width, height) * 2 for height, width in metas], boxes.device, torch.float32)[:, None]
         objects = torch.cat([boxes, scores[..., None], ids[..., None].float()], dim=-1)
         if options.top_k is not None and options.top_k < objects.shape[1]:
             best = scores.topk(options.top_k, dim=1).indices.sort(dim=1).values

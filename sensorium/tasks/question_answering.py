@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import InputError, TaskMismatchError
+from sensorium.models.attention_masks import unread_masks
 from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import Window, window_padding, windows
 from sensorium.results import Answers
@@ -134,7 +135,8 @@ class QuestionAnswering(Task):
 
     def compute(self, inputs: Batch) -> dict[str, Tensor]:
         """From token ids to logits; this is what is compiled."""
-        output = self.model(**inputs, **self._further)
+        with unread_masks(inputs["input_ids"].device, full=not self.padded):
+            output = self.model(**inputs, **self._further)
         return {"start": output.start_logits, "end": output.end_logits}
 
     def decode(

@@ -14,6 +14,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.checkpoints.config import read_json
 from sensorium.checkpoints.sentence_transformers import Stored, read_stored
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
+from sensorium.models.attention_masks import unread_masks
 from sensorium.processors.text import TextProcessor
 from sensorium.results.ranking import Ranking
 from sensorium.tasks.base import Batch, Call, Fit, Models, Options, Task, Unit
@@ -176,7 +177,8 @@ class TextRanking(Task):
 
     def compute(self, inputs: Batch) -> dict[str, Tensor]:
         """From token ids to logits; this is what is compiled."""
-        return {"logits": self.model(**inputs, **self._further).logits[:, 0].float()}
+        with unread_masks(inputs["input_ids"].device, full=not self.padded):
+            return {"logits": self.model(**inputs, **self._further).logits[:, 0].float()}
 
     def decode(
         self, outputs: dict[str, Tensor], metas: Sequence[tuple[str, bool]], options: TextRankingOptions

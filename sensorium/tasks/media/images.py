@@ -46,6 +46,11 @@ def image_unit(raw: Any, processor: ImageProcessor, limits: MediaLimits) -> Unit
     return Unit(fitted, meta=tuple(image.shape[1:]))
 
 
+def is_unpadded(processor: ImageProcessor) -> bool:
+    """Whether no picture of a batch has padding: those of one shape share it. False where that is not known."""
+    return processor.recipe is not None and processor.recipe.pad_to is None
+
+
 def image_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
     """`(B, D)`, a picture's vector in the space that it shares with texts, not of unit length.
 

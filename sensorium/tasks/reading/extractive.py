@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorium.errors import InputError
+from sensorium.models.attention_masks import unread_masks
 from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import CONTEXT, Window, titled_windows, window_padding, windows
 from sensorium.results import CitedAnswers
@@ -125,7 +126,8 @@ class ExtractiveReader(Reader):
 
     def compute(self, inputs: Batch) -> dict[str, Tensor]:
         """From token ids to logits; this is what is compiled."""
-        output = self.model(**inputs, **self._further, return_dict=True)
+        with unread_masks(inputs["input_ids"].device, full=not self.padded):
+            output = self.model(**inputs, **self._further, return_dict=True)
         logits = {"start": output.start_logits, "end": output.end_logits}
         relevance = getattr(output, "relevance_logits", None)
         return logits if relevance is None else {**logits, "relevance": relevance}

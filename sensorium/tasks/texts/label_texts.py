@@ -8,10 +8,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sensorium.errors import InputError, OptionError
+from sensorium.models.attention_masks import unread_masks
+from sensorium.models.on_device import sent
 from sensorium.processors.padding import Padding
 from sensorium.processors.text import Encoded, TextProcessor
 from sensorium.tasks.texts.lengths import most_positions
@@ -87,15 +90,15 @@ class LabelTexts:
         for start in range(0, len(order), TOGETHER):
             tensors = [encoded[i].tensors() for i in order[start : start + TOGETHER]]
             batch = {
-                name: self._stack([inputs[name] for inputs in tensors], padding).to(device)
+                name: sent(self._stack([inputs[name] for inputs in tensors], padding), device)
                 for name, padding in self._processor.padding.items()
                 if name in self._takes
             }
-            features = self._model.get_text_features(**batch)
+            with unread_masks(device):
+                features = self._model.get_text_features(**batch)
             features = (features if isinstance(features, Tensor) else features.pooler_output).float()
             rows.append(features / features.norm(dim=-1, keepdim=True))
-        vectors = torch.cat(rows)
-        return vectors[torch.tensor(order, device=device).argsort()]
+        return torch.cat(rows)[sent(np.argsort(order), device)]
 
     def _stack(self, tensors: list[Tensor], padding: Padding) -> Tensor:
         length = self._length or max(len(tensor) for tensor in tensors)
