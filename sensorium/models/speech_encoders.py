@@ -9,6 +9,7 @@ positional convolution, leaves them out of the attention, and out of the mean at
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
@@ -144,6 +145,9 @@ def watch_padding(model: nn.Module) -> list[WatchedEncoder]:
             watched = WatchedEncoder(encoder, _watched_norms(layers))
             encoder.forward = watched  # module and weights keep their names
             encoders.append(watched)
+        adapts = getattr(getattr(model, "config", None), "add_adapter", False)
+        if not adapts and hasattr(encoder, "_get_feature_vector_attention_mask"):
+            encoder._get_feature_vector_attention_mask = types.MethodType(_real_frames, encoder)
     return encoders
 
 
@@ -193,6 +197,12 @@ def least_samples(model: nn.Module) -> int:
     if not kernels or not strides:
         return 1
     return _reach(kernels, strides)[0]
+
+
+def _real_frames(encoder: Any, frames: int, attention_mask: Tensor, add_adapter: bool | None = None) -> Tensor:
+    """`(B, frames)` bool, as Transformers' own method gives it without adapters, which makes the host wait."""
+    lengths = encoder._get_feat_extract_output_lengths(attention_mask.cumsum(-1)[:, -1]).to(torch.long)
+    return torch.arange(frames, device=attention_mask.device) < lengths[:, None]
 
 
 def _reach(kernels: Iterable[int], strides: Iterable[int]) -> tuple[int, int]:

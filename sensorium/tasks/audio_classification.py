@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import InputError, OptionError
+from sensorium.models.attention_masks import unread_masks
 from sensorium.models.speech_encoders import (
     fold_weight_norm,
     hook_ahead,
@@ -133,7 +134,8 @@ class AudioClassification(AudioTask):
         mask = inputs.get("attention_mask")
         tell_lengths(self._encoders, None if mask is None else mask.sum(-1))
         try:
-            logits: Tensor = self.model(**inputs).logits
+            with unread_masks(next(iter(inputs.values())).device, full=not self.padded):
+                logits: Tensor = self.model(**inputs).logits
         finally:
             tell_lengths(self._encoders, None)  # a model that the caller has loaded is used elsewhere, too
         return logits

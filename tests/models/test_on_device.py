@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sensorium.models.on_device import brought, kept, sent
-from tests.says_cuda import SaysCuda, says_cuda
+from tests.host_waits import SaysCuda, says_cuda
 
 
 def test_what_is_sent_is_a_tensor_of_the_wanted_dtype():

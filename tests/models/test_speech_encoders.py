@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sensorium.models import speech_encoders as speech
+from sensorium.models.attention_masks import unread_masks
 from sensorium.models.speech_encoders import (
     RealFramesNorm,
     fold_weight_norm,
@@ -20,6 +21,7 @@ from sensorium.models.speech_encoders import (
     watch_padding,
 )
 from tests import tiny_audio
+from tests.host_waits import Calls
 
 
 def load(name):
@@ -142,6 +144,32 @@ def test_a_watched_model_can_be_copied():
     (found,) = watch_padding(other)
     assert found.encoder is other.wav2vec2.feature_extractor
     assert found.norms == [other.wav2vec2.feature_extractor.conv_layers[0].layer_norm]
+
+
+HEARS = [name for name in tiny_audio.ARCHITECTURES if name not in ("ast", "whisper")]
+
+
+@pytest.mark.parametrize("architecture", HEARS)
+def test_the_frames_of_padded_sounds_are_those_of_transformers(architecture):
+    plain, watched = load(architecture), load(architecture)
+    watch_padding(watched)
+    shortest = least_samples(plain)
+    samples = torch.tensor([shortest, shortest + 1, 3 * shortest, 4 * shortest - 1, 4 * shortest])
+    mask = (torch.arange(4 * shortest) < samples[:, None]).long()
+    frames = int(plain._get_feat_extract_output_lengths(samples).max())
+    want = plain._get_feature_vector_attention_mask(frames, mask)
+    assert want.any(1).all()
+    assert not want[0].all()
+    assert torch.equal(watched._get_feature_vector_attention_mask(frames, mask), want)
+
+
+def test_a_device_is_not_asked_how_long_sounds_are():
+    model = load("wav2vec2").to("meta")
+    tell_lengths(watch_padding(model), torch.ones(2, dtype=torch.int64, device="meta"))
+    sounds = torch.zeros((2, 800), device="meta")  # which has no values
+    with torch.no_grad(), unread_masks(sounds.device), Calls() as calls:
+        assert model(sounds, attention_mask=torch.ones_like(sounds, dtype=torch.int64)).logits.shape == (2, 7)
+    assert calls.counts["index_put_"] == 2, "those by a mask fill it, which asks for nothing; by places they would copy"
 
 
 @pytest.mark.parametrize("architecture", tiny_audio.ARCHITECTURES)

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 
 import pytest
 import torch
 import transformers
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sensorium.models.on_device import kept
 from sensorium.models.whisper import search
 from sensorium.models.whisper.decoder import WhisperDecoder
 from sensorium.models.whisper.search import Beams, Rules, write_greedily, write_with_beams
 from tests import tiny_speech
+from tests.host_waits import Calls
 
 STEPS = 20
-
-
-class Calls(TorchDispatchMode):
-    """Counts operations."""
-
-    def __init__(self):
-        super().__init__()
-        self.counts = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.counts[func.__name__.split(".")[0]] += 1
-        return func(*args, **(kwargs or {}))
 
 
 @functools.cache

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorium.errors import OptionError
+from sensorium.models.attention_masks import unread_masks
+from sensorium.models.on_device import brought
 from sensorium.models.speech_encoders import in_shares, least_samples, takes_padding, tell_lengths, watch_padding
 from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.audio_reading import AudioReader, read_all
@@ -76,8 +78,9 @@ class CtcRecognizer(Recognizer):
 
     def decode(self, outputs: Mapping[str, Tensor], metas: Sequence[Stride | None]) -> Sequence[NDArray[Any]]:
         """The ids of the frames that count of each unit, `(n,)` int32."""
-        ids, frames = outputs["ids"].cpu().numpy(), outputs["frames"].tolist()
-        return [self._kept(row[:n], meta).copy() for row, n, meta in zip(ids, frames, metas, strict=True)]
+        ids, frames = brought([outputs["ids"], outputs["frames"]])
+        rows = zip(ids.numpy(), frames.tolist(), metas, strict=True)
+        return [self._kept(row[:n], meta).copy() for row, n, meta in rows]
 
     def merge(self, parts: Sequence[NDArray[Any]], options: Options, index: int) -> Transcript:
         """Letters that follow themselves are one, and blanks go."""
@@ -101,7 +104,8 @@ class CtcRecognizer(Recognizer):
     def _compute(self, inputs: Mapping[str, Tensor]) -> Tensor:
         tell_lengths(self._norms, inputs["attention_mask"].sum(-1) if self._exact else None)
         try:
-            ids: Tensor = self.model(**inputs).logits.argmax(-1)
+            with unread_masks(next(iter(inputs.values())).device, full=not self.padded):
+                ids: Tensor = self.model(**inputs).logits.argmax(-1)
         finally:
             tell_lengths(self._norms, None)  # a model that the caller has loaded is used elsewhere, too
         return ids.to(torch.int32)
