@@ -27,19 +27,23 @@ class Uploader:
         """The batch of these units, on the device; later work on the current stream waits for the copy."""
         if self._stream is None:
             batch = task.collate(units)
-            return batch if self._device.type == "cpu" else {k: v.to(self._device) for k, v in batch.items()}
+            return {name: tensor if name in task.on_host else tensor.to(self._device) for name, tensor in batch.items()}
         slot = self._slots[self._turn]
         self._turn = (self._turn + 1) % RING
         slot.reclaim()
         batch = task.collate(units, slot.empty)
         compute = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
-            moved = {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}
+            moved = {
+                name: tensor.to(self._device, non_blocking=True)
+                for name, tensor in batch.items()
+                if name not in task.on_host
+            }
             slot.copied.record(self._stream)
         compute.wait_event(slot.copied)
         for tensor in moved.values():
             tensor.record_stream(compute)
-        return moved
+        return {**batch, **moved}
 
 
 class _PinnedSlot:

@@ -39,7 +39,7 @@ class AutomaticSpeechRecognition(AudioTask):
         whisper = getattr(model.config, "model_type", None) == "whisper"
         kind = WhisperRecognizer if whisper else CtcRecognizer
         self._recognizer: Recognizer = kind(model, processor, text.tokenizer)
-        self.padded = self._recognizer.padded
+        self.padded, self.on_host = self._recognizer.padded, self._recognizer.on_host
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:

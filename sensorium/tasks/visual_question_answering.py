@@ -58,7 +58,7 @@ class VisualQuestionAnswering(Task):
     def __init__(self, answering: Answering) -> None:
         super().__init__(answering.model, answering.processor)
         self.answering = answering
-        self.padded = answering.padded
+        self.padded, self.on_host = answering.padded, frozenset([IMAGE, KEY])
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> Fit:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import OptionError
+from sensorium.models.attention_masks import unread_masks
+from sensorium.models.on_device import sent
 from sensorium.processors.multimodal import MultimodalProcessor
 from sensorium.tasks.answering.encodings import Encodings
-from sensorium.tasks.answering.kinds import IMAGE, keys_of, rows_of
+from sensorium.tasks.answering.kinds import keys_of, rows_of
 from sensorium.tasks.answering.writing import WritingAnswering
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.writing.keeping import seeded
@@ -51,19 +53,20 @@ class BlipAnswering(WritingAnswering):
         self, batch: Batch, options: Any, call: Call, dtype: torch.dtype, *, streamer: Streamer | None = None
     ) -> dict[str, Tensor]:
         """`ids`, `(B, new tokens)`."""
-        images = rows_of(self.encodings.of(keys_of(batch), lambda at: self._see(batch, at, dtype)), batch[IMAGE])
+        images = rows_of(self.encodings.of(keys_of(batch), lambda at: self._see(batch, at, dtype)), batch)
         everything = torch.ones(images.shape[:2], dtype=torch.long, device=images.device)
         mask = batch["attention_mask"]
-        questions = self.model.text_encoder(
-            input_ids=batch["input_ids"],
-            attention_mask=mask,
-            encoder_hidden_states=images,
-            encoder_attention_mask=everything,
-        ).last_hidden_state
+        with unread_masks(mask.device):
+            questions = self.model.text_encoder(
+                input_ids=batch["input_ids"],
+                attention_mask=mask,
+                encoder_hidden_states=images,
+                encoder_attention_mask=everything,
+            ).last_hidden_state
         begin = torch.full((len(mask), 1), self.model.decoder_start_token_id, device=mask.device)
         text = self.model.config.text_config
         ends = {"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id}
-        with seeded(options.seed, mask.device), _mask_kept(self.model.text_decoder):
+        with seeded(options.seed, mask.device), _mask_kept(self.model.text_decoder), unread_masks(mask.device):
             written = self.model.text_decoder.generate(
                 input_ids=begin,
                 encoder_hidden_states=questions,
@@ -73,7 +76,8 @@ class BlipAnswering(WritingAnswering):
         return {"ids": written[:, 1:]}
 
     def _see(self, batch: Batch, at: Sequence[int], dtype: torch.dtype) -> Tensor:
-        pixels = self.processor.image.finish({"pixel_values": batch["pixel_values"][list(at)]}, dtype=dtype)
+        chosen = batch["pixel_values"][sent(at, batch["pixel_values"].device)]
+        pixels = self.processor.image.finish({"pixel_values": chosen}, dtype=dtype)
         encoded: Tensor = self.model.vision_model(pixel_values=pixels["pixel_values"]).last_hidden_state
         return encoded
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import InputError
+from sensorium.models.attention_masks import unread_masks
+from sensorium.models.on_device import sent
 from sensorium.processors.multimodal import ChatProcessor, FittedImage
 from sensorium.tasks.answering.encodings import Encodings
 from sensorium.tasks.answering.kinds import IMAGE, KEY, keys_of
@@ -17,7 +19,7 @@ from sensorium.tasks.answering.writing import WritingAnswering
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.writing.keeping import seeded
 from sensorium.tasks.writing.pieces import Streamer
-from sensorium.tasks.writing.writer import Writer
+from sensorium.tasks.writing.writer import Writer, rows_in
 
 _ENCODED = {"pixel_values", "pixel_attention_mask"}
 """A picture with nothing but these is encoded by itself; others tell the language model something, too."""
@@ -68,11 +70,12 @@ class ChatAnswering(WritingAnswering):
         """`ids`, `(B, new tokens)`."""
         settings = self.writer.settings(options, streamer=streamer, pad_token_id=self.writer.filling)
 
-        def write(rows: Tensor, length: int) -> Tensor:
-            text = {name: batch[name][rows, -length:] for name in self.padded if name in batch}
-            return self._write({**batch, **text, IMAGE: batch[IMAGE][rows]}, settings, dtype)
+        def write(rows: Sequence[int] | None, length: int) -> Tensor:
+            text = {name: rows_in(batch[name], rows)[:, -length:] for name in self.padded if name in batch}
+            return self._write({**batch, **text, IMAGE: rows_in(batch[IMAGE], rows)}, settings, dtype)
 
-        with seeded(options.seed, batch["input_ids"].device):
+        device = batch["input_ids"].device
+        with seeded(options.seed, device), unread_masks(device):
             return {"ids": self.writer.in_batches(batch["attention_mask"], settings, write)}
 
     def _write(self, batch: Batch, settings: dict[str, Any], dtype: torch.dtype) -> Tensor:
@@ -84,12 +87,12 @@ class ChatAnswering(WritingAnswering):
         """What `generate()` gets for each question's picture: its encoding, or its tensors."""
         inputs = {name: tensor for name, tensor in batch.items() if name not in (*self.padded, IMAGE, KEY)}
         if not self._takes_encoded or inputs.keys() - _ENCODED:
-            rows = {name: tensor.index_select(0, batch[IMAGE]) for name, tensor in inputs.items()}
+            rows = {name: tensor.index_select(0, sent(batch[IMAGE], tensor.device)) for name, tensor in inputs.items()}
             return self._finished(rows, dtype)
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
         def see(at: list[int]) -> Sequence[Tensor]:
-            chosen = self._finished({name: tensor[at] for name, tensor in inputs.items()}, dtype)
+            chosen = self._finished({name: tensor[sent(at, tensor.device)] for name, tensor in inputs.items()}, dtype)
             features: Sequence[Tensor] = self.model.get_image_features(**chosen, return_dict=True).pooler_output
             return features
 

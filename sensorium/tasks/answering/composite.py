@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sensorium.models.attention_masks import unread_masks
+from sensorium.models.on_device import sent
 from sensorium.processors.multimodal import MultimodalProcessor
 from sensorium.tasks.answering.encodings import Encodings
-from sensorium.tasks.answering.kinds import IMAGE, Choosing, keys_of, rows_of
+from sensorium.tasks.answering.kinds import Choosing, keys_of, rows_of
 from sensorium.tasks.base import Batch, Call
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.texts.lengths import most_positions
@@ -29,14 +31,16 @@ class FusionAnswering(Choosing):
         """`logits`, `(B, number of answers)`."""
 
         def see(at: list[int]) -> Tensor:
-            pixels = self.processor.image.finish({"pixel_values": batch["pixel_values"][at]}, dtype=dtype)
+            chosen = batch["pixel_values"][sent(at, batch["pixel_values"].device)]
+            pixels = self.processor.image.finish({"pixel_values": chosen}, dtype=dtype)
             extracted: Tensor = self.model.head.extract(self.model.backbone, pixels["pixel_values"])
             return extracted
 
-        features = rows_of(self.encodings.of(keys_of(batch), see), batch[IMAGE])
+        features = rows_of(self.encodings.of(keys_of(batch), see), batch)
         text = {name: batch[name] for name in self.padded if name in batch}
         return {"logits": call(self._judge, features, text)}
 
     def _judge(self, features: Tensor, text: dict[str, Tensor]) -> Tensor:
-        logits: Tensor = self.model.head(features, **text)
+        with unread_masks(features.device):
+            logits: Tensor = self.model.head(features, **text)
         return logits

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import InputError
+from sensorium.models.on_device import brought
 from sensorium.processors.multimodal import FittedImage, MultimodalProcessor, truncated
 from sensorium.processors.padding import Padding
 from sensorium.tasks.base import Batch, Call
 
 IMAGE, KEY = "picture", "picture_key"
-"""Names in a batch: for each question the row of its picture among the batch's, and for each picture its key."""
+"""Names in a batch, of what stays on the CPU: each question's row of its picture, and each picture's key."""
 
 
 class Answering(ABC):
@@ -112,15 +113,16 @@ class Choosing(Answering):
         """The best `top_k` answers with scores in float32, best first."""
         scores, ids = outputs["logits"].float().sigmoid().sort(dim=-1, descending=True, stable=True)
         count = options.top_k or scores.shape[-1]
-        rows = zip(scores[:, :count].cpu().numpy(), ids[:, :count].cpu().tolist(), strict=True)
+        scores, ids = brought([scores[:, :count], ids[:, :count]])
+        rows = zip(scores.numpy(), ids.tolist(), strict=True)
         return [([self.labels[i] for i in chosen], score) for score, chosen in rows]
 
 
 def keys_of(batch: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
-    """The keys of a batch's pictures, on the CPU."""
+    """The keys of a batch's pictures."""
     return [tuple(key) for key in batch[KEY].tolist()]
 
 
-def rows_of(encodings: Sequence[Tensor], image: Tensor) -> Tensor:
+def rows_of(encodings: Sequence[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
     """The encoding of each question's picture, out of those of the batch's pictures, which are of one shape."""
-    return torch.stack(list(encodings)).index_select(0, image)
+    return torch.stack([encodings[row] for row in batch[IMAGE].tolist()])

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sensorium.models.on_device import sent
 from sensorium.processors.multimodal import MultimodalProcessor
 from sensorium.tasks.answering.kinds import IMAGE, Choosing
 from sensorium.tasks.base import Batch, Call
@@ -29,7 +30,7 @@ class ViltAnswering(Choosing):
     def run(self, batch: Batch, options: Any, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`logits`, `(B, number of answers)`."""
         pixels = self.processor.image.finish({"pixel_values": batch["pixel_values"]}, dtype=dtype)["pixel_values"]
-        patches = self._patches(pixels).index_select(0, batch[IMAGE])
+        patches = self._patches(pixels).index_select(0, sent(batch[IMAGE], pixels.device))
         logits: Tensor = call(
             self._judge, batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"), patches
         )

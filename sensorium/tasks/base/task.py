@@ -43,6 +43,8 @@ class Task(ABC):
         limits: what its inputs may cost; set by the pipeline.
         padded: the tensors of a unit whose last axis may differ from its neighbours' in a batch, and how they are
             padded. The model must be told what is padding, so that neighbours never change a result.
+        on_host: the tensors of a batch that stay on the CPU: what `forward` asks for the values of, which on a device
+            would make it wait.
         upstream: a loaded task whose results are this one's raw inputs, so that a call takes that task's inputs; None
             for most.
     """
@@ -62,6 +64,7 @@ class Task(ABC):
         self.runtime = Runtime(model)
         self.limits = MediaLimits()
         self.padded: Mapping[str, Padding] = {}
+        self.on_host: frozenset[str] = frozenset()
         self.upstream: Task | None = None
 
     @property
@@ -188,7 +191,8 @@ class Task(ABC):
         for name in units[0].inputs:
             tensors = [unit.inputs[name] for unit in units]
             padding = self.padded.get(name)
-            batch[name] = _stack(tensors, empty) if padding is None else padding.stack(tensors, empty)
+            make = torch.empty if name in self.on_host else empty  # pinned memory is written anew a few batches later
+            batch[name] = _stack(tensors, make) if padding is None else padding.stack(tensors, make)
         return batch
 
     def _room(self, name: str, tensor: Tensor) -> tuple[int, ...]:
@@ -201,7 +205,8 @@ class Task(ABC):
         """Runs the model on a batch that lies on the device.
 
         Args:
-            batch: tensors with a batch axis; it may hold rows of padding after the last unit.
+            batch: tensors with a batch axis, on the device but for those in `on_host`; it may hold rows of padding
+                after the last unit.
             options: the call's options.
             call: runs the parts that are worth compiling.
 

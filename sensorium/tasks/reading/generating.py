@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import InputError, OptionError
+from sensorium.models.attention_masks import unread_masks
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers
 from sensorium.tasks.base import Batch, Call, Unit
@@ -19,7 +20,7 @@ from sensorium.tasks.reading.reader import Reader
 from sensorium.tasks.writing.keeping import seeded
 from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
 from sensorium.tasks.writing.pieces import Streamer
-from sensorium.tasks.writing.writer import DEFAULTS, Writer
+from sensorium.tasks.writing.writer import DEFAULTS, Writer, rows_in
 
 _ONE_LINE = {**DEFAULTS, "stop_strings": ["\n"]}
 """A model that merely continues the text would ask itself the next question."""
@@ -91,13 +92,14 @@ class GeneratingReader(Reader):
         """`ids`, `(B, new tokens)`; tells a streamer of each token of a batch of one."""
         settings = self._settings(options, streamer)
 
-        def write(rows: Tensor, length: int) -> Tensor:
+        def write(rows: Sequence[int] | None, length: int) -> Tensor:
             part = slice(None, length) if self.encodes else slice(-length, None)
-            prompts = {name: tensor[rows, part] for name, tensor in batch.items()}
+            prompts = {name: rows_in(tensor, rows)[:, part] for name, tensor in batch.items()}
             ids: Tensor = self.model.generate(**prompts, **settings)
             return ids[:, 1 if self.encodes else length :]
 
-        with seeded(options.seed, batch["input_ids"].device):
+        device = batch["input_ids"].device
+        with seeded(options.seed, device), unread_masks(device):
             return {"ids": self.writer.in_batches(batch["attention_mask"], settings, write)}
 
     def decode(self, outputs: dict[str, Tensor], metas: Sequence[Any], options: Any) -> Sequence[Written]:

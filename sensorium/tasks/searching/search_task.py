@@ -100,7 +100,7 @@ class SearchTask(Task):
             )
         self.index, self._encoder, self._options = index, encoder.query_task, encoder.query_options
         super().__init__(self._encoder.model, self._encoder.processor)
-        self.padded = self._encoder.padded
+        self.padded, self.on_host = self._encoder.padded, self._encoder.on_host
 
     @classmethod
     def over(cls, index: Any) -> Self:

@@ -26,12 +26,14 @@ class Recognizer(ABC):
         audio: the feature extractor.
         tokenizer: Transformers' own.
         padded: as `Task.padded`.
+        on_host: as `Task.on_host`.
         align: windows and what they share are whole multiples of this many samples.
     """
 
     def __init__(self, audio: AudioProcessor, tokenizer: Any) -> None:
         self.audio, self.tokenizer = audio, tokenizer
         self.padded: Mapping[str, Padding] = {}
+        self.on_host: frozenset[str] = frozenset()
         self.align = 1
 
     @abstractmethod

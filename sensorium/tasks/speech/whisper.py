@@ -41,6 +41,7 @@ class WhisperRecognizer(Recognizer):
         self.walker = Walker(model)
         window = getattr(audio.features, "max_samples", None)
         self.window: int = window if isinstance(window, int) else self.walker.frames * 160
+        self.on_host = frozenset(["lengths"])
 
     def check(self, options: Options) -> None:
         """Refuses what Whisper, or this Whisper, cannot do."""
@@ -119,7 +120,7 @@ class WhisperRecognizer(Recognizer):
 
     def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`tokens`, `(B, T)` int64, -1 after the last; `times`, `(B, T)`; `languages`, `(B,)` int64, -1 if unknown."""
-        spectra, real = self._spectra(batch, dtype)
+        spectra = self._spectra(batch, dtype)
         long = spectra[0].shape[1] > self.walker.frames
         plan = self._plan(options, long=long)
         if plan is not None and options.return_timestamps != "word":
@@ -128,7 +129,7 @@ class WhisperRecognizer(Recognizer):
             settings = self._settings(options, long=long)
             extra = {"words": options.return_timestamps == "word", "language": options.return_language}
             speeches = []
-            for spectrum, frames in zip(spectra, real, strict=True):
+            for spectrum, frames in zip(spectra, self._real_frames(batch, spectra), strict=True):
                 with seeded(options.seed, spectrum.device):  # each seeded again, so that a sound's text is its own
                     speeches.append(generate_one(self.model, spectrum.to(dtype), frames, settings, **extra))
         return _packed(speeches)
@@ -184,19 +185,21 @@ class WhisperRecognizer(Recognizer):
             settings["return_timestamps"] = True
         return settings
 
-    def _spectra(self, batch: Batch, dtype: torch.dtype) -> tuple[list[Tensor], list[int]]:
-        """The spectrum of each sound, and how many of its frames are not filling."""
+    def _spectra(self, batch: Batch, dtype: torch.dtype) -> list[Tensor]:
+        """The spectrum of each sound."""
         if "features" in batch:
-            lengths = batch["lengths"].tolist()
-            return list(batch["features"].split(lengths, dim=1)), lengths
+            return list(batch["features"].split(batch["lengths"].tolist(), dim=1))
         if "samples" in batch:
-            features = self.audio.finish(batch, dtype=dtype)["input_features"]
-        else:
-            features = batch["input_features"]
+            return list(self.audio.finish(batch, dtype=dtype)["input_features"])
+        return list(batch["input_features"])
+
+    def _real_frames(self, batch: Batch, spectra: Sequence[Tensor]) -> list[int]:
+        """How many frames of each spectrum are not filling; on a device this waits, and only `generate()` asks."""
         if "length" not in batch:
-            return list(features), [features.shape[2]] * len(features)
+            return [spectrum.shape[1] for spectrum in spectra]
         hop = self.window // self.walker.frames
-        return list(features), [min(-(-n // hop), features.shape[2]) for n in batch["length"].tolist()]
+        lengths = batch["length"].tolist()
+        return [min(-(-n // hop), spectrum.shape[1]) for n, spectrum in zip(lengths, spectra, strict=True)]
 
     def _output(self, part: _SpeechPart, options: Options) -> dict[str, Any]:
         """A window's tokens as the tokenizer wants them, times in seconds."""

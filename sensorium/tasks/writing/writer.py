@@ -6,16 +6,19 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from sensorium.models.on_device import sent
 from sensorium.processors.text import TextProcessor
 from sensorium.tasks.writing.options import filled
 from sensorium.tasks.writing.pieces import Streamer
 
 DEFAULTS: Mapping[str, Any] = {"max_new_tokens": 256}
 """Those of Transformers' pipeline, where neither the call nor the checkpoint says otherwise."""
+
+Write = Callable[[Sequence[int] | None, int], Tensor]
+"""Writes some rows of a batch, or all of them, of a length."""
 
 _LOOK_BACK = (
     "repetition_penalty",
@@ -82,7 +85,7 @@ class Writer:
             settings["tokenizer"] = self.text.tokenizer
         return settings if streamer is None else settings | streamer.settings()
 
-    def in_batches(self, mask: Tensor, settings: Mapping[str, Any], write: Callable[[Tensor, int], Tensor]) -> Tensor:
+    def in_batches(self, mask: Tensor, settings: Mapping[str, Any], write: Write) -> Tensor:
         """Writes a batch as a whole or, where the text may depend on padding, prompts of one length at a time.
 
         Some settings depend on the tokens before: for them `generate()` mistakes the padding of shorter prompts for
@@ -91,18 +94,18 @@ class Writer:
         Args:
             mask: `(B, L)`, which of the prompts' tokens are not padding.
             settings: what `settings` gave.
-            write: given the rows to write, `(b,)` int64, and their length, gives `(b, new tokens)`.
+            write: given the rows to write, or None for all, and their length, gives `(b, new tokens)`.
 
         Returns:
             `(B, new tokens)`.
         """
         if not self._looks_back(settings):
-            return write(torch.arange(len(mask), device=mask.device), mask.shape[1])
-        lengths = mask.sum(1)
+            return write(None, mask.shape[1])
+        lengths: list[int] = mask.sum(1).tolist()
         written: dict[int, Tensor] = {}
-        for length in lengths.unique().tolist():
-            rows = (lengths == length).nonzero()[:, 0]
-            written.update(zip(rows.tolist(), write(rows, length), strict=True))
+        for length in sorted(set(lengths)):
+            rows = [row for row, each in enumerate(lengths) if each == length]
+            written.update(zip(rows, write(rows, length), strict=True))
         in_order = [written[row] for row in range(len(mask))]
         return pad_sequence(in_order, batch_first=True, padding_value=self.filling)
 
@@ -116,3 +119,8 @@ class Writer:
         ends = self.ends
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
         return self.text.decode(list(ids[:length])).strip()
+
+
+def rows_in(tensor: Tensor, rows: Sequence[int] | None) -> Tensor:
+    """Some rows of a tensor; None for all of them."""
+    return tensor if rows is None else tensor.index_select(0, sent(rows, tensor.device))
