@@ -111,7 +111,7 @@ class PromptDecoder:
             parts.append(self._embed(points, labels))
         if boxes is not None:
             corners = boxes.view(-1, 2, 2)
-            kinds = torch.tensor([2, 3], device=boxes.device)
+            kinds = torch.arange(2, 4, device=boxes.device)
             if self._second:
                 corners, kinds = F.pad(corners, (0, 0, 0, 1)), F.pad(kinds, (0, 1), value=NO_POINT)
             parts.append(self._embed(corners, kinds.expand(len(boxes), -1)))
