@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sensorium.models.on_device import sent
+
 ROWS = 8
 """Rows of logits that are looked at together: 150 classes by 9 by 128 stay in a core's cache."""
 
@@ -28,7 +30,7 @@ _ROUNDING = 1e-5  # an interpolated value may lie above its largest corner by fl
 
 @dataclass(frozen=True)
 class PixelAxis:
-    """Where the pixels of one axis lie between the logits of that axis, as `align_corners=False` has it.
+    """Where the pixels of one axis lie between the logits of that axis, as `align_corners=False` has it; on the CPU.
 
     Attributes:
         low: `(M,)` int64, the logit before each pixel, at most the last but one.
@@ -44,13 +46,17 @@ class PixelAxis:
     band: Tensor
 
     @classmethod
-    def between(cls, logits: int, pixels: int, device: torch.device) -> PixelAxis:
+    def between(cls, logits: int, pixels: int) -> PixelAxis:
         """The axis of so many logits, drawn out or drawn together to so many pixels."""
-        scale = torch.tensor(logits / pixels, dtype=torch.float32, device=device)
-        free = scale * (torch.arange(pixels, dtype=torch.float32, device=device) + 0.5) - 0.5
+        scale = torch.tensor(logits / pixels, dtype=torch.float32)
+        free = scale * (torch.arange(pixels, dtype=torch.float32) + 0.5) - 0.5
         position = free.clamp(0, logits - 1)
         low = position.floor().long().clamp_max(max(logits - 2, 0))
         return cls(low, (low + 1).clamp_max(logits - 1), position - low, free.floor().long() + 1)
+
+    def on(self, device: torch.device) -> PixelAxis:
+        """The same on a device."""
+        return PixelAxis(*(sent(column, device) for column in vars(self).values()))
 
 
 def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -86,10 +92,10 @@ def upsampled(maps: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     Yields:
         `(C, R, W)`; the R add up to H.
     """
-    rows = PixelAxis.between(maps.shape[1], size[0], maps.device)
-    columns = PixelAxis.between(maps.shape[2], size[1], maps.device)
+    axis = PixelAxis.between(maps.shape[1], size[0])
+    rows, columns = axis.on(maps.device), PixelAxis.between(maps.shape[2], size[1]).on(maps.device)
     step = max(1, AT_ONCE.get(maps.device.type, AT_ONCE["cpu"]) // max(1, len(maps) * size[1]))
-    low, high = rows.low.tolist(), rows.high.tolist()
+    low, high = axis.low.tolist(), axis.high.tolist()
     for top in range(0, size[0], step):
         bottom = min(top + step, size[0])
         needed = maps[:, low[top] : high[bottom - 1] + 1]
@@ -151,7 +157,7 @@ def _candidates(logits: Tensor) -> CellCandidates | None:
 def _by_cells(logits: Tensor, size: tuple[int, int], candidates: CellCandidates) -> Tensor:
     """The class map from each cell's candidates."""
     _, height, width = logits.shape
-    rows, columns = PixelAxis.between(height, size[0], logits.device), PixelAxis.between(width, size[1], logits.device)
+    rows, columns = PixelAxis.between(height, size[0]), PixelAxis.between(width, size[1])
     first = candidates.label[candidates.starts].to(_label_type(len(logits)))
     out = first.index_select(0, rows.low).index_select(1, columns.low)
     down, across = _bands(rows.band, height), _bands(columns.band, width)

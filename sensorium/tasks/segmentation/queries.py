@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sensorium.models.on_device import sent
 from sensorium.tasks.segmentation.maps import upsampled
 
 
@@ -69,7 +70,7 @@ def panoptic(
     segments = []
     for row, size in enumerate(sizes):
         keep = ((ids_cpu[row] != classes.shape[-1] - 1) & (scores_cpu[row] > at_least.score)).nonzero()[:, 0]
-        chosen = keep.to(masks.device, non_blocking=True)
+        chosen = sent(keep, masks.device)
         probabilities = _at(masks[row, chosen], grid).sigmoid()
         segmentation, valid = _assign(probabilities, scores[row, chosen], size, at_least)
         segments.append(FoundSegments(segmentation, valid, ids_cpu[row, keep].long(), scores_cpu[row, keep]))
@@ -84,17 +85,25 @@ def _assign(
     if not count:
         empty = torch.zeros(size, dtype=torch.int16, device=scores.device)
         return empty, torch.zeros(0, dtype=torch.bool, device=scores.device)
-    whole = torch.zeros(count, dtype=torch.int64, device=scores.device)
+    whole, own = torch.zeros((2, count), dtype=torch.int64, device=scores.device)
+    numbers = torch.arange(count, device=scores.device)
     rows = []
     for slab in upsampled(probabilities, size):
         weighted = slab.mul_(scores.view(-1, 1, 1))
         whole += (weighted >= at_least.mask).flatten(1).sum(1)
         rows.append(weighted.argmax(0))
+        own += _counted(rows[-1], numbers)
     winner = torch.cat(rows)
-    own = torch.bincount(winner.flatten(), minlength=count)
     valid = (own > 0) & (whole > 0) & (own / whole > at_least.overlap)
-    value = torch.where(valid, torch.arange(1, count + 1, device=scores.device), 0)
+    value = torch.where(valid, numbers + 1, 0)
     return value[winner].to(torch.int16), valid
+
+
+def _counted(winner: Tensor, numbers: Tensor) -> Tensor:
+    """How often each of the `(K,)` numbers from 0 occurs; `bincount` would make the host wait for a device."""
+    if winner.device.type == "cpu":
+        return torch.bincount(winner.flatten(), minlength=len(numbers))
+    return (winner.flatten() == numbers[:, None]).sum(1)
 
 
 def instances(
@@ -125,14 +134,16 @@ def instances(
     segments = []
     for row, size in enumerate(sizes):
         keep = down[0, row] >= at_least.score
-        chosen = down[1, row, keep].long().to(masks.device, non_blocking=True)
+        chosen = sent(down[1, row, keep].long(), masks.device)
         shapes = _at(masks[row, chosen], grid) > 0
-        down_rows, down_columns = (_nearest(n, m, masks.device) for n, m in zip(shapes.shape[1:], size, strict=True))
-        seen = shapes[:, down_rows.unique()][:, :, down_columns.unique()].flatten(1).any(1)
+        axes = [_nearest(n, m) for n, m in zip(shapes.shape[1:], size, strict=True)]
+        drawn_rows, drawn_columns = (sent(axis.unique(), masks.device) for axis in axes)
+        seen = shapes[:, drawn_rows][:, :, drawn_columns].flatten(1).any(1)
         if not overlapping:
             layer = torch.arange(1, len(chosen) + 1, dtype=torch.int16, device=masks.device).view(-1, 1, 1)
             blank = torch.zeros((1, *shapes.shape[1:]), dtype=torch.int16, device=masks.device)
             shapes = torch.cat([blank, shapes * layer]).amax(0)
+        down_rows, down_columns = (sent(axis, masks.device) for axis in axes)
         drawn = shapes.index_select(-2, down_rows).index_select(-1, down_columns)
         segments.append(FoundSegments(drawn, seen, down[2, row, keep].long(), down[0, row, keep]))
     return segments
@@ -159,7 +170,7 @@ def _confidence(masks: Tensor) -> Tensor:
     return (masks.sigmoid().flatten(1) * inside).sum(1) / (inside.sum(1) + 1e-6)
 
 
-def _nearest(cells: int, pixels: int, device: torch.device) -> Tensor:
+def _nearest(cells: int, pixels: int) -> Tensor:
     """`(pixels,)` int64, the cell that each pixel of an axis lies in, as `interpolate(mode="nearest")` has it."""
-    numbers = torch.arange(cells, dtype=torch.float32, device=device).view(1, 1, -1)
+    numbers = torch.arange(cells, dtype=torch.float32).view(1, 1, -1)
     return F.interpolate(numbers, size=pixels, mode="nearest").view(-1).long()

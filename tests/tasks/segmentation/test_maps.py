@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorium.tasks.segmentation import maps as segmentation_maps
+from sensorium.tasks.segmentation import queries
 from sensorium.tasks.segmentation.maps import class_map, upsampled
 from sensorium.tasks.segmentation.queries import SegmentThresholds, instances, panoptic, semantic_logits
+from tests.host_waits import SaysCuda, says_cuda
 
 TIE = 1e-5  # float32 rounding of logits up to about 10: within it either of two classes is right
 
@@ -88,6 +90,21 @@ def test_slabs_are_the_whole(monkeypatch):
     logits = smooth(30, 32, 32)
     monkeypatch.setattr(segmentation_maps, "AT_ONCE", {"cpu": 500})
     assert_is_the_largest(logits, (100, 90), class_map(logits, (100, 90)))
+
+
+def test_a_device_is_asked_for_nothing():
+    maps = torch.zeros((40, 9, 11), device="meta")  # which has no values
+    assert class_map(maps, (300, 310)).shape == (300, 310)
+    assert class_map(maps, (5, 6)).device.type == "meta"
+
+
+def test_pixels_are_counted_alike_wherever_they_lie():
+    winner = torch.randint(0, 7, (40, 30))
+    winner[winner == 5] = 2
+    numbers = torch.arange(9)
+    found = queries._counted(says_cuda(winner), says_cuda(numbers))
+    assert SaysCuda.copies == 0
+    assert torch.equal(found.cpu(), queries._counted(winner, numbers))
 
 
 QUERIES, LABELS, SIZES = 20, 6, [(70, 90), (33, 20), (500, 410)]
