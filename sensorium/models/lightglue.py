@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.models.matching import Links, Pairs, choose
+from sensorium.models.on_device import sent
 
 
 @dataclass
@@ -22,7 +23,7 @@ class _PairStates:
     """The pairs that are left at a layer.
 
     Attributes:
-        pair: `(p,)` int64, which pairs these are.
+        pair: which pairs these are.
         points: `(p,)` int64, how many points each pair began with.
         states: `(2p, n, D)`, in the model's dtype.
         turns: `(2, 2p, n, d)` float32, cosines and sines of the points' places.
@@ -30,19 +31,20 @@ class _PairStates:
         point_index: `(2p, n)` int64, which of its picture's points each one is.
     """
 
-    pair: Tensor
+    pair: list[int]
     points: Tensor
     states: Tensor
     turns: Tensor
     mask: Tensor
     point_index: Tensor
 
-    def keep(self, pairs: Tensor) -> _PairStates:
-        """Some of the pairs; `pairs` is `(p,)` bool."""
-        both = pairs.repeat_interleave(2)
+    def keep(self, pairs: list[int]) -> _PairStates:
+        """Some of the pairs, by their positions among these."""
+        device = self.mask.device
+        both = sent([row for pair in pairs for row in (2 * pair, 2 * pair + 1)], device, torch.int64)
         return _PairStates(
-            self.pair[pairs],
-            self.points[pairs],
+            [self.pair[pair] for pair in pairs],
+            self.points[sent(pairs, device, torch.int64)],
             self.states[both],
             self.turns[:, both],
             self.mask[both],
@@ -50,18 +52,20 @@ class _PairStates:
         )
 
     def prune(self, kept: Tensor) -> _PairStates:
-        """Some of the points, moved together; `kept` is `(2p, n)` bool."""
-        width = int(kept.sum(dim=1).max())
-        order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+        """Some of the points, moved together, of pairs that have any in both pictures; `kept` is `(2p, n)` bool."""
+        counts = kept.sum(dim=1).tolist()
+        order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, : max(counts)]
         turns = self.turns.gather(2, order[None, ..., None].expand(2, -1, -1, self.turns.shape[-1]))
         states = self.states.gather(1, order[..., None].expand(-1, -1, self.states.shape[-1]))
-        return _PairStates(
+        pruned = _PairStates(
             self.pair, self.points, states, turns, kept.gather(1, order), self.point_index.gather(1, order)
         )
+        left = [pair for pair in range(len(self.pair)) if counts[2 * pair] and counts[2 * pair + 1]]
+        return pruned if len(left) == len(self.pair) else pruned.keep(left)
 
 
 def lightglue(model: Any, pairs: Pairs) -> Links:
-    """Matches pairs in which both pictures have points.
+    """Matches pairs in which both pictures have points. The host waits twice a layer: who stops, and what is left.
 
     Args:
         model: a `LightGlueForKeypointMatching`.
@@ -75,30 +79,30 @@ def lightglue(model: Any, pairs: Pairs) -> Links:
         at.states = model.transformer_layers[layer](
             at.states, (at.turns[0], at.turns[1]), attention_mask=_attention_mask(model, at)
         )[0]
-        last, sure, threshold = layer == layers - 1, None, _threshold(layer, layers)
-        stopped = torch.full_like(at.pair, last, dtype=torch.bool)
-        if config.depth_confidence > 0 and not last:
+        sure, threshold = None, _threshold(layer, layers)
+        goes_on = [layer < layers - 1] * len(at.pair)
+        if config.depth_confidence > 0 and layer < layers - 1:
             sure = model.token_confidence[layer](at.states).float()
             unsure = ((sure < threshold) & at.mask).unflatten(0, (-1, 2)).sum(dim=(1, 2))
-            stopped = 1.0 - unsure.float() / at.points > config.depth_confidence
-        if bool(stopped.any()):
+            goes_on = (~(1.0 - unsure.float() / at.points > config.depth_confidence)).tolist()
+        stopped, going = ([i for i, each in enumerate(goes_on) if each is wanted] for wanted in (False, True))
+        if stopped:
             _link(model.match_assignment_layers[layer], at.keep(stopped), config.filter_threshold, links)
-            sure = None if sure is None else sure[~stopped.repeat_interleave(2)]
-            at = at.keep(~stopped)
-        if last or not len(at.pair):
+        if not going:
             break
+        if stopped:
+            sure = None if sure is None else sure.unflatten(0, (-1, 2))[sent(going, sure.device)].flatten(0, 1)
+            at = at.keep(going)
         if config.width_confidence > 0:
             kept = model.match_assignment_layers[layer].get_matchability(at.states) > 1 - config.width_confidence
-            kept = (kept if sure is None else kept | (sure <= threshold)) & at.mask
-            at = at.prune(kept)
-            at = at.keep(at.mask.any(dim=1).unflatten(0, (-1, 2)).all(dim=1))
-            if not len(at.pair):
+            at = at.prune((kept if sure is None else kept | (sure <= threshold)) & at.mask)
+            if not at.pair:
                 break
     return links
 
 
 def _begin(model: Any, pairs: Pairs) -> _PairStates:
-    size = torch.tensor(pairs.size, device=pairs.xy.device)
+    size = sent(pairs.size, pairs.xy.device)
     shares = pairs.xy / size * size  # as the reference rounds them
     places = ((shares - size / 2) / (size.max() / 2)).flatten(0, 1)
     # Places in float32, whatever the weights' dtype: bfloat16 has no hundredths of a px.
@@ -107,9 +111,13 @@ def _begin(model: Any, pairs: Pairs) -> _PairStates:
     states = model.input_projection(pairs.descriptors.flatten(0, 1).to(dtype))
     mask = pairs.mask.flatten(0, 1)
     point_index = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-    pair = torch.arange(len(pairs.mask), device=mask.device)
     return _PairStates(
-        pair, pairs.mask.sum(dim=(1, 2)), states, torch.stack([angles.cos(), angles.sin()]), mask, point_index
+        list(range(len(pairs.mask))),
+        pairs.mask.sum(dim=(1, 2)),
+        states,
+        torch.stack([angles.cos(), angles.sin()]),
+        mask,
+        point_index,
     )
 
 
@@ -145,6 +153,6 @@ def _link(assignment: Any, at: _PairStates, threshold: float, links: Links) -> N
     valid = mutual & (value > threshold) & mask[:, 0]
     point_index = at.point_index.unflatten(0, (-1, 2))
     partner = point_index[:, 1].gather(1, column)
-    row, point = valid.nonzero().unbind(1)
-    links.partner[at.pair[row], point_index[row, 0, point]] = partner[row, point]
-    links.scores[at.pair[row], point_index[row, 0, point]] = value[row, point]
+    rows, places = sent(at.pair, mask.device)[:, None], point_index[:, 0]
+    links.partner[rows, places] = torch.where(valid, partner, -1)
+    links.scores[rows, places] = torch.where(valid, value, 0.0)

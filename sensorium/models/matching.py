@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sensorium.models.on_device import sent
 from sensorium.models.superpoint import Points
 
 
@@ -88,8 +89,8 @@ def gather(points: Points, descriptors: Tensor, pairs: Sequence[int], size: tupl
     own = counts[images]
     places = torch.arange(int(own.max()))
     mask = places < own[:, None]
-    rows = torch.where(mask, starts[images][:, None] + places, 0).to(device)
-    mask = mask.to(device)
+    rows = sent(torch.where(mask, starts[images][:, None] + places, 0), device)
+    mask = sent(mask, device)
 
     def pick(values: Tensor) -> Tensor:
         picked: Tensor = values[rows] * mask.view(*mask.shape, *[1] * (values.ndim - 1))

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from sensorium.models.matching import Links, Pairs, choose
+from sensorium.models.on_device import sent
 
 RENEWED = 10
 """Sweeps of Sinkhorn's algorithm between two returns to logarithms."""
@@ -31,7 +32,7 @@ def superglue(model: Any, pairs: Pairs) -> Links:
         pairs: their points.
     """
     config = model.config
-    size = torch.tensor(pairs.size, device=pairs.xy.device)
+    size = sent(pairs.size, pairs.xy.device)
     shares = pairs.xy / size * size  # as the reference rounds them
     places = ((shares - size / 2) / (size.max() * 0.7)).flatten(0, 1)
     # Coordinates and scores are encoded in float32, whatever the weights' dtype: bfloat16 has no hundredths of a px.

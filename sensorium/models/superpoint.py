@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sensorium.models.on_device import sent
+
 CELL = 8  # px of a side of the square that one cell of the encoder's map stands for
 
 
@@ -120,9 +122,9 @@ def find(scores: Tensor, search: PointSearch) -> Points:
         # The reference takes the far border for eight times as far as it is; only an enormous `border` reaches it.
         far = min(max(CELL * mask.shape[axis] - border, 0), mask.shape[axis])
         mask.narrow(axis, far, mask.shape[axis] - far).fill_(False)
-    batch, y, x = mask.nonzero().unbind(1)
+    places, counts = _places(mask)
+    batch, y, x = places.unbind(1)
     values = scores[batch, y, x]
-    counts = torch.bincount(batch, minlength=len(scores)).tolist()
     if search.max_points >= 0 and max(counts, default=0) > search.max_points:
         kept = _best(values, counts, search.max_points)
         batch, y, x, values = (column[kept] for column in (batch, y, x, values))
@@ -142,19 +144,14 @@ def describe(maps: Tensor, points: Points) -> Tensor:
     """
     count, _, height, width = maps.shape
     rows = maps.permute(0, 2, 3, 1).reshape(count * height * width, -1)
-    size = torch.tensor([width, height], device=maps.device)
+    size = sent([width, height], maps.device)
     # Step by step as the reference scales to [-1, 1] and grid_sample (align_corners=True) scales back.
     unit = (points.xy.float() - CELL / 2 + 0.5) / (size * CELL - CELL / 2 - 0.5)
     at = (unit * 2 - 1 + 1) / 2 * (size - 1)
     low = at.floor()
     share = at - low
     corners, weights = [], []
-    for corner in (
-        low,
-        low + torch.tensor([1, 0], device=maps.device),
-        low + torch.tensor([0, 1], device=maps.device),
-        low + 1,
-    ):
+    for corner in low + sent([[[0, 0]], [[1, 0]], [[0, 1]], [[1, 1]]], maps.device):
         near = torch.where(corner == low, 1 - share, share).prod(dim=1)
         inside = ((corner >= 0) & (corner < size)).all(dim=1)
         cell = torch.minimum(corner.long().clamp(min=0), size - 1)
@@ -162,6 +159,15 @@ def describe(maps: Tensor, points: Points) -> Tensor:
         weights.append(near * inside)
     mixed = F.embedding_bag(torch.stack(corners, 1), rows, per_sample_weights=torch.stack(weights, 1), mode="sum")
     return F.normalize(mixed, dim=1)
+
+
+def _places(mask: Tensor) -> tuple[Tensor, list[int]]:
+    """Where a `(B, H, W)` mask is true, `(K, 3)` int64, and how many of the places are each row's; one wait."""
+    if mask.device.type == "cpu":
+        places = mask.nonzero()
+        return places, torch.bincount(places[:, 0], minlength=len(mask)).tolist()
+    counts: list[int] = mask.flatten(1).sum(1).tolist()
+    return torch.nonzero_static(mask, size=sum(counts)), counts
 
 
 def _best(values: Tensor, counts: Sequence[int], limit: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError, OptionError
+from sensorium.models.on_device import brought, sent
 from sensorium.models.superpoint import CELL, Points, PointSearch, dense, describe, find, suppress
 from sensorium.processors.media import load_image
 from sensorium.processors.region import region
@@ -156,7 +157,7 @@ class KeypointDetection(ImageTask):
     def _found(self, outputs: Any, metas: Sequence[Any], options: KeypointDetectionOptions) -> list[Any]:
         points = find(outputs["scores"], self._search(options))
         xy = original(points, torch.tensor(metas, dtype=torch.float32))
-        columns = [xy.cpu(), points.scores.cpu()]
+        columns = brought([xy, points.scores])
         if "descriptors" in outputs:
             columns.append(describe(outputs["descriptors"], points).cpu())
         columns_by_image = [column.split(points.counts) for column in columns]
@@ -165,7 +166,7 @@ class KeypointDetection(ImageTask):
         return [(a.numpy(), b.numpy(), None, None if c is None else c.numpy()) for a, b, c in rows]
 
     def _named(self, outputs: Any, metas: Sequence[Any], options: KeypointDetectionOptions) -> list[Any]:
-        regions = torch.tensor(metas, dtype=torch.float32).to(outputs["xy"].device)[:, None]
+        regions = sent(metas, outputs["xy"].device, torch.float32)[:, None]
         xy = regions[..., :2] + outputs["xy"].float() * (regions[..., 2:] - regions[..., :2])
         points = torch.cat([xy, outputs["scores"].float()[..., None]], dim=-1).cpu().numpy()
         threshold = options.threshold or 0.0
@@ -189,5 +190,5 @@ def original(points: Points, metas: Tensor) -> Tensor:
     Returns:
         `(K, 2)` float32. Rounded down they are what Transformers' `post_process_keypoint_detection` gives.
     """
-    sizes = metas.to(points.xy.device)[points.batch]
+    sizes = sent(metas, points.xy.device)[points.batch]
     return points.xy.float() / sizes[:, 2:] * sizes[:, :2]

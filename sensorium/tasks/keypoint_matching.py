@@ -13,6 +13,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError
 from sensorium.models.lightglue import lightglue
 from sensorium.models.matching import Links, Pairs, gather, groups
+from sensorium.models.on_device import sent
 from sensorium.models.superglue import superglue
 from sensorium.models.superpoint import CELL, Points, PointSearch, dense, describe, find, suppress
 from sensorium.processors.media import load_image
@@ -82,7 +83,7 @@ class KeypointMatching(Task):
         return list(inputs) if _axes(inputs) == 5 else None
 
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
-        """Decodes and fits both pictures; `meta` holds their widths and heights."""
+        """Decodes and fits both pictures; `meta` holds their widths and heights, and those that the model sees."""
         images = [load_image(item, limits=self.limits) for item in _pair(raw)]
         fitted = [self.processor.fit(image)["pixel_values"] for image in images]
         if fitted[0].shape != fitted[1].shape:
@@ -97,35 +98,36 @@ class KeypointMatching(Task):
                 f"pictures of at least {CELL} px per side are needed, got {fitted[0].shape}", code="too-narrow"
             )
         sizes = tuple((image.shape[2], image.shape[1]) for image in images)
-        return [Unit({"pixel_values": torch.stack(fitted)}, meta=sizes)]
+        seen = (fitted[0].shape[2], fitted[0].shape[1])
+        return [Unit({"pixel_values": torch.stack(fitted)}, meta=(sizes, seen))]
 
-    def forward(self, batch: Batch, options: KeypointMatchingOptions, call: Call) -> Any:
-        """Finds the points of all pictures in one call, then matches pairs with like numbers of points together."""
-        pixels = batch["pixel_values"].flatten(0, 1)
-        model: Any = self.model
-        search = PointSearch.of(
-            model.config.keypoint_detector_config,
-            threshold=options.keypoint_threshold,
-            max_points=options.max_keypoints,
-        )
-        maps = call(self._dense, pixels)
-        points = find(suppress(maps["scores"], search.radius), search)
-        descriptors = describe(maps["descriptors"], points)
-        size = (pixels.shape[3], pixels.shape[2])
-        max_points = max([*points.counts, 1])
-        links = Links.none(len(points.counts) // 2, max_points, pixels.device)
-        for pairs in groups(points.counts):
-            matched = self._match(self.model, gather(points, descriptors, pairs, size))
-            rows = torch.tensor(pairs, device=pixels.device)
-            links.partner[rows, : matched.partner.shape[1]] = matched.partner
-            links.scores[rows, : matched.scores.shape[1]] = matched.scores
-        return _ends(points, links, size)
+    def forward(self, batch: Batch, options: KeypointMatchingOptions, call: Call) -> dict[str, Tensor]:
+        """Runs the detector on all pictures in one call, and thins its scores out; the rest depends on their points.
+
+        Returns:
+            `scores`, `(P, 2, H, W)`, and `descriptors`, `(P, 2, D, h, w)`.
+        """
+        maps = call(self._dense, batch["pixel_values"].flatten(0, 1))
+        scores = suppress(maps["scores"], self._search(options).radius)
+        return {"scores": scores.unflatten(0, (-1, 2)), "descriptors": maps["descriptors"].unflatten(0, (-1, 2))}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: KeypointMatchingOptions) -> Sequence[Any]:
-        """One (xy of the first picture, xy of the second, scores) per pair, best first."""
-        scores, order = outputs["scores"].sort(dim=1, descending=True, stable=True)
-        sizes = torch.tensor(metas, dtype=torch.float32).to(scores.device)
-        ends = outputs["shares"].gather(1, order[..., None, None].expand(-1, -1, 2, 2)) * sizes[:, None]
+        """One (xy of the first picture, xy of the second, scores) per pair, best first.
+
+        Points are found, and pairs with like numbers of them matched together.
+        """
+        points = find(outputs["scores"].flatten(0, 1), self._search(options))
+        descriptors = describe(outputs["descriptors"].flatten(0, 1), points)
+        size, device = metas[0][1], points.scores.device
+        links = Links.none(len(metas), max([*points.counts, 1]), device)
+        for pairs in groups(points.counts):
+            matched = self._match(self.model, gather(points, descriptors, pairs, size))
+            rows = sent(pairs, device)
+            links.partner[rows, : matched.partner.shape[1]] = matched.partner
+            links.scores[rows, : matched.scores.shape[1]] = matched.scores
+        scores, order = links.scores.sort(dim=1, descending=True, stable=True)
+        originals = sent([sizes for sizes, _ in metas], device, torch.float32)
+        ends = _ends(points, links, size).gather(1, order[..., None, None].expand(-1, -1, 2, 2)) * originals[:, None]
         tables = torch.cat([ends.flatten(2), scores[..., None]], dim=2).cpu().numpy()
         min_score = max(options.threshold, 0.0)
         kept = [rows[rows[:, 4] > min_score] for rows in tables]
@@ -140,33 +142,36 @@ class KeypointMatching(Task):
         image = torch.linspace(0, 255, 500).to(torch.uint8).expand(3, 375, 500).contiguous()
         return image, image
 
+    def _search(self, options: KeypointMatchingOptions) -> PointSearch:
+        model: Any = self.model
+        return PointSearch.of(
+            model.config.keypoint_detector_config,
+            threshold=options.keypoint_threshold,
+            max_points=options.max_keypoints,
+        )
+
     def _dense(self, pixels: Tensor) -> dict[str, Tensor]:
         finished = self.processor.finish({"pixel_values": pixels}, dtype=self.dtype)["pixel_values"]
         detector: Any = self.model.keypoint_detector
         return dense(detector, finished, descriptors=True)
 
 
-def _ends(points: Points, links: Links, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Where the points of each link lie.
+def _ends(points: Points, links: Links, size: tuple[int, int]) -> Tensor:
+    """`(P, N, 2, 2)` float32, for each point of a first picture its x and y and those of its partner, where it has one.
 
-    Returns:
-        `shares`, `(P, M, 2, 2)` float32: for each link of a pair, x and y of both points in shares of their pictures;
-        `scores`, `(P, M)` float32, 0 where there is no link.
+    They are in shares of the pictures, which the model saw at this (width, height), px.
     """
+    if not len(points.scores):
+        return points.scores.new_zeros((*links.scores.shape, 2, 2))
     device = links.scores.device
     counts = torch.tensor(points.counts, dtype=torch.int64)
-    starts = (counts.cumsum(0) - counts).to(device)
-    shares = points.xy.float() / torch.tensor(size, device=device)
+    starts = sent(counts.cumsum(0) - counts, device)
+    shares = points.xy.float() / sent(size, device)
     linked = links.partner >= 0
-    max_links = int(linked.sum(dim=1).max()) if len(linked) else 0
-    order = (~linked).to(torch.uint8).argsort(dim=1, stable=True)[:, :max_links]
-    valid = linked.gather(1, order)
-    first = torch.where(valid, starts[0::2, None] + order, 0)
-    second = torch.where(valid, starts[1::2, None] + links.partner.gather(1, order), 0)
-    if not len(shares):
-        return {"shares": shares.new_zeros((len(linked), 0, 2, 2)), "scores": shares.new_zeros((len(linked), 0))}
-    ends = torch.stack([shares[first], shares[second]], dim=2)
-    return {"shares": ends, "scores": torch.where(valid, links.scores.gather(1, order), 0.0)}
+    numbers = torch.arange(links.partner.shape[1], device=device)
+    first = torch.where(linked, starts[0::2, None] + numbers, 0)
+    second = torch.where(linked, starts[1::2, None] + links.partner, 0)
+    return torch.stack([shares[first], shares[second]], dim=2)
 
 
 def _pair(raw: Any) -> tuple[Any, Any]:
