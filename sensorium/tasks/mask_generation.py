@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import nms
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from sensorium.models.sam.decoding import ImageState, PromptDecoder
+from sensorium.models.sam.relative_places import keep_relative_places
 from sensorium.processors.media import is_batch, load_image
 from sensorium.results import Masks
 from sensorium.tasks.base import Batch, Call, Models, Options, Runner, Task, Unit
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.masks.asking import ask, asked, at_once
 from sensorium.tasks.masks.crops import crop_boxes, point_grid
 from sensorium.tasks.masks.filtering import Enlarger, Frame, MaskBatch, join, measure
 from sensorium.tasks.masks.prompted_image import PromptedImage
@@ -25,9 +26,6 @@ from sensorium.tasks.masks.prompts import NAMES, Prompts, read_prompts
 from sensorium.tasks.options import Range, Share
 
 MODELS = ("SamModel", "Sam2Model")
-CPU_PROMPTS = 4
-"""Prompts at a time on the CPU, whatever `points_per_batch` allows: what they write then stays in the caches."""
-
 
 PointsASide = Annotated[int, Range(1, 1024)]
 Logit = Annotated[float, Range(-1e9, 1e9)]
@@ -110,6 +108,7 @@ class MaskGeneration(Task):
                 f"got one that makes {'an unknown size' if recipe is None else recipe.size}. Pass processor=…"
             )
         self._padded = recipe.pad_to is not None
+        keep_relative_places(model)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
@@ -241,58 +240,14 @@ class MaskGeneration(Task):
     def _search(
         self, decoder: PromptDecoder, state: ImageState, meta: _MaskMeta, options: MaskGenerationOptions
     ) -> MaskBatch | None:
-        """Runs a unit's prompts, a few at a time."""
-        device = state.keys.device
-        step = options.points_per_batch or len(meta.prompts)
-        if device.type == "cpu":
-            step = min(step, CPU_PROMPTS)
+        """Runs a unit's prompts, some at a time."""
+        step = at_once(options.points_per_batch, state)
         enlarge = Enlarger(meta.frame, self._padded)
-        points, labels, boxes = (
-            _on(device, array) for array in (meta.prompts.points, meta.prompts.labels, meta.prompts.boxes)
-        )
         batches: list[MaskBatch] = []
-        for at in range(0, len(meta.prompts), step):
-            chunk = [None if tensor is None else tensor[at : at + step] for tensor in (points, labels, boxes)]
-            scores, masks, objects = _ask(decoder, state, decoder.embed(*chunk), meta, options)
+        for at, some in asked(meta.prompts, step, state.keys.device):
+            scores, masks, objects = ask(decoder, state, decoder.embed(*some), options, strict=meta.everything)
             batches.extend(measure(masks, scores, objects + at, enlarge, options, strict=meta.everything))
         return join(batches) if batches else None
-
-
-def _ask(
-    decoder: PromptDecoder, state: ImageState, prompts: Tensor, meta: _MaskMeta, options: MaskGenerationOptions
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The scores `(K,)`, logits `(K, s, s)` and objects `(K,)` of these prompts' masks.
-
-    A mask's score is known before the mask itself is: those that would be left out are never drawn.
-    """
-    ious, tokens, keys = decoder.attend(state, prompts)
-    rows = torch.arange(len(ious), device=ious.device)
-    if options.multimask:
-        first, last = 1, decoder.masks + 1
-    else:
-        first, last = 0, decoder.masks + 1 if decoder.chooses else 1
-    scores = ious[:, first:last]
-    strict = meta.everything and options.pred_iou_thresh > 0
-    if strict:
-        rows = (scores > options.pred_iou_thresh).any(1).nonzero()[:, 0]
-        scores, tokens, keys = scores[rows], tokens[rows], keys[rows]
-    masks = decoder.draw(state, tokens, keys, first, last)
-    if first == 0 and last > 1:
-        scores, masks = decoder.choose(scores, masks)
-    objects = rows[:, None].expand_as(scores)
-    if not strict:
-        return scores.flatten(), masks.flatten(0, 1), objects.flatten()
-    good = scores > options.pred_iou_thresh
-    return scores[good], masks[good], objects[good]
-
-
-def _on(device: torch.device, array: NDArray[Any] | None) -> Tensor | None:
-    if array is None:
-        return None
-    tensor = torch.from_numpy(array)
-    if device.type == "mps" and tensor.is_floating_point():  # which has no float64
-        tensor = tensor.float()
-    return tensor.to(device)
 
 
 def _suppress(masks: MaskBatch, threshold: float) -> MaskBatch:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sensorium.models.on_device import brought, sent
+
 CHUNK_PIXELS = {"cpu": 1 << 20, "cuda": 256 << 20}
 """Pixels of masks at full size that are held at once; more are made in turn."""
 
@@ -95,7 +97,7 @@ class MaskBatch:
 
     def download(self) -> MaskBatch:
         """The same on the CPU."""
-        return MaskBatch(**{name: tensor.cpu() for name, tensor in vars(self).items()})
+        return MaskBatch(**dict(zip(vars(self), brought(list(vars(self).values())), strict=True)))
 
     def runs(self, size: tuple[int, int]) -> list[NDArray[np.int64]]:
         """The lengths of each mask's runs, as `results.rle.runs` gives them; on the CPU only."""
@@ -118,16 +120,18 @@ class Interpolation:
 
     Args:
         weights: `(s, L)`, what each pixel takes of each logit.
-        block: pixels per product.
+        reach: how many of the logits have a part in any pixel, at most.
     """
 
-    def __init__(self, weights: Tensor, block: int) -> None:
+    def __init__(self, weights: Tensor, reach: int) -> None:
         self.length = weights.shape[1]
         self._blocks = []
+        block = BLOCK if weights.device.type == "cpu" else self.length
         for at in range(0, self.length, block):
-            part = weights[:, at : at + block]
-            near = part.any(1).nonzero()[:, 0].tolist()
-            logits = slice(near[0], near[-1] + 1)
+            part, logits = weights[:, at : at + block], slice(0, reach)
+            if weights.device.type == "cpu":
+                near = part.any(1).nonzero()[:, 0].tolist()
+                logits = slice(near[0], near[-1] + 1)
             self._blocks.append((logits, slice(at, at + part.shape[1]), part[logits].contiguous()))
 
     def __call__(self, lines: Tensor) -> Tensor:
@@ -165,11 +169,17 @@ class Enlarger:
         return rows(wide.reshape(-1, side)).view(len(masks), wide.shape[1], -1)
 
     def _axis(self, side: int, resized: int, own: int, like: Tensor) -> Interpolation:
-        weights = torch.eye(side, device=like.device)[None]
+        weights, reach = torch.eye(side, device=like.device)[None], side
         if self.padded:
+            reach = _reach(side, resized, self.frame.square)
             weights = F.interpolate(weights, self.frame.square, mode="linear", align_corners=False)[..., :resized]
         weights = F.interpolate(weights, own, mode="linear", align_corners=False)
-        return Interpolation(weights[0], BLOCK if like.device.type == "cpu" else own)
+        return Interpolation(weights[0], reach)
+
+
+def _reach(side: int, resized: int, square: int) -> int:
+    """How many of a square's logits have a part in the first `resized` of its pixels, or one more than that."""
+    return min(side, resized * side // square + 2)
 
 
 def measure(
@@ -217,9 +227,9 @@ def _measure(
         keep = (~_cut_off(boxes, frame)).nonzero()[:, 0]
         masks, scores, objects, stability = masks[keep], scores[keep], objects[keep], stability[keep]
         boxes = boxes[keep]
-    left, top, right, bottom = frame.crop
-    boxes = boxes + torch.tensor([left, top, left, top], device=boxes.device)
     if not frame.whole:
+        left, top, right, bottom = frame.crop
+        boxes = boxes + sent([left, top, left, top], boxes.device)
         masks = F.pad(masks, (top, frame.image_size[0] - bottom, left, frame.image_size[1] - right))
     starts, lengths, changes = runs_of(masks)
     return MaskBatch(scores, stability.nan_to_num(0.0), boxes, objects, starts, lengths, changes)
@@ -250,8 +260,10 @@ def runs_of(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         `starts`, `lengths` and `changes` of `MaskBatch`.
     """
     flat = masks.flatten(1)
-    which, where = (flat[:, 1:] != flat[:, :-1]).nonzero(as_tuple=True)
-    lengths = torch.bincount(which, minlength=len(flat))
+    differs = flat[:, 1:] != flat[:, :-1]
+    which, where = differs.nonzero(as_tuple=True)
+    # where little has to be counted it is faster to count that; on a device it would make the host wait again
+    lengths = torch.bincount(which, minlength=len(flat)) if flat.device.type == "cpu" else differs.sum(1)
     return flat[:, 0].clone(), lengths, (where + 1).to(torch.int32 if flat.shape[1] < 2**31 else torch.int64)
 
 
@@ -264,9 +276,11 @@ def _cut_off(boxes: Tensor, frame: Frame) -> Tensor:
     """`(K,)`: whether a mask in a crop ends at an edge that is not the picture's."""
     left, top, _, _ = frame.crop
     height, width = frame.image_size
-    own = (boxes + torch.tensor([left, top, left, top], device=boxes.device)).float()
-    at_crop = (own - torch.tensor(frame.crop, dtype=torch.float32, device=boxes.device)).abs() <= EDGE_PX
-    at_image = (own - torch.tensor([0, 0, width, height], dtype=torch.float32, device=boxes.device)).abs() <= EDGE_PX
+    numbers = [[left, top, left, top], list(frame.crop), [0, 0, width, height]]
+    origin, crop, image = sent(numbers, boxes.device)
+    own = (boxes + origin).float()
+    at_crop = (own - crop.float()).abs() <= EDGE_PX
+    at_image = (own - image.float()).abs() <= EDGE_PX
     return (at_crop & ~at_image).any(1)
 
 
