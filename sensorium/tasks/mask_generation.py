@@ -36,8 +36,8 @@ class MaskGenerationOptions(Options):
     """The options of a call. With points or boxes only `mask_threshold`, `multimask` and `points_per_batch` matter.
 
     Attributes:
-        points_per_batch: how many points the model sees at once at most; None for all. It bounds memory and
-            changes no result.
+        points_per_batch: how many points the model sees at once at most; None for all, or for as many as a GPU has
+            free memory for. It bounds memory and changes no result.
         points_per_crop: how many points per side the grid on the picture, and on each crop, has.
         crops_n_layers: how many layers of crops to search beside the picture itself; layer i has 2^i by 2^i of them.
         crop_overlap_ratio: by what share of the picture's shorter side the crops of the first layer overlap.
@@ -241,7 +241,8 @@ class MaskGeneration(Task):
         self, decoder: PromptDecoder, state: ImageState, meta: _MaskMeta, options: MaskGenerationOptions
     ) -> MaskBatch | None:
         """Runs a unit's prompts, some at a time."""
-        step = at_once(options.points_per_batch, state)
+        free_bytes = self.runtime.free_bytes() if options.points_per_batch is None else None
+        step = at_once(options.points_per_batch, state, decoder.masks, free_bytes)
         enlarge = Enlarger(meta.frame, self._padded)
         batches: list[MaskBatch] = []
         for at, some in asked(meta.prompts, step, state.keys.device):

@@ -41,6 +41,22 @@ def test_a_module_without_weights_is_where_it_was_placed():
     assert runtime.device == torch.device("meta")
 
 
+def test_a_cpu_does_not_tell_how_much_memory_is_free():
+    assert Runtime(nn.Linear(2, 2)).free_bytes() is None
+
+
+def test_what_the_allocator_keeps_counts_as_free(monkeypatch):
+    class OnCuda(Runtime):
+        device = torch.device("cuda", 1)
+
+    asked = []
+    sizes = {"mem_get_info": (1000, 9000), "memory_reserved": 700, "memory_allocated": 300}
+    for name, size in sizes.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, size=size: asked.append(device) or size)
+    assert OnCuda(nn.Linear(2, 2)).free_bytes() == 1000 + 700 - 300
+    assert set(asked) == {torch.device("cuda", 1)}
+
+
 def test_convolutional_nets_are_laid_out_channels_last():
     convolutional = nn.Sequential(*(nn.Conv2d(4, 4, 3) for _ in range(5)))
     Runtime(convolutional).place(torch.device("cpu"))

@@ -35,6 +35,14 @@ class Runtime:
         dtypes = (weight.dtype for weight in self.module.parameters() if weight.is_floating_point())
         return next(dtypes, torch.float32)
 
+    def free_bytes(self) -> int | None:
+        """How much more memory the device has for tensors now; None where it does not tell, as a CPU."""
+        if self.device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self.device)
+        kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return int(free) + kept
+
     def place(self, device: torch.device, dtype: torch.dtype | None = None, *, spread: bool = False) -> None:
         """Moves the weights, in place, and lays convolutional nets out channels-last; the module is in evaluation mode.
 

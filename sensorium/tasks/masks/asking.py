@@ -16,6 +16,9 @@ from sensorium.tasks.masks.prompts import Prompts
 CPU_PROMPTS = 4
 """Prompts at a time on the CPU, whatever is allowed: what they write then stays in the caches."""
 
+ROOM = 0.5
+"""The share of a device's free memory that prompts may take; the next batch's pictures are encoded beside them."""
+
 
 class Asking(Protocol):
     """The options that say how prompts are asked."""
@@ -28,16 +31,22 @@ class Asking(Protocol):
     def points_per_batch(self) -> int | None: ...  # noqa: D102
 
 
-def at_once(wanted: int | None, state: ImageState) -> int | None:
+def at_once(wanted: int | None, state: ImageState, masks: int, free_bytes: int | None) -> int | None:
     """How many prompts to ask at a time; None for all of them.
 
     Args:
-        wanted: how many the caller allows; None for all.
+        wanted: how many the caller allows; None for as many as there is room for.
         state: of the picture.
+        masks: how many there are for a prompt.
+        free_bytes: of the device; None where it does not tell.
     """
     if state.keys.device.type == "cpu":
         return min(wanted or CPU_PROMPTS, CPU_PROMPTS)
-    return wanted
+    if wanted is not None or free_bytes is None:
+        return wanted
+    # The places as a prompt sees them, before and after each step, and at 16 times the resolution; then its masks.
+    places, drawn = state.keys.nbytes, 16 * len(state.keys) * (masks + 1)
+    return max(1, int(ROOM * free_bytes) // (8 * places + 3 * 4 * drawn))
 
 
 def asked(prompts: Prompts, step: int | None, device: torch.device) -> Iterator[tuple[int, list[Tensor | None]]]:
