@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
+from sensorium.models.on_device import brought
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Fit, Models, Options
 from sensorium.tasks.heads import Composite, LinearClassifier
@@ -100,7 +101,8 @@ class ImageClassification(ImageTask):
             logits = logits.sigmoid()
         scores, ids = logits.sort(dim=-1, descending=True, stable=True)
         count = options.top_k or logits.shape[-1]
-        return list(zip(scores[:, :count].cpu().numpy(), ids[:, :count].cpu().numpy(), strict=True))
+        scores, ids = brought([scores[:, :count], ids[:, :count]])
+        return list(zip(scores.numpy(), ids.numpy(), strict=True))
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Labels:
         """The one picture's labels."""

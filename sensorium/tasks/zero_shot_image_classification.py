@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, OptionError
+from sensorium.models.on_device import brought
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Labels
@@ -126,8 +127,8 @@ class ZeroShotImageClassification(ImageTask):
         """Scores in float32, sorted; one `(scores, ids)` pair of NumPy arrays per picture."""
         logits = outputs["logits"]
         scores = logits.sigmoid() if self._sigmoid else logits.softmax(-1)
-        scores, ids = scores.sort(dim=-1, descending=True, stable=True)
-        return list(zip(scores.cpu().numpy(), ids.cpu().numpy(), strict=True))
+        scores, ids = brought(scores.sort(dim=-1, descending=True, stable=True))
+        return list(zip(scores.numpy(), ids.numpy(), strict=True))
 
     def merge(self, parts: Sequence[Any], options: ZeroShotImageClassificationOptions, index: int) -> Labels:
         """All labels, best first; `ids` are their places in `candidate_labels`."""

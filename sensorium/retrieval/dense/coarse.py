@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorium.errors import OptionError
+from sensorium.models.on_device import sent
 from sensorium.pipelines.placement import cpu_features, multiplies_bfloat16
 
 GROUP = 32
@@ -176,7 +177,7 @@ class CoarseQueries:
         more = 1 + 1e-6
         return cls(
             queries,
-            values.to(device, dtype),
+            sent(values.to(dtype), device),
             scales,
             (length * (1 + rounding) * more).float(),
             ((left_over + rounding * length) * more).float(),

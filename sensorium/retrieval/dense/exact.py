@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorium.errors import InputError
+from sensorium.models.on_device import brought, sent
 from sensorium.retrieval.dense.coarse import GROUP, Coarse, CoarseQueries, coarse_copy, mapped
 from sensorium.retrieval.dense.selection import RowCandidates, Tile, keep_best_on_device, room
 
@@ -169,9 +170,9 @@ class ExactScan:
         asked = CoarseQueries.of(queries, self.dtype, self.device)
         count = len(self) if allowed is None else int(allowed.sum())
         width = min(count, max(2 * k, k + 32))
-        every = None if allowed is None else allowed.to(self.device)
+        every = None if allowed is None else sent(allowed, self.device)
         tiles = _tiles(self.coarse, every, MOST_TILE, MOST_TILE)
-        products, rows = (t.cpu() for t in keep_best_on_device(tiles, asked.values, width))
+        products, rows = brought(keep_best_on_device(tiles, asked.values, width))
         bound = asked.of_left_over * self.coarse.left_over.max() + asked.of_longest * self.coarse.longest.max()
         bound += asked.always
         best = RowCandidates(asked, self._exact, k, budget=count)
