@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -91,12 +92,16 @@ class TextProcessor:
     Attributes:
         tokenizer: Transformers' own; not to be called from several threads.
         input_names: the model's inputs that `Encoded.tensors` gives.
+        rows: how many tokens the model knows; None where that is not known, and any id is given.
+        segments: how many segments of text it tells apart; None as for `rows`.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         names = ("input_ids", "token_type_ids", "attention_mask")
         self.input_names = tuple(name for name in names if name in tokenizer.model_input_names)
+        self.rows: int | None = None
+        self.segments: int | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -158,6 +163,15 @@ class TextProcessor:
         values = {"input_ids": pad or 0, "attention_mask": 0, "token_type_ids": 0}
         return {name: Padding(value, side="left") for name, value in values.items()}
 
+    def checked(self, rows: int | None, segments: int | None) -> TextProcessor:
+        """The same tokenizer for a model with tables of so many tokens and segments: it refuses what lies past them.
+
+        On a GPU a look-up past a table's end ends all work of the process, not that of one text.
+        """
+        same = copy.copy(self)
+        same.rows, same.segments = rows, segments
+        return same
+
     def lower_case(self) -> None:
         """Makes the tokenizer lower-case texts first, if it does not do so already.
 
@@ -196,7 +210,8 @@ class TextProcessor:
             special_tokens: whether to add the model's own ([CLS], </s>, …).
 
         Raises:
-            InputError: `not-text`, where a text is not a str, or contains what is not a character.
+            InputError: `not-text`, where a text is not a str, or contains what is not a character;
+                `token-out-of-range`, where the model does not know one of its tokens.
         """
         for part in (text, *([] if pair is None else [pair])):
             if not isinstance(part, str):
@@ -206,15 +221,43 @@ class TextProcessor:
                     "expected a text, got one with half of a surrogate pair, which is not a character", code="not-text"
                 )
         if self._fast is None:
-            return self._encode_slowly(text, pair, special_tokens)
-        encoding = self._fast.encode(text, pair, add_special_tokens=special_tokens)
-        return Encoded(
-            encoding.ids,
-            encoding.type_ids,
-            encoding.offsets,
-            encoding.sequence_ids,
-            self.input_names,
-            encoding.word_ids,
+            encoded = self._encode_slowly(text, pair, special_tokens)
+        else:
+            encoding = self._fast.encode(text, pair, add_special_tokens=special_tokens)
+            rows = (encoding.ids, encoding.type_ids, encoding.offsets, encoding.sequence_ids)
+            encoded = Encoded(*rows, self.input_names, encoding.word_ids)
+        self.check_ids(encoded.ids)
+        types = encoded.type_ids if "token_type_ids" in self.input_names else []
+        if self.segments is not None and types and max(types) >= self.segments:
+            raise InputError(
+                f"the tokenizer gives a text of two parts the segment {max(types)}, and the model has {self.segments}. "
+                "Use the tokenizer that the model was trained with",
+                code="token-out-of-range",
+            )
+        return encoded
+
+    def check_ids(self, ids: Sequence[int], *, besides: Collection[int] = ()) -> None:
+        """Refuses tokens that the model does not know.
+
+        Args:
+            ids: of a text.
+            besides: ids that the model does not look up, such as that of a picture's place.
+
+        Raises:
+            InputError: `token-out-of-range`.
+        """
+        if self.rows is None or not ids or max(ids) < self.rows:
+            return
+        unknown = next((id_ for id_ in ids if id_ >= self.rows and id_ not in besides), None)
+        if unknown is None:
+            return
+        with self._lock:
+            token, count = self.tokenizer.convert_ids_to_tokens(unknown), len(self.tokenizer)
+        raise InputError(
+            f"the text holds the token {token!r} with the id {unknown}, and the model's table of tokens has "
+            f"{self.rows} rows: the tokenizer has {count} tokens, more than the model knows. Use the tokenizer that it "
+            "was trained with, or train it with a row for each (resize_token_embeddings)",
+            code="token-out-of-range",
         )
 
     def decode(self, ids: Sequence[int] | Tensor, *, skip_special_tokens: bool = True) -> str:

@@ -20,6 +20,7 @@ from sensorium.tasks.base import Batch, Call, Fit, Options, Task, Unit
 from sensorium.tasks.embedding.pooling import pool
 from sensorium.tasks.embedding.text_models import TextModel, fit_of, load_text_model, wrap_text_model
 from sensorium.tasks.loading import load_text_processor
+from sensorium.tasks.texts.lengths import checked_processor
 
 Pool = Literal["none", "cls", "mean", "max", "own"]
 
@@ -80,10 +81,10 @@ class FeatureExtraction(Task):
     processor: TextProcessor
 
     def __init__(self, model: TextModel, processor: TextProcessor) -> None:
-        super().__init__(model, processor)
         settings = model.stored.settings
         if settings.get("do_lower_case"):
             processor.lower_case()
+        super().__init__(model, checked_processor(processor, model.text_part))
         self._takes = model.takes & {"input_ids", "token_type_ids"}
         self._masked = model.fixed_length is None and "attention_mask" in model.takes
         stated = settings.get("max_seq_length")

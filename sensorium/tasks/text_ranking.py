@@ -20,7 +20,7 @@ from sensorium.results.ranking import Ranking
 from sensorium.tasks.base import Batch, Call, Fit, Models, Options, Task, Unit
 from sensorium.tasks.loading import load_text_processor, load_transformers
 from sensorium.tasks.options import Count, Range
-from sensorium.tasks.texts.lengths import most_positions
+from sensorium.tasks.texts.lengths import checked_processor, most_positions, within
 from sensorium.tasks.texts.pairs import encode_pair, pair_padding
 
 ACTIVATIONS = {"Sigmoid": "sigmoid", "Identity": "identity"}
@@ -69,14 +69,14 @@ class TextRanking(Task):
             stored: what the checkpoint's sentence-transformers files say of it.
             activation: the class that they name; None to look in the model's config.
         """
-        super().__init__(model, processor)
+        super().__init__(model, checked_processor(processor, model))
         if not getattr(processor.tokenizer, "is_fast", False):
             raise CheckpointError(
                 f"{self.name} needs a fast tokenizer, which tells the query's tokens from the text's, got "
                 f"{type(processor.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
             )
         stored = stored or Stored()
-        self.padded = pair_padding(processor)
+        self.padded = within(pair_padding(processor), most_positions(model))
         self.activation = _activation(model, activation)
         self.prompt = stored.prompts[stored.default_prompt_name] if stored.default_prompt_name else ""
         limits = [processor.max_length, most_positions(model), stored.settings.get("max_seq_length")]

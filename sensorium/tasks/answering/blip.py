@@ -38,6 +38,12 @@ class BlipAnswering(WritingAnswering):
         self.encodings = Encodings(self.model.vision_model)
 
     @property
+    def text_part(self) -> nn.Module:
+        """The question encoder."""
+        encoder: nn.Module = self.model.text_encoder
+        return encoder
+
+    @property
     def positions(self) -> int | None:
         """Those of the question encoder."""
         positions: int | None = self.model.config.text_config.max_position_embeddings

@@ -38,6 +38,9 @@ class ChatAnswering(WritingAnswering):
         super().__init__(model, processor, Writer(model, processor.text))
         self.padded = processor.padding
         self.encodings = Encodings(model)
+        config = self.model.config.to_dict()
+        places = (config.get(f"{what}_token_{kind}") for what in ("image", "video") for kind in ("id", "index"))
+        self._places = {place for place in places if isinstance(place, int)}
         takes = inspect.signature(self.model.forward).parameters
         self._takes_encoded = "mm_encoder_outputs" in takes and hasattr(self.model, "get_image_features")
 
@@ -52,9 +55,10 @@ class ChatAnswering(WritingAnswering):
         """The prompt's tensors, with a placeholder for each token of the picture.
 
         Raises:
-            InputError: `question-too-long`, and those of `ChatProcessor.encode`.
+            InputError: `question-too-long`, `token-out-of-range`, and those of `ChatProcessor.encode`.
         """
         tensors = self.processor.encode(image, question)
+        self.text.check_ids(tensors["input_ids"].tolist(), besides=self._places)
         length = len(tensors["input_ids"])
         if self.positions is not None and length >= self.positions:
             raise InputError(

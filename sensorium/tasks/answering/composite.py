@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sensorium.models.attention_masks import unread_masks
 from sensorium.models.on_device import sent
@@ -23,9 +23,15 @@ class FusionAnswering(Choosing):
         self.encodings = Encodings(model.backbone)
 
     @property
+    def text_part(self) -> nn.Module:
+        """The head's text encoder."""
+        encoder: nn.Module = self.model.head.text_encoder
+        return encoder
+
+    @property
     def positions(self) -> int | None:
         """Those of the text encoder."""
-        return most_positions(self.model.head.text_encoder)
+        return most_positions(self.text_part)
 
     def run(self, batch: Batch, options: object, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
         """`logits`, `(B, number of answers)`."""

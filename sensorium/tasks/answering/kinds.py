@@ -14,6 +14,7 @@ from sensorium.models.on_device import brought
 from sensorium.processors.multimodal import FittedImage, MultimodalProcessor, truncated
 from sensorium.processors.padding import Padding
 from sensorium.tasks.base import Batch, Call
+from sensorium.tasks.texts.lengths import checked_processor, within
 
 IMAGE, KEY = "picture", "picture_key"
 """Names in a batch, of what stays on the CPU: each question's row of its picture, and each picture's key."""
@@ -27,6 +28,7 @@ class Answering(ABC):
     Attributes:
         writes: whether it writes answers token by token, or chooses among known ones.
         templated: whether a template lays out the question, so that it must not be cut.
+        text: the tokenizer, which refuses tokens that the model does not know.
         padded: as `Task.padded`; these are the question's tensors; all others of a unit are the picture's.
     """
 
@@ -36,7 +38,14 @@ class Answering(ABC):
     def __init__(self, model: nn.Module, processor: MultimodalProcessor) -> None:
         self.model: Any = model
         self.processor = processor
-        self.padded: Mapping[str, Padding] = processor.text.padding
+        self.text = checked_processor(processor.text, self.text_part)
+        self.padded: Mapping[str, Padding] = within(processor.text.padding, self.positions)
+
+    @property
+    def text_part(self) -> nn.Module:
+        """The module that reads questions."""
+        part: nn.Module = self.model
+        return part
 
     @property
     def max_length(self) -> int | None:
@@ -54,9 +63,9 @@ class Answering(ABC):
         """A question's tensors, `(length,)` each.
 
         Raises:
-            InputError: `question-too-long`, unless `truncation` cuts it.
+            InputError: `question-too-long`, unless `truncation` cuts it; `token-out-of-range`.
         """
-        encoded = self.processor.text.encode(question)
+        encoded = self.text.encode(question)
         if self.max_length is not None and len(encoded) > self.max_length:
             if not truncation:
                 raise InputError(

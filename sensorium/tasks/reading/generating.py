@@ -17,6 +17,7 @@ from sensorium.tasks.base import Batch, Call, Unit
 from sensorium.tasks.reading.passages import Asked
 from sensorium.tasks.reading.prompts import PROMPT, REFUSAL, cited, filled_prompt, refuses, without_thoughts
 from sensorium.tasks.reading.reader import Reader
+from sensorium.tasks.texts.lengths import within
 from sensorium.tasks.writing.keeping import seeded
 from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
 from sensorium.tasks.writing.pieces import Streamer
@@ -52,7 +53,9 @@ class GeneratingReader(Reader):
         self.writer = Writer(model, processor)
         paddings = {name: processor.prompt_padding[name] for name in ("input_ids", "attention_mask")}
         self.padded = (
-            {n: replace(padding, side="right") for n, padding in paddings.items()} if self.encodes else paddings
+            within({n: replace(padding, side="right") for n, padding in paddings.items()}, self.positions)
+            if self.encodes
+            else paddings
         )
 
     @property

@@ -14,6 +14,7 @@ from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers
 from sensorium.tasks.base import Batch, Call, Unit
 from sensorium.tasks.reading.passages import Asked
+from sensorium.tasks.texts.lengths import checked_processor
 
 
 class Reader(ABC):
@@ -31,7 +32,7 @@ class Reader(ABC):
     usual_passages: ClassVar[int]
 
     def __init__(self, model: Any, processor: TextProcessor) -> None:
-        self.model, self.processor = model, processor
+        self.model, self.processor = model, checked_processor(processor, model)
         self.padded: Mapping[str, Padding] = {}
 
     def check(self, options: Any) -> None:

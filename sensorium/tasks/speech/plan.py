@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sensorium.errors import OptionError, UnknownNameError
+from sensorium.errors import CheckpointError, OptionError, UnknownNameError
 from sensorium.models.on_device import kept
 from sensorium.models.whisper.search import Beams, Rules
 from sensorium.tasks.writing.options import SAMPLING, filled
@@ -117,14 +117,18 @@ def make_plan(
 
     Raises:
         OptionError: a setting that this model does not support.
+        CheckpointError: a text would begin with a token that the model does not know.
     """
-    configured = model.generation_config
+    configured, rows = model.generation_config, model.get_input_embeddings().num_embeddings
     settings = {**_public(configured), **filled(call_settings, configured, {**DEFAULTS, "pad_token_id": pad})}
+    for name in ("suppress_tokens", "begin_suppress_tokens"):  # Transformers passes over tokens that there are not
+        settings[name] = [token for token in settings.get(name) or () if 0 <= token < rows]
     timestamps = timestamps or bool(settings.get("return_timestamps")) or long
     none_follow = settings.get("no_timestamps_token_id")
     if timestamps and none_follow is None:
         raise OptionError("this checkpoint's generation config names no no_timestamps_token_id: it cannot give times")
     prompt, languages, language = _prompt(model, settings, timestamps=timestamps)
+    _check_known([*prompt, *(languages or ())], rows)
     limit = model.config.max_target_positions
     wanted = settings.get("max_new_tokens") or 1
     if wanted + len(prompt) > limit:
@@ -148,6 +152,16 @@ def make_plan(
         settings=settings,
         limit=limit,
     )
+
+
+def _check_known(tokens: Iterable[int | None], rows: int) -> None:
+    """Refuses tokens for which the model has no row: on a GPU a look-up past a table's end ends the process's work."""
+    unknown = [token for token in tokens if token is not None and token >= rows]
+    if unknown:
+        raise CheckpointError(
+            f"the checkpoint's generation config begins a text with the token {unknown[0]}, and its model's table of "
+            f"tokens has {rows} rows: they are not of one model. Use the generation config that belongs to it"
+        )
 
 
 def _public(configured: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sensorium.models.attention_masks import unread_masks
 from sensorium.models.on_device import sent
 from sensorium.processors.padding import Padding
 from sensorium.processors.text import Encoded, TextProcessor
-from sensorium.tasks.texts.lengths import most_positions
+from sensorium.tasks.texts.lengths import checked_processor, most_positions
 
 TOGETHER = 64
 """Texts that are encoded in one batch."""
@@ -40,9 +40,10 @@ class LabelTexts:
 
     def __init__(self, model: Any, processor: TextProcessor, *, length: int | None = None) -> None:
         self._model = model
-        self._processor, self._length = processor, length
+        reads = getattr(model, "text_model", model)
+        self._processor, self._length = checked_processor(processor, reads), length
         self._takes = set(inspect.signature(model.get_text_features).parameters)
-        limits = [processor.max_length, most_positions(getattr(model, "text_model", model))]
+        limits = [processor.max_length, most_positions(reads)]
         self._max_length = min((limit for limit in limits if limit is not None), default=None)
         self._tokens: OrderedDict[Texts, list[Encoded]] = OrderedDict()
         self._vectors: OrderedDict[Texts, Tensor] = OrderedDict()

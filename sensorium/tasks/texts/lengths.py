@@ -1,13 +1,16 @@
-"""How long a sequence a model can take."""
+"""How long a sequence a model can take, and of which tokens."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from sensorium.errors import OptionError
+from sensorium.processors.padding import Padding
+from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import OVERLAP
 
 
@@ -18,6 +21,33 @@ def most_positions(model: nn.Module) -> int | None:
             # RoBERTa counts from the position after its padding's
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
+
+
+def within(padded: Mapping[str, Padding], positions: int | None) -> dict[str, Padding]:
+    """What pads the rows of a batch, but none beyond the positions that the model has learnt."""
+    limits = {name: [n for n in (padding.max_length, positions) if n is not None] for name, padding in padded.items()}
+    return {name: replace(padded[name], max_length=min(some, default=None)) for name, some in limits.items()}
+
+
+def checked_processor(processor: TextProcessor, model: nn.Module) -> TextProcessor:
+    """The processor for this model of texts: it refuses tokens and segments for which the model has no row."""
+    return processor.checked(_token_rows(model), _segment_rows(model))
+
+
+def _token_rows(model: nn.Module) -> int | None:
+    for module in model.modules():
+        try:
+            table: Any = module.get_input_embeddings()  # type: ignore[operator]
+        except (AttributeError, NotImplementedError, TypeError):  # no model of Transformers, or one without texts
+            continue
+        if isinstance(table, nn.Embedding):
+            return table.num_embeddings
+    return None
+
+
+def _segment_rows(model: nn.Module) -> int | None:
+    tables = (module for name, module in model.named_modules() if name.endswith("token_type_embeddings"))
+    return next((table.num_embeddings for table in tables if isinstance(table, nn.Embedding)), None)
 
 
 @dataclass(frozen=True)
