@@ -144,8 +144,10 @@ def main() -> None:
     arguments = parser().parse_args()
     warnings.filterwarnings("ignore")
     folder = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
-    figures = {name: run(name, arguments, folder) for name in arguments.models}
-    save("image-classification", figures, arguments)
+    figures = {}
+    for name in arguments.models:
+        figures[name] = run(name, arguments, folder)
+        save("image-classification", figures, arguments)  # after each, so that what ends the next costs nothing
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import platform
 import re
@@ -77,8 +78,9 @@ def copy_rate(device: torch.device | str) -> float:
     return 2 * source.nbytes / seconds(lambda: target.copy_(source), device)
 
 
-def environment(device: torch.device | str) -> dict[str, Any]:
-    """What the figures were taken on; `tflops` was measured just now."""
+@functools.cache
+def environment(device: str) -> dict[str, Any]:
+    """What the figures were taken on; `tflops` is measured the first time that it is asked for."""
     from sensorium.pipelines.placement import cpu_features
 
     names = ("sensorium", "torch", "torchvision", "transformers", "timm", "pillow")
@@ -86,7 +88,7 @@ def environment(device: torch.device | str) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cpu_features": sorted(cpu_features()),
         "threads": torch.get_num_threads(),
-        "device": str(device),
+        "device": device,
         "gpu": _card(device),
         "cuda": torch.version.cuda,
         "tflops": product_rates(device),
