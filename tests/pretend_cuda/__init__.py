@@ -11,7 +11,8 @@ memory let go while another stream uses it, pinned memory written during its cop
 host waits for the device is counted, with its place in Sensorium.
 
 It knows streams, events, the allocator and graphs by their rules; it has no kernels, no compiled code, no TF32, and no
-time. `torch.compile` runs functions as they are, since inductor cannot compile for such tensors.
+time. `torch.compile` runs functions as they are, on the path that would be compiled: inductor cannot compile for such
+tensors.
 """
 
 from .machine import Fault, PretendCuda, Wait

@@ -53,10 +53,10 @@ class Wait(NamedTuple):
 
 
 class _Thread(threading.local):
-    """Each thread's own device and current streams."""
+    """Each thread's own device and current streams, and whether it runs a compiled function."""
 
     def __init__(self) -> None:
-        self.device = 0
+        self.device, self.compiled = 0, False
         self.streams: dict[int, Stream] = {}
 
 

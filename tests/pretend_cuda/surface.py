@@ -67,7 +67,9 @@ class Surface:
         for name in ("numpy", "tolist", "__array__"):
             self._put(torch.Tensor, name, checked(self._cuda, getattr(torch.Tensor, name), name))
         if not self._compiles:
-            self._put(torch, "compile", lambda model=None, **_: partial if model is None else partial(model))
+            self._put(torch, "compile", partial(_compile, self._cuda))
+            for name in ("is_compiling", "is_dynamo_compiling"):
+                self._put(torch.compiler, name, lambda: self._cuda.thread.compiled)
         self._put(threading.Thread, "run", _in_mode(self._cuda, threading.Thread.run))
         self._cudnn = torch._C._get_cudnn_enabled()
         torch._C._set_cudnn_enabled(False)  # its kernels are for CUDA alone
@@ -174,6 +176,21 @@ def _private(cuda: PretendCuda) -> dict[str, Any]:
         "_cuda_releasePool": cuda.allocator.release,
         "_host_emptyCache": lambda: None,
     }
+
+
+def _compile(cuda: PretendCuda, model: Any = None, **_: Any) -> Any:
+    """A `torch.compile` whose functions run as they are, but for what they do where they are compiled."""
+    if model is None:
+        return partial(_compile, cuda)
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        before, cuda.thread.compiled = cuda.thread.compiled, True
+        try:
+            return model(*args, **kwargs)
+        finally:
+            cuda.thread.compiled = before
+
+    return compiled
 
 
 def _no_cpu_kernel(tensor: torch.Tensor, stream: Any) -> None:

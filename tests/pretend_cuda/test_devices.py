@@ -214,8 +214,15 @@ def test_threads_have_their_own_device_and_stream(cuda):
     cuda.check()
 
 
-def test_compiled_functions_run_as_they_are(cuda):
-    calls = []
-    fast = torch.compile(lambda x: (calls.append(1), x + 1)[1], dynamic=False)
+def test_compiled_functions_run_as_they_are_on_the_path_that_is_compiled(cuda):
+    seen = []
+
+    def function(x):
+        seen.append(torch.compiler.is_compiling())
+        return x + 1
+
+    fast = torch.compile(function, dynamic=False)
     assert fast(torch.zeros(1, device="cuda")).item() == 1
-    assert calls == [1]
+    assert torch.compile(dynamic=False)(function)(torch.zeros(1)).item() == 1
+    function(torch.zeros(1))
+    assert seen == [True, True, False]
