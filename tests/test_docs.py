@@ -134,6 +134,14 @@ def test_every_error_code_is_listed():
     assert listed == used
 
 
+def test_the_waits_of_each_task_are_told():
+    from tests.test_pretend_contracts import WAITS
+
+    part = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8").partition("### Waits")[2].partition("\n#")[0]
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([\d.]+) \|$", part, re.MULTILINE)
+    assert {name: float(waits) for name, waits in rows} == WAITS
+
+
 def test_contributing_names_every_room():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("### The rooms")[2].partition("\n## ")[0]
     rooms = [

@@ -147,7 +147,7 @@ def watch_padding(model: nn.Module) -> list[WatchedEncoder]:
             encoders.append(watched)
         adapts = getattr(getattr(model, "config", None), "add_adapter", False)
         if not adapts and hasattr(encoder, "_get_feature_vector_attention_mask"):
-            encoder._get_feature_vector_attention_mask = types.MethodType(_real_frames, encoder)
+            encoder.__dict__["_get_feature_vector_attention_mask"] = types.MethodType(_real_frames, encoder)
     return encoders
 
 
@@ -202,7 +202,8 @@ def least_samples(model: nn.Module) -> int:
 def _real_frames(encoder: Any, frames: int, attention_mask: Tensor, add_adapter: bool | None = None) -> Tensor:
     """`(B, frames)` bool, as Transformers' own method gives it without adapters, which makes the host wait."""
     lengths = encoder._get_feat_extract_output_lengths(attention_mask.cumsum(-1)[:, -1]).to(torch.long)
-    return torch.arange(frames, device=attention_mask.device) < lengths[:, None]
+    real: Tensor = torch.arange(frames, device=attention_mask.device) < lengths[:, None]
+    return real
 
 
 def _reach(kernels: Iterable[int], strides: Iterable[int]) -> tuple[int, int]:

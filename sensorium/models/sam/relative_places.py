@@ -18,7 +18,7 @@ def keep_relative_places(model: nn.Module) -> None:
     """
     for module in model.modules():
         if hasattr(module, "get_rel_pos") and hasattr(module, "rel_pos_h"):
-            module.get_rel_pos = types.MethodType(_relative, module)
+            module.__dict__["get_rel_pos"] = types.MethodType(_relative, module)
 
 
 def _relative(attention: Any, q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:

@@ -281,7 +281,8 @@ def _cut_off(boxes: Tensor, frame: Frame) -> Tensor:
     own = (boxes + origin).float()
     at_crop = (own - crop.float()).abs() <= EDGE_PX
     at_image = (own - image.float()).abs() <= EDGE_PX
-    return (at_crop & ~at_image).any(1)
+    cut: Tensor = (at_crop & ~at_image).any(1)
+    return cut
 
 
 def _count(masks: Tensor) -> Tensor:
