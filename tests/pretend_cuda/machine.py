@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Self
 
+import pytest
 import torch
 
 import sensorium
@@ -108,6 +109,8 @@ class PretendCuda:
     def __enter__(self) -> Self:
         if _ACTIVE:
             raise RuntimeError("there is a pretend device already")
+        if torch.cuda.is_available():
+            pytest.skip("there is a CUDA device; tests/test_gpu.py is for it")
         _ACTIVE.append(self)
         self._surface.install()
         return self
