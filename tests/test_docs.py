@@ -27,10 +27,12 @@ SHELL_WORDS = {
     "scripts/test",
     "scripts/check",
     "scripts/new-task",
+    "scripts/gpu",
     "python",
     "pip",
     "uv",
     "git",
+    "tar",
     "pre-commit",
 }
 

@@ -53,9 +53,9 @@ class Runtime:
         """
         self._without_weights = device
         if not spread:
-            self.module.to(device=device, dtype=dtype)
-            if is_convolutional(self.module):
+            if is_convolutional(self.module):  # before they are moved: afterwards it would be work of one CUDA stream
                 self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.module.to(device=device, dtype=dtype)
         self.module.eval()
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
