@@ -25,11 +25,12 @@ from tests.retrieval.reading.test_documents import pdf_file
 
 FLOAT = ("--device", "cpu", "--dtype", "float32")
 TINY = ("--encoder", tiny_embedding.encoder("bert"), "--pool", "mean", *FLOAT)
-CHUNK = 1024
+CHUNK = 128
 CHUNKS = 6  # two more than `STOPPING` lets be made
 
+IN_CHUNKS = f"import sensorium.retrieval.building as building\nbuilding.CHUNK = {CHUNK}\n"
 COUNTED = (
-    "import sys\n"
+    IN_CHUNKS + "import sys\n"
     "from sensorium.retrieval import Encoder\n"
     "encode = Encoder.encode\n"
     "def counted(self, passages, **more):\n"
@@ -38,7 +39,7 @@ COUNTED = (
     "Encoder.encode = counted\n" + MAIN
 )
 STOPPING = (
-    "import threading\n"
+    IN_CHUNKS + "import threading\n"
     "from sensorium.retrieval import Encoder\n"
     "encode, calls = Encoder.encode, []\n"
     "def stopping(self, passages, **more):\n"
@@ -175,7 +176,8 @@ def many(tmp_path_factory):
         json.dumps({"text": tiny_text.words(4 + i % 23, i), "title": f"t{i % 7}"}) for i in range(CHUNKS * CHUNK - 100)
     ]
     (folder / "rows.jsonl").write_text("\n".join(lines))
-    status, _, err = finish(start("index", "build", folder / "rows.jsonl", *TINY, "--out", folder / "whole"))
+    whole = ("index", "build", folder / "rows.jsonl", *TINY, "--out", folder / "whole")
+    status, _, err = finish(start(*whole, code=IN_CHUNKS + MAIN))
     assert status == 0, err
     return folder / "rows.jsonl", vectors(folder / "whole")
 
