@@ -76,11 +76,16 @@ def test_every_task_on_cuda_equals_the_cpu(name, compiled):
     assert_equals_the_cpu(name, contract.build, [{}, *contract.options], compiled=compiled)
 
 
-ARCHITECTURES = [pytest.param(case, False, id=f"eager-{' '.join(case)}") for case in CASES]
-ARCHITECTURES += [pytest.param(case, True, id=f"compiled-{' '.join(case)}") for case in CASES if case[1] in OFTEN]
+def architectures():
+    """Each of them eagerly, and the more peculiar ones compiled; where only these are wanted, the others are slow."""
+    for case in CASES:
+        often = case[1] in OFTEN
+        yield pytest.param(case, False, id=f"eager-{' '.join(case)}", marks=() if often else pytest.mark.slow)
+        if often:
+            yield pytest.param(case, True, id=f"compiled-{' '.join(case)}")
 
 
-@pytest.mark.parametrize(("case", "compiled"), ARCHITECTURES)
+@pytest.mark.parametrize(("case", "compiled"), architectures())
 def test_every_architecture_on_cuda_equals_the_cpu(case, compiled):
     (task, _), (folder, options) = case, CASES[case]
     build = partial(sensorium.pipeline, task, folder(), dtype="float32")
