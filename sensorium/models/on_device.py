@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 
 def sent(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
@@ -48,3 +50,36 @@ def brought(tensors: Sequence[Tensor]) -> list[Tensor]:
     for i, line in zip(order, torch.cat(lines).cpu().split([len(line) for line in lines]), strict=True):
         found[i] = line.view(tensors[i].dtype).view(tensors[i].shape).clone()
     return [found[i] for i in range(len(tensors))]
+
+
+def numbers_sent(device: torch.device) -> AbstractContextManager[Any]:
+    """Within it a model's own code sends Python's numbers to its device, and does not ask whether they arrived.
+
+    It is for Transformers' deformable attention, which writes the sizes of its maps number by number, and compares them
+    with each other in each layer: the host waits for each. On the CPU, and while compiling, nothing changes.
+
+    Args:
+        device: where the model runs.
+    """
+    return nullcontext() if device.type == "cpu" or torch.compiler.is_compiling() else _NumbersSent()
+
+
+class _NumbersSent(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = dict(kwargs or {})
+        if func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor):
+            device = torch.device(named.pop("device", None) or "cpu")
+            return sent(func(*args, **named, device="cpu"), device)
+        if func is torch.Tensor.__setitem__ and isinstance(args[2], (int, float)) and _names_one(args[1]):
+            args[0][args[1]].fill_(args[2])
+            return None
+        if func is torch.Tensor._is_all_true:  # what torch's own checks ask
+            return torch.ones((), dtype=torch.bool)
+        return func(*args, **named)
+
+
+def _names_one(index: Any) -> bool:
+    """Whether an index is of whole numbers alone."""
+    return all(type(each) is int for each in (index if isinstance(index, tuple) else (index,)))

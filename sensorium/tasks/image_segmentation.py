@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, Self
 
@@ -15,6 +16,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.models.attention_masks import unread_masks
 from sensorium.models.float_sampling import float32_sampling
+from sensorium.models.on_device import numbers_sent
 from sensorium.models.segformer import FusedHead
 from sensorium.results import Segments
 from sensorium.tasks.base import Batch, Call, Models, Options
@@ -96,6 +98,7 @@ class ImageSegmentation(ImageTask):
         config: Any = model.config
         composite = isinstance(model, Composite)
         self._family = None if composite else _FAMILIES.get(config.model_type)
+        self._deforms = not composite and config.model_type == "mask2former"  # its attention samples maps
         names = config["id2label"] if composite else config.id2label
         self._labels = {int(number): str(label) for number, label in names.items()}
         self._takes = set(inspect.signature(model.forward).parameters)
@@ -150,8 +153,9 @@ class ImageSegmentation(ImageTask):
         inputs = {name: value for name, value in inputs.items() if name in self._takes}
         if self._fused is not None:
             return {"logits": self._fused(self.model, inputs["pixel_values"])}
-        sampling = float32_sampling(self.dtype)  # Mask2Former's deformable attention
-        with sampling, unread_masks(inputs["pixel_values"].device, full=self._unpadded):
+        device = inputs["pixel_values"].device
+        numbers = numbers_sent(device) if self._deforms else nullcontext()
+        with float32_sampling(self.dtype), numbers, unread_masks(device, full=self._unpadded):
             output = self.model(**inputs)
         if self._family is None:
             return {"logits": output.logits}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -14,7 +15,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, OptionError
 from sensorium.models.attention_masks import unread_masks
 from sensorium.models.float_sampling import float32_sampling
-from sensorium.models.on_device import sent
+from sensorium.models.on_device import numbers_sent, sent
 from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Models, Options
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
@@ -76,6 +77,9 @@ _MODELS = {
 }
 
 
+_DEFORMABLE = ("d_fine", "deformable_detr", "deimv2", "lw_detr", "rf_detr", "rt_detr", "rt_detr_v2")
+
+
 class ObjectDetection(ImageTask):
     """Boxes with classes and scores, as Transformers' pipeline of the same name gives them."""
 
@@ -89,6 +93,7 @@ class ObjectDetection(ImageTask):
         super().__init__(model, processor)
         config: Any = model.config
         self._rule = _rule_of(processor, config.model_type)
+        self._deforms = config.model_type in _DEFORMABLE
         self._labels = {int(number): str(label) for number, label in config.id2label.items()}
         self._takes = set(inspect.signature(model.forward).parameters)
         self._unpadded = is_unpadded(processor)
@@ -118,7 +123,9 @@ class ObjectDetection(ImageTask):
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """`logits`, `(B, Q, classes)`, and `boxes`, `(B, Q, 4)` cxcywh in shares of the picture."""
         inputs = self.processor.finish(batch, dtype=self.dtype)
-        with float32_sampling(self.dtype), unread_masks(inputs["pixel_values"].device, full=self._unpadded):
+        device = inputs["pixel_values"].device
+        numbers = numbers_sent(device) if self._deforms else nullcontext()
+        with float32_sampling(self.dtype), numbers, unread_masks(device, full=self._unpadded):
             output = self.model(**{name: value for name, value in inputs.items() if name in self._takes})
         return {"logits": output.logits, "boxes": output.pred_boxes}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from sensorium.models.on_device import brought, kept, sent
-from tests.host_waits import SaysCuda, says_cuda
+from sensorium.models import on_device
+from sensorium.models.on_device import brought, kept, numbers_sent, sent
+from tests.host_waits import Calls, SaysCuda, says_cuda
 
 
 def test_what_is_sent_is_a_tensor_of_the_wanted_dtype():
@@ -42,6 +44,45 @@ def test_tensors_of_all_kinds_come_down_in_one_copy():
         assert torch.equal(a, b)
     memories = {tensor.untyped_storage().data_ptr() for tensor in found if tensor.numel()}
     assert len(memories) == 5, "none of them keeps the others alive"
+
+
+def a_model_of_maps(device):
+    """What Transformers' deformable attention does with the sizes of its maps."""
+    shapes = torch.empty((2, 2), dtype=torch.int64, device=device)
+    for level, (height, width) in enumerate([(3, 5), (2, 4)]):
+        shapes[level, 0] = height
+        shapes[level, 1] = width
+    again = torch.as_tensor([(3, 5), (2, 4)], dtype=torch.int64, device=device)
+    torch._check_tensor_all_with(ValueError, (shapes * again).sum() == 54, lambda: "the sizes are wrong")
+    return shapes, again, torch.tensor([1.5], device=device), torch.as_tensor(again, dtype=torch.float32)
+
+
+def test_what_a_model_writes_number_by_number_is_sent():
+    meta = torch.device("meta")  # which has no values
+    with pytest.raises(RuntimeError, match="meta"):
+        a_model_of_maps(meta)
+    with torch.no_grad(), numbers_sent(meta), Calls() as calls:
+        found = a_model_of_maps(meta)
+    assert {tensor.device for tensor in found} == {meta}
+    assert calls.counts["fill_"] == 4
+    assert calls.counts["_to_copy"] + calls.counts["copy_"] <= 3, "two are sent, and one is given another dtype"
+
+
+def test_numbers_are_what_they_are_however_they_are_sent():
+    want = a_model_of_maps("cpu")
+    with numbers_sent(torch.device("cpu")):
+        on_the_cpu = a_model_of_maps("cpu")
+    with on_device._NumbersSent():
+        sent_there = a_model_of_maps("cpu")
+        rows = torch.zeros(2, 3)
+        rows[0] = 5
+        rows[:, 1] = 2.5
+        rows[torch.tensor([1])] = 7
+    for a, b, c in zip(want, on_the_cpu, sent_there, strict=True):
+        assert a.dtype == b.dtype == c.dtype
+        assert a.equal(b)
+        assert a.equal(c)
+    assert rows.tolist() == [[5, 2.5, 5], [7, 7, 7]]
 
 
 def test_nothing_is_copied_on_the_cpu():
