@@ -12,8 +12,8 @@ from torchvision.ops import nms
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
+from sensorium.models.relative_places import keep_relative_places
 from sensorium.models.sam.decoding import ImageState, PromptDecoder
-from sensorium.models.sam.relative_places import keep_relative_places
 from sensorium.processors.media import is_batch, load_image
 from sensorium.results import Masks
 from sensorium.tasks.base import Batch, Call, Models, Options, Runner, Task, Unit

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sensorium.models.relative_places import keep_relative_places
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.media import MediaLimits, load_image
 from sensorium.tasks.base import Batch, Call, Task, Unit
@@ -17,6 +18,10 @@ from sensorium.tasks.base import Batch, Call, Task, Unit
 
 class ImageTask(Task):
     """One picture, one unit: decoded and fitted on a thread, rescaled and normalised with the model's own pass."""
+
+    def __init__(self, model: nn.Module, processor: Any) -> None:
+        super().__init__(model, processor)
+        keep_relative_places(model)
 
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
         """Decodes the picture and brings it to the size that the model takes; `meta` is (height, width) before."""
