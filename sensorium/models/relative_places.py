@@ -48,8 +48,8 @@ def _places(q_size: int, k_size: int, device: torch.device) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _places_kept(q_size: int, k_size: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return _places(q_size, k_size, device)
+    with torch.inference_mode(False):  # made on the CPU: what a stream makes on the device is not there for others yet
+        return _places(q_size, k_size, torch.device("cpu")).to(device)
 
 
 def _of_beit(bias: Any, make: Callable[[tuple[int, int]], Tensor], window_size: tuple[int, int]) -> Tensor:

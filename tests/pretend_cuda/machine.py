@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import sensorium
+from sensorium.models import on_device, relative_places
 
 from .clocks import Clock
 from .graphs import Recording
@@ -118,6 +119,8 @@ class PretendCuda:
     def __exit__(self, *_: object) -> None:
         self._surface.remove()
         _ACTIVE.clear()
+        for cache in (on_device.kept, relative_places._places_kept, relative_places._index_kept):
+            cache.cache_clear()  # or the next pretend device would be given tensors of this one
 
     def check(self) -> None:
         """Raises an AssertionError that lists the faults, if there were any."""
