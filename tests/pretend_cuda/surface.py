@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from .graphs import CUDAGraph
 from .pinned import checked
 from .streams import Event, Stream
-from .tensors import Mode
+from .tensors import Mode, PretendTensor
 
 if TYPE_CHECKING:
     from .machine import PretendCuda
@@ -66,6 +67,7 @@ class Surface:
         self._put(torch.Tensor, "record_stream", _no_cpu_kernel)
         for name in ("numpy", "tolist", "__array__"):
             self._put(torch.Tensor, name, checked(self._cuda, getattr(torch.Tensor, name), name))
+        self._put(torch, "tensor", _of_numbers(torch.tensor))
         if not self._compiles:
             self._put(torch, "compile", partial(_compile, self._cuda))
             for name in ("is_compiling", "is_dynamo_compiling"):
@@ -191,6 +193,17 @@ def _compile(cuda: PretendCuda, model: Any = None, **_: Any) -> Any:
             cuda.thread.compiled = before
 
     return compiled
+
+
+def _of_numbers(make: Any) -> Any:
+    """`torch.tensor`, which asks the device for each tensor among its numbers, in C++ and by the real one's kernels."""
+
+    def tensor(data: Any, **kwargs: Any) -> torch.Tensor:
+        if isinstance(data, list | tuple):
+            data = pytree.tree_map_only(PretendTensor, lambda each: each.item(), data)
+        return make(data, **kwargs)
+
+    return tensor
 
 
 def _no_cpu_kernel(tensor: torch.Tensor, stream: Any) -> None:

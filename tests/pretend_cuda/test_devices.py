@@ -197,6 +197,16 @@ def test_other_indices_out_of_range_end_it_too(cuda, operation):
     assert cuda.dead
 
 
+def test_a_tensor_of_numbers_on_the_device_waits_for_each(cuda):
+    left, top = torch.arange(2, device="cuda:1")
+    before = len(waits(cuda))
+    made = torch.tensor([[left, top, 7]], device="cuda:1")
+    assert len(waits(cuda)) - before >= 2
+    assert made.device == torch.device("cuda", 1)
+    assert made.tolist() == [[0, 1, 7]]
+    assert torch.tensor([left, 2.5]).tolist() == [0, 2.5]
+
+
 def test_threads_have_their_own_device_and_stream(cuda):
     seen = {}
 
