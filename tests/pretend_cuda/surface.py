@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
+from torch.utils._device import _device_constructors
 
 from .graphs import CUDAGraph
 from .pinned import checked
@@ -67,6 +68,7 @@ class Surface:
         self._put(torch.Tensor, "record_stream", _no_cpu_kernel)
         for name in ("numpy", "tolist", "__array__"):
             self._put(torch.Tensor, name, checked(self._cuda, getattr(torch.Tensor, name), name))
+        _device_constructors()  # which `with torch.device(…)` tells apart once and for all: by their own names
         self._put(torch, "tensor", _of_numbers(torch.tensor))
         if not self._compiles:
             self._put(torch, "compile", partial(_compile, self._cuda))

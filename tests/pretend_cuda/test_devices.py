@@ -205,6 +205,8 @@ def test_a_tensor_of_numbers_on_the_device_waits_for_each(cuda):
     assert made.device == torch.device("cuda", 1)
     assert made.tolist() == [[0, 1, 7]]
     assert torch.tensor([left, 2.5]).tolist() == [0, 2.5]
+    with torch.device("meta"):
+        assert torch.tensor([1.0]).is_meta
 
 
 def test_threads_have_their_own_device_and_stream(cuda):
