@@ -121,9 +121,10 @@ def _between(cuda: PretendCuda, source: PretendTensor, after: Stream) -> None:
     if stream.recording is not None or after.recording is not None:
         raise NotImplementedError("a pretend graph is of one device")
     _check_stale(cuda, source)
-    stream.clock.join(after.known())
-    stream.use(source.memory.uses, write=False, name="a copy to another device")
-    after.clock.join(stream.clock)
+    with cuda.lock:
+        stream.clock.join(after.known())
+        stream.use(source.memory.uses, write=False, name="a copy to another device")
+        after.clock.join(stream.clock)
 
 
 def _check_capture(stream: Stream, *, pinned: bool) -> None:

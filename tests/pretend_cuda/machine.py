@@ -208,9 +208,10 @@ class PretendCuda:
         """Lets the host wait for all streams of a device."""
         index = self.index_of(device)
         known = Clock()
-        for stream in list(self._streams):
-            if stream.device.index == index:
-                known.join(stream.clock)
+        with self.lock:
+            for stream in self._streams:
+                if stream.device.index == index:
+                    known.join(stream.clock)
         self.wait("torch.cuda.synchronize", known, device=index)
 
     def wait(self, what: str, known: Clock, *, always: bool = False, **target: Any) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """A `torch.cuda.Stream`.
+    """A `torch.cuda.Stream`; several threads may launch on it, as on a card, and are told apart by the machine's lock.
 
     Attributes:
         number: tells it from all others.
@@ -41,19 +41,22 @@ class Stream:
 
     def known(self) -> Clock:
         """What is over before an operation that is launched on it now."""
-        self.clock.join(self.cuda.host)
-        return self.clock
+        with self.cuda.lock:
+            self.clock.join(self.cuda.host)
+            return self.clock
 
     def tick(self) -> int:
         """The number of an operation that is launched now."""
-        at = self.clock[self.number] = self.clock.get(self.number, 0) + 1
-        return at
+        with self.cuda.lock:
+            at = self.clock[self.number] = self.clock.get(self.number, 0) + 1
+            return at
 
     def use(self, uses: Uses, *, write: bool, name: str) -> None:
         """Checks that an operation may use this memory now, and notes that it does."""
-        for conflict in uses.conflicts(self.known(), write=write):
-            self.cuda.fault("race", f"{name} on stream {self.number} {conflict}")
-        uses.note(self.number, self.tick(), write=write)
+        with self.cuda.lock:
+            for conflict in uses.conflicts(self.known(), write=write):
+                self.cuda.fault("race", f"{name} on stream {self.number} {conflict}")
+            uses.note(self.number, self.tick(), write=write)
 
     def wait_event(self, event: Event) -> None:
         """Lets all later work wait for what was launched before the event was recorded."""
@@ -64,7 +67,8 @@ class Stream:
             self.recording.refuse("dependency created on uncaptured work in another stream")
         if event.recording is not None and self.recording is not event.recording:
             raise NotImplementedError("a pretend graph has one stream; another one waits for an event of its capture")
-        self.clock.join(event.clock)
+        with self.cuda.lock:
+            self.clock.join(event.clock)
 
     def wait_stream(self, other: Stream) -> None:
         """Lets all later work wait for all that was launched on the other one."""
@@ -83,13 +87,14 @@ class Stream:
     def query(self) -> bool:
         """Whether all is done; see Event."""
         self.cuda.check_context()
-        if self.cuda.host.covers(self.clock):
-            return True
-        self.cuda.may_wait("stream.query", stream=self)
-        asked, self._asked_at = self._asked_at, self.clock.get(self.number, 0)
-        if asked == self._asked_at:
-            self.cuda.host.join(self.clock)
-        return asked == self._asked_at
+        with self.cuda.lock:
+            if self.cuda.host.covers(self.clock):
+                return True
+            self.cuda.may_wait("stream.query", stream=self)
+            asked, self._asked_at = self._asked_at, self.clock.get(self.number, 0)
+            if asked == self._asked_at:
+                self.cuda.host.join(self.clock)
+            return asked == self._asked_at
 
 
 class Event:
@@ -116,9 +121,10 @@ class Event:
         self.cuda.check_context()
         stream = stream or self.cuda.stream()
         self.recorded, self._asked, self.recording = True, 0, stream.recording
-        stream.known()
-        stream.tick()  # what came before it may be over, and it not yet
-        self.clock = Clock(stream.clock)
+        with self.cuda.lock:
+            stream.known()
+            stream.tick()  # what came before it may be over, and it not yet
+            self.clock = Clock(stream.clock)
 
     def wait(self, stream: Stream | None = None) -> None:
         """As `stream.wait_event`."""
@@ -133,13 +139,14 @@ class Event:
     def query(self) -> bool:
         """Whether it is over: no for the first time, then yes, unless the host knows better."""
         self.cuda.check_context()
-        if not self.recorded or self.cuda.host.covers(self.clock):
-            return True
-        self.cuda.may_wait("event.query", event=self)
-        self._asked += 1
-        if self._asked > 1:
-            self.cuda.host.join(self.clock)
-        return self._asked > 1
+        with self.cuda.lock:
+            if not self.recorded or self.cuda.host.covers(self.clock):
+                return True
+            self.cuda.may_wait("event.query", event=self)
+            self._asked += 1
+            if self._asked > 1:
+                self.cuda.host.join(self.clock)
+            return self._asked > 1
 
     def elapsed_time(self, other: Event) -> float:
         """Milliseconds from this one to the other: always one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -232,3 +233,23 @@ def test_threads_see_what_the_host_has_waited_for(cuda, side):
         assert kinds(cuda) == found
     assert len(cuda.faults) == 1
     torch.cuda.synchronize()
+
+
+def test_threads_that_launch_on_one_stream_do_not_race(cuda):
+    """Their operations follow on each other, in whichever order they come: each has a number of its own."""
+    stream, numbers = torch.cuda.current_stream(), []
+
+    def work():
+        numbers.extend(stream.tick() for _ in range(3000))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that they come in each other's way
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert sorted(numbers) == list(range(1, 12_001))
