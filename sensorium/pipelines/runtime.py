@@ -69,8 +69,9 @@ class PipelineRuntime(Runtime):
         event.record(torch.cuda.current_stream(self._device))
         return event
 
-    def decoding(self, outputs: Any, ready: torch.cuda.Event | None) -> AbstractContextManager[Any]:
-        """Within it outputs are decoded, on CUDA beside the next batch.
+    @contextmanager
+    def decoding(self, outputs: Any, ready: torch.cuda.Event | None) -> Iterator[None]:
+        """Within it outputs are decoded, on CUDA beside the next batch; float32 is in full, for models run here, too.
 
         Args:
             outputs: what the model gave.
@@ -78,13 +79,15 @@ class PipelineRuntime(Runtime):
         """
         stream = self._decode_stream
         if stream is None:
-            return nullcontext()
+            yield
+            return
         if ready is not None:
             stream.wait_event(ready)
             for tensor in pytree.tree_leaves(outputs):
                 if isinstance(tensor, torch.Tensor) and tensor.device == self._device:  # some are on the CPU by then
                     tensor.record_stream(stream)
-        return torch.cuda.stream(stream)
+        with torch.cuda.stream(stream), self._precision:
+            yield
 
     def keep_stream(self) -> Callable[[], AbstractContextManager[Any]]:
         """Gives what later work is done within, from whichever thread, to follow on what this thread has begun."""

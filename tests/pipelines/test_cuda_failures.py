@@ -253,3 +253,31 @@ def test_two_pipelines_on_two_devices():
         assert not wrong(RAWS * 4, got["a"] + got["b"])
         assert min(torch.cuda.max_memory_allocated(device) for device in (0, 1)) > 0
         cuda.check()
+
+
+class Telling(WindowScoring):
+    """Notes whether TF32 is allowed where its model may run: in forward, and in decode."""
+
+    def __init__(self):
+        super().__init__()
+        self.allowed = []
+
+    def forward(self, batch, options, call):
+        self.allowed.append(("forward", torch.backends.cudnn.allow_tf32))
+        return super().forward(batch, options, call)
+
+    def decode(self, outputs, metas, options):
+        self.allowed.append(("decode", torch.backends.cudnn.allow_tf32))
+        return super().decode(outputs, metas, options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_float32_is_float32_in_forward_and_in_decode(dtype):
+    assert torch.backends.cudnn.allow_tf32, "torch's default"
+    with PretendCuda():
+        task = Telling()
+        task.model.to(dtype)
+        with opened(task) as pipe:
+            pipe(RAWS[:20])
+    assert set(task.allowed) == {(stage, dtype != torch.float32) for stage in ("forward", "decode")}
+    assert torch.backends.cudnn.allow_tf32

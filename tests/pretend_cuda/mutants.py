@@ -16,6 +16,7 @@ def mutated(function: Any, old: str, new: str) -> Any:
     Raises:
         ValueError: the piece is not there exactly once: the function has changed, and the mutant has to follow it.
     """
+    function = inspect.unwrap(function)  # of what decorates it, which has another module's names
     source = textwrap.dedent(inspect.getsource(function))
     if source.count(old) != 1:
         raise ValueError(f"{function.__qualname__} has {old!r} {source.count(old)} times; write the mutant anew")
