@@ -5,6 +5,7 @@ Asking makes the host wait until all that was queued is done, and the device the
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import pytest
@@ -56,14 +57,26 @@ FAMILIES = [
 
 def forward_without_values(task, inputs, options):
     """Runs batches of up to two units, of each shape one, on the meta device; gives what they give."""
-    task.model.to(META)
-    task.runtime = Runtime(task.model)
     buckets = {}
     for unit in itertools.chain.from_iterable(task.split(raw, options) for raw in inputs):
         buckets.setdefault(task.bucket(unit), []).append(unit)
     upload = Uploader(META)
-    with torch.inference_mode():
+    with on_meta(task.model), torch.inference_mode():
+        task.runtime = Runtime(task.model)
         return [task.forward(upload(task, units[:2]), options, task.runtime.call) for units in buckets.values()]
+
+
+@contextlib.contextmanager
+def on_meta(model):
+    """Takes a model's values away, and gives them back: an index that other tests share may hold it."""
+    had = [(module, dict(module._parameters), dict(module._buffers)) for module in model.modules()]
+    model.to(META)
+    try:
+        yield
+    finally:
+        for module, parameters, buffers in had:
+            module._parameters.update(parameters)
+            module._buffers.update(buffers)
 
 
 def assert_all_on_meta(outputs):
