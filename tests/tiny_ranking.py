@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from tests import tiny_text
 from tests.tiny import _liven
 from tests.tiny_text import _SMALL, _save, byte_pairs, wordpiece
 
@@ -27,6 +28,11 @@ RANKERS = {
             "type_vocab_size": 0,
         },
     ),
+    # padding changes these, or they tell the last token by an id that is not the tokenizer's
+    "mobilebert": (wordpiece, tiny_text.MOBILEBERT | {"max_position_embeddings": 64}),
+    "fnet": (wordpiece, tiny_text.FNET | {"max_position_embeddings": 64}),
+    "gpt2": (byte_pairs, {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 66, "pad_token_id": None}),
+    "llama": (byte_pairs, {**_SMALL, "max_position_embeddings": 66, "pad_token_id": 5}),
 }
 
 

@@ -117,6 +117,9 @@ def _trained_pairs(special: list[str], *, suffix: str = "") -> dict:
     return {"vocab": vocab, "merges": merges}
 
 
+FNET = {**{k: v for k, v in _SMALL.items() if k != "num_attention_heads"}, "max_position_embeddings": 512}
+MOBILEBERT = {**_SMALL, "max_position_embeddings": 512, "embedding_size": 16, "intra_bottleneck_size": 16,
+              "num_feedforward_networks": 1}  # fmt: skip
 READERS = {
     "bert": (wordpiece, {**_SMALL, "max_position_embeddings": 512}),
     "distilbert": (
@@ -124,6 +127,8 @@ READERS = {
         {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 512},
     ),
     "roberta": (byte_pairs, {**_SMALL, "max_position_embeddings": 514, "pad_token_id": 1, "type_vocab_size": 1}),
+    "fnet": (wordpiece, FNET),
+    "mobilebert": (wordpiece, MOBILEBERT),
 }
 
 

@@ -20,7 +20,7 @@ from sensorium.results import Answers
 from sensorium.tasks.base import Batch, Call, Models, Options, Task, Unit
 from sensorium.tasks.loading import check_fast, load_text_processor, load_transformers
 from sensorium.tasks.options import Count, Natural
-from sensorium.tasks.texts.lengths import WindowSize, checked_processor, most_positions, within
+from sensorium.tasks.texts.lengths import WindowSize, checked_processor, most_positions, takes_padding, within
 from sensorium.tasks.texts.spans import best_spans, probabilities
 
 WINDOW = 384
@@ -81,7 +81,7 @@ class QuestionAnswering(Task):
         super().__init__(model, checked_processor(processor, model))
         check_fast(processor, self.name)
         self._size = WindowSize(WINDOW, processor.max_length, most_positions(model))
-        self.padded = within(window_padding(processor), self._size.positions)
+        self.padded = within(window_padding(processor), self._size.positions) if takes_padding(model) else {}
         self._takes = set(inspect.signature(model.forward).parameters)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in self._takes else {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -15,12 +15,13 @@ from sensorium.checkpoints.config import read_json
 from sensorium.checkpoints.sentence_transformers import Stored, read_stored
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
 from sensorium.models.attention_masks import unread_masks
+from sensorium.processors.padding import Padding
 from sensorium.processors.text import TextProcessor
 from sensorium.results.ranking import Ranking
 from sensorium.tasks.base import Batch, Call, Fit, Models, Options, Task, Unit
 from sensorium.tasks.loading import load_text_processor, load_transformers
 from sensorium.tasks.options import Count, Range
-from sensorium.tasks.texts.lengths import checked_processor, most_positions, within
+from sensorium.tasks.texts.lengths import checked_processor, most_positions, takes_padding, within
 from sensorium.tasks.texts.pairs import encode_pair, pair_padding
 
 ACTIVATIONS = {"Sigmoid": "sigmoid", "Identity": "identity"}
@@ -76,7 +77,7 @@ class TextRanking(Task):
                 f"{type(processor.tokenizer).__name__}. Pass processor=, with one that has a tokenizer.json."
             )
         stored = stored or Stored()
-        self.padded = within(pair_padding(processor), most_positions(model))
+        self.padded = _padding(processor, model)
         self.activation = _activation(model, activation)
         self.prompt = stored.prompts[stored.default_prompt_name] if stored.default_prompt_name else ""
         limits = [processor.max_length, most_positions(model), stored.settings.get("max_seq_length")]
@@ -204,6 +205,21 @@ class TextRanking(Task):
 
     def _holds(self, query: str, text: str) -> bool:
         return self.longest is None or len(self.processor.encode(self.prompt + query, text)) <= self.longest
+
+
+def _padding(processor: TextProcessor, model: Any) -> dict[str, Padding]:
+    """What pads shorter pairs: the token by which a causal model finds the last one, whose state it scores.
+
+    A model without such a token scores the last of the row, and Transformers refuses batches of it: it takes pairs of
+    one length, with an id for padding that no token has.
+    """
+    config = model.config.get_text_config()
+    if config.pad_token_id is None:
+        config.pad_token_id = -1
+    if config.pad_token_id < 0 or not takes_padding(model):
+        return {}
+    paddings = within(pair_padding(processor), most_positions(model))
+    return {n: replace(p, value=config.pad_token_id) if n == "input_ids" else p for n, p in paddings.items()}
 
 
 def _labels(config: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ from sensorium.errors import CheckpointError, TaskMismatchError
 from sensorium.tasks.base import Batch, Fit
 from sensorium.tasks.embedding.sentence_modules import SentenceModules, load_sentence_modules
 from sensorium.tasks.loading import describe_module, load_transformers
-from sensorium.tasks.texts.lengths import most_positions
+from sensorium.tasks.texts.lengths import most_positions, takes_padding
 
 SHARED = frozenset(
     ["align", "altclip", "chinese_clip", "clap", "clip", "metaclip_2", "siglip", "siglip2"]
@@ -23,12 +23,6 @@ SHARED = frozenset(
 
 DPR = {"DPRContextEncoder": "ctx_encoder", "DPRQuestionEncoder": "question_encoder"}
 """DPR's encoders, with the attribute that holds BERT. AutoModel takes the one for the other, with random weights."""
-
-SAME_LENGTH = frozenset(
-    ["big_bird", "bigbird_pegasus", "canine", "convbert", "fnet", "funnel", "led", "longformer", "mra", "nystromformer",
-     "reformer", "yoso"]
-)  # fmt: skip
-"""Model types whose tokens attend to padding, or depend on the length of the row: these are never padded."""
 
 _NOT_TEXT_ALONE = frozenset(["cpmant", "fastspeech2_conformer", "lxmert", "tapas", "visual_bert", "vits"])
 _SHIFTS_ITSELF = frozenset(["bart", "led", "mbart", "mvp", "plbart"])  # others need the decoder's tokens as well
@@ -77,7 +71,7 @@ class TextModel(nn.Module, ABC):
     @property
     def takes_padding(self) -> bool:
         """Whether rows may be padded without changing what is in them."""
-        return "attention_mask" in self.takes and self.text_part.config.model_type not in SAME_LENGTH
+        return takes_padding(self.text_part)
 
     @property
     def positions(self) -> int | None:

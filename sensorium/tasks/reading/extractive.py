@@ -21,7 +21,7 @@ from sensorium.results import CitedAnswers
 from sensorium.tasks.base import Batch, Call, Unit
 from sensorium.tasks.reading.passages import Asked
 from sensorium.tasks.reading.reader import Reader
-from sensorium.tasks.texts.lengths import WindowSize, most_positions, within
+from sensorium.tasks.texts.lengths import WindowSize, most_positions, takes_padding, within
 from sensorium.tasks.texts.spans import separate_spans
 
 SPANS_PER_PASSAGE = 4
@@ -99,7 +99,7 @@ class ExtractiveReader(Reader):
         self._names = takes.intersection(processor.input_names)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in takes else {}
         self.size = WindowSize(self.usual_window, processor.max_length, most_positions(model))
-        self.padded = within(window_padding(processor), self.size.positions)
+        self.padded = within(window_padding(processor), self.size.positions) if takes_padding(model) else {}
 
     def check(self, options: Any) -> None:
         """Refuses windows that the model cannot take, besides."""

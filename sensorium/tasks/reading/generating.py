@@ -11,13 +11,14 @@ from torch import Tensor
 
 from sensorium.errors import InputError, OptionError
 from sensorium.models.attention_masks import unread_masks
+from sensorium.processors.padding import Padding
 from sensorium.processors.text import TextProcessor
 from sensorium.results import CitedAnswers
 from sensorium.tasks.base import Batch, Call, Unit
 from sensorium.tasks.reading.passages import Asked
 from sensorium.tasks.reading.prompts import PROMPT, REFUSAL, cited, filled_prompt, refuses, without_thoughts
 from sensorium.tasks.reading.reader import Reader
-from sensorium.tasks.texts.lengths import within
+from sensorium.tasks.texts.lengths import takes_padding, within
 from sensorium.tasks.writing.keeping import seeded
 from sensorium.tasks.writing.options import GenerationOptions, check_sampling, check_streaming
 from sensorium.tasks.writing.pieces import Streamer
@@ -51,12 +52,13 @@ class GeneratingReader(Reader):
         self.encodes = bool(model.config.is_encoder_decoder)
         self.chats = bool(getattr(processor.tokenizer, "chat_template", None)) and not self.encodes
         self.writer = Writer(model, processor)
-        paddings = {name: processor.prompt_padding[name] for name in ("input_ids", "attention_mask")}
-        self.padded = (
-            within({n: replace(padding, side="right") for n, padding in paddings.items()}, self.positions)
-            if self.encodes
-            else paddings
-        )
+        self.padded = self._paddings() if takes_padding(model) else {}
+
+    def _paddings(self) -> dict[str, Padding]:
+        paddings = {name: self.processor.prompt_padding[name] for name in ("input_ids", "attention_mask")}
+        if not self.encodes:
+            return paddings
+        return within({n: replace(padding, side="right") for n, padding in paddings.items()}, self.positions)
 
     @property
     def positions(self) -> int | None:

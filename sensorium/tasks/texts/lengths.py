@@ -1,7 +1,8 @@
-"""How long a sequence a model can take, and of which tokens."""
+"""How long a sequence a model can take, of which tokens, and whether it may be padded."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,14 +14,45 @@ from sensorium.processors.padding import Padding
 from sensorium.processors.text import TextProcessor
 from sensorium.processors.windows import OVERLAP
 
+PADDING_CHANGES = frozenset(
+    ["big_bird", "bigbird_pegasus", "canine", "convbert", "fnet", "funnel", "led", "longformer", "mobilebert", "mra",
+     "nystromformer", "reformer", "yoso"]
+)  # fmt: skip
+"""Model types whose tokens attend to padding, or depend on the length of the row: these are never padded."""
+
+
+def takes_padding(model: nn.Module) -> bool:
+    """Whether the rows of a batch may be padded without changing what a model of Transformers makes of them."""
+    masked = "attention_mask" in inspect.signature(model.forward).parameters
+    return masked and getattr(getattr(model, "config", None), "model_type", None) not in PADDING_CHANGES
+
+
+_POSITIONS = frozenset(
+    [
+        "char_position_embeddings",
+        "embed_positions",
+        "position_embedding",
+        "position_embeddings",
+        "positions_embed",
+        "wpe",
+    ]
+)
+"""What Transformers' models of texts call their tables of positions."""
+
 
 def most_positions(model: nn.Module) -> int | None:
-    """How many positions the model has learnt, or None where it encodes them in another way."""
-    for name, module in model.named_modules():
-        if name.endswith(("position_embeddings", "position_embedding")) and isinstance(module, nn.Embedding):
-            # RoBERTa counts from the position after its padding's
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None
+    """How many positions the model has in its table, or None where it encodes them in another way.
+
+    Of an encoder and a decoder that read the same text it is what both have.
+    """
+    tables = (m for name, m in model.named_modules() if name.rpartition(".")[2] in _POSITIONS)
+    return min((_rows_from_first(table) for table in tables if isinstance(table, nn.Embedding)), default=None)
+
+
+def _rows_from_first(table: nn.Embedding) -> int:
+    """The rows for a text's tokens: RoBERTa counts from the position after its padding's, BART from an offset."""
+    before = 0 if table.padding_idx is None else table.padding_idx + 1
+    return table.num_embeddings - max(before, getattr(table, "offset", 0))
 
 
 def within(padded: Mapping[str, Padding], positions: int | None) -> dict[str, Padding]:
