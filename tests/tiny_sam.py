@@ -15,12 +15,12 @@ _DECODER = {"hidden_size": 32, "mlp_dim": 48, "num_hidden_layers": 2, "num_atten
 
 @functools.cache
 def folder(model_type: str) -> Path:
-    """A checkpoint folder of "sam" or "sam2" with random weights and its processor, for pictures of 64 px.
+    """A checkpoint folder of "sam", "sam2" or "sam2_video" with random weights and its processor, for pictures of 64 px.
 
     The last layers are scaled so that masks have contours and scores that spread over (0, 1), as trained ones have.
     """
     torch.manual_seed(3)
-    model, processor = (_sam if model_type == "sam" else _sam2)()
+    model, processor = {"sam": _sam, "sam2": _sam2, "sam2_video": _sam2_video}[model_type]()
     _spread(model)
     place = Path(tempfile.mkdtemp(prefix=f"sensorium-{model_type}-"))
     model.eval().save_pretrained(place)
@@ -55,6 +55,20 @@ def _sam2():
     config = Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=_DECODER)
     size = {"height": SIZE, "width": SIZE}
     return Sam2Model(config), Sam2ImageProcessor(size=size, mask_size={"height": 32, "width": 32})
+
+
+def _sam2_video():
+    """SAM 2 as it is published: the model of videos, which holds that of pictures, with its processor."""
+    from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProcessor
+
+    model, processor = _sam2()
+    sizes = {"memory_attention_hidden_size": 32, "memory_attention_feed_forward_hidden_size": 32,
+             "memory_attention_num_layers": 1, "memory_encoder_hidden_size": 32, "memory_encoder_output_channels": 8,
+             "mask_downsampler_embed_dim": 32, "memory_fuser_embed_dim": 32, "memory_fuser_intermediate_dim": 32,
+             "image_size": SIZE, "memory_attention_downsample_rate": 1}  # fmt: skip
+    parts = {name: getattr(model.config, name) for name in ("vision_config", "prompt_encoder_config")}
+    config = Sam2VideoConfig(**parts, mask_decoder_config=model.config.mask_decoder_config, **sizes)
+    return Sam2VideoModel(config), Sam2VideoProcessor(processor, Sam2VideoVideoProcessor())
 
 
 def _spread(model) -> None:

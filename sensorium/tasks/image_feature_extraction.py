@@ -77,7 +77,7 @@ class ImageFeatureExtraction(ImageTask):
             return None
         # These are saved as a bare model that does all of another task: SAM, CLIP. LightGlue's "model" has a head.
         whole = {
-            *auto.MODEL_FOR_MASK_GENERATION_MAPPING_NAMES.values(),
+            *map(auto.MODEL_MAPPING_NAMES.get, auto.MODEL_FOR_MASK_GENERATION_MAPPING_NAMES),
             *auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES.values(),
         }
         bare = {auto.MODEL_MAPPING_NAMES.get(kind), auto.MODEL_FOR_BACKBONE_MAPPING_NAMES.get(kind)} - whole

@@ -94,7 +94,7 @@ class MaskGeneration(Task):
     inputs = ("image",)
     optional_inputs = ("points", "point_labels", "boxes")
     options = MaskGenerationOptions
-    models = (Models("AutoModelForMaskGeneration", only=("sam", "sam2")),)
+    models = (Models("AutoModelForMaskGeneration", only=("sam", "sam2", "sam2_video"), holding=("Sam2VideoModel",)),)
     default = "facebook/sam-vit-base@70c1a07"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:

@@ -140,6 +140,17 @@ def prompted(model, image, multimask, **prompts):
     return masks.flatten(0, 1), outputs.iou_scores[0].flatten()
 
 
+def test_sam_2_as_it_is_published():
+    """Under the name of the model of videos, with that one's processor."""
+    folder, image = tiny_sam.folder("sam2_video"), make_image(64, 48)
+    reference = theirs("sam2_video")(image, output_rle_mask=True, output_bboxes_mask=True, **MANY)
+    with sensorium.pipeline(model=folder, device="cpu", dtype="float32", compile=False) as pipe:
+        assert pipe.task.name == "mask-generation"
+        result = pipe(image, **MANY)
+    assert len(result) > 5
+    assert_same(result, reference["masks"], reference["scores"], reference["bounding_boxes"])
+
+
 POINTS = [[[10, 12], [30, 20]], [[55, 40], [2, 3]], [[31.5, 0.25], [60, 33]]]
 LABELS = [[1, 0], [1, 1], [0, 1]]
 BOXES = [[3, 4, 30, 40], [0, 0, 63, 47], [20.5, 10.25, 50, 30]]

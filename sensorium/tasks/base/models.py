@@ -20,6 +20,8 @@ class Models:
         without: the name of an auto class whose models are left out, though `auto` loads them, too.
         own_code: whether a checkpoint fits whose own Python files bring a class for `auto`.
         unnamed: whether a checkpoint that names no class can serve by its model type alone.
+        holding: larger classes whose checkpoints hold all that a class for `auto` needs, as a model of video holds the
+            one of its pictures.
     """
 
     auto: str
@@ -27,11 +29,13 @@ class Models:
     without: str | None = None
     own_code: bool = False
     unnamed: bool = True
+    holding: Collection[str] = ()
 
     def fit(self, checkpoint: Checkpoint) -> Fit:
         """A checkpoint that names one of the classes is "native", one that names only its type "possible"."""
         classes = self.classes()
-        if {name for names in classes.values() for name in names}.intersection(checkpoint.architectures):
+        named = {name for names in classes.values() for name in names}
+        if named.union(self.holding).intersection(checkpoint.architectures):
             return "native"
         if self.own_code and self.auto in (checkpoint.config.get("auto_map") or {}):
             return "native"
