@@ -49,6 +49,7 @@ MODELS = {  # model type: (tokenizer, settings, class of the head it is saved wi
         None,
     ),
     "gpt2": (byte_pairs, {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128}, "GPT2LMHeadModel"),
+    "llama": (byte_pairs, {**_SMALL, "max_position_embeddings": 128}, "LlamaForCausalLM"),
     "fnet": (wordpiece, {**{k: v for k, v in _SMALL.items() if k != "num_attention_heads"},
              "max_position_embeddings": 128}, None),
 }  # fmt: skip

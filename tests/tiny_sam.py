@@ -15,7 +15,7 @@ _DECODER = {"hidden_size": 32, "mlp_dim": 48, "num_hidden_layers": 2, "num_atten
 
 @functools.cache
 def folder(model_type: str) -> Path:
-    """A checkpoint folder of "sam", "sam2" or "sam2_video" with random weights and its processor, for pictures of 64 px.
+    """A checkpoint folder of "sam", "sam2" or "sam2_video" with random weights and its processor; it sees 64 px.
 
     The last layers are scaled so that masks have contours and scores that spread over (0, 1), as trained ones have.
     """

@@ -21,6 +21,7 @@ from sensorium.errors import (
     UnknownNameError,
     UnsafeCheckpointError,
 )
+from sensorium.tasks.feature_extraction import FeatureExtraction
 from tests import tiny, tiny_embedding, tiny_reading, tiny_text
 from tests.contract import Contract
 
@@ -54,7 +55,9 @@ def _mean():
     return tiny_embedding.encoder("bert"), Pooling(16, pooling_mode="mean"), Normalize()
 
 
-@pytest.mark.parametrize("name", ["bert", "bert-masked", "roberta", "xlm-roberta", "mpnet", "bart", "gpt2", "fnet"])
+@pytest.mark.parametrize(
+    "name", ["bert", "bert-masked", "roberta", "xlm-roberta", "mpnet", "bart", "gpt2", "llama", "fnet"]
+)
 def test_hidden_states_are_those_of_transformers_pipeline(name):
     folder = tiny_embedding.encoder(name)
     theirs = transformers.pipeline("feature-extraction", model=str(folder), device="cpu")
@@ -374,6 +377,20 @@ def test_the_task_of_a_checkpoint_is_found_only_where_it_was_saved_for_it():
         assert pipe.task.name == "question-answering"
     with pytest.raises(TaskMismatchError, match="feature-extraction"):
         sensorium.pipeline(model=tiny_embedding.encoder("bert-masked"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "kind", ["llama", "qwen3", "mistral", "gemma2", "falcon", "olmo2", "smollm3", "deepseek_v3", "mamba"]
+)
+def test_causal_models_fit_whether_or_not_their_type_has_a_tokenizer_of_its_own(kind, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "architectures": ["X"]}))
+    assert FeatureExtraction.fits(sensorium.checkpoints.resolve(tmp_path)) == "possible"
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "whisper", "musicgen"])
+def test_models_of_more_than_texts_do_not(kind, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "architectures": ["X"]}))
+    assert FeatureExtraction.fits(sensorium.checkpoints.resolve(tmp_path)) is None
 
 
 def test_loaded_models():

@@ -246,6 +246,8 @@ def _reads_text_alone(kind: str, is_encoder_decoder: bool) -> bool:
     if kind in auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
         return True
     other = (FEATURE_EXTRACTOR_MAPPING_NAMES, IMAGE_PROCESSOR_MAPPING_NAMES, PROCESSOR_MAPPING_NAMES)
-    if kind not in auto.MODEL_MAPPING_NAMES or kind not in TOKENIZER_MAPPING_NAMES or kind in _NOT_TEXT_ALONE:
+    # many types take whatever tokenizer lies beside them, and stand in no table of tokenizers: Llama, Qwen, Mistral
+    reads = {*TOKENIZER_MAPPING_NAMES, *auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES}
+    if kind not in auto.MODEL_MAPPING_NAMES or kind not in reads or kind in _NOT_TEXT_ALONE:
         return False
     return not any(kind in names for names in other) and (not is_encoder_decoder or kind in _SHIFTS_ITSELF)

@@ -32,7 +32,7 @@ FURTHER = {
         "block_sizes": [1, 1, 1],
         "num_hidden_layers": None,
         "architectures": ["FunnelModel"],
-    },  # fmt: skip
+    },
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "neomme": {"head_dim": 16},
     "lilt": {"hidden_size": 48},
