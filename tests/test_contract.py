@@ -162,6 +162,23 @@ def test_bad_inputs_cost_no_good_one(pipe, contract):
         pipe(mixed)
 
 
+def test_a_model_that_gives_no_numbers_is_told(pipe, contract):
+    """Scores of NaN pass no threshold: without a word they would be a picture without objects."""
+    inputs = list(contract.inputs())[:2]
+    had = [(parameter, parameter.detach().clone()) for parameter in pipe.model.parameters()]
+    with torch.no_grad():
+        for parameter, _ in had:
+            parameter.fill_(torch.nan)
+    try:
+        results = pipe(inputs, on_error="return")
+    finally:  # an index that other tests share holds the model
+        with torch.no_grad():
+            for parameter, values in had:
+                parameter.copy_(values)
+    assert [result.code for result in results] == ["not-finite"] * len(inputs)
+    assert all(isinstance(result, InputError) and result.index == i for i, result in enumerate(results))
+
+
 def test_unknown_option_names_the_nearest_before_any_work(pipe, task):
     fields = dataclasses.fields(task.options)
     option = fields[0].name if fields else "threshold"  # a task without options has none that could be near

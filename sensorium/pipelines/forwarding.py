@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from sensorium.errors import DeviceError, InputError
 from sensorium.pipelines.batching import BatchSizer, is_out_of_memory, padded_rows
+from sensorium.pipelines.finiteness import Finiteness, not_finite
 from sensorium.pipelines.items import Entry
 from sensorium.pipelines.runtime import PipelineRuntime
 from sensorium.pipelines.statistics import Statistics
@@ -42,6 +43,7 @@ class _Flight:
     outputs: Any
     compiled: bool
     seconds: float
+    finiteness: Finiteness
     began: torch.cuda.Event | None = None
     ended: torch.cuda.Event | None = None
 
@@ -114,20 +116,23 @@ class Flights:
             outputs = forwarder.task.forward(batch, entries[0].item.options, call)
             if rows > len(units):
                 outputs = pytree.tree_map_only(torch.Tensor, lambda t: t[: len(units)], outputs)
+            finiteness = Finiteness(outputs, len(units), runtime.device)
             end = runtime.mark()
         seconds = time.perf_counter() - began
         forwarder.statistics.count("batches")
         forwarder.statistics.add("forward", items=len(entries), seconds=seconds, waited=seconds)
-        return _Flight(entries, outputs, self._compiled, seconds, start, end)
+        return _Flight(entries, outputs, self._compiled, seconds, finiteness, start, end)
 
     def _land_oldest(self) -> list[list[Entry]]:
         """Decodes a batch; returns what has to be run again."""
         flight = self._under_way.popleft()
         began = time.perf_counter()
+        failure: Exception | None
         try:
             parts = self._decode(flight)
             flight.measure()
-            failure = None
+            failed = flight.finiteness.failed()
+            failure = None if failed is None or failed.ndim else not_finite()
         except Exception as error:  # noqa: BLE001 - as in launch
             failure = error.with_traceback(None)
         seconds = time.perf_counter() - began
@@ -135,8 +140,11 @@ class Flights:
         if failure is not None:
             entries, flight = flight.entries, None  # type: ignore[assignment]  # lets the outputs' memory go
             return self._after(failure, entries, [])
-        for entry, part in zip(flight.entries, parts, strict=True):
-            entry.item.parts[entry.position] = part
+        for i, (entry, part) in enumerate(zip(flight.entries, parts, strict=True)):
+            if failed is not None and failed[i]:
+                entry.item.error = _culprit(not_finite(), entry, memory=False)
+            else:
+                entry.item.parts[entry.position] = part
         self._note(flight)
         return []
 
@@ -215,6 +223,9 @@ def _lost(device: torch.device, entries: list[Entry]) -> DeviceError:
 
 
 def _culprit(failure: Exception, entry: Entry, *, memory: bool) -> InputError:
+    if isinstance(failure, InputError):
+        failure.index = entry.item.index
+        return failure
     if memory:
         shapes = {name: tuple(tensor.shape) for name, tensor in entry.unit.inputs.items()}
         message = f"does not fit in the device's memory even alone (tensors {shapes}); use a smaller input or model"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sensorium.errors import OptionError
+from sensorium.pipelines.finiteness import Finiteness, not_finite
 from sensorium.pipelines.runtime import PipelineRuntime
 from sensorium.tasks.base import Batch, Call, Session, Task, Unit
 
@@ -158,7 +159,11 @@ class SessionRunner:
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """One step of the task's decode."""
         with self.step():
-            return self._task.decode(outputs, metas, options)
+            finiteness = Finiteness(outputs, len(metas), self._runtime.device)
+            parts = self._task.decode(outputs, metas, options)
+        if finiteness.failed() is not None:  # decode has waited for the outputs, and so for this
+            raise not_finite()
+        return parts
 
     def pause(self) -> None:
         """Lets others have the device between two steps."""

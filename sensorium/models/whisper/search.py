@@ -16,6 +16,9 @@ from sensorium.models.whisper.decoder import WhisperDecoder
 NEVER = -1.0e9
 """A log-probability that rules a sequence out."""
 
+BROKEN = -1
+"""The only token of a text that was to be chosen by scores that are NaN or infinite."""
+
 LOOK_EVERY = 8
 """Steps between checks whether everything is written, on devices where a check makes the CPU wait."""
 
@@ -98,20 +101,24 @@ def write_greedily(
         max_tokens: how many tokens to write at most.
 
     Returns:
-        For each of the B windows the tokens written, with the end token if it was reached.
+        For each of the B windows the tokens written, with the end token if it was reached; or `BROKEN` alone.
     """
     memory = decoder.remember(heard, prompt.shape[1] + max_tokens)
     written = prompt.new_full((prompt.shape[0], max_tokens), rules.end)
     ended = torch.zeros(prompt.shape[0], dtype=torch.bool, device=prompt.device)
+    broken = torch.zeros_like(ended)
     tokens, look_every = prompt, _looks_every(prompt.device)
     for t in range(max_tokens):
         scores = rules.apply(decoder.step(tokens, memory), written[:, :t])
-        chosen = scores.argmax(-1).masked_fill_(ended, rules.end)
+        best = scores.max(-1)
+        broken |= ~(best.values < torch.inf)
+        chosen = best.indices.masked_fill_(ended, rules.end)
         written[:, t] = chosen
         ended |= chosen == rules.end
         if (t + 1) % look_every == 0 and bool(ended.all()):
             break
         tokens = chosen[:, None]
+    written[:, 0].masked_fill_(broken, BROKEN)
     return [_to_end(row, rules.end) for row in written.tolist()]
 
 
@@ -166,6 +173,7 @@ class _BeamSearch:
         self.lengths = torch.zeros((windows, count), dtype=torch.int64, device=device)
         self.finished_scores = torch.full((windows, count), NEVER, device=device)
         self.is_finished = torch.zeros((windows, count), dtype=torch.bool, device=device)
+        self.broken = torch.zeros((windows, 1), dtype=torch.bool, device=device)
         self.open = torch.ones((windows, 1), dtype=torch.bool, device=device)
         self.offsets = (torch.arange(windows, device=device) * count)[:, None]
 
@@ -178,6 +186,7 @@ class _BeamSearch:
         count, vocabulary = self.beams.count, likelihoods.shape[1]
         total = likelihoods.view(self.windows, count, vocabulary) + self.scores[:, :, None]
         scores, at = total.view(self.windows, -1).topk(2 * count)  # as many may end, and still `count` run on
+        self.broken |= scores[:, :1].isnan()
         rows = at // vocabulary + self.offsets
         sequences = torch.cat([self.written[rows], (at % vocabulary)[:, :, None]], dim=-1)
         ends = (sequences[:, :, -1] == self.end) | (t + 1 == self.max_tokens)
@@ -194,7 +203,9 @@ class _BeamSearch:
         return bool(full | ~self.open.any())
 
     def best(self) -> list[list[int]]:
-        """Each window's best sequence, with its end token."""
+        """Each window's best sequence, with its end token; or `BROKEN` alone."""
+        self.lengths.masked_fill_(self.broken, 1)
+        self.finished[:, :, 0].masked_fill_(self.broken, BROKEN)
         rows = torch.cat([self.lengths[:, :1], self.finished[:, 0]], dim=1).tolist()
         return [tokens[:length] for length, *tokens in rows]
 
@@ -231,4 +242,6 @@ def _pick(sequences: Tensor, kept: Tensor) -> Tensor:
 
 
 def _to_end(tokens: list[int], end: int) -> list[int]:
+    if tokens[0] == BROKEN:
+        return tokens[:1]
     return tokens[: tokens.index(end) + 1] if end in tokens else tokens

@@ -9,6 +9,7 @@ all rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -117,6 +118,12 @@ class ExactScan:
 
     def _check(self, queries: Tensor) -> None:
         longest = float(queries.double().norm(dim=1).max()) * float((self.coarse.longest + self.coarse.left_over).max())
+        if math.isnan(longest):
+            raise InputError(
+                "the query's vector is not finite (NaN or infinity): its model overflows, as some do in float16, or "
+                'its weights are broken. Use dtype="float32", or "bfloat16"',
+                code="not-finite",
+            )
         if not longest < torch.finfo(torch.float32).max:
             raise InputError(
                 "the inner products of such queries and vectors may be too large for float32; divide them by their "

@@ -58,7 +58,7 @@ class BlipAnswering(WritingAnswering):
     def run(
         self, batch: Batch, options: Any, call: Call, dtype: torch.dtype, *, streamer: Streamer | None = None
     ) -> dict[str, Tensor]:
-        """`ids`, `(B, new tokens)`."""
+        """`ids`, `(B, new tokens)`, and `largest` as the writer gives it."""
         images = rows_of(self.encodings.of(keys_of(batch), lambda at: self._see(batch, at, dtype)), batch)
         everything = torch.ones(images.shape[:2], dtype=torch.long, device=images.device)
         mask = batch["attention_mask"]
@@ -71,15 +71,17 @@ class BlipAnswering(WritingAnswering):
             ).last_hidden_state
         begin = torch.full((len(mask), 1), self.model.decoder_start_token_id, device=mask.device)
         text = self.model.config.text_config
-        ends = {"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id}
+        settings = self.writer.settings(
+            options, streamer=streamer, eos_token_id=text.sep_token_id, pad_token_id=text.pad_token_id
+        )
         with seeded(options.seed, mask.device), _mask_kept(self.model.text_decoder), unread_masks(mask.device):
             written = self.model.text_decoder.generate(
                 input_ids=begin,
                 encoder_hidden_states=questions,
                 encoder_attention_mask=mask,
-                **self.writer.settings(options, streamer=streamer, **ends),
+                **settings,
             )
-        return {"ids": written[:, 1:]}
+        return self.writer.outputs(written[:, 1:], settings)
 
     def _see(self, batch: Batch, at: Sequence[int], dtype: torch.dtype) -> Tensor:
         chosen = batch["pixel_values"][sent(at, batch["pixel_values"].device)]

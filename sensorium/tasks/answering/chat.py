@@ -71,7 +71,7 @@ class ChatAnswering(WritingAnswering):
     def run(
         self, batch: Batch, options: Any, call: Call, dtype: torch.dtype, *, streamer: Streamer | None = None
     ) -> dict[str, Tensor]:
-        """`ids`, `(B, new tokens)`."""
+        """`ids`, `(B, new tokens)`, and `largest` as the writer gives it."""
         settings = self.writer.settings(options, streamer=streamer, pad_token_id=self.writer.filling)
 
         def write(rows: Sequence[int] | None, length: int) -> Tensor:
@@ -80,7 +80,7 @@ class ChatAnswering(WritingAnswering):
 
         device = batch["input_ids"].device
         with seeded(options.seed, device), unread_masks(device):
-            return {"ids": self.writer.in_batches(batch["attention_mask"], settings, write)}
+            return self.writer.outputs(self.writer.in_batches(batch["attention_mask"], settings, write), settings)
 
     def _write(self, batch: Batch, settings: dict[str, Any], dtype: torch.dtype) -> Tensor:
         text = {name: tensor for name, tensor in batch.items() if name in self.padded}

@@ -94,7 +94,7 @@ class GeneratingReader(Reader):
         yield Unit(inputs, meta=asked.passages[:count])
 
     def run(self, batch: Batch, options: Any, call: Call, *, streamer: Streamer | None = None) -> dict[str, Tensor]:
-        """`ids`, `(B, new tokens)`; tells a streamer of each token of a batch of one."""
+        """`ids`, `(B, new tokens)`, and the writer's `largest`; tells a streamer of each token of a batch of one."""
         settings = self._settings(options, streamer)
 
         def write(rows: Sequence[int] | None, length: int) -> Tensor:
@@ -105,7 +105,7 @@ class GeneratingReader(Reader):
 
         device = batch["input_ids"].device
         with seeded(options.seed, device), unread_masks(device):
-            return {"ids": self.writer.in_batches(batch["attention_mask"], settings, write)}
+            return self.writer.outputs(self.writer.in_batches(batch["attention_mask"], settings, write), settings)
 
     def decode(self, outputs: dict[str, Tensor], metas: Sequence[Any], options: Any) -> Sequence[Written]:
         """The text of each prompt's answer."""

@@ -20,8 +20,11 @@ from sensorium.processors.audio_resampling import resampled_length
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Unit
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
-from sensorium.tasks.speech.recognizer import Recognizer
+from sensorium.tasks.speech.recognizer import Recognizer, nan_where
 from sensorium.tasks.speech.windows import Stride
+
+BROKEN = -1
+"""The letter of a frame whose scores are NaN or infinite."""
 
 
 class CtcRecognizer(Recognizer):
@@ -66,15 +69,21 @@ class CtcRecognizer(Recognizer):
         yield Unit(self.audio.fit(samples, reader.rate))
 
     def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
-        """`ids`, `(B, frames)` int32, and `frames`, `(B,)` int64, how many of them are of the sound itself."""
+        """What is heard of a batch.
+
+        Returns:
+            `ids`, `(B, frames)` int32; `frames`, `(B,)` int64, how many of them are of the sound itself; `finite`,
+            `(B,)` float32, NaN for a sound whose scores were not.
+        """
         inputs = self.audio.finish(batch, dtype=dtype)
         ids = call(self._ids, inputs)
+        outputs = {"ids": ids, "finite": nan_where((ids == BROKEN).any(-1))}
         if not self._exact:
-            return {"ids": ids, "frames": torch.full((len(ids),), ids.shape[1], device=ids.device)}
+            return {**outputs, "frames": torch.full((len(ids),), ids.shape[1], device=ids.device)}
         frames = inputs["attention_mask"].sum(-1)
         for kernel, stride in self._convolutions:
             frames = (frames - kernel).div(stride, rounding_mode="floor") + 1
-        return {"ids": ids, "frames": frames}
+        return {**outputs, "frames": frames}
 
     def decode(self, outputs: Mapping[str, Tensor], metas: Sequence[Stride | None]) -> Sequence[NDArray[Any]]:
         """The ids of the frames that count of each unit, `(n,)` int32."""
@@ -105,9 +114,10 @@ class CtcRecognizer(Recognizer):
         tell_lengths(self._norms, inputs["attention_mask"].sum(-1) if self._exact else None)
         try:
             with unread_masks(next(iter(inputs.values())).device, full=not self.padded):
-                ids: Tensor = self.model(**inputs).logits.argmax(-1)
+                best = self.model(**inputs).logits.max(-1)
         finally:
             tell_lengths(self._norms, None)  # a model that the caller has loaded is used elsewhere, too
+        ids: Tensor = best.indices.masked_fill(~(best.values < torch.inf), BROKEN)
         return ids.to(torch.int32)
 
     def _kept(self, ids: NDArray[Any], stride: Stride | None) -> NDArray[Any]:

@@ -105,3 +105,8 @@ class Recognizer(ABC):
             code="too-short",
             source=reader.name,
         )
+
+
+def nan_where(broken: Tensor) -> Tensor:
+    """`(B,)` float32: NaN, which the engine refuses, for the broken ones of a batch, else 0."""
+    return torch.zeros(broken.shape, device=broken.device).masked_fill_(broken, torch.nan)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from sensorium.models.on_device import kept, sent
 from sensorium.models.whisper.decoder import WhisperDecoder
-from sensorium.models.whisper.search import write_greedily, write_with_beams
+from sensorium.models.whisper.search import BROKEN, write_greedily, write_with_beams
 from sensorium.tasks.base import Call
 from sensorium.tasks.speech.plan import WritingPlan
+from sensorium.tasks.writing.watching import ScoreWatch
 
 HEARD_BYTES = {"cpu": 112 * 2**20, "other": 8 * 2**30}
 """Bytes for the keys and values of windows that are written at once; an hour of sound has to fit beside them."""
@@ -31,11 +32,13 @@ class Speech:
         tokens: text, timestamps and special tokens, those of all windows in a row.
         language: the token of the language, where it is known.
         times: with words' times, the second at which each token ends; else empty.
+        broken: whether the model's scores were not finite, so that the tokens mean nothing.
     """
 
     tokens: list[int] = field(default_factory=list)
     language: int | None = None
     times: list[float] = field(default_factory=list)
+    broken: bool = False
 
 
 class Walker:
@@ -70,6 +73,10 @@ class Walker:
                 written = self._write(heard, prompt, plan, step)
                 del heard  # or it is still there when the next group's is made
                 for i, tokens in zip(group, written, strict=True):
+                    if tokens == [BROKEN]:
+                        speeches[i].broken = True
+                        at[i] = features[i].shape[1]
+                        continue
                     kept, passed = self._cut(tokens, plan, left=features[i].shape[1] - at[i])
                     speeches[i].tokens += kept
                     at[i] += passed
@@ -154,18 +161,21 @@ def generate_one(
         language: whether the language is.
     """
     mask = (torch.arange(features.shape[1], device=features.device) < frames).long()
-    extra = {"return_token_timestamps": True, "return_segments": True} if words else {}
+    watch = ScoreWatch()
+    extra: dict[str, Any] = {"logits_processor": [watch]}
+    extra |= {"return_token_timestamps": True, "return_segments": True} if words else {}
     extra |= {"return_segments": True} if language else {}
     attention = model.config._attn_implementation
     try:
         generated = model.generate(input_features=features[None], attention_mask=mask[None], **settings, **extra)
     finally:
         model.config._attn_implementation = attention  # words' times switch it to "eager" for good
+    broken = not bool(watch.largest.isfinite())
     if isinstance(generated, Tensor):
-        return Speech(generated[0].tolist())
+        return Speech(generated[0].tolist(), broken=broken)
     segments = generated["segments"][0] if "segments" in generated else []
     times = [time for s in segments for time in s["token_timestamps"].tolist()] if words else []
-    return Speech(generated["sequences"][0].tolist(), _language(model, segments) if language else None, times)
+    return Speech(generated["sequences"][0].tolist(), _language(model, segments) if language else None, times, broken)
 
 
 def _language(model: Any, segments: Sequence[Mapping[str, Any]]) -> int | None:

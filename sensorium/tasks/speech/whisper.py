@@ -17,7 +17,7 @@ from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Unit
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
 from sensorium.tasks.speech.plan import DEFAULTS, check_settings, make_plan
-from sensorium.tasks.speech.recognizer import Recognizer
+from sensorium.tasks.speech.recognizer import Recognizer, nan_where
 from sensorium.tasks.speech.walk import Speech, Walker, generate_one
 from sensorium.tasks.speech.windows import Stride, long_log_mel
 from sensorium.tasks.writing.keeping import seeded
@@ -225,4 +225,5 @@ def _packed(speeches: Sequence[Speech]) -> dict[str, Tensor]:
         tokens[i, : len(speech.tokens)] = torch.tensor(speech.tokens, dtype=torch.int64)
         times[i, : len(speech.times)] = torch.tensor(speech.times)
     languages = [-1 if speech.language is None else speech.language for speech in speeches]
-    return {"tokens": tokens, "times": times, "languages": torch.tensor(languages)}
+    finite = nan_where(torch.tensor([speech.broken for speech in speeches]))
+    return {"tokens": tokens, "times": times, "languages": torch.tensor(languages), "finite": finite}

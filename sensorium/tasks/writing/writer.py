@@ -13,6 +13,7 @@ from sensorium.models.on_device import sent
 from sensorium.processors.text import TextProcessor
 from sensorium.tasks.writing.options import filled
 from sensorium.tasks.writing.pieces import Streamer
+from sensorium.tasks.writing.watching import ScoreWatch
 
 DEFAULTS: Mapping[str, Any] = {"max_new_tokens": 256}
 """Those of Transformers' pipeline, where neither the call nor the checkpoint says otherwise."""
@@ -80,10 +81,15 @@ class Writer:
         """
         config = copy.deepcopy(self.model.generation_config)
         config.update(**{**further, **filled(options.given(), config, defaults)})
-        settings: dict[str, Any] = {"generation_config": config}
+        settings: dict[str, Any] = {"generation_config": config, "logits_processor": [ScoreWatch()]}
         if config.stop_strings:
             settings["tokenizer"] = self.text.tokenizer
         return settings if streamer is None else settings | streamer.settings()
+
+    @staticmethod
+    def outputs(ids: Tensor, settings: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What a batch gives: the `ids` written, and `largest`, which is finite if all of their scores were."""
+        return {"ids": ids, "largest": settings["logits_processor"][0].largest}
 
     def in_batches(self, mask: Tensor, settings: Mapping[str, Any], write: Write) -> Tensor:
         """Writes a batch as a whole or, where the text may depend on padding, prompts of one length at a time.
