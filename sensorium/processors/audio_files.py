@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import functools
-import os
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from sensorium.errors import InputError
-from sensorium.processors.audio_headers import MP3_SLACK, counts_frames, is_cut_off, sniff
+from sensorium.processors.audio_faults import corrupt, cut_off, silent
+from sensorium.processors.audio_headers import MP3_SLACK
+from sensorium.processors.audio_sections import Section
 from sensorium.processors.limits import MediaLimits
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
     from soundfile import SoundFile
 
 _BLOCK = 2**18  # samples of all channels that are decoded at once
-_TAGS = 2**13  # bytes that may follow the sound in an MP3
+_LAST_PAGE = 2**20  # frames, more than an Ogg page has
 _ENDLESS = 2**62  # libsndfile's word for a length that the header does not tell is above it
 
 
 class AudioDecoder:
-    """Decodes one file, forwards, to mono.
+    """Decodes one stream of samples, forwards, to mono.
 
     Attributes:
         rate: frames a second.
@@ -32,42 +32,51 @@ class AudioDecoder:
         position: the frame that is decoded next.
     """
 
-    def __init__(self, stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
+    def __init__(self, section: Section, kind: str, *, name: str, limits: MediaLimits) -> None:
         """Reads the header, and no sample.
 
         Raises:
-            InputError: `not-a-sound`, `truncated`, `corrupt`, `zero-sized`.
-            LimitError: `format-not-allowed`, `too-long`, `too-many-channels`.
+            InputError: `truncated`, `corrupt`, `zero-sized`.
+            LimitError: `too-long`, `too-many-channels`.
         """
-        self._name, self._limits = name, limits
-        self._kind = sniff(stream, name=name, limits=limits)
-        if is_cut_off(stream, self._kind):
-            raise _cut_off(name)
-        self._known = counts_frames(stream, self._kind)
-        self._stream = _Steady(stream)
-        self._stream.seek(0)
-        self._file = _open(self._stream, name)
+        self._section, self._kind, self._name, self._limits = section, kind, name, limits
+        self._file = _open(section, name)
         self.rate, self.channels = int(self._file.samplerate), int(self._file.channels)
-        self.frames = self._file.frames if self._known and self._file.frames < _ENDLESS else None
+        self.frames = self._file.frames if self._file.frames < _ENDLESS else None
         self.position = 0
+        self._jumps = kind != "MP3"  # as jumping into the middle of one gives other samples
         limits.check_sound(self.frames or 0, self.rate, self.channels, name=name)
         if self.frames == 0:
-            raise _silent(name)
+            raise silent(name)
+        if self._file.subtype == "OPUS":  # without a first seek libsndfile plays what an encoder put before the sound
+            with _Mapped(self):
+                self._file.seek(0)
 
     def seek(self, frame: int) -> None:
-        """Goes to a frame. MP3 is decoded up to it, as jumping into the middle of one gives other samples."""
-        if frame == self.position:
-            return
-        with _Mapped(self):
-            if self._kind != "MP3":
-                self._file.seek(frame if self.frames is None else min(frame, self.frames))
-            elif frame < self.position:
-                self._file.seek(0)
-                self.position = 0
-        if self._kind != "MP3":
-            self.position = frame
+        """Goes to a frame. Where a format knows no jumps, it is decoded up to it."""
+        if frame != self.position and self._jumps:
+            self._jump(frame if self.frames is None else min(frame, self.frames))
+        if frame < self.position:  # back to the start, and forwards from there
+            self._file.close()
+            self._file, self.position = _open(self._section, self._name), 0
         while self.position < frame and len(self.read(min(frame - self.position, _BLOCK))):
             pass
+
+    def _jump(self, frame: int) -> None:
+        import soundfile
+
+        if self._file.subtype == "VORBIS" and self.frames is not None:
+            # libvorbis counts in the last page from its end, of which some was cut off: a jump into it goes astray
+            safe = max(0, self.frames - _LAST_PAGE)
+            if safe <= self.position <= frame:
+                return
+            frame = min(frame, safe)
+        try:
+            self._file.seek(frame)
+        except soundfile.SoundFileError:
+            self._jumps = False  # GSM and other codecs whose state comes from all that was before
+        else:
+            self.position = frame
 
     def read(self, count: int) -> Tensor:
         """The next `count` frames, `(n,)` float32, the mean of the channels; fewer at the end.
@@ -105,16 +114,9 @@ class AudioDecoder:
         """The file gave no more: is that its end?"""
         slack = MP3_SLACK if self._kind == "MP3" else 0
         if self.frames is not None and self.position + slack < self.frames:
-            raise _cut_off(self._name)
-        if not self._known and self._stream.left() > _TAGS:
-            raise InputError(
-                f"{self._name}: expected an MP3 whose header tells its length, as its bit rate varies; only "
-                f"{self.position / self.rate:.1f} s of it can be found. Convert it.",
-                code="corrupt",
-                source=self._name,
-            )
+            raise cut_off(self._name)
         if self.position == 0:
-            raise _silent(self._name)
+            raise silent(self._name)
         self.frames = self.position
 
 
@@ -132,46 +134,6 @@ def check_finite(samples: Tensor, *, name: str) -> None:
         )
 
 
-class _Steady:
-    """A stream as libsndfile needs it: no exception may pass through its callbacks, where it would only be printed."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.failure: OSError | None = None
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self._stream.seek(offset, whence)
-        except (OSError, ValueError):  # before the start, which damaged MP3s lead to
-            return self._stream.tell()
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return self._stream.read(size)
-        except OSError as error:
-            self.failure = error
-            return b""
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        data = self.read(memoryview(buffer).nbytes)
-        memoryview(buffer)[: len(data)] = data
-        return len(data)
-
-    def size(self) -> int:
-        """Bytes in all."""
-        position = self.tell()
-        size = self.seek(0, os.SEEK_END)
-        self.seek(position)
-        return size
-
-    def left(self) -> int:
-        """Bytes after the position."""
-        return self.size() - self.tell()
-
-
 class _Mapped:
     """Turns what libsndfile raises into an InputError."""
 
@@ -184,16 +146,16 @@ class _Mapped:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         import soundfile
 
-        name, stream = self._decoder._name, self._decoder._stream
-        if stream.failure is not None:
+        name, section = self._decoder._name, self._decoder._section
+        if section.failure is not None:
             raise InputError(
-                f"{name}: expected a file that can be read to its end, got {stream.failure}.",
+                f"{name}: expected a file that can be read to its end, got {section.failure}.",
                 code="unreadable-file",
                 source=name,
-            ) from stream.failure
+            ) from section.failure
         if isinstance(error, (soundfile.SoundFileError, RuntimeError)):
-            near_end = stream.left() <= min(2**17, stream.size() // 20)  # a decoder looks at what follows a frame
-            raise (_cut_off(name) if near_end else _corrupt(name, error)) from error
+            near_end = section.left <= min(2**17, section.size // 20)  # a decoder looks at what follows a frame
+            raise (cut_off(name) if near_end else corrupt(name, error)) from error
 
 
 @functools.cache
@@ -208,26 +170,11 @@ def _sound_file() -> type[SoundFile]:
     return Forwards
 
 
-def _open(stream: _Steady, name: str) -> SoundFile:
+def _open(section: Section, name: str) -> SoundFile:
     import soundfile
 
+    section.seek(0)
     try:
-        return _sound_file()(stream)
+        return _sound_file()(section)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        raise (_cut_off(name) if stream.size() < 1024 else _corrupt(name, error)) from error  # not one frame
-
-
-def _cut_off(name: str) -> InputError:
-    message = f"{name}: expected a whole sound, but it ends too early. Fetch or write it again."
-    return InputError(message, code="truncated", source=name)
-
-
-def _corrupt(name: str, error: BaseException) -> InputError:
-    reason = getattr(error, "error_string", str(error)).rstrip(".")
-    message = f"{name}: expected a sound, but its data cannot be decoded ({reason}). Fetch it again, or convert it."
-    return InputError(message, code="corrupt", source=name)
-
-
-def _silent(name: str) -> InputError:
-    message = f"{name}: expected at least one sample, got none. Check how it was recorded or cut."
-    return InputError(message, code="zero-sized", source=name)
+        raise (cut_off(name) if section.size < 1024 else corrupt(name, error)) from error  # not one frame

@@ -1,45 +1,75 @@
-"""What a sound file's first and last bytes tell, before a decoder sees it: its format, and whether it was cut off."""
+"""What a sound file's bytes tell before a decoder sees it: its format, whether it was cut off, and its streams."""
 
 from __future__ import annotations
 
 import os
-import struct
 from typing import IO
 
 from sensorium.errors import InputError, LimitError
+from sensorium.processors.audio_faults import corrupt
+from sensorium.processors.audio_flac import flac_sections
+from sensorium.processors.audio_mp3 import mp3_sections
+from sensorium.processors.audio_mp3_frames import tag_length
+from sensorium.processors.audio_ogg import ogg_sections
+from sensorium.processors.audio_riff import mpeg_start, wav_section
+from sensorium.processors.audio_sections import Section
 from sensorium.processors.limits import MediaLimits
 
 MP3_SLACK = 4608
 """Samples that encoders' counts and the decoder's may differ by: four frames."""
 
-_UNKNOWN_SIZE = 0x7FFFF000  # what a program writes into a WAV header that cannot go back to it, or larger
+_MAX_SECTIONS = 10_000
+_MAX_ZEROS = 2**20  # bytes of nothing that may stand before a sound
+_MAX_TAGS = 64
 _MAGIC = {  # format: (offset, bytes) pairs that all have to be there
     "WAV": ((0, b"RIFF"), (8, b"WAVE")),
     "RF64": ((0, b"RF64"), (8, b"WAVE")),
+    "W64": ((0, b"riff\x2e\x91\xcf\x11"),),
     "FLAC": ((0, b"fLaC"),),
     "OGG": ((0, b"OggS"),),
     "AU": ((0, b".snd"),),
     "CAF": ((0, b"caff"),),
 }
+_FOREIGN = {  # what is known, but not read
+    "MP4 or M4A (AAC, ALAC)": ((4, b"ftyp"),),
+    "WebM or Matroska": ((0, b"\x1a\x45\xdf\xa3"),),
+    "WMA": ((0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),),
+    "AAC": ((0, b"\xff\xf1"),),
+    "AAC ": ((0, b"\xff\xf9"),),
+    "AMR": ((0, b"#!AMR"),),
+    "AVI": ((0, b"RIFF"), (8, b"AVI ")),
+    "MIDI": ((0, b"MThd"),),
+    "WavPack": ((0, b"wvpk"),),
+    "Monkey's Audio": ((0, b"MAC "),),
+    "DSF": ((0, b"DSD "),),
+}
 
 
-def sniff(stream: IO[bytes], *, name: str, limits: MediaLimits) -> str:
-    """Tell a sound's format by its first bytes.
+def sniff(stream: IO[bytes], *, name: str, limits: MediaLimits) -> tuple[str, int]:
+    """Tell a sound's format by its first bytes, and where it begins: behind tags and zeros.
 
     Raises:
         InputError: `not-a-sound`.
         LimitError: `format-not-allowed`, a format outside `MediaLimits.sound_formats`.
     """
-    stream.seek(0)
+    start, tagged = _start(stream)
+    stream.seek(start)
     head = stream.read(16)
-    kind = _kind(head)
+    kind = _kind(head) or ("MP3" if tagged else None)  # behind a tag, a decoder of MP3 looks for the first frame
+    if kind is None:
+        stream.seek(0)
+        head = stream.read(16)
+    if kind == "WAV" and (inside := mpeg_start(stream, start, stream.seek(0, os.SEEK_END))):
+        kind, start = "MP3", inside
     allowed = ", ".join(limits.sound_formats)
     if kind is None:
+        foreign = next((known for known, marks in _FOREIGN.items() if _matches(head, marks)), None)
+        came = f"{foreign.strip()}, which is not read" if foreign else f"something that starts with {head!r}"
+        advice = "Convert it, as with ffmpeg -i IN OUT.flac" if foreign else (
+            "Check that the file is what its name says, or convert it"
+        )  # fmt: skip
         raise InputError(
-            f"{name}: expected a sound ({allowed}), got something that starts with {head!r}. Check that the file is "
-            f"what its name says, or convert it.",
-            code="not-a-sound",
-            source=name,
+            f"{name}: expected a sound ({allowed}), got {came}. {advice}.", code="not-a-sound", source=name
         )
     if kind not in limits.sound_formats:
         raise LimitError(
@@ -48,62 +78,65 @@ def sniff(stream: IO[bytes], *, name: str, limits: MediaLimits) -> str:
             code="format-not-allowed",
             source=name,
         )
-    return kind
+    return kind, start
 
 
-def is_cut_off(stream: IO[bytes], kind: str) -> bool:
-    """Whether the file is shorter than its own header says (WAV, AIFF), or its last page is missing (Ogg).
+def sections(stream: IO[bytes], kind: str, start: int, *, name: str) -> list[Section]:
+    """What a decoder is to read, one after another: a file's sound may have been put together from several.
 
-    Of the other formats the decoder finds that out.
+    Args:
+        stream: of the file.
+        kind: its format.
+        start: where it begins.
+        name: what to call it in an error.
+
+    Raises:
+        InputError: `truncated`, where that can be told without decoding; `zero-sized`; `corrupt`, too many parts.
     """
-    size = stream.seek(0, os.SEEK_END)
+    end = stream.seek(0, os.SEEK_END)
     if kind == "OGG":
-        return _lacks_last_page(stream, size)
-    if kind in ("WAV", "AIFF"):
-        return _lacks_samples(stream, size, order="<" if kind == "WAV" else ">")
-    return False
+        found = ogg_sections(stream, start, end, name)
+    elif kind == "FLAC":
+        found = flac_sections(stream, start, end)
+    elif kind == "MP3":
+        found = mp3_sections(stream, start, end, name)
+    elif kind in ("WAV", "RF64", "W64", "AIFF"):
+        found = [wav_section(stream, kind, start, end, name)]
+    else:
+        found = []
+    if len(found) > _MAX_SECTIONS:
+        raise corrupt(name, f"it is put together from {len(found):,} sounds, of {_MAX_SECTIONS:,} at most")
+    return found or [Section(stream, [range(start, end)])]
 
 
-def counts_frames(stream: IO[bytes], kind: str) -> bool:
-    """Whether the header says how long the sound is; an MP3's need not, and then its length is a guess."""
-    if kind != "MP3":
-        return True
-    stream.seek(0)
-    head = stream.read(10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:  # four bytes of seven bits each
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    stream.seek(start)
-    frame = stream.read(1024)
-    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
+def _start(stream: IO[bytes]) -> tuple[int, bool]:
+    """Behind the tags and zeros that stand before a sound, and whether there were tags."""
+    position, tagged = 0, False
+    for _ in range(_MAX_TAGS):
+        stream.seek(position)
+        head = stream.read(16)
+        if head[:1] == b"\0":
+            stream.seek(position)
+            block = stream.read(_MAX_ZEROS)
+            position += len(block) - len(block.lstrip(b"\0"))
+        elif head[:3] != b"TAG" and (length := tag_length(head)):
+            position, tagged = position + length, True
+        else:
+            break
+    return position, tagged
 
 
 def _kind(head: bytes) -> str | None:
     for kind, marks in _MAGIC.items():
-        if all(head[at : at + len(mark)] == mark for at, mark in marks):
+        if _matches(head, marks):
             return kind
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return "AIFF"
-    # an ID3 tag, or a frame's eleven set bits with a layer that is not the reserved one
-    if head[:3] == b"ID3" or (len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06):
+    # a frame's eleven set bits with a layer that is not the reserved one
+    if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06:
         return "MP3"
-    return None
+    return "MP3" if head[:3] == b"ID3" else None
 
 
-def _lacks_samples(stream: IO[bytes], size: int, *, order: str) -> bool:
-    position = 12
-    while position + 8 <= size:
-        stream.seek(position)
-        mark, length = struct.unpack(f"{order}4sI", stream.read(8))
-        if mark in (b"data", b"SSND"):
-            return bool(0 < length < _UNKNOWN_SIZE and position + 8 + length > size + 1)  # the odd byte's padding
-        position += 8 + length + length % 2
-    return False  # no samples at all, which the decoder tells
-
-
-def _lacks_last_page(stream: IO[bytes], size: int) -> bool:
-    tail = min(size, 2**17)  # two pages of the largest size
-    stream.seek(size - tail)
-    data = stream.read(tail)
-    last = data.rfind(b"OggS")
-    return last < 0 or last + 5 >= len(data) or not data[last + 5] & 4
+def _matches(head: bytes, marks: tuple[tuple[int, bytes], ...]) -> bool:
+    return all(head[at : at + len(mark)] == mark for at, mark in marks)

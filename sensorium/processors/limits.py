@@ -9,6 +9,7 @@ from sensorium.errors import InputError, LimitError, OptionError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SOUND_FORMATS = ("AIFF", "FLAC", "MP3", "OGG", "RF64", "WAV")
+_READABLE = (*SOUND_FORMATS, "AU", "CAF", "W64")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class MediaLimits:
             a second picture). Formats outside the default are decoded by whatever Pillow brings for them.
         max_seconds: seconds of one sound, by its header, and by what is decoded where that does not say.
         max_channels: channels of one sound.
-        sound_formats: the sound formats that are opened, in any case, of AIFF, AU, CAF, FLAC, MP3, OGG, RF64 and WAV.
+        sound_formats: the sound formats that are opened, in any case, of AIFF, AU, CAF, FLAC, MP3, OGG, RF64, W64
+            and WAV.
 
     Raises:
         OptionError: a bound that is not positive, an empty list of formats, or an unknown format of sound.
@@ -56,9 +58,9 @@ class MediaLimits:
                     f"MediaLimits.{field} has to be a tuple of format names such as {example}, got {names!r}."
                 )
             object.__setattr__(self, field, tuple(name.upper() for name in names))
-        unknown = set(self.sound_formats).difference((*SOUND_FORMATS, "AU", "CAF"))
+        unknown = set(self.sound_formats).difference(_READABLE)
         if unknown:
-            known = ", ".join(sorted((*SOUND_FORMATS, "AU", "CAF")))
+            known = ", ".join(sorted(_READABLE))
             raise OptionError(f"MediaLimits.sound_formats: expected names out of {known}, got {min(unknown)!r}.")
 
     def check_size(self, width: int, height: int, *, name: str) -> None:

@@ -157,18 +157,6 @@ def test_a_file_without_a_length_is_read_to_its_end():
     assert code_of(bytes(flac), limits=MediaLimits(max_seconds=0.5)) == "too-long"
 
 
-def test_an_mp3_without_a_length_header():
-    """At a constant bit rate the length is known well enough; at a variable one, sound would be lost without a word."""
-    constant = encoded(np.tile(make_audio(1.0), 4), form="MP3", bitrate_mode="CONSTANT", compression_level=0.5)
-    first = constant.index(b"\xff" + constant[1:2], 100)
-    assert len(load_audio(constant[first:])[0]) == pytest.approx(
-        4 * RATE, abs=2000
-    )  # with what the encoder put before and after it
-    variable = encoded(np.random.default_rng(0).normal(0, 0.1, 20 * RATE), form="MP3")
-    first = variable.index(b"\xff" + variable[1:2], 100)
-    assert code_of(variable[first:]) == "corrupt"
-
-
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.8])
 def test_a_file_that_ends_early(form, share):
