@@ -189,7 +189,7 @@ class AudioProcessor:
         Args:
             audios: anything that `load_audio` takes, or a list or tuple of it. Sounds at other rates are resampled
                 first.
-            rate: of arrays that come without one, Hz; the model's unless given.
+            rate: of bare arrays, Hz; the model's unless given. A dict has to bring its own.
             dtype: of the result.
 
         Raises:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError, OptionError
-from sensorium.processors.audio_reading import load_audio, open_audio, read_all
+from sensorium.processors.audio_reading import is_audio_batch, load_audio, open_audio, read_all
 from sensorium.processors.limits import MediaLimits
 from tests.audio import RATE, encoded, make_audio
 from tests.media import jpeg
@@ -201,6 +201,72 @@ def test_what_is_no_sound(tmp_path):
     for code, sources in bad.items():
         for source in sources:
             assert code_of(source) == code, source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        (RATE, make_audio()),
+        (make_audio(), RATE),
+        (np.int64(RATE), torch.from_numpy(make_audio())),
+        (float(RATE), make_audio()[:, None]),  # as scipy and soundfile have it
+        {"waveform": torch.from_numpy(make_audio())[None], "sample_rate": RATE},
+        {"waveform": make_audio(), "sampling_rate": RATE, "uri": "x"},
+        {"array": make_audio(), "sampling_rate": RATE, "path": None},
+    ],
+)
+def test_forms_of_other_libraries(source):
+    samples, rate = load_audio(source, rate=8000)
+    assert rate == RATE
+    np.testing.assert_array_equal(samples, make_audio())
+    assert not is_audio_batch(source)
+
+
+def test_integers_with_their_rate_are_pcm():  # what Gradio gives
+    samples, rate = load_audio((RATE, (make_audio() * 2**15).astype(np.int16)))
+    assert rate == RATE
+    np.testing.assert_allclose(samples, make_audio(), atol=1e-4)
+
+
+def test_a_decoder_of_datasets():
+    class Samples:
+        data = torch.from_numpy(np.stack([make_audio(), make_audio(seed=1)]))
+        sample_rate = 22_050
+
+    class AudioDecoder:
+        def __init__(self, samples):
+            self.samples = samples
+
+        def get_all_samples(self):
+            if self.samples is None:
+                raise RuntimeError("no frame")
+            return self.samples
+
+        def __getitem__(self, key):
+            raise KeyError(key)
+
+    samples, rate = load_audio(AudioDecoder(Samples), rate=8000)
+    assert rate == 22_050
+    torch.testing.assert_close(samples, Samples.data.mean(0))
+    assert code_of(AudioDecoder(None)) == "corrupt"
+    assert code_of(AudioDecoder(3)) == "unsupported-type"
+
+
+def test_two_arrays_are_two_sounds_and_a_number_is_none():
+    assert is_audio_batch((make_audio(), make_audio()))
+    assert is_audio_batch([RATE, make_audio()])
+    assert code_of((True, make_audio())) == "unsupported-type"
+    assert code_of((RATE + 0.5, make_audio())) == "bad-rate"
+
+
+@pytest.mark.parametrize("wrong", ["sample_rate", "sr", "sampling_Rate", "samplng_rate", None])
+@pytest.mark.parametrize("key", ["array", "raw"])
+def test_the_rate_of_a_dict_is_never_guessed(key, wrong):
+    source = {key: make_audio(), **({wrong: 44_100} if wrong else {"sampling_rate": None})}
+    with pytest.raises(InputError, match="'sampling_rate'") as caught:
+        load_audio(source, rate=RATE)
+    assert caught.value.code == "missing-rate"
+    assert (repr(wrong) in str(caught.value)) == (wrong is not None)
 
 
 def test_limits_hold_before_a_sample_is_decoded(monkeypatch):

@@ -16,17 +16,17 @@ from sensorium.tasks.base import Task
 
 
 class AudioTask(Task):
-    """One sound: a path, a URL, bytes, a file object, an array, or a dict of an array and its rate."""
+    """One sound: a path, a URL, bytes, a file object, an array, or a dict or tuple of an array and its rate."""
 
     inputs = ("audio",)
     processor: AudioProcessor
 
     def expand(self, inputs: Any) -> list[Any] | None:
-        """A list or a tuple is several sounds; an array is one."""
+        """A list or a tuple is several sounds; an array is one, and so is a tuple of an array and its rate."""
         return list(inputs) if is_audio_batch(inputs) else None
 
     def listen(self, raw: Any) -> AudioReader:
-        """Opens a raw input; an array without a rate has the model's, as in Transformers."""
+        """Opens a raw input; a bare array has the model's rate, as in Transformers."""
         return open_audio(raw, limits=self.limits, rate=self.processor.sampling_rate)
 
     def example(self) -> Tensor:
