@@ -18,6 +18,8 @@ from sensorium.results.result import Result
 if TYPE_CHECKING:
     from PIL import Image
 
+_SHOWN_MS = 500  # how long a subtitle stays to which the model gave no time
+
 
 class Transcript(Result):
     """A text, and the chunks of it whose times are known.
@@ -180,6 +182,7 @@ class Transcript(Result):
         self._check_timed()
         shown = self[:200]
         starts, ends = shown._spans()
+        clocks = [_clock(ms, ".")[:-1] for ms in np.rint(starts * 1000).clip(min=0).astype(np.int64).tolist()]
         row, left, width = 22, 84, max(240, width_px)
         track = (width - left) * 2 // 5
         canvas = Image.new("RGB", (width, row * (len(shown) + 1) + 6), "white")
@@ -190,7 +193,13 @@ class Transcript(Result):
         draw.text((left + track, row / 2), f"{last:.1f} s", fill=(110, 110, 120), font=face, anchor="rm")
         for i, (text, start, end) in enumerate(zip(shown.chunks.tolist(), starts, ends, strict=True)):
             y = row * (i + 1) + row / 2
-            draw.text((6, y), _clock(start, ".")[:-1], fill=(110, 110, 120), font=font(11), anchor="lm")
+            draw.text(
+                (6, y),
+                clocks[i],
+                fill=(110, 110, 120),
+                font=font(11),
+                anchor="lm",
+            )
             draw.line((left, y, left + track, y), fill=(225, 228, 232))
             x = left + start * scale
             draw.rectangle((x, y - 6, max(x + 2, left + end * scale), y + 6), fill=colour(1))
@@ -219,28 +228,32 @@ class Transcript(Result):
 
     def _spans(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Starts and ends without gaps: a missing start is the end before, a missing end the start after."""
-        starts, ends = self.starts.copy(), self.ends.copy()
+        starts, ends = (np.where(np.isfinite(side), side, np.nan) for side in (self.starts, self.ends))
         for i in range(len(self)):
             if np.isnan(starts[i]):
                 starts[i] = ends[i - 1] if i else 0.0
             if np.isnan(ends[i]):
-                later = self.starts[i + 1 :]
+                later = starts[i + 1 :]
                 timed = later[~np.isnan(later)]
                 ends[i] = max(starts[i], timed[0]) if len(timed) else starts[i] + 2.0
         return starts, ends
 
     def _cues(self, point: str) -> Iterator[tuple[str, str]]:
+        """Spans and texts in the order of time; what has no length, or less, stays for a while."""
         self._check_timed()
-        starts, ends = self._spans()
-        for text, start, end in zip(self.chunks.tolist(), starts, ends, strict=True):
-            shown = " ".join(text.split()).replace("-->", "→")
+        starts, ends = (np.rint(side * 1000).clip(min=0).astype(np.int64) for side in self._spans())
+        for i in np.argsort(starts, kind="stable").tolist():
+            shown = " ".join(self.chunks[i].split()).replace("-->", "→")
+            start, end = int(starts[i]), int(ends[i])
+            if end <= start:
+                later = starts[starts > start]
+                end = min(start + _SHOWN_MS, int(later.min(initial=start + _SHOWN_MS)))
             if shown:
                 yield f"{_clock(start, point)} --> {_clock(end, point)}", shown
 
 
-def _clock(seconds: float, point: str) -> str:
+def _clock(ms: int, point: str) -> str:
     """hh:mm:ss and milliseconds after a comma or a point."""
-    ms = round(max(0.0, float(seconds)) * 1000)
     return f"{ms // 3600000:02d}:{ms // 60000 % 60:02d}:{ms // 1000 % 60:02d}{point}{ms % 1000:03d}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -113,3 +114,34 @@ def test_the_drawing_has_a_bar_from_start_to_end():
 def test_long_and_odd_chunks_fit_into_the_drawing():
     odd = Transcript("", ["\x1b[31m" + "wide " * 99, "", "later"] * 100, [5.0] * 300, [4.0] * 300)
     assert odd.plot(width_px=10).size == (240, 22 * 201 + 6)
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends"),
+    [
+        ([0.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.2]),  # words that Whisper puts at one moment
+        ([0.0, 5.0, 2.0, 3.0], [1.0, 4.0, 1.0, 3.0]),  # ends before starts, and out of order
+        ([-1.0, 0.0, 0.0004, 0.0], [-0.5, 0.0, 0.0, 0.0]),
+        ([None, None, 3.0, None], [None, None, None, np.inf]),
+        ([0.0, 0.5, 0.5009, 9.0], [0.5, 0.5004, 0.5011, 9.0]),
+    ],
+)
+def test_every_subtitle_is_shown_for_a_while_and_in_order(starts, ends):
+    transcript = Transcript("a b c d", ["a", "b", "c", "d"], starts, ends)
+    for text in (transcript.to_srt().replace(",", "."), transcript.to_vtt()):
+        cues = re.findall(r"(\d+):(\d+):([\d.]+) --> (\d+):(\d+):([\d.]+)\n(.)", text)
+        spans = [[int(h) * 3600 + int(m) * 60 + float(s) for h, m, s in (cue[:3], cue[3:6])] for cue in cues]
+        assert sorted(cue[6] for cue in cues) == ["a", "b", "c", "d"]
+        assert all(0 <= start < end for start, end in spans)
+        assert spans == sorted(spans, key=lambda span: span[0])
+
+
+def test_a_subtitle_without_length_stays_until_the_next_one():
+    words = Transcript("a b c d", ["a", "b", "c", "d"], [1.0, 1.0, 1.2, 9.0], [1.0, 1.2, 1.1, 9.0])
+    spans = [line for line in words.to_vtt().splitlines() if "-->" in line]
+    assert spans == [
+        "00:00:01.000 --> 00:00:01.200",
+        "00:00:01.000 --> 00:00:01.200",
+        "00:00:01.200 --> 00:00:01.700",
+        "00:00:09.000 --> 00:00:09.500",
+    ]
