@@ -7,7 +7,7 @@ one call and gives results in their order, `submit` takes one input of any calle
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -152,10 +152,20 @@ class Engine:
             upstream = self.upstream._start(inputs, self.task.upstream_options(options), total)
             source = Outcomes(upstream, self.statistics)
         elif self._steady or total == 1 or isinstance(inputs, (list, tuple, np.ndarray, torch.Tensor)):
-            source = InMemory(inputs, self.statistics)
+            source = InMemory(_members(inputs, self.task), self.statistics)
         else:
-            source = ReadAhead(inputs, self.statistics)
+            source = ReadAhead(_members(inputs, self.task), self.statistics)
         return Run(Stages(self.forwarder, self._pool, total), source, options, inline=total == 1)
+
+
+def _members(inputs: Iterable[Any], task: Task) -> Iterator[Any]:
+    """The inputs, and in place of an array of several, such as a data loader's batch, what the task makes of it."""
+    for raw in inputs:
+        several = task.expand(raw) if getattr(raw, "ndim", 0) >= 4 else None
+        if several is None:
+            yield raw
+        else:
+            yield from several
 
 
 def _go_on(intake: Intake, request: Request, first: Future[Any]) -> None:

@@ -33,8 +33,8 @@ def from_tensor(tensor: Tensor, *, name: str, limits: MediaLimits) -> Tensor:
     """Take a tensor as a picture.
 
     Args:
-        tensor: `(H, W)`, `(C, H, W)` or `(H, W, C)` with 1, 3 or 4 channels, on any device. As in Transformers,
-            the first axis is the channels' if its length is 1, 3 or 4, else the last. uint8; bool;
+        tensor: `(H, W)`, `(C, H, W)` or `(H, W, C)` with 1, 3 or 4 channels, on any device: the axis whose length is
+            1, 3 or 4 is the channels'. Three are red, green and blue, in this order. uint8; bool;
             uint16 (its high byte is kept); or floating point in [0, 1]. Four channels are RGBA and
             are laid over white.
         name: what to call the input in an error.
@@ -45,8 +45,8 @@ def from_tensor(tensor: Tensor, *, name: str, limits: MediaLimits) -> Tensor:
         memory, so it is not to be written to.
 
     Raises:
-        InputError: `bad-shape`, `bad-channels`, `zero-sized`, `bad-dtype`, `not-finite`, `bad-range`,
-            `unsupported-type` (sparse or meta tensors).
+        InputError: `bad-shape`, `bad-channels`, `ambiguous-layout`, `zero-sized`, `bad-dtype`, `not-finite`,
+            `bad-range`, `unsupported-type` (sparse or meta tensors).
         LimitError: `too-many-pixels`.
     """
     import torch
@@ -74,6 +74,13 @@ def _channels_first(pixels: Tensor, *, name: str) -> Tensor:
         raise InputError(
             f"{name}: expected shape (H, W), (H, W, C) or (C, H, W), got {tuple(pixels.shape)}.{batch}",
             code="bad-shape",
+            source=name,
+        )
+    if pixels.shape[0] in CHANNELS and pixels.shape[2] in CHANNELS and pixels.numel():
+        raise InputError(
+            f"{name}: expected channels first or last, got shape {tuple(pixels.shape)}, which can be read both ways: "
+            f"(C, H, W) or (H, W, C). Pass a PIL image: Image.fromarray(array) takes (H, W, C).",
+            code="ambiguous-layout",
             source=name,
         )
     if pixels.shape[0] in CHANNELS:

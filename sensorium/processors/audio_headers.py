@@ -37,7 +37,6 @@ _FOREIGN = {  # what is known, but not read
     "AAC": ((0, b"\xff\xf1"),),
     "AAC ": ((0, b"\xff\xf9"),),
     "AMR": ((0, b"#!AMR"),),
-    "AVI": ((0, b"RIFF"), (8, b"AVI ")),
     "MIDI": ((0, b"MThd"),),
     "WavPack": ((0, b"wvpk"),),
     "Monkey's Audio": ((0, b"MAC "),),
@@ -49,7 +48,7 @@ def sniff(stream: IO[bytes], *, name: str, limits: MediaLimits) -> tuple[str, in
     """Tell a sound's format by its first bytes, and where it begins: behind tags and zeros.
 
     Raises:
-        InputError: `not-a-sound`.
+        InputError: `not-a-sound`; `unsupported-format`, a sound or film that is known, but not read.
         LimitError: `format-not-allowed`, a format outside `MediaLimits.sound_formats`.
     """
     start, tagged = _start(stream)

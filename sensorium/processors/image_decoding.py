@@ -18,8 +18,9 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.errors import InputError, LimitError
 from sensorium.processors.image_headers import check_container, plain_jpeg_size
+from sensorium.processors.image_sniffing import sniff
 from sensorium.processors.limits import MediaLimits
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError,
     RuntimeError, AssertionError, MemoryError, struct.error, zlib.error, Warning,
 )  # fmt: skip
+_UNREAD_PIXELS = ("unknown pixel mode", "unknown data organization", "unknown BMP compression")
 _CUT_OFF = (EOFError, IndexError, struct.error)
 
 # PIL images load lazily and not thread-safely, and one image may be in a list twice. Striped by identity: two
@@ -85,6 +87,13 @@ def convert_pil(image: Image.Image, *, name: str, limits: MediaLimits) -> Image.
     """
     limits.check_size(*image.size, name=name)
     with _LOCKS[(id(image) >> 4) % len(_LOCKS)]:
+        try:
+            image.load()
+        except (ValueError, AssertionError, AttributeError) as error:
+            if "closed" in str(error) or getattr(image, "fp", None) is None:
+                raise _closed(name) from error
+        except _DAMAGE:  # told below
+            pass
         return _to_rgb(image, name=name)
 
 
@@ -97,8 +106,7 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
 
 def _open(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Image.Image:
     """Read the header, and no pixel. Not Image.open: that warns or raises by its own, global, pixel limit."""
-    stream.seek(0)
-    kind = _sniff(stream.read(16), name=name, limits=limits)
+    kind = sniff(stream, name=name, limits=limits)
     check_container(kind, stream, name=name, limits=limits)
     stream.seek(0)
     with _damage_mapped(name, f"a {kind} picture"):
@@ -107,42 +115,6 @@ def _open(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Image.Image:
     if kind in ("PNG", "WEBP", "AVIF"):  # counted from the header; Pillow would walk a GIF's or TIFF's whole file
         limits.check_frames(getattr(image, "n_frames", 1), name=name)
     return image
-
-
-def _sniff(prefix: bytes, *, name: str, limits: MediaLimits) -> str:
-    Image.preinit()
-    for kind in limits.formats:
-        if _accepts(kind, prefix):
-            return kind
-    Image.init()
-    # A plugin without an accept function takes anything, so it tells nothing.
-    others = (kind for kind, (_, accept) in Image.OPEN.items() if accept and _accepts(kind, prefix))
-    if other := next(others, None):
-        raise LimitError(
-            f"{name}: expected one of {', '.join(limits.formats)}, got what begins like {other}. Convert it, "
-            f"or add {other!r} to MediaLimits.formats if you trust it.",
-            code="format-not-allowed",
-            source=name,
-        )
-    raise InputError(
-        f"{name}: expected a picture ({', '.join(limits.formats)}), got something that starts with {prefix!r}. "
-        f"Check that the file is what its name says.",
-        code="not-a-picture",
-        source=name,
-    )
-
-
-def _accepts(kind: str, prefix: bytes) -> bool:
-    if kind not in Image.OPEN:
-        Image.init()
-    if kind not in Image.OPEN:
-        known = ", ".join(sorted(Image.OPEN))
-        raise OptionError(f"MediaLimits.formats: expected names of Pillow's formats ({known}), got {kind!r}.")
-    accept = Image.OPEN[kind][1]
-    try:  # a str is Pillow's word for "I know this one, but was built without its library"
-        return accept is None or accept(prefix) is True
-    except _CUT_OFF:  # fewer bytes than the plugin looks at
-        return False
 
 
 def _fast_orientation(stream: IO[bytes], *, name: str, limits: MediaLimits) -> int | None:
@@ -211,6 +183,15 @@ def _to_rgb(image: Image.Image, *, name: str) -> Image.Image:
         return image.convert("RGB")
 
 
+def _closed(name: str) -> InputError:
+    return InputError(
+        f"{name}: expected an open PIL image, got one that was closed before its pixels were read. Call image.load() "
+        f"inside its with statement, or pass the path.",
+        code="unreadable-file",
+        source=name,
+    )
+
+
 def _to_8_bit(image: Image.Image, *, name: str) -> Image.Image:
     """Scale one wide channel to 8 bit, where Pillow's convert("RGB") would clip all above 255 to white.
 
@@ -251,6 +232,14 @@ def _damage_mapped(name: str, expected: str) -> Iterator[None]:
             source=name,
         ) from error
     except _DAMAGE as error:
+        if str(error) in _UNREAD_PIXELS:
+            raise InputError(
+                f"{name}: this is {expected}, but its pixels are of a kind that Pillow does not read ({error}): "
+                f"RGB in floating point, half or double precision, five channels. Read it with tifffile, bring it to "
+                f"uint8 or to [0, 1], and pass the array.",
+                code="unsupported-format",
+                source=name,
+            ) from error
         short = "truncated" in str(error).lower() or isinstance(error, _CUT_OFF)
         short = short or isinstance(error.__cause__, _CUT_OFF)
         state = "it ends too early" if short else "its data is damaged"

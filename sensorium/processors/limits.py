@@ -7,7 +7,7 @@ from typing import Any
 
 from sensorium.errors import InputError, LimitError, OptionError
 
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SOUND_FORMATS = ("AIFF", "FLAC", "MP3", "OGG", "RF64", "WAV")
 _READABLE = (*SOUND_FORMATS, "AU", "CAF", "W64")
 
@@ -25,7 +25,8 @@ class MediaLimits:
         allow_urls: whether http and https URLs are fetched at all.
         allow_private_addresses: whether a URL may lead to a loopback, private or link-local address.
         formats: the file formats that are opened, by Pillow's names (in any case). JPEG includes MPO (JPEGs that carry
-            a second picture). Formats outside the default are decoded by whatever Pillow brings for them.
+            a second picture); HEIF is read where pillow-heif is installed. Formats outside the default are decoded by
+            whatever Pillow brings for them.
         max_seconds: seconds of one sound, by its header, and by what is decoded where that does not say.
         max_channels: channels of one sound.
         sound_formats: the sound formats that are opened, in any case, of AIFF, AU, CAF, FLAC, MP3, OGG, RF64, W64

@@ -38,8 +38,8 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
     Args:
         source: a path, an http(s) URL, a `data:` URI, bytes (or bytearray, memoryview), a binary file object (read from
             its start where it can seek), a PIL image, or a NumPy array or torch tensor of `(H, W)`, `(C, H, W)` or
-            `(H, W, C)`: 1, 3 or 4 channels (RGBA is laid over white), uint8, uint16, bool, or floating point in [0, 1].
-            Where both ends of a shape could be channels, the first axis is taken, as in Transformers.
+            `(H, W, C)`: 1, 3 (red, green, blue; OpenCV's are the other way round) or 4 channels (RGBA, laid over
+            white), uint8, uint16, bool, or floating point in [0, 1].
         limits: what the picture may cost, and where it may come from.
 
     Returns:

@@ -249,7 +249,7 @@ FOREIGN = [
 def test_formats_that_are_not_read_are_named(head, named):
     with pytest.raises(InputError, match=named) as caught:
         load_audio(head + bytes(100))
-    assert caught.value.code == "not-a-sound"
+    assert caught.value.code == "unsupported-format"
 
 
 @given(

@@ -255,3 +255,16 @@ CONTRACT = Contract(
     bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
     options=[{"top_k": 2}, {"function_to_apply": "none", "top_k": None}],
 )
+
+
+def test_an_array_of_several_pictures_counts_as_these_in_a_stream_too():
+    batch = np.stack([np.asarray(make_image(48, 40, seed)) for seed in range(3)])
+    rows = [batch, make_image(), torch.from_numpy(batch).permute(0, 3, 1, 2)]
+    with ours(tiny.folder("vit")) as pipe:
+        expected = pipe(rows)
+        assert [result.index for result in expected] == list(range(7))
+        for inputs in (rows, iter(rows), (row for row in rows)):
+            streamed = list(pipe.stream(inputs))
+            assert [result.index for result in streamed] == list(range(7))
+            assert_close([result.to_dict() for result in streamed], [result.to_dict() for result in expected])
+        assert len(list(pipe(row for row in rows))) == 7
