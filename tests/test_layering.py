@@ -18,9 +18,9 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 
 LAYERS = (  # the design's table, from the ground up: each may import what stands before it
     "errors",
-    "results",
     "checkpoints",
     "processors",
+    "results",
     "backbones",
     "models",
     "tasks",

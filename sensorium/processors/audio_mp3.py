@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from sensorium.processors.audio_faults import cut_off, silent
-from sensorium.processors.audio_mp3_frames import Frame, Layout, frames
+from sensorium.processors.audio_mp3_frames import MpegFrame, MpegLayout, frames
 from sensorium.processors.audio_sections import Section
 
 _SLACK = 4  # frames that encoders' counts may differ by from what is there
@@ -23,9 +23,9 @@ _FRAMES, _BYTES = 1, 2  # flags of a Xing header: which of its numbers are there
 class _Stream:
     """Frames of one layout, and the encoder's header before them."""
 
-    layout: Layout
-    first: Frame
-    header: Frame | None = None
+    layout: MpegLayout
+    first: MpegFrame
+    header: MpegFrame | None = None
     claimed: int | None = None  # frames, by the header
     count: int = 0
     spans: list[range] = field(default_factory=list)
@@ -73,14 +73,14 @@ def mp3_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
     return [Section(stream, [_right_header(stream, one), *one.spans]) for one in whole]
 
 
-def _is_full(current: _Stream, frame: Frame, end: int) -> bool:
+def _is_full(current: _Stream, frame: MpegFrame, end: int) -> bool:
     """Whether a frame is beyond all that the encoder counted, and not one of a few."""
     if current.claimed is None or current.count < current.claimed:
         return False
     return end - frame.position > _SLACK * 2 * frame.length
 
 
-def _header_at(frame: Frame) -> int:
+def _header_at(frame: MpegFrame) -> int:
     """Where, in a frame, its encoder's header begins; 0 if it has none."""
     if frame.layout.layer != 3:
         return 0
@@ -90,13 +90,13 @@ def _header_at(frame: Frame) -> int:
     return 4 + side if frame.head[4 + side : 8 + side] in (b"Xing", b"Info") else 0
 
 
-def _side_bytes(layout: Layout) -> int:
+def _side_bytes(layout: MpegLayout) -> int:
     if layout.version == 3:
         return 17 if layout.mono else 32
     return 9 if layout.mono else 17
 
 
-def _claimed(stream: IO[bytes], frame: Frame, offset: int) -> int | None:
+def _claimed(stream: IO[bytes], frame: MpegFrame, offset: int) -> int | None:
     stream.seek(frame.position + offset)
     data = stream.read(18).ljust(18, b"\0")
     if data[:4] == b"VBRI":

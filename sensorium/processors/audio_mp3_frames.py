@@ -19,7 +19,7 @@ _BITRATES = {  # kbit/s by the index in a header: (of MPEG 1, layer)
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by MPEG's version
 
 
-class Layout(NamedTuple):
+class MpegLayout(NamedTuple):
     """What all frames of one stream have in common."""
 
     version: int  # as in the header: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5
@@ -28,17 +28,17 @@ class Layout(NamedTuple):
     mono: bool
 
 
-class Frame(NamedTuple):
+class MpegFrame(NamedTuple):
     """One frame: where it stands, and the first of its bytes that an encoder's own header may be in."""
 
     position: int
     length: int
-    layout: Layout
+    layout: MpegLayout
     head: bytes  # 40 bytes
 
 
 @functools.cache
-def parsed(first: int, second: int, third: int) -> tuple[int, Layout] | None:
+def parsed(first: int, second: int, third: int) -> tuple[int, MpegLayout] | None:
     """Bytes and layout of the frame whose header goes on like this after 0xFF; None for none, or one of free size."""
     version, layer = first >> 3 & 3, 4 - (first >> 1 & 3)
     index, rate_index = second >> 4, second >> 2 & 3
@@ -50,7 +50,7 @@ def parsed(first: int, second: int, third: int) -> tuple[int, Layout] | None:
         length = (12 * bits // rate + padding) * 4
     else:
         length = (72 if layer == 3 and version != 3 else 144) * bits // rate + padding
-    return length, Layout(version, layer, rate, third >> 6 == 3)
+    return length, MpegLayout(version, layer, rate, third >> 6 == 3)
 
 
 def tag_length(head: bytes) -> int:
@@ -63,7 +63,7 @@ def tag_length(head: bytes) -> int:
     return 128 if head[:3] == b"TAG" else 0
 
 
-def frames(stream: IO[bytes], start: int, end: int) -> Iterator[Frame]:
+def frames(stream: IO[bytes], start: int, end: int) -> Iterator[MpegFrame]:
     """Go through the frames of a file. What is no frame is passed over, as decoders do.
 
     Args:
@@ -71,7 +71,7 @@ def frames(stream: IO[bytes], start: int, end: int) -> Iterator[Frame]:
         start: where to begin.
         end: its length.
     """
-    window = _Window(stream, end)
+    window = _BytesAt(stream, end)
     position, last = start, None
     while position + 4 <= end:
         head = window.at(position, 40)
@@ -79,7 +79,7 @@ def frames(stream: IO[bytes], start: int, end: int) -> Iterator[Frame]:
         if found is not None and ((last and found[1] == last.layout) or _confirmed(window, position, *found, end)):
             if last is not None:
                 yield last
-            last = Frame(position, *found, head)
+            last = MpegFrame(position, *found, head)
             position += last.length
         elif last is not None:
             inner = _frame_within(window, last, end)
@@ -94,7 +94,7 @@ def frames(stream: IO[bytes], start: int, end: int) -> Iterator[Frame]:
         yield last
 
 
-def _frame_within(window: _Window, frame: Frame, end: int) -> int | None:
+def _frame_within(window: _BytesAt, frame: MpegFrame, end: int) -> int | None:
     """Where, within the bytes of a frame, another one begins that others follow."""
     position = _next(window, frame.position + 1, end)
     while position < frame.position + frame.length:
@@ -106,7 +106,7 @@ def _frame_within(window: _Window, frame: Frame, end: int) -> int | None:
     return None
 
 
-def _confirmed(window: _Window, position: int, length: int, layout: Layout, end: int) -> bool:
+def _confirmed(window: _BytesAt, position: int, length: int, layout: MpegLayout, end: int) -> bool:
     """Whether two more frames of the layout follow, so that it is not by chance that this looks like one."""
     for _ in range(2):
         position += length
@@ -122,7 +122,7 @@ def _confirmed(window: _Window, position: int, length: int, layout: Layout, end:
     return True
 
 
-def _next(window: _Window, position: int, end: int) -> int:
+def _next(window: _BytesAt, position: int, end: int) -> int:
     """Where the next 0xFF or tag is, or the end."""
     while position < end:
         data = window.at(position, _LONGEST)
@@ -133,7 +133,7 @@ def _next(window: _Window, position: int, end: int) -> int:
     return end
 
 
-class _Window:
+class _BytesAt:
     """Bytes at a position, of which a piece is held."""
 
     def __init__(self, stream: IO[bytes], end: int) -> None:

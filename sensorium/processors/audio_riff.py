@@ -17,7 +17,7 @@ _MAX_CHUNKS = 100_000
 
 
 @dataclass
-class _Chunk:
+class _RiffChunk:
     """A part of the file: `mark`, size, content; `size_at` is where its size stands."""
 
     mark: bytes
@@ -75,7 +75,7 @@ def mpeg_start(stream: IO[bytes], start: int, end: int) -> int | None:
     return None
 
 
-def _chunks(stream: IO[bytes], kind: str, start: int, end: int) -> Iterator[_Chunk]:
+def _chunks(stream: IO[bytes], kind: str, start: int, end: int) -> Iterator[_RiffChunk]:
     """The chunks, in order, for as long as they make sense."""
     wide = kind == "W64"
     form, head = ("<16sQ", 24) if wide else (">4sI" if kind == "AIFF" else "<4sI", 8)
@@ -86,7 +86,7 @@ def _chunks(stream: IO[bytes], kind: str, start: int, end: int) -> Iterator[_Chu
         stream.seek(position)
         mark, size = struct.unpack(form, stream.read(head))
         content = max(0, size - head) if wide else size
-        yield _Chunk(mark[:4], position + head - (8 if wide else 4), position + head, content)
+        yield _RiffChunk(mark[:4], position + head - (8 if wide else 4), position + head, content)
         position += head + content + (-content % 8 if wide else content % 2)
 
 

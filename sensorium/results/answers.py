@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.drawing import draw_bars, draw_lines, printable
+from sensorium.results.drawing import draw_bars, draw_lines
 from sensorium.results.result import Result
 
 if TYPE_CHECKING:
@@ -110,17 +110,19 @@ class Answers(Result):
         """Draws the best answers under the picture: as bars where they have scores, else as lines of text.
 
         Args:
-            image: a PIL image, or an `(H, W, 3)` uint8 array; None for the answers alone.
+            image: in any form that the pipeline takes; None for the answers alone.
             most: how many answers to draw at most.
 
         Returns:
             An RGB picture at least 240 px wide, taller than `image`.
         """
+        from PIL import Image
+
         shown = self.answers.tolist()[:most]
-        canvas = np.full((1, 480, 3), 255, np.uint8) if image is None else image
+        canvas = Image.new("RGB", (480, 1), "white") if image is None else image
         if self.scores is None:
             return draw_lines(canvas, shown)
-        return draw_bars(canvas, [printable(answer) for answer in shown], self.scores.tolist()[:most])
+        return draw_bars(canvas, shown, self.scores.tolist()[:most])
 
     def _row(self, at: int) -> dict[str, Any]:
         row: dict[str, Any] = {}

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.drawing import colour, draw_tag, line_width, text_size, to_rgb
+from sensorium.results.drawing import to_rgb
+from sensorium.results.palette import colour
 from sensorium.results.result import Result
+from sensorium.results.tags import Tags, line_width
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,7 +105,7 @@ class Detections(Result):
         """Draws the boxes with their labels and scores into a copy of the picture.
 
         Args:
-            image: the picture that they were found in, as PIL has it, or an `(H, W, 3)` uint8 array.
+            image: the picture that they were found in, in any form that the pipeline takes.
 
         Returns:
             An RGB picture of the same size; each class has a colour of its own, and the best are drawn last.
@@ -111,15 +113,15 @@ class Detections(Result):
         from PIL import ImageDraw
 
         canvas = to_rgb(image)
-        draw, width, size_px = ImageDraw.Draw(canvas), line_width(canvas), text_size(canvas)
+        draw, width, tags = ImageDraw.Draw(canvas), line_width(canvas), Tags(canvas)
         numbers = self.ids if (self.ids >= 0).all() else np.unique(self.labels, return_inverse=True)[1]
         right, bottom = canvas.width - 1, canvas.height - 1
-        worst_first = np.argsort(self.scores, kind="stable").tolist()
+        best_first = np.argsort(-self.scores, kind="stable").tolist()
         sides = self.xyxy.clip(0, (right, bottom, right, bottom))
         boxes = [(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)) for x0, y0, x1, y1 in sides.tolist()]
-        for i in worst_first:
+        for i in reversed(best_first):
             draw.rectangle(boxes[i], outline=colour(int(numbers[i])), width=width)
-        for i in worst_first:
-            text = f"{self.labels[i]} {self.scores[i]:.2f}"
-            draw_tag(draw, boxes[i][:2], text, colour(int(numbers[i])), size_px=size_px)
+        for i in best_first:
+            tags.add(boxes[i], str(self.labels[i]), float(self.scores[i]), colour(int(numbers[i])))
+        tags.draw()
         return canvas

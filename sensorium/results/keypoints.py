@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.drawing import Colour, colour, draw_tag, text_size, to_rgb
+from sensorium.results.drawing import to_rgb
+from sensorium.results.palette import Colour, colour
 from sensorium.results.result import Result
+from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -121,7 +123,7 @@ class Keypoints(Result):
         """Draws the points as dots: coloured by score from blue to red, or by label.
 
         Args:
-            image: the picture that they were found in: a PIL image, or an `(H, W)` or `(H, W, 3)` uint8 array.
+            image: the picture that they were found in, in any form that the pipeline takes.
             tags: write the labels, where there are some.
 
         Returns:
@@ -136,10 +138,13 @@ class Keypoints(Result):
             x, y = (float(value) for value in self.xy[i])
             fill = heat(float(self.scores[i]) / best) if self.labels is None else colour(_first(self.labels, i))
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=(255, 255, 255))
-        for i in range(len(self)) if tags and self.labels is not None else ():
-            corner = (float(self.xy[i, 0]) + radius + 1, float(self.xy[i, 1]) - radius)
-            tag = f"{self.labels[i]} {self.scores[i]:.2f}"  # type: ignore[index]  # the loop is empty without labels
-            draw_tag(draw, corner, tag, colour(_first(self.labels, i)), size_px=text_size(canvas))
+        if tags and self.labels is not None:
+            named = Tags(canvas)
+            for i in np.argsort(-self.scores, kind="stable").tolist():
+                x, y = self.xy[i].tolist()
+                beside = (x + radius + 1, y - radius, x + radius + 1, y + radius)
+                named.add(beside, str(self.labels[i]), float(self.scores[i]), colour(_first(self.labels, i)))
+            named.draw()
         return canvas
 
     def save(self, path: str | os.PathLike[str]) -> None:

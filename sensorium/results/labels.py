@@ -88,7 +88,7 @@ class Labels(Result):
         """Draws the best labels and their scores as bars under the picture.
 
         Args:
-            image: a PIL image, or an `(H, W, 3)` uint8 array.
+            image: in any form that the pipeline takes.
             most: how many labels to draw at most.
 
         Returns:

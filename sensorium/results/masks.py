@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorium.results import rle
-from sensorium.results.drawing import blend, colour, line_width, to_rgb
+from sensorium.results.drawing import blend, to_rgb
+from sensorium.results.palette import colour
 from sensorium.results.result import Result
+from sensorium.results.tags import line_width
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -215,7 +217,7 @@ class Masks(Result):
         """Lays each mask over the picture in a colour of its own, the largest first, with its contour.
 
         Args:
-            image: the picture: a PIL image, or an `(H, W, 3)` uint8 array, of `size`.
+            image: the picture, in any form that the pipeline takes.
             alpha: how much of the colour, in [0, 1].
 
         Returns:

@@ -99,7 +99,7 @@ class Matches(Result):
         """Draws both pictures side by side and a line for each match, red for the surest, blue for the least sure.
 
         Args:
-            image0: the first picture: a PIL image, or an `(H, W)` or `(H, W, 3)` uint8 array.
+            image0: the first picture, in any form that the pipeline takes.
             image1: the second one; without it only the points of the first one are drawn.
             most: how many matches to draw, best first; None for all.
 

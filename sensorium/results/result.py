@@ -45,7 +45,7 @@ class Result(Protocol):
         """Draws the result on the picture that it was made of, or beside it; by default there is nothing to draw.
 
         Args:
-            image: a PIL image, or an `(H, W, 3)` uint8 array.
+            image: in any form that the pipeline takes.
 
         Returns:
             An RGB picture.

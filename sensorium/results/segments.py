@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.drawing import colour, draw_tag, text_size, to_rgb
+from sensorium.results.drawing import to_rgb
+from sensorium.results.palette import colour
 from sensorium.results.result import Result
 from sensorium.results.rle import encode
+from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -181,13 +183,13 @@ class Segments(Result):
         """Lays a colour over each segment of a copy of the picture, and its label where it is widest.
 
         Args:
-            image: the segmented picture, as PIL has it, or an `(H, W, 3)` uint8 array.
+            image: the segmented picture, in any form that the pipeline takes.
 
         Returns:
             An RGB picture of the same size. In semantic segmentation each class has its own colour, otherwise each
             object.
         """
-        from PIL import Image, ImageDraw
+        from PIL import Image
 
         canvas = to_rgb(image)
         if canvas.size != self.size[::-1]:
@@ -202,11 +204,13 @@ class Segments(Result):
             pixels[edge] = pixels[edge] * (1 - _OUTLINE) + shade * _OUTLINE
             anchors.append(_widest(mask))
         drawn = Image.fromarray(np.uint8(pixels.round()))
-        draw, size_px = ImageDraw.Draw(drawn), text_size(drawn)
-        for i, (number, anchor) in enumerate(zip(numbers, anchors, strict=True)):
+        tags = Tags(drawn)
+        for i in np.argsort(-self.areas, kind="stable").tolist():
+            anchor = anchors[i]
             if anchor is not None:
-                text = str(self.labels[i]) + ("" if self.scores is None else f" {self.scores[i]:.2f}")
-                draw_tag(draw, anchor, text, colour(number), size_px=size_px)
+                score = None if self.scores is None else float(self.scores[i])
+                tags.add((*anchor, *anchor), str(self.labels[i]), score, colour(numbers[i]))
+        tags.draw()
         return drawn
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.drawing import colour, font, printable
+from sensorium.results.lettering import clean, fitting, write
+from sensorium.results.palette import colour
 from sensorium.results.result import Result
 
 if TYPE_CHECKING:
@@ -186,27 +186,19 @@ class Transcript(Result):
         row, left, width = 22, 84, max(240, width_px)
         track = (width - left) * 2 // 5
         canvas = Image.new("RGB", (width, row * (len(shown) + 1) + 6), "white")
-        draw, face = ImageDraw.Draw(canvas), font(13)
+        draw, grey = ImageDraw.Draw(canvas), (110, 110, 120)
         last = float(ends.max())
         scale = track / (last or 1.0)
-        draw.text((left, row / 2), "0 s", fill=(110, 110, 120), font=face, anchor="lm")
-        draw.text((left + track, row / 2), f"{last:.1f} s", fill=(110, 110, 120), font=face, anchor="rm")
+        write(draw, (left, row / 2), "0 s", grey, 13)
+        write(draw, (left + track, row / 2), f"{last:.1f} s", grey, 13, anchor="rm")
         for i, (text, start, end) in enumerate(zip(shown.chunks.tolist(), starts, ends, strict=True)):
             y = row * (i + 1) + row / 2
-            draw.text(
-                (6, y),
-                clocks[i],
-                fill=(110, 110, 120),
-                font=font(11),
-                anchor="lm",
-            )
+            write(draw, (6, y), clocks[i], grey, 11)
             draw.line((left, y, left + track, y), fill=(225, 228, 232))
             x = left + start * scale
             draw.rectangle((x, y - 6, max(x + 2, left + end * scale), y + 6), fill=colour(1))
             room = width - left - track - 20
-            draw.text(
-                (left + track + 12, y), _fitting(printable(text, max_length=200), face, room), (20, 30, 45), face, "lm"
-            )
+            write(draw, (left + track + 12, y), fitting(clean(text, max_length=200), 13, room), (20, 30, 45), 13)
         return canvas
 
     def _row(self, i: int) -> dict[str, Any]:
@@ -255,11 +247,3 @@ class Transcript(Result):
 def _clock(ms: int, point: str) -> str:
     """hh:mm:ss and milliseconds after a comma or a point."""
     return f"{ms // 3600000:02d}:{ms // 60000 % 60:02d}:{ms // 1000 % 60:02d}{point}{ms % 1000:03d}"
-
-
-def _fitting(text: str, face: Any, room: float) -> str:
-    """As much of the text as fits, with "…" where it was cut: more letters are never narrower, so it is bisected."""
-    if face.getlength(text) <= room:
-        return text
-    fits = bisect_right(range(len(text)), room, key=lambda letters: face.getlength(text[:letters] + "…"))
-    return text[: max(0, fits - 1)] + "…"

@@ -1,0 +1,95 @@
+"""Names on drawings: small boxes of text that can be read and do not hide the picture."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from sensorium.results.lettering import Colour, clean, fitting, width_of, write
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_HIDDEN = 0.25  # how much of a picture tags may cover; further ones are left out
+_WIDEST = 0.6  # of the picture's width that one tag may take
+
+
+class _Tag(NamedTuple):
+    """A box, and the text in it."""
+
+    box: tuple[float, float, float, float]
+    text: str
+    fill: Colour
+
+
+class Tags:
+    """Places the names of objects, the most important first, and draws them, the most important on top.
+
+    Their size grows with the picture. Each tries to keep clear of those before it; those that would cover more than a
+    quarter of the picture between them are left out.
+    """
+
+    def __init__(self, canvas: Image.Image) -> None:
+        """Takes the picture to draw on, RGB."""
+        self._canvas = canvas
+        self._placed: list[_Tag] = []
+        self._left = _HIDDEN * canvas.width * canvas.height  # px
+        self.size_px = text_size(canvas)
+
+    def add(self, box: tuple[float, float, float, float], label: str, score: float | None, fill: Colour) -> None:
+        """Puts a tag on a box's upper left corner: above it if there is room, else within.
+
+        Args:
+            box: left, top, right, bottom, px; a point where all is the same.
+            label: untrusted; it is cut where the tag would be too wide.
+            score: what follows it, and is never cut; None for nothing.
+            fill: the tag's colour; the text is black or white, whichever can be read on it.
+        """
+        text = self._text(label, score)
+        margin = max(1, round(self.size_px / 4))
+        width, height = width_of(text, self.size_px) + 2 * margin, round(self.size_px * 1.3)
+        if not text or width * height > self._left:
+            return
+        self._left -= width * height
+        left = min(max(0.0, box[0]), max(0.0, self._canvas.width - width))
+        lowest = max(0.0, self._canvas.height - height)
+        tops = [min(max(0.0, top), lowest) for top in (box[1] - height, box[1], box[3], box[3] - height)]
+        places = [(left, top, left + width, top + height) for top in tops]
+        free = [place for place in places if not any(_meet(place, tag.box) for tag in self._placed)]
+        self._placed.append(_Tag((free or places)[0], text, fill))
+
+    def draw(self) -> None:
+        """Draws them all."""
+        from PIL import ImageDraw
+
+        draw = ImageDraw.Draw(self._canvas)
+        margin = max(1, round(self.size_px / 4))
+        for (left, top, right, bottom), text, fill in reversed(self._placed):
+            draw.rectangle((left, top, right, bottom), fill=fill)
+            write(draw, (left + margin, (top + bottom) / 2), text, readable_on(fill), self.size_px)
+
+    def _text(self, label: str, score: float | None) -> str:
+        kept = "" if score is None else f" {score:.2f}"
+        room = _WIDEST * self._canvas.width - width_of(kept, self.size_px)
+        return (fitting(clean(label), self.size_px, room) + kept).strip()
+
+
+def text_size(image: Image.Image) -> int:
+    """A size of text, px, that can be read on this picture when it is seen whole, and does not hide it."""
+    side = math.sqrt(image.width * image.height)
+    return min(round(max(11.0, side / 50)), max(8, min(image.size) // 8))
+
+
+def line_width(image: Image.Image) -> int:
+    """A width of lines, px, that suits this picture."""
+    side = math.sqrt(image.width * image.height)
+    return max(1 if min(image.size) < 128 else 2, round(side / 300))
+
+
+def readable_on(fill: Colour) -> Colour:
+    """Black or white, whichever can be read on a colour."""
+    return (0, 0, 0) if 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] > 130 else (255, 255, 255)
+
+
+def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
