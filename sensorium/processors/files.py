@@ -21,6 +21,7 @@ _CHUNK = 2**20
 _MEDIA_TYPES = {"picture": "image", "sound": "audio"}
 _EXAMPLES = {"picture": "png", "sound": "wav"}
 _NO_SUCH_NAME = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{200,}={0,2}\s*")  # no name of a file is like this: it has no point
 _SPACE = re.compile(rb"[ \t\r\n\f]+")
 
 
@@ -120,14 +121,14 @@ def decode_data_uri(uri: str, *, name: str, limits: MediaLimits, kind: str = "pi
     return data
 
 
-def _missing(path: str | os.PathLike[Any], name: str, kind: str) -> InputError:
+def _missing(path: str | os.PathLike[str], name: str, kind: str) -> InputError:
     text = os.fsdecode(path)
     tried = os.path.abspath(text) if len(text) < 1000 else f"a name of {len(text):,} characters"  # noqa: PTH100
+    advice = "Check the path."
+    if _BASE64.fullmatch(text):
+        advice = f"If it is the {kind} itself as base64, put 'data:{_MEDIA_TYPES[kind]}/{_EXAMPLES[kind]};base64,' before it."
     return InputError(
-        f"{name}: expected a {kind} file, found none at {tried!r}. Check the path; base64 text has to start with "
-        f"'data:{_MEDIA_TYPES[kind]}/{_EXAMPLES[kind]};base64,'.",
-        code="missing-file",
-        source=name,
+        f"{name}: expected a {kind} file, found none at {tried!r}. {advice}", code="missing-file", source=name
     )
 
 

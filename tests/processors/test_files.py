@@ -191,3 +191,20 @@ def test_other_schemes_are_refused(url):
     error = fault(url)
     assert error.code == "url-not-allowed"
     assert "http" in error.message
+
+
+@pytest.mark.parametrize("kind", ["picture", "sound"])
+def test_a_missing_file_is_not_spoken_of_as_base64_unless_it_looks_like_it(kind, tmp_path):
+    from sensorium.processors.audio_reading import load_audio
+
+    load = load_image if kind == "picture" else load_audio
+    paths = ["nowhere.jpg", tmp_path / "none.wav", "a/" * 200 + "long.png", "x" * 300 + ".jpg", "photo of a cat"]
+    for path in paths:
+        with pytest.raises(InputError) as caught:
+            load(path)
+        assert caught.value.code == "missing-file"
+        assert "base64" not in str(caught.value)
+        assert "Check the path" in str(caught.value)
+    with pytest.raises(InputError, match=r"data:.*base64") as caught:
+        load(base64.b64encode(bytes(range(256)) * 8).decode())
+    assert caught.value.code == "missing-file"
