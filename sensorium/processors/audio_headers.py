@@ -62,14 +62,7 @@ def sniff(stream: IO[bytes], *, name: str, limits: MediaLimits) -> tuple[str, in
         kind, start = "MP3", inside
     allowed = ", ".join(limits.sound_formats)
     if kind is None:
-        foreign = next((known for known, marks in _FOREIGN.items() if _matches(head, marks)), None)
-        came = f"{foreign.strip()}, which is not read" if foreign else f"something that starts with {head!r}"
-        advice = "Convert it, as with ffmpeg -i IN OUT.flac" if foreign else (
-            "Check that the file is what its name says, or convert it"
-        )  # fmt: skip
-        raise InputError(
-            f"{name}: expected a sound ({allowed}), got {came}. {advice}.", code="not-a-sound", source=name
-        )
+        raise _unknown(head, allowed, name)
     if kind not in limits.sound_formats:
         raise LimitError(
             f"{name}: expected one of {allowed}, got what begins like {kind}. Convert it, or add {kind!r} to "
@@ -123,6 +116,16 @@ def _start(stream: IO[bytes]) -> tuple[int, bool]:
         else:
             break
     return position, tagged
+
+
+def _unknown(head: bytes, allowed: str, name: str) -> InputError:
+    foreign = next((known for known, marks in _FOREIGN.items() if _matches(head, marks)), None)
+    if foreign is not None:
+        message = f"got {foreign.strip()}, which is not read. Convert it, as with ffmpeg -i IN OUT.flac."
+    else:
+        message = f"got something that starts with {head!r}. Check that the file is what its name says, or convert it."
+    code = "unsupported-format" if foreign else "not-a-sound"
+    return InputError(f"{name}: expected a sound ({allowed}), {message}", code=code, source=name)
 
 
 def _kind(head: bytes) -> str | None:
