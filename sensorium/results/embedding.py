@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sensorium.results.drawing import to_rgb
 from sensorium.results.result import Result
+from sensorium.results.saving import suffix_of
 
 if TYPE_CHECKING:
     import torch
@@ -99,14 +100,14 @@ class Embedding(Result):
         Raises:
             ValueError: the path ends in neither `.npz` nor `.npy`, or maps were to be saved as `.npy`.
         """
-        suffix = Path(path).suffix
-        if suffix == ".npz":
+        known = (".npz",) if self.feature_maps else (".npz", ".npy")
+        suffix = suffix_of(path, known, what="an embedding with maps" if self.feature_maps else "an embedding")
+        with Path(path).open("wb") as file:  # as it is called: NumPy would add its own suffix
+            if suffix == ".npy":
+                np.save(file, self.numpy())
+                return
             maps = {name: np.asarray(m) for name, m in zip(self.out_features, self.feature_maps, strict=True)}
-            np.savez(path, allow_pickle=False, vector=self.numpy(), **maps)
-        elif suffix == ".npy" and not self.feature_maps:
-            np.save(path, self.numpy())
-        else:
-            raise ValueError(f"an embedding is saved as .npz (or .npy without maps), got {Path(path).name!r}")
+            np.savez(file, allow_pickle=False, vector=self.numpy(), **maps)
 
 
 @overload

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sensorium.results.drawing import to_rgb
 from sensorium.results.palette import Colour, colour
 from sensorium.results.result import Result
+from sensorium.results.saving import suffix_of
 from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
@@ -153,14 +154,12 @@ class Keypoints(Result):
         Raises:
             ValueError: the path ends in neither.
         """
-        suffix = Path(path).suffix
-        if suffix == ".json":
+        if suffix_of(path, (".json", ".npz"), what="a result of the kind Keypoints") == ".json":
             super().save(path)
-        elif suffix == ".npz":
-            arrays = {name: getattr(self, name) for name in ("xy", "scores", "labels", "descriptors")}
-            np.savez(path, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
-        else:
-            raise ValueError(f"keypoints are saved as .json or .npz, got {Path(path).name!r}")
+            return
+        arrays = {name: getattr(self, name) for name in ("xy", "scores", "labels", "descriptors")}
+        with Path(path).open("wb") as file:  # as it is called: NumPy would add its own suffix
+            np.savez(file, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
 
 
 def heat(share: float) -> Colour:

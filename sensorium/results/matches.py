@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sensorium.results.drawing import to_rgb
 from sensorium.results.keypoints import Keypoints, heat
 from sensorium.results.result import Result
+from sensorium.results.saving import suffix_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -132,10 +133,8 @@ class Matches(Result):
         Raises:
             ValueError: the path ends in neither.
         """
-        suffix = Path(path).suffix
-        if suffix == ".json":
+        if suffix_of(path, (".json", ".npz"), what="a result of the kind Matches") == ".json":
             super().save(path)
-        elif suffix == ".npz":
-            np.savez(path, allow_pickle=False, xy0=self.xy0, xy1=self.xy1, scores=self.scores)
-        else:
-            raise ValueError(f"matches are saved as .json or .npz, got {Path(path).name!r}")
+            return
+        with Path(path).open("wb") as file:  # as it is called: NumPy would add its own suffix
+            np.savez(file, allow_pickle=False, xy0=self.xy0, xy1=self.xy1, scores=self.scores)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from sensorium.results.saving import suffix_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
@@ -56,11 +58,12 @@ class Result(Protocol):
         raise ValueError(f"a {type(self).__name__} cannot be drawn on a picture; use lines() or to_dict()")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result to a file; by default `to_dict()` as JSON, UTF-8.
+        """Writes the result to a file; by default `to_dict()` as `.json`, UTF-8.
 
         Raises:
             ValueError: the result cannot be saved in the format of the path's suffix.
         """
+        suffix_of(path, (".json",), what=f"a result of the kind {type(self).__name__}")
         Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:

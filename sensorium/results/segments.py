@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
@@ -14,6 +13,7 @@ from sensorium.results.drawing import to_rgb
 from sensorium.results.palette import colour
 from sensorium.results.result import Result
 from sensorium.results.rle import encode
+from sensorium.results.saving import suffix_of
 from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
@@ -217,9 +217,9 @@ class Segments(Result):
         """Writes `to_dict()` as JSON, UTF-8; or `segmentation` as a grey PNG where the path ends in `.png`.
 
         Raises:
-            ValueError: segments that may overlap, or with values outside [0, 65535], were to be saved as PNG.
+            ValueError: another suffix; segments that may overlap, or with values outside [0, 65535], as PNG.
         """
-        if Path(path).suffix.lower() != ".png":
+        if suffix_of(path, (".json", ".png"), what="a result of the kind Segments") == ".json":
             super().save(path)
             return
         values = self.segmentation
@@ -228,7 +228,7 @@ class Segments(Result):
         from PIL import Image
 
         small = not values.size or values.max() <= np.iinfo(np.uint8).max
-        Image.fromarray(values.astype(np.uint8 if small else np.uint16)).save(path)
+        Image.fromarray(values.astype(np.uint8 if small else np.uint16)).save(path, "PNG")
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

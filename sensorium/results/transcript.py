@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sensorium.results.lettering import clean, fitting, write
 from sensorium.results.palette import colour
 from sensorium.results.result import Result
+from sensorium.results.saving import suffix_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -160,9 +161,7 @@ class Transcript(Result):
             ".srt": self.to_srt,
             ".vtt": self.to_vtt,
         }
-        suffix = Path(path).suffix.lower()
-        if suffix not in forms:
-            raise ValueError(f"a transcript is saved as {', '.join(forms)}, got {Path(path).name!r}")
+        suffix = suffix_of(path, tuple(forms), what="a transcript")
         Path(path).write_text(forms[suffix](), encoding="utf-8", newline="\n")
 
     def plot(self, image: None = None, /, *, width_px: int = 960) -> Image.Image:
