@@ -11,7 +11,7 @@ from sensorium.processors.audio_flac import flac_sections
 from sensorium.processors.audio_mp3 import mp3_sections
 from sensorium.processors.audio_mp3_frames import tag_length
 from sensorium.processors.audio_ogg import ogg_sections
-from sensorium.processors.audio_riff import mpeg_start, wav_section
+from sensorium.processors.audio_riff import check_au, mpeg_start, wav_section
 from sensorium.processors.audio_sections import Section
 from sensorium.processors.limits import MediaLimits
 
@@ -96,6 +96,8 @@ def sections(stream: IO[bytes], kind: str, start: int, *, name: str) -> list[Sec
         found = [wav_section(stream, kind, start, end, name)]
     else:
         found = []
+    if kind == "AU":
+        check_au(stream, start, end, name)
     if len(found) > _MAX_SECTIONS:
         raise corrupt(name, f"it is put together from {len(found):,} sounds, of {_MAX_SECTIONS:,} at most")
     return found or [Section(stream, [range(start, end)])]

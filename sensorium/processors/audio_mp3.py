@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import IO
 
-from sensorium.processors.audio_faults import cut_off, silent
+from sensorium.processors.audio_faults import corrupt, cut_off, silent
 from sensorium.processors.audio_mp3_frames import MpegFrame, MpegLayout, frames
 from sensorium.processors.audio_sections import Section
 
@@ -51,8 +51,23 @@ def mp3_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
         Nothing, where no frame is found: they may be of free size.
 
     Raises:
-        InputError: `truncated`, fewer frames than the encoder counted; `zero-sized`, none but its header.
+        InputError: `truncated`, fewer frames than the encoder counted; `zero-sized`, none but its header; `corrupt`,
+            hardly any frames among much else.
     """
+    try:
+        streams = _streams(stream, start, end)
+    except ValueError as error:
+        raise corrupt(name, error) from error
+    for one in streams:
+        if one.claimed is not None and one.count + _SLACK < one.claimed:
+            raise cut_off(name)
+    whole = [one for one in streams if one.count]
+    if streams and not whole:
+        raise silent(name)
+    return [Section(stream, [_right_header(stream, one), *one.spans]) for one in whole]
+
+
+def _streams(stream: IO[bytes], start: int, end: int) -> list[_Stream]:
     streams: list[_Stream] = []
     for frame in frames(stream, start, end):
         offset = _header_at(frame)
@@ -64,13 +79,7 @@ def mp3_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
             streams[-1].claimed = _claimed(stream, frame, offset)
         else:
             streams[-1].add(frame.position, frame.length)
-    for one in streams:
-        if one.claimed is not None and one.count + _SLACK < one.claimed:
-            raise cut_off(name)
-    whole = [one for one in streams if one.count]
-    if streams and not whole:
-        raise silent(name)
-    return [Section(stream, [_right_header(stream, one), *one.spans]) for one in whole]
+    return streams
 
 
 def _is_full(current: _Stream, frame: MpegFrame, end: int) -> bool:

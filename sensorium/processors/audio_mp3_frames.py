@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 _PIECE = 2**20
+_MAX_MISSES = 2**19
 _LONGEST = 2**12  # bytes, above those of any frame
 _BITRATES = {  # kbit/s by the index in a header: (of MPEG 1, layer)
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -70,6 +71,9 @@ def frames(stream: IO[bytes], start: int, end: int) -> Iterator[MpegFrame]:
         stream: of the file.
         start: where to begin.
         end: its length.
+
+    Raises:
+        ValueError: so much of it is no sound that the search would take too long.
     """
     window = _BytesAt(stream, end)
     position, last = start, None
@@ -89,6 +93,7 @@ def frames(stream: IO[bytes], start: int, end: int) -> Iterator[MpegFrame]:
                 position = inner
             last = None
         else:
+            window.count_miss()
             position = _next(window, position + (tag_length(head) or 1), end)
     if last is not None and position <= end:  # else it is not whole
         yield last
@@ -100,21 +105,27 @@ def _frame_within(window: _BytesAt, frame: MpegFrame, end: int) -> int | None:
     while position < frame.position + frame.length:
         head = window.at(position, 4)
         found = parsed(*head[1:4]) if head[0] == 0xFF and len(head) == 4 else None
-        if found is not None and _confirmed(window, position, *found, end):
+        window.count_miss()
+        if found is not None and _confirmed(window, position, *found, end, strict=True):
             return position
         position = _next(window, position + 1, end)
     return None
 
 
-def _confirmed(window: _BytesAt, position: int, length: int, layout: MpegLayout, end: int) -> bool:
-    """Whether two more frames of the layout follow, so that it is not by chance that this looks like one."""
+def _confirmed(
+    window: _BytesAt, position: int, length: int, layout: MpegLayout, end: int, *, strict: bool = False
+) -> bool:
+    """Whether two more frames of the layout follow, so that it is not by chance that this looks like one.
+
+    Unless it is strict, the end of the file or a tag counts as well.
+    """
     for _ in range(2):
         position += length
         if position + 4 > end:
-            return position == end
+            return position == end and not strict
         head = window.at(position, 4)
         if head[:3] in (b"ID3", b"TAG", b"APE"):
-            return True
+            return not strict
         following = parsed(*head[1:4]) if head[0] == 0xFF else None
         if following is None or following[1] != layout:
             return False
@@ -139,6 +150,7 @@ class _BytesAt:
     def __init__(self, stream: IO[bytes], end: int) -> None:
         self._stream, self._end = stream, end
         self._data, self._begin = b"", 0
+        self._misses = 0
 
     def at(self, position: int, count: int) -> bytes:
         """`count` bytes, fewer at the end."""
@@ -147,3 +159,9 @@ class _BytesAt:
             self._stream.seek(position)
             self._data, self._begin, offset = self._stream.read(_PIECE), position, 0
         return self._data[offset : offset + count]
+
+    def count_miss(self) -> None:
+        """Counts a place where a frame could have begun and did not; there are few in a sound."""
+        self._misses += 1
+        if self._misses > _MAX_MISSES:
+            raise ValueError("there is too much in it that is no sound")

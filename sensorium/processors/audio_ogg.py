@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import IO
 
-from sensorium.processors.audio_faults import cut_off
+from sensorium.processors.audio_faults import corrupt, cut_off
 from sensorium.processors.audio_sections import Section
 
 _FIRST, _LAST = 2, 4  # flags of a page
 _HEAD = 27
+_MAX_PAGES = 3_000_000  # 16 h at one packet of 20 ms each
 _LOST = 2**17  # bytes without a page after which what follows is none: two of the largest
 
 
@@ -22,12 +23,16 @@ def ogg_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
         name: of the sound, for an error.
 
     Raises:
-        InputError: `truncated`, a stream without its last page, or with less than all of it.
+        InputError: `truncated`, a stream without its last page, or with less than all of it; `corrupt`, too many pages.
     """
     begins: list[int] = []
     first = last = False  # of the page before
     position = page = start
+    pages = 0
     while position + _HEAD <= end:
+        pages += 1
+        if pages > _MAX_PAGES:
+            raise corrupt(name, f"it has more than {_MAX_PAGES:,} pages")
         stream.seek(position)
         head = stream.read(_HEAD + 255)
         if head[:4] != b"OggS":

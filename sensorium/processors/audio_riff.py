@@ -55,12 +55,26 @@ def wav_section(stream: IO[bytes], kind: str, start: int, end: int, name: str) -
         found = end - chunk.begin
         if found + 1 + _EXCESS < claimed < _UNKNOWN_SIZES[width]:  # the odd byte's padding may be missing, too
             raise cut_off(name)
-        if claimed == 0 and found and kind != "AIFF" and not _is_chunks(stream, kind, chunk.begin, end):
+        endless = kind == "RF64" and claimed >= _UNKNOWN_SIZES[8]  # which libsndfile knows in the other formats only
+        empty = claimed == 0 and kind != "AIFF" and not _is_chunks(stream, kind, chunk.begin, end)
+        if found and (endless or empty):
             size = found + 24 * (kind == "W64")  # whose sizes count the chunk's own head
             patch = struct.pack("<Q" if width == 8 else "<I", min(size, 256**width - 1))
             return Section(stream, [range(start, size_at), patch, range(size_at + width, end)])
         break
     return Section(stream, [range(start, end)])
+
+
+def check_au(stream: IO[bytes], start: int, end: int, name: str) -> None:
+    """Refuses an AU file with fewer samples than its header claims.
+
+    Raises:
+        InputError: `truncated`.
+    """
+    stream.seek(start + 4)
+    begin, size = struct.unpack(">II", stream.read(8).ljust(8, b"\xff"))
+    if end - start < begin + size and size < _UNKNOWN_SIZES[4]:
+        raise cut_off(name)
 
 
 def mpeg_start(stream: IO[bytes], start: int, end: int) -> int | None:

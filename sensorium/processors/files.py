@@ -126,7 +126,8 @@ def _missing(path: str | os.PathLike[str], name: str, kind: str) -> InputError:
     tried = os.path.abspath(text) if len(text) < 1000 else f"a name of {len(text):,} characters"  # noqa: PTH100
     advice = "Check the path."
     if _BASE64.fullmatch(text):
-        advice = f"If it is the {kind} itself as base64, put 'data:{_MEDIA_TYPES[kind]}/{_EXAMPLES[kind]};base64,' before it."
+        head = f"data:{_MEDIA_TYPES[kind]}/{_EXAMPLES[kind]};base64,"
+        advice = f"If it is the {kind} itself as base64, put {head!r} before it."
     return InputError(
         f"{name}: expected a {kind} file, found none at {tried!r}. {advice}", code="missing-file", source=name
     )

@@ -177,7 +177,7 @@ def with_size(data, form, size):
     return data[:at] + struct.pack(order, size) + data[at + width :]
 
 
-READ_ALL = MediaLimits(sound_formats=("WAV", "RF64", "W64", "AIFF"))
+READ_ALL = MediaLimits(sound_formats=("WAV", "RF64", "W64", "AIFF", "AU", "CAF"))
 
 
 @pytest.mark.parametrize("form", ["WAV", "W64", "AIFF"])
@@ -198,7 +198,24 @@ def test_a_wav_that_is_empty_is_not_filled_with_what_follows():
     assert code_of(empty) == "zero-sized"
 
 
-@pytest.mark.parametrize("form", ["WAV", "RF64", "W64", "AIFF"])
+@pytest.mark.parametrize("size", [0, 2**64 - 1, 2 * RATE + 44])
+def test_the_size_that_rf64_keeps_apart(size):
+    data = encoded(make_audio(1.0), form="RF64")
+    at = data.index(b"ds64") + 16
+    samples, _ = load_audio(data[:at] + struct.pack("<Q", size) + data[at + 8 :])
+    np.testing.assert_array_equal(samples, load_audio(data)[0])
+
+
+def test_what_is_made_to_be_searched_for_long_is_given_up(monkeypatch):
+    monkeypatch.setattr("sensorium.processors.audio_mp3_frames._MAX_MISSES", 1000)
+    monkeypatch.setattr("sensorium.processors.audio_ogg._MAX_PAGES", 3)
+    monkeypatch.setattr("sensorium.processors.audio_headers._MAX_SECTIONS", 2)
+    assert code_of(mp3() + b"\xff" * 5000) == "corrupt"
+    assert code_of(encoded(make_audio(4.0), form="OGG")) == "corrupt"
+    assert code_of(encoded(make_audio(0.1), form="FLAC") * 3) == "corrupt"
+
+
+@pytest.mark.parametrize("form", ["WAV", "RF64", "W64", "AIFF", "AU"])
 def test_a_file_of_plain_samples_that_ends_early(form):
     data = encoded(make_audio(1.0), form=form)
     for missing in (100, 1000, 20_000):
