@@ -52,6 +52,22 @@ def blend(image: Image.Image, mask: NDArray[np.bool_], fill: Colour, alpha: floa
     image.paste(fill, (0, 0), opacity)
 
 
+def contour(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """The px of a mask from which a px beside it is at most `width` px away."""
+    edge = np.zeros_like(mask)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return edge
+    around = tuple(slice(max(0, int(at[0]) - width), int(at[-1]) + width + 1) for at in (rows, columns))
+    part = mask[around]
+    inner, kept = np.pad(part, width, mode="edge"), part.copy()
+    for shift in range(-width, width + 1):
+        kept &= inner[width + shift : width + shift + part.shape[0], width:-width]
+        kept &= inner[width:-width, width + shift : width + shift + part.shape[1]]
+    edge[around] = part & ~kept
+    return edge
+
+
 def draw_bars(image: Any, labels: Sequence[str], scores: Sequence[float]) -> Image.Image:
     """Draws scores as bars under a picture, at least 240 px wide."""
     from PIL import Image, ImageDraw
@@ -60,16 +76,16 @@ def draw_bars(image: Any, labels: Sequence[str], scores: Sequence[float]) -> Ima
     width, row = max(rgb.width, 240), max(18, rgb.width // 28)
     canvas = Image.new("RGB", (width, rgb.height + row * len(labels) + 8), "white")
     canvas.paste(rgb, ((width - rgb.width) // 2, 0))
-    draw, size_px = ImageDraw.Draw(canvas), round(row * 0.62)
+    draw, size_px, side = ImageDraw.Draw(canvas), round(row * 0.62), row // 3
     longest = max((abs(s) for s in scores), default=1.0)
     scale = max(longest, 1.0)  # probabilities fill their share of the width, logits that of the largest
     for i, (label, score) in enumerate(zip(labels, scores, strict=True)):
         top = rgb.height + 4 + i * row
-        length = round((width - 12) * max(0.0, score) / scale)
-        draw.rectangle((6, top + 2, 6 + length, top + row - 2), fill=(196, 222, 247))
+        length = round((width - 2 * side) * max(0.0, score) / scale)
+        draw.rectangle((side, top + 2, side + length, top + row - 2), fill=(196, 222, 247))
         kept = f"  {score:.3f}"
-        room = width - 20 - width_of(kept, size_px)
-        write(draw, (10, top + row / 2), fitting(clean(label), size_px, room) + kept, _INK, size_px)
+        room = width - 2 * side - 8 - width_of(kept, size_px)
+        write(draw, (side + 4, top + row / 2), fitting(clean(label), size_px, room) + kept, _INK, size_px)
     return canvas
 
 

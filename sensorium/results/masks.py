@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorium.results import rle
-from sensorium.results.drawing import blend, to_rgb
+from sensorium.results.drawing import blend, contour, to_rgb
 from sensorium.results.palette import colour
 from sensorium.results.result import Result
 from sensorium.results.tags import line_width
@@ -233,7 +233,7 @@ class Masks(Result):
         for i in np.argsort(-self.areas, kind="stable"):
             mask = self.mask(int(i))
             blend(canvas, mask, colour(int(i)), alpha)
-            blend(canvas, _contour(mask, width), colour(int(i)), 1.0)
+            blend(canvas, contour(mask, width), colour(int(i)), 1.0)
         return canvas
 
 
@@ -259,14 +259,3 @@ def _box(runs: Runs, size: tuple[int, int]) -> tuple[int, int, int, int]:
     if not len(rows):
         return (0, 0, 0, 0)
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
-
-
-def _contour(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """The px of a mask from which a px beside it is at most `width` px away."""
-    inner = np.pad(mask, width, mode="edge")
-    kept = mask.copy()
-    for shift in range(-width, width + 1):
-        kept &= inner[width + shift : width + shift + len(mask), width:-width]
-        kept &= inner[width:-width, width + shift : width + shift + mask.shape[1]]
-    contour: NDArray[np.bool_] = mask & ~kept
-    return contour

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.drawing import to_rgb
+from sensorium.results.drawing import contour, to_rgb
 from sensorium.results.palette import colour
 from sensorium.results.result import Result
 from sensorium.results.rle import encode
 from sensorium.results.saving import suffix_of
-from sensorium.results.tags import Tags
+from sensorium.results.tags import Tags, line_width
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -196,10 +196,10 @@ class Segments(Result):
             raise ValueError(f"a picture of {self.size[1]}x{self.size[0]} px is expected, got {canvas.size}")
         pixels = np.asarray(canvas).astype(np.float32)
         numbers = range(len(self)) if self.scores is not None else self.ids.tolist()
-        anchors = []
+        anchors, width = [], max(1, line_width(canvas) // 2)
         for i, number in enumerate(numbers):
             mask, shade = self.mask(i), np.array(colour(number), dtype=np.float32)
-            edge = _edge(mask)
+            edge = contour(mask, width)
             pixels[mask] = pixels[mask] * (1 - _ALPHA) + shade * _ALPHA
             pixels[edge] = pixels[edge] * (1 - _OUTLINE) + shade * _OUTLINE
             anchors.append(_widest(mask))
@@ -229,16 +229,6 @@ class Segments(Result):
 
         small = not values.size or values.max() <= np.iinfo(np.uint8).max
         Image.fromarray(values.astype(np.uint8 if small else np.uint16)).save(path, "PNG")
-
-
-def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of a mask with a neighbour outside it."""
-    inside = mask.copy()
-    inside[1:] &= mask[:-1]
-    inside[:-1] &= mask[1:]
-    inside[:, 1:] &= mask[:, :-1]
-    inside[:, :-1] &= mask[:, 1:]
-    return mask & ~inside
 
 
 def _widest(mask: NDArray[np.bool_]) -> tuple[float, float] | None:

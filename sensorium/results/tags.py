@@ -77,7 +77,7 @@ class Tags:
 def text_size(image: Image.Image) -> int:
     """A size of text, px, that can be read on this picture when it is seen whole, and does not hide it."""
     side = math.sqrt(image.width * image.height)
-    return min(round(max(11.0, side / 50)), max(8, min(image.size) // 8))
+    return min(round(max(11.0, side / 40)), max(8, min(image.size) // 8))
 
 
 def line_width(image: Image.Image) -> int:

@@ -12,6 +12,7 @@ from PIL import Image
 from sensorium.errors import InputError
 from sensorium.processors.media import load_pil
 from sensorium.results import Answers, Detections, Embedding, Keypoints, Labels, Masks, Matches, Segments, lettering
+from sensorium.results.drawing import contour
 from sensorium.results.lettering import clean, fitting, width_of, write
 from sensorium.results.palette import FIRST, colour
 from sensorium.results.tags import Tags, line_width, text_size
@@ -232,3 +233,16 @@ def test_what_fits_is_as_much_as_there_is_room_for():
             assert width_of(cut, 12) <= room or not cut
             assert cut == text or not cut or cut.endswith("…")
         assert fitting(text, 12, 1000) == text
+
+
+def test_a_contour_is_as_wide_as_it_is_asked_for_and_none_along_the_picture_s_edge():
+    mask = np.zeros((40, 50), bool)
+    mask[10:30, :30] = True
+    for width in (1, 3):
+        edge = contour(mask, width)
+        assert edge[10 : 10 + width, :30].all()
+        assert edge[10:30, 30 - width : 30].all()
+        assert not edge[10 + width : 30 - width, : 30 - width].any()
+        assert not edge[~mask].any()
+    assert not contour(np.zeros((4, 4), bool), 2).any()
+    assert not contour(np.ones((4, 4), bool), 2).any()
