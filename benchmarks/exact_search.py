@@ -3,12 +3,13 @@
     python -m benchmarks.exact_search --vectors 1000000 --batch-sizes 1 64 1024
     python -m benchmarks.exact_search --device cuda --vectors 4000000
     python -m benchmarks.exact_search --scaling 10000 30000 100000 300000 1000000 3000000
+    python -m benchmarks.exact_search --device cuda --scaling 1000000 4000000 21000000
 
 The peer is faiss.IndexFlatIP on a CPU, and torch's product and top-k on a card. Prints questions per second and their
 ratio, how many bytes of vectors a second ours reads, beside what the device copies, and checks that both find the same
 rows; where they differ, the products of the rows that one of them has must be equal but for float32's rounding.
-`--scaling` measures ours alone for growing numbers of vectors, with the memory that the search takes beside the
-vectors, and draws it as `exact-search.svg` beside the figures. Vectors are normal, of unit length.
+`--scaling` measures ours alone for growing numbers of vectors, with the bytes that it reads and the memory that it
+takes beside the vectors, and draws it as `exact-search.svg` beside the figures. Vectors are normal, of unit length.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def plain(vectors: np.ndarray, args: argparse.Namespace) -> tuple[str, Search]:
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
-    from sensorium.retrieval.dense.exact import TOGETHER, ExactScan
+    from sensorium.retrieval.dense.exact import ExactScan
 
     vectors = unit_vectors(args.vectors, args.width, 0, args.device)
     began = time.perf_counter()
@@ -88,7 +89,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         print(f"batches of {size}")
         for measurement in found.values():
             print(f"  {measurement}")
-        read = held * found["ours"].median / min(size, TOGETHER)
+        read = held * found["ours"].median / size * math.ceil(size / ours.together)
         print(f"  ours: {ratio(found['ours'], found[name])} {name}; reads {read / 1e9:.0f} GB/s ({read / copied:.0%})")
         figures["batches"][size] = {
             "rates": {key: m.rates for key, m in found.items()},
@@ -115,7 +116,7 @@ def check(vectors: np.ndarray, queries: np.ndarray, ours: Any, peer: Any) -> Non
 def scale(args: argparse.Namespace) -> list[dict[str, Any]]:
     from sensorium.retrieval.dense.exact import ExactScan
 
-    rows = []
+    rows, copied = [], copy_rate(args.device)
     for count in args.scaling:
         vectors = unit_vectors(count, args.width, 0, args.device)
         before = psutil.Process().memory_info().rss
@@ -125,10 +126,15 @@ def scale(args: argparse.Namespace) -> list[dict[str, Any]]:
             queries = unit_vectors(size, args.width, 1)
             spent = seconds(lambda q=queries, scan=scan: scan.search(q, args.k), "cpu", calls=args.rounds, warmup_s=0)
             row[f"ms_{size}"] = 1e3 * spent / size
+            row[f"share_{size}"] = scan.coarse.values.nbytes * math.ceil(size / scan.together) / spent / copied
         rows.append(row)
-        cells = ", ".join(f"{row[f'ms_{size}']:.2f} ms a question in batches of {size}" for size in args.batch_sizes)
-        print(f"{count:>9,}: {cells}; {row['held_mb']:.0f} MB beside the vectors", flush=True)
+        cells = ", ".join(
+            f"{row[f'ms_{size}']:.2f} ms a question in batches of {size} ({row[f'share_{size}']:.0%})"
+            for size in args.batch_sizes
+        )
+        print(f"{count:>9,}: {cells}; {row['held_mb']:.0f} MB of the host's memory beside the vectors", flush=True)
         del scan, vectors
+    print(f"in brackets: bytes of vectors read, of the {copied / 1e9:.0f} GB/s that the device copies")
     return rows
 
 

@@ -19,7 +19,7 @@ from tests.pretend_cuda import PretendCuda
 
 ROOT = Path(__file__).parents[1]
 PARTS = ["environment", "core", "eager", "races", "throughput", "compiled"]
-PARTS += ["peers-pictures", "peers-encoding", "peers-masks", "peers-speech"]
+PARTS += ["peers-pictures", "peers-encoding", "peers-search", "peers-masks", "peers-speech"]
 
 pytestmark = pytest.mark.skipif(shutil.which("timeout") is None, reason="needs bash and coreutils")
 

@@ -25,6 +25,7 @@ from sensorium.retrieval import Index, Passage
 from sensorium.retrieval.dense.approximate import factory_string
 from sensorium.retrieval.dense.kinds import choose_kind
 from sensorium.retrieval.passage_table import PassageTable
+from tests.pretend_cuda import PretendCuda
 
 CPU = torch.device("cpu")
 WIDTH = 8
@@ -224,7 +225,8 @@ def test_auto_goes_by_size_memory_and_deletes(monkeypatch):
     assert choose_kind("auto", 5_000_000, 768, deletes=False, device=CPU) == "hnsw"
     assert choose_kind("auto", 5_000_000, 768, deletes=True, device=CPU) == "ivfpq"
     assert choose_kind("auto", 21_000_000, 768, deletes=False, device=CPU) == "ivfpq"
-    assert choose_kind("auto", 5_000_000, 768, deletes=False, device=torch.device("cuda")) == "exact"
+    with PretendCuda(memory=80 * 2**30):
+        assert choose_kind("auto", 5_000_000, 768, deletes=False, device=torch.device("cuda")) == "exact"
     assert choose_kind("hnsw", 3, 4, deletes=True, device=CPU) == "hnsw"
 
 

@@ -19,24 +19,19 @@ from torch import Tensor
 from sensorium.errors import OptionError
 from sensorium.models.on_device import sent
 from sensorium.pipelines.placement import cpu_features, multiplies_bfloat16
-
-GROUP = 32
-"""Rows that share a scale and bounds."""
+from sensorium.retrieval.dense.rounding import FLOAT32, GROUP, SMALLEST, powers_below, rounded
 
 BLOCK = 32 * GROUP
-"""Rows that are rounded at once."""
+"""Rows that are rounded at once on a CPU, and a divisor of those on a GPU."""
+
+BLOCK_VALUES = 2**24
+"""Values that are rounded at once on a GPU, about."""
 
 MOST_LEFT_OVER = 0.03
 """Of a vector's length, what rounding to int8 may leave over; normal vectors of 768 dimensions leave 0.01."""
 
 INT8_WIDTHS = range(2, 65_537)
 """Dimensions for which a sum of products of int8 stays below 2³⁰; of a single one torch's product is wrong."""
-
-SMALLEST = 2.0**-100
-"""Smaller magnitudes are rounded to nothing by int8, lest scales vanish."""
-
-FLOAT32 = 2.0**-24
-"""What rounding to float32 changes at most, relative to the value."""
 
 VANISHING = 2.0**-126
 """Below this a processor may treat a number as zero."""
@@ -47,8 +42,8 @@ class Coarse:
     """Vectors as they are scanned.
 
     Attributes:
-        values: `(N, D)` int8, bfloat16 or float32.
-        scales: `(G,)` float32, by which the values of each 32 rows are multiplied; ones unless they are int8.
+        values: `(N, D)` int8, float16, bfloat16 or float32.
+        scales: `(G,)` float32, by which the values of each 32 rows are multiplied; ones but for int8 and float16.
         left_over: `(G,)` float32, the largest norm of vector - scale · value of each 32 rows; zeros for float32.
         longest: `(G,)` float32, the largest norm of scale · value of each 32 rows.
     """
@@ -82,25 +77,43 @@ def coarse_copy(
     device: torch.device | None = None,
     previous: Coarse | None = None,
 ) -> Coarse:
-    """Rounds vectors, a thousand at a time.
+    """Rounds vectors, some at a time; for a GPU they are rounded there.
 
     Args:
         vectors: `(N, D)` float32, finite; may be mapped from a file, which is read once.
-        dtype: int8, bfloat16 or float32, which copies nothing on a CPU; None for the one that is scanned fastest there,
-            bfloat16 instead of int8 for vectors with a few values far larger than the others.
+        dtype: int8, float16, bfloat16 or float32, which copies nothing on a CPU; None for the one that is scanned
+            fastest there, bfloat16 instead of int8 for vectors with a few values far larger than the others.
         device: where the values go; the bounds stay on the CPU.
         previous: the first of the vectors as they were rounded before, in its dtype; the others are rounded alone.
 
     Raises:
-        OptionError: int8 is not multiplied there.
+        OptionError: the dtype is not multiplied there, or the values do not fit into the device's memory.
     """
     device = device or torch.device("cpu")
     vectors = vectors if isinstance(vectors, Tensor) else mapped(vectors)
-    if dtype == torch.int8 and (device.type != "cpu" or vectors.shape[1] not in INT8_WIDTHS):
+    if previous is not None:
+        dtype = previous.values.dtype
+    dtype = dtype or _fastest(vectors, device)
+    _check_dtype(dtype, device, vectors.shape[1])
+    try:
+        return _copy(vectors, dtype, device, previous)
+    except torch.OutOfMemoryError as error:
+        free, _ = torch.cuda.mem_get_info(device)
+        size = f"{vectors.numel() * dtype.itemsize / 2**20:,.0f} MiB for {len(vectors):,} vectors"
         raise OptionError(
-            f"int8 is for a CPU and 2 to 65,536 dimensions, got {device.type} and {vectors.shape[1]}; try bfloat16"
-        )
-    dtype = dtype or (_fastest(vectors, device) if previous is None else previous.values.dtype)
+            f"an exact search on {device} takes {size} in {dtype}, and {free / 2**20:,.0f} MiB are free there; "
+            'search on the CPU (device="cpu"), or build the index with kind="ivfpq"'
+        ) from error
+
+
+def _check_dtype(dtype: torch.dtype, device: torch.device, width: int) -> None:
+    if dtype == torch.int8 and (device.type != "cpu" or width not in INT8_WIDTHS):
+        raise OptionError(f"int8 is for a CPU and 2 to 65,536 dimensions, got {device.type} and {width}; try bfloat16")
+    if dtype == torch.float16 and device.type != "cuda":
+        raise OptionError(f"float16 is for CUDA, got {device.type}; try bfloat16")
+
+
+def _copy(vectors: Tensor, dtype: torch.dtype, device: torch.device, previous: Coarse | None) -> Coarse:
     count, width = vectors.shape
     same = dtype == torch.float32
     values = vectors.to(device) if same else torch.empty((count, width), dtype=dtype, device=device)
@@ -110,12 +123,16 @@ def coarse_copy(
         if not same:
             values[:done] = previous.values[:done]
         bounds[:, : done // GROUP] = previous.bounds[:, : done // GROUP]
-    for start in range(done, count, BLOCK):
-        rounded, some = (_int8 if dtype == torch.int8 else _float)(vectors[start : start + BLOCK], dtype)
+    step = BLOCK if device.type == "cpu" else max(BLOCK, BLOCK_VALUES // width // BLOCK * BLOCK)
+    for start in range(done, count, step):
+        block = (values if same else vectors)[start : start + step].to(device)
+        few, some = rounded(block, dtype)
         if not same:
-            values[start : start + BLOCK] = rounded
+            values[start : start + step] = few
         at = start // GROUP
-        bounds[:, at : at + some.shape[1]] = some
+        bounds[:, at : at + some.shape[1]] = some.cpu()
+    if device.type == "cuda":  # whoever searches may do so on another stream
+        torch.cuda.current_stream(device).synchronize()
     return Coarse(values, *bounds)
 
 
@@ -161,18 +178,19 @@ class CoarseQueries:
     def of(cls, queries: Tensor, dtype: torch.dtype, device: torch.device) -> Self:
         """Rounds `(B, D)` float32 queries."""
         width = queries.shape[1]
+        largest = queries.abs().amax(1).clamp_(min=SMALLEST)
         if dtype == torch.int8:
-            scales = (queries.abs().amax(1) / 127).clamp_(min=SMALLEST / 127)
+            scales = largest / 127
             values = (queries / scales[:, None]).round_()
         else:
-            scales = torch.ones(len(queries))
-            values = queries.to(dtype).float()
+            scales = powers_below(largest) if dtype == torch.float16 else torch.ones(len(queries))
+            values = (queries / scales[:, None]).to(dtype).float()
         double = queries.double()
         length = double.norm(dim=1)
         left_over = (double - values.double() * scales.double()[:, None]).norm(dim=1)
         # D sums in float32 here and there, and those of the bounds themselves
         rounding = 2 * (width + 16) * FLOAT32
-        if dtype == torch.float32 and not _multiplies_float32():
+        if dtype == torch.float32 and not _multiplies_float32(device):
             rounding += 2.0**-6
         more = 1 + 1e-6
         return cls(
@@ -181,15 +199,16 @@ class CoarseQueries:
             scales,
             (length * (1 + rounding) * more).float(),
             ((left_over + rounding * length) * more).float(),
-            (VANISHING * (width + width**0.5 * (1 + length))).float(),
+            (8 * VANISHING * (width + width**0.5 * (1 + length))).float(),
             2.0**-7 if dtype == torch.bfloat16 and device.type == "cpu" else 0.0,
         )
 
 
-def _multiplies_float32() -> bool:
-    """Whether products of float32 matrices are not allowed fewer bits."""
-    told = (torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.fp32_precision)  # type: ignore[attr-defined]
-    every = (*told, torch.backends.fp32_precision)  # type: ignore[attr-defined]
+def _multiplies_float32(device: torch.device) -> bool:
+    """Whether products of float32 matrices are not allowed fewer bits there."""
+    backends: Any = torch.backends
+    told = [backends.mkldnn.matmul, backends.mkldnn] if device.type == "cpu" else [backends.cuda.matmul]
+    every = (each.fp32_precision for each in (*told, backends))
     return next((precision for precision in every if precision != "none"), "ieee") == "ieee"
 
 
@@ -209,6 +228,8 @@ def multiplies_int8() -> bool:
 
 def _fastest(vectors: Tensor, device: torch.device) -> torch.dtype:
     """The dtype in which vectors are scanned fastest, judging by a sample of them."""
+    if device.type == "cuda":
+        return torch.float16
     narrow = device.type == "cpu" and vectors.shape[1] in INT8_WIDTHS and multiplies_int8()
     if narrow:
         left = torch.cat([some[1] / some[2] for some in _sample(vectors)])
@@ -219,38 +240,4 @@ def _fastest(vectors: Tensor, device: torch.device) -> torch.dtype:
 def _sample(vectors: Tensor) -> Iterator[Tensor]:
     step = max(BLOCK, len(vectors) // 16 // GROUP * GROUP)
     for start in range(0, len(vectors), step):
-        yield _int8(vectors[start : start + 8 * GROUP], torch.int8)[1]
-
-
-def _int8(vectors: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """`(T, D)` values, and `(3, G)` scales, norms of what is left over, and norms of what is not."""
-    count, width = vectors.shape
-    groups = torch.nn.functional.pad(vectors, (0, 0, 0, -count % GROUP)).view(-1, GROUP * width)
-    lowest, highest = groups.aminmax(dim=1)
-    scales = (torch.maximum(highest, -lowest) / 127).clamp_(min=SMALLEST / 127)
-    scaled = groups / scales[:, None]
-    values = scaled.round()
-    # the norms are taken of numbers between 2⁻¹ and 127, whose squares neither vanish nor overflow
-    more = 1 + (width + 8) * FLOAT32
-    left = scaled.sub_(values).view(-1, GROUP, width).norm(dim=2).amax(1) * more + width**0.5 * 2.0**-16
-    long = values.view(-1, GROUP, width).norm(dim=2).amax(1) * more
-    return values.view(-1, width)[:count], torch.stack([scales, left * scales * more, long * scales * more])
-
-
-def _float(vectors: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The same for floating-point types."""
-    values = vectors.to(dtype)
-    if dtype == torch.float32:
-        left, long = torch.zeros(len(vectors)), _norms(vectors)
-    else:
-        rounded = values.float()
-        left, long = _norms(vectors - rounded), _norms(rounded)
-    largest = [torch.nn.functional.pad(n, (0, -len(n) % GROUP)).view(-1, GROUP).amax(1) for n in (left, long)]
-    return values, torch.stack([torch.ones_like(largest[0]), *largest])
-
-
-def _norms(vectors: Tensor) -> Tensor:
-    """`(T,)`, no less than the norms of vectors; their squares neither vanish nor overflow."""
-    largest = vectors.abs().amax(1).clamp_(min=SMALLEST)
-    norms: Tensor = (vectors / largest[:, None]).norm(dim=1) * largest
-    return norms * (1 + (vectors.shape[1] + 8) * FLOAT32)
+        yield rounded(vectors[start : start + 8 * GROUP], torch.int8)[1]

@@ -1,16 +1,21 @@
 """Exact search for the largest inner products: a scan in few bits, float32 for the best, and a proof for each query.
 
-The scan multiplies copies of the vectors in int8 or bfloat16, in tiles. Rounding moves a product by no more than a
-bound, known from the norms of what it left over. A row whose product with its bound falls below the k-th best float32
-product found so far is not among the best k; all others have their products computed in float32. Where too many are
-left, the bounds tell too little, and the query is scanned again in float32. So the result is what float32 finds among
-all rows.
+The scan multiplies copies of the vectors in int8, float16 or bfloat16, in tiles. Rounding moves a product by no more
+than a bound, known from the norms of what it left over. A row whose product with its bound falls below the k-th best
+float32 product found so far is not among the best k; all others have their products computed in float32. Where too many
+are left, the bounds tell too little, and the query is scanned again in float32. So the result is what float32 finds
+among all rows.
+
+On a GPU the scan keeps a fixed number of rows for each query, those whose products with their bounds are largest. The
+CPU computes their float32 products, from the same vectors and in the same way as ever, while the GPU scans for the next
+queries. If the k-th best is above the smallest that was kept, no row that was left out is among the best k. If not, the
+query is scanned again, in float32 on the CPU.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,9 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorium.errors import InputError
-from sensorium.models.on_device import brought, sent
-from sensorium.retrieval.dense.coarse import GROUP, Coarse, CoarseQueries, coarse_copy, mapped
-from sensorium.retrieval.dense.selection import RowCandidates, Tile, keep_best_on_device, room
+from sensorium.models.on_device import sent
+from sensorium.retrieval.dense import device_scan
+from sensorium.retrieval.dense.coarse import Coarse, CoarseQueries, coarse_copy, mapped
+from sensorium.retrieval.dense.device_scan import DeviceScan, Pending
+from sensorium.retrieval.dense.rounding import GROUP
+from sensorium.retrieval.dense.selection import RowCandidates, Tile, room
 
 PRODUCTS = 2**21
 """Products of a tile: they stay in the cache until the best are found."""
@@ -37,26 +45,36 @@ TOGETHER = 1_024
 CANDIDATES = 2**22
 """Candidates of all queries that are searched at once."""
 
-GATHERED = 0.2
-"""The share of rows below which those that are allowed are multiplied in float32, instead of all in few bits."""
+GATHERED = {"cpu": 0.2, "cuda": 0.003}
+"""The share of rows below which those that are allowed are multiplied in float32 on the CPU, not all in few bits.
+
+A GPU scans all in the time in which a CPU gathers some of a hundred.
+"""
+
+Found = tuple[Tensor, Tensor, Tensor]
+"""`(B, k)` float32 products and `(B, k)` int64 rows, and `(B,)` bool, the queries of which they do not hold."""
 
 
 class ExactScan:
     """Searches `(N, D)` vectors for the rows with the largest inner products.
 
     Besides the vectors, which may be mapped into memory from a file and of which a search reads only candidates, it
-    holds a copy of a quarter of their size (int8, where the CPU multiplies it natively), of half (bfloat16), or none
-    (float32). A search takes up to 300 MB more, however many vectors there are, for any k up to 4,000.
+    holds a copy of a quarter of their size (int8, where the CPU multiplies it natively), of half (bfloat16; float16 in
+    the memory of a GPU), or none (float32, on a CPU). A search takes up to 300 MB more, and on a GPU 1.5 GB of its
+    memory, however many vectors there are, for any k up to 4,000.
 
     Args:
         vectors: `(N, D)` float32, finite, C-contiguous.
         device: where they are scanned; a CUDA device or the CPU.
-        dtype: what they are scanned in: int8 (on the CPU), bfloat16 or float32; None for the fastest.
+        dtype: what they are scanned in: int8 (on the CPU), float16 (on CUDA), bfloat16, float32; None for the fastest.
         coarse: the vectors as `coarse_copy` gave them, on that device; None to copy them now.
 
     Attributes:
         coarse: the vectors as they are scanned.
         scanned_again: how many queries had to be scanned again, in float32.
+
+    Raises:
+        OptionError: the dtype is not multiplied there, or the copy does not fit into the GPU's memory.
     """
 
     def __init__(
@@ -73,6 +91,7 @@ class ExactScan:
         self._exact = mapped(vectors)
         with torch.inference_mode():
             self.coarse = coarse or coarse_copy(self._exact, dtype=dtype, device=self.device)
+            self._on_device = DeviceScan(self.coarse) if self.device.type == "cuda" else None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -104,17 +123,22 @@ class ExactScan:
         if not reachable or not len(queries):
             return scores, rows
         mask = None if allowed is None else torch.from_numpy(allowed)
-        step = max(1, min(TOGETHER, CANDIDATES // room(reachable)))
+        step = max(1, min(self.together, CANDIDATES // room(reachable)))
         with torch.inference_mode():
             asked = mapped(np.ascontiguousarray(queries))
             self._check(asked)
-            for some, part in zip(asked.split(step), range(0, len(asked), step), strict=True):
-                best, where = self._search(some, reachable, mask)
-                scores[part : part + step, :reachable], rows[part : part + step, :reachable] = (
-                    best.numpy(),
-                    where.numpy(),
-                )
+            parts = asked.split(step)
+            for at, part, found in zip(
+                range(0, len(asked), step), parts, self._searched(parts, reachable, mask), strict=True
+            ):
+                best, where = self._again(part, reachable, mask, found)
+                scores[at : at + step, :reachable], rows[at : at + step, :reachable] = best.numpy(), where.numpy()
         return scores, rows
+
+    @property
+    def together(self) -> int:
+        """How many queries are searched at once, at most: for so many the vectors are read once."""
+        return TOGETHER if self._on_device is None else device_scan.TOGETHER
 
     def _check(self, queries: Tensor) -> None:
         longest = float(queries.double().norm(dim=1).max()) * float((self.coarse.longest + self.coarse.left_over).max())
@@ -131,16 +155,19 @@ class ExactScan:
                 code="bad-vectors",
             )
 
-    def _search(self, queries: Tensor, k: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The best k of B queries."""
-        if allowed is not None and float(allowed.float().mean()) < GATHERED:
+    def _searched(self, parts: Sequence[Tensor], k: int, allowed: Tensor | None) -> Iterator[Found]:
+        """What is found for each part of the queries, in order."""
+        if allowed is not None and float(allowed.float().mean()) < GATHERED[self.device.type]:
             (few,) = allowed.nonzero(as_tuple=True)
-            scores, rows, _ = self._scan(queries, k, self._in_float32, few)
-            return scores, rows
-        if self.device.type == "cuda":
-            scores, rows, open_ = self._scan_on_device(queries, k, allowed)
+            yield from (self._scan(queries, k, self._in_float32, few) for queries in parts)
+        elif self._on_device is None:
+            yield from (self._scan(queries, k, self.coarse, allowed) for queries in parts)
         else:
-            scores, rows, open_ = self._scan(queries, k, self.coarse, allowed)
+            yield from self._scanned_on_device(self._on_device, parts, k, allowed)
+
+    def _again(self, queries: Tensor, k: int, allowed: Tensor | None, found: Found) -> tuple[Tensor, Tensor]:
+        """The best k of B queries, in float32 those of which few bits do not tell."""
+        scores, rows, open_ = found
         if open_.any():
             self.scanned_again += int(open_.sum())
             scores[open_], rows[open_], _ = self._scan(queries[open_], k, self._in_float32, allowed)
@@ -150,7 +177,7 @@ class ExactScan:
     def _in_float32(self) -> Coarse:
         return self.coarse.exactly(self._exact)
 
-    def _scan(self, queries: Tensor, k: int, vectors: Coarse, which: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _scan(self, queries: Tensor, k: int, vectors: Coarse, which: Tensor | None) -> Found:
         """The best k, their rows, and which queries were given up, of which there is none in float32.
 
         Args:
@@ -172,23 +199,34 @@ class ExactScan:
         scores, rows = best.best()
         return scores, rows, best.given_up
 
-    def _scan_on_device(self, queries: Tensor, k: int, allowed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The same on a GPU, which keeps a fixed number of rows, and whether it cannot be told that they suffice."""
-        asked = CoarseQueries.of(queries, self.dtype, self.device)
+    def _scanned_on_device(
+        self, scan: DeviceScan, parts: Sequence[Tensor], k: int, allowed: Tensor | None
+    ) -> Iterator[Found]:
+        """The same on a GPU, which goes on to the next part while the CPU looks at what was found for one."""
         count = len(self) if allowed is None else int(allowed.sum())
         width = min(count, max(2 * k, k + 32))
         every = None if allowed is None else sent(allowed, self.device)
-        tiles = _tiles(self.coarse, every, MOST_TILE, MOST_TILE)
-        products, rows = brought(keep_best_on_device(tiles, asked.values, width))
-        bound = asked.of_left_over * self.coarse.left_over.max() + asked.of_longest * self.coarse.longest.max()
-        bound += asked.always
+        waiting: tuple[CoarseQueries, Pending] | None = None
+        for part in parts:
+            asked = CoarseQueries.of(part, self.dtype, self.device)
+            started = asked, scan.start(asked, width, every)
+            if waiting is not None:
+                yield self._looked_at(*waiting, k, count)
+            waiting = started
+        if waiting is not None:
+            yield self._looked_at(*waiting, k, count)
+
+    def _looked_at(self, asked: CoarseQueries, pending: Pending, k: int, count: int) -> Found:
+        """The best k by their float32 products, and of which queries it cannot be told that those are all."""
+        upper, rows = pending.wait()
+        least = upper.amin(1)
         best = RowCandidates(asked, self._exact, k, budget=count)
-        rows, order = rows.sort(dim=1)  # -1 comes first, and is none
-        query, at = (rows >= 0).nonzero(as_tuple=True)
-        best.add(query, rows[query, at], products.gather(1, order)[query, at] + bound[query])
+        rows, order = rows.sort(dim=1)
+        (query, at), upper = (upper > -torch.inf).gather(1, order).nonzero(as_tuple=True), upper.gather(1, order)
+        best.add(query, rows[query, at], upper[query, at])
         scores, rows = best.best()
-        open_ = products.amin(1) + bound >= scores[:, -1]  # what was left out is no larger in the scan
-        return scores, rows, torch.zeros_like(open_) if width == count else open_
+        open_ = least >= scores[:, -1]
+        return scores, rows, torch.zeros_like(open_) if upper.shape[1] == count else open_
 
 
 def _tiles(vectors: Coarse, which: Tensor | None, size: int, first: int) -> Iterator[Tile]:

@@ -17,7 +17,7 @@ MOST_EXACT = 2_000_000
 """Vectors up to which "auto" is exact on a CPU: two cores take a tenth to a quarter of a second for 768 dimensions."""
 
 MOST_EXACT_GPU = 20_000_000
-"""The same on a GPU, where they fit."""
+"""The same on a GPU, where they fit into half of its memory."""
 
 Searcher = ExactScan | Approximate
 
@@ -52,7 +52,7 @@ def choose_kind(kind: str, count: int, width: int, *, deletes: bool, device: tor
     """
     if kind != "auto":
         return kind
-    if count <= (MOST_EXACT_GPU if device.type == "cuda" else MOST_EXACT) and count * width * 6 < _memory() / 2:
+    if _scans(count, width, device) and count * width * 6 < _memory() / 2:
         return "exact"
     graph = count * (4 * width + 8 * HNSW_LINKS)
     return "hnsw" if graph < _memory() / 2 and not deletes else "ivfpq"
@@ -70,6 +70,13 @@ def make_searcher(vectors: NDArray[np.float32], kind: str, device: torch.device)
         OptionError: faiss knows no such kind, or it needs more vectors to learn from.
     """
     return ExactScan(vectors, device=device) if kind == "exact" else Approximate.of(vectors, kind)
+
+
+def _scans(count: int, width: int, device: torch.device) -> bool:
+    """Whether the device scans so many vectors fast enough, and has room for them and for models."""
+    if device.type != "cuda":
+        return count <= MOST_EXACT
+    return count <= MOST_EXACT_GPU and count * width * 2 < torch.cuda.get_device_properties(device).total_memory / 2
 
 
 def _memory() -> int:

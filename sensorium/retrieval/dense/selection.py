@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sensorium.retrieval.dense.coarse import GROUP, Coarse, CoarseQueries
+from sensorium.retrieval.dense.coarse import Coarse, CoarseQueries
+from sensorium.retrieval.dense.rounding import GROUP
 
 TOGETHER = 1_024
 """Rows whose float32 products are computed at once: they stay in the cache."""
@@ -275,30 +275,3 @@ def inner_products(vectors: Tensor, rows: Tensor, queries: Tensor, query: Tensor
         right = torch.index_select(queries, 0, query[places], out=some[1, : len(places)])
         products[places] = left.mul_(right).sum(dim=1)
     return products
-
-
-def keep_best_on_device(tiles: Iterator[Tile], queries: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The best rows by their products in few bits, without waiting for the device between tiles.
-
-    Args:
-        tiles: on the device.
-        queries: `(B, D)`, in the vectors' dtype.
-        width: how many rows to keep for each query.
-
-    Returns:
-        `(B, width)` float32 products, and `(B, width)` int64 rows; -inf and -1 where there are fewer.
-    """
-    best = queries.new_full((len(queries), width), -torch.inf, dtype=torch.float32)
-    where = torch.full((len(queries), width), -1, dtype=torch.int64, device=queries.device)
-    for tile in tiles:
-        values = tile.vectors.values
-        # float32 results: what is summed in parts must not be rounded to bfloat16 in between
-        half = values.dtype != torch.float32
-        products = torch.mm(queries, values.T, out_dtype=torch.float32) if half else queries @ values.T
-        if tile.allowed is not None:
-            products.masked_fill_(~tile.allowed, -torch.inf)
-        scores, places = products.topk(min(width, len(tile)), dim=1)
-        best, order = torch.cat([best, scores], 1).topk(width, dim=1)
-        rows = tile.rows + places if isinstance(tile.rows, int) else tile.rows[places]
-        where = torch.cat([where, rows], 1).gather(1, order)
-    return best, where.masked_fill(best == -torch.inf, -1)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sensorium.errors import OptionError
 from sensorium.retrieval.dense import coarse
-from sensorium.retrieval.dense.coarse import GROUP, CoarseQueries, coarse_copy
+from sensorium.retrieval.dense.coarse import CoarseQueries, coarse_copy
+from sensorium.retrieval.dense.rounding import GROUP
 
 CPU = torch.device("cpu")
 DTYPES = [torch.int8, torch.bfloat16, torch.float32]

@@ -190,4 +190,8 @@ def test_no_queries():
 def test_on_a_gpu(share):
     x, q = data("normal", 600_000, 32, 0), data("normal", 70, 32, 1)
     allowed = None if share is None else np.random.default_rng(2).random(len(x)) < share
-    assert_exact(ExactScan(x, device=torch.device("cuda")), x, q, 50, allowed)
+    scan = ExactScan(x, device=torch.device("cuda"))
+    assert_exact(scan, x, q, 50, allowed)
+    assert scan.scanned_again == 0
+    for got, want in zip(scan.search(q, 50, allowed=allowed), ExactScan(x).search(q, 50, allowed=allowed), strict=True):
+        assert (got == want).all(), "the CPU's, to the bit"
