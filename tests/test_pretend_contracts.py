@@ -22,7 +22,7 @@ WAITS = {
     "image-segmentation": 1.33,
     "keypoint-detection": 2.8,
     "keypoint-matching": 7.83,
-    "mask-generation": 8.4,
+    "mask-generation": 3.5,
     "object-detection": 1.13,
     "question-answering": 1.0,
     "retrieval": 1.8,

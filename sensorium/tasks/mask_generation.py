@@ -8,7 +8,6 @@ from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import nms
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
@@ -20,7 +19,8 @@ from sensorium.tasks.base import Batch, Call, Models, Options, Runner, Task, Uni
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.masks.asking import ask, asked, at_once
 from sensorium.tasks.masks.crops import crop_boxes, point_grid
-from sensorium.tasks.masks.filtering import Enlarger, Frame, MaskBatch, join, measure
+from sensorium.tasks.masks.filtering import Enlarger, Frame, measure
+from sensorium.tasks.masks.mask_batch import MaskBatch, join
 from sensorium.tasks.masks.prompted_image import PromptedImage
 from sensorium.tasks.masks.prompts import NAMES, Prompts, read_prompts
 from sensorium.tasks.options import Range, Share
@@ -36,8 +36,8 @@ class MaskGenerationOptions(Options):
     """The options of a call. With points or boxes only `mask_threshold`, `multimask` and `points_per_batch` matter.
 
     Attributes:
-        points_per_batch: how many points the model sees at once at most; None for all, or for as many as a GPU has
-            free memory for. It bounds memory and changes no result.
+        points_per_batch: how many points the model sees at once at most; None for as many as half of a GPU's free
+            memory holds. It bounds memory and changes no result.
         points_per_crop: how many points per side the grid on the picture, and on each crop, has.
         crops_n_layers: how many layers of crops to search beside the picture itself; layer i has 2^i by 2^i of them.
         crop_overlap_ratio: by what share of the picture's shorter side the crops of the first layer overlap.
@@ -50,7 +50,7 @@ class MaskGenerationOptions(Options):
         multimask: whether each prompt gives the model's three guesses (part, object, whole), or one mask.
     """
 
-    points_per_batch: Annotated[int, Range(1, 1 << 20)] | None = 64
+    points_per_batch: Annotated[int, Range(1, 1 << 20)] | None = None
     points_per_crop: PointsASide = 32
     crops_n_layers: Annotated[int, Range(0, 6)] = 0
     crop_overlap_ratio: Share = 512 / 1500
@@ -187,20 +187,21 @@ class MaskGeneration(Task):
         for i, meta in enumerate(metas):
             state = decoder.prepare([features[i] for features in outputs["features"]])
             masks = self._search(decoder, state, meta, options)
-            if masks is not None and meta.everything and meta.alone:
-                masks = _suppress(masks, options.crops_nms_thresh)
-            parts.append(_MaskPart(None if masks is None else masks.download(), meta))
+            if masks is not None:
+                alone = meta.everything and meta.alone
+                masks = masks.download(masks.suppressed(options.crops_nms_thresh) if alone else None)
+            parts.append(_MaskPart(masks, meta))
         return parts
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Masks:
         """The masks of a picture and its crops, the overlapping ones suppressed."""
-        meta, filled = parts[0].meta, [part.masks for part in parts if part.masks is not None]
+        meta, filled = parts[0].meta, [part.masks for part in parts if part.masks is not None and len(part.masks)]
         size = meta.frame.image_size
         if not filled:
             return Masks.from_runs([], size, [], index=index)
         masks = join(filled)
         if not meta.alone:
-            masks = _suppress(masks, options.crops_nms_thresh)
+            masks = masks.select(masks.suppressed(options.crops_nms_thresh))
         return Masks.from_runs(
             masks.runs(size),
             size,
@@ -249,8 +250,3 @@ class MaskGeneration(Task):
             scores, masks, objects = ask(decoder, state, decoder.embed(*some), options, strict=meta.everything)
             batches.extend(measure(masks, scores, objects + at, enlarge, options, strict=meta.everything))
         return join(batches) if batches else None
-
-
-def _suppress(masks: MaskBatch, threshold: float) -> MaskBatch:
-    """The best of each group of masks whose boxes overlap, best first."""
-    return masks.select(nms(masks.boxes.float(), masks.scores, threshold))

@@ -41,6 +41,7 @@ WAITING = {
     "aten.nonzero.default",
     "aten.unique_consecutive.default",
     "aten.unique_dim.default",
+    "torchvision.nms.default",
 }
 """Their result, or its shape, is something that the host has to know."""
 

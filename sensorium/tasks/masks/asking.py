@@ -16,6 +16,9 @@ from sensorium.tasks.masks.prompts import Prompts
 CPU_PROMPTS = 4
 """Prompts at a time on the CPU, whatever is allowed: what they write then stays in the caches."""
 
+PROMPTS = 64
+"""Prompts at a time where nothing is told, by the caller or by the device."""
+
 ROOM = 0.5
 """The share of a device's free memory that prompts may take; the next batch's pictures are encoded beside them."""
 
@@ -31,8 +34,8 @@ class Asking(Protocol):
     def points_per_batch(self) -> int | None: ...  # noqa: D102
 
 
-def at_once(wanted: int | None, state: ImageState, masks: int, free_bytes: int | None) -> int | None:
-    """How many prompts to ask at a time; None for all of them.
+def at_once(wanted: int | None, state: ImageState, masks: int, free_bytes: int | None) -> int:
+    """How many prompts to ask at a time, at most.
 
     Args:
         wanted: how many the caller allows; None for as many as there is room for.
@@ -43,18 +46,17 @@ def at_once(wanted: int | None, state: ImageState, masks: int, free_bytes: int |
     if state.keys.device.type == "cpu":
         return min(wanted or CPU_PROMPTS, CPU_PROMPTS)
     if wanted is not None or free_bytes is None:
-        return wanted
+        return wanted or PROMPTS
     # The places as a prompt sees them, before and after each step, and at 16 times the resolution; then its masks.
     places, drawn = state.keys.nbytes, 16 * len(state.keys) * (masks + 1)
     return max(1, int(ROOM * free_bytes) // (8 * places + 3 * 4 * drawn))
 
 
-def asked(prompts: Prompts, step: int | None, device: torch.device) -> Iterator[tuple[int, list[Tensor | None]]]:
+def asked(prompts: Prompts, step: int, device: torch.device) -> Iterator[tuple[int, list[Tensor | None]]]:
     """So many prompts at a time on a device: the number of the first, and their points, labels and boxes."""
     parts = [_on(device, array) for array in (prompts.points, prompts.labels, prompts.boxes)]
-    count = len(prompts)
-    for at in range(0, count, step or max(1, count)):
-        yield at, [None if tensor is None else tensor[at : at + (step or count)] for tensor in parts]
+    for at in range(0, len(prompts), step):
+        yield at, [None if tensor is None else tensor[at : at + step] for tensor in parts]
 
 
 def ask(

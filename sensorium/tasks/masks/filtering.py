@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorium.models.on_device import brought, sent
+from sensorium.models.on_device import sent
+from sensorium.tasks.masks.mask_batch import MaskBatch
 
 CHUNK_PIXELS = {"cpu": 1 << 20, "cuda": 256 << 20}
 """Pixels of masks at full size that are held at once; more are made in turn."""
@@ -61,58 +60,6 @@ class Frame:
     def whole(self) -> bool:
         """Whether the crop is the whole picture."""
         return self.size == self.image_size
-
-
-@dataclass
-class MaskBatch:
-    """Masks on their way to a result; tensors on the device until `download`.
-
-    Attributes:
-        scores: `(N,)` float32.
-        stability: `(N,)` float32.
-        boxes: `(N, 4)` int64, xyxy px of the picture, both edges within the mask; zeros for an empty one.
-        objects: `(N,)` int64, the prompt that each is of.
-        starts: `(N,)` bool, whether the mask has the picture's first pixel.
-        lengths: `(N,)` int64, how many of `changes` are each mask's.
-        changes: `(C,)` integers, the positions, column by column, at which a mask begins or ends, mask after mask.
-    """
-
-    scores: Tensor
-    stability: Tensor
-    boxes: Tensor
-    objects: Tensor
-    starts: Tensor
-    lengths: Tensor
-    changes: Tensor
-
-    def select(self, keep: Tensor) -> MaskBatch:
-        """The masks at these positions, `(K,)` int64, in this order."""
-        ends = self.lengths.cumsum(0)
-        begins, lengths = (ends - self.lengths)[keep], self.lengths[keep]
-        total = int(lengths.sum())
-        shift = torch.repeat_interleave(begins - (lengths.cumsum(0) - lengths), lengths, output_size=total)
-        changes = self.changes[torch.arange(total, device=shift.device) + shift]
-        rest = {name: getattr(self, name)[keep] for name in ("scores", "stability", "boxes", "objects", "starts")}
-        return MaskBatch(**rest, lengths=lengths, changes=changes)
-
-    def download(self) -> MaskBatch:
-        """The same on the CPU."""
-        return MaskBatch(**dict(zip(vars(self), brought(list(vars(self).values())), strict=True)))
-
-    def runs(self, size: tuple[int, int]) -> list[NDArray[np.int64]]:
-        """The lengths of each mask's runs, as `results.rle.runs` gives them; on the CPU only."""
-        from sensorium.results.rle import runs_between
-
-        changes = np.split(self.changes.numpy(), np.cumsum(self.lengths.numpy())[:-1]) if len(self.lengths) else []
-        length = size[0] * size[1]
-        return [
-            runs_between(at, length, starts_set=bool(on)) for at, on in zip(changes, self.starts.numpy(), strict=True)
-        ]
-
-
-def join(batches: Sequence[MaskBatch]) -> MaskBatch:
-    """Puts the masks of several batches one after the other."""
-    return MaskBatch(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in vars(batches[0])})
 
 
 class Interpolation:
@@ -196,7 +143,7 @@ def measure(
         strict: whether unstable masks, and those that a crop cuts off, are left out.
 
     Returns:
-        What is left of each chunk.
+        What is left of each chunk; on a device with what is left out, which `kept` tells.
     """
     frame = enlarge.frame
     height, width = frame.size
@@ -206,7 +153,7 @@ def measure(
     for at in range(0, len(masks), step):
         part = slice(at, at + step)
         chunk = _measure(enlarge(masks[part]), scores[part], objects[part], frame, options, strict=strict)
-        if len(chunk.scores):
+        if len(chunk):
             kept.append(chunk)
     return kept
 
@@ -218,21 +165,31 @@ def _measure(
     threshold, offset = options.mask_threshold, options.stability_score_offset
     inner, outer = _count(logits > threshold + offset), _count(logits > threshold - offset)
     stability = inner.float() / outer.float()  # nan where nothing is left, which passes no threshold
+    kept = torch.ones_like(scores, dtype=torch.bool)
     if strict and options.stability_score_thresh > 0:
-        keep = (stability > options.stability_score_thresh).nonzero()[:, 0]
-        logits, scores, objects, stability = logits[keep], scores[keep], objects[keep], stability[keep]
+        kept = stability > options.stability_score_thresh
+        kept, logits, scores, objects, stability = _left(kept, logits, scores, objects, stability)
     masks = logits > threshold
     boxes = boxes_of(masks)
     if strict and not frame.whole:
-        keep = (~_cut_off(boxes, frame)).nonzero()[:, 0]
-        masks, scores, objects, stability = masks[keep], scores[keep], objects[keep], stability[keep]
-        boxes = boxes[keep]
+        kept = kept & ~_cut_off(boxes, frame)
+        kept, masks, scores, objects, stability, boxes = _left(kept, masks, scores, objects, stability, boxes)
+    if strict and masks.device.type != "cpu":
+        masks &= kept[:, None, None]
     if not frame.whole:
         left, top, right, bottom = frame.crop
         boxes = boxes + sent([left, top, left, top], boxes.device)
         masks = F.pad(masks, (top, frame.image_size[0] - bottom, left, frame.image_size[1] - right))
     starts, lengths, changes = runs_of(masks)
-    return MaskBatch(scores, stability.nan_to_num(0.0), boxes, objects, starts, lengths, changes)
+    return MaskBatch(scores, stability.nan_to_num(0.0), boxes, objects, kept, starts, lengths, changes)
+
+
+def _left(kept: Tensor, *columns: Tensor) -> Iterator[Tensor]:
+    """On the CPU the rows that are kept, of which nothing more is to be computed; on a device all of them."""
+    if kept.device.type != "cpu":
+        return iter((kept, *columns))
+    rows = kept.nonzero()[:, 0]
+    return (column[rows] for column in (kept, *columns))
 
 
 def boxes_of(masks: Tensor) -> Tensor:

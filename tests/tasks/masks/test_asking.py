@@ -9,7 +9,7 @@ import sensorium
 from sensorium.models.sam.decoding import ImageState
 from sensorium.tasks import mask_generation
 from sensorium.tasks.base import Runtime
-from sensorium.tasks.masks.asking import CPU_PROMPTS, ROOM, asked, at_once
+from sensorium.tasks.masks.asking import CPU_PROMPTS, PROMPTS, ROOM, asked, at_once
 from sensorium.tasks.masks.prompts import Prompts, read_prompts
 from tests import tiny_sam
 from tests.media import make_image
@@ -33,7 +33,7 @@ def test_a_cpu_takes_few_whatever_is_allowed():
 def test_a_device_takes_what_is_allowed_or_what_it_has_room_for():
     state = state_on("meta")
     assert at_once(64, state, 3, 10 * MEGABYTE) == 64, "the caller's word goes first"
-    assert at_once(None, state, 3, None) is None, "a device that does not tell gets all"
+    assert at_once(None, state, 3, None) == PROMPTS, "of a device that does not tell"
     assert at_once(None, state, 3, 0) == 1
     few, many = (at_once(None, state, 3, size * 1024 * MEGABYTE) for size in (2, 16))
     assert 1 < few < many < 1024
@@ -51,9 +51,9 @@ def test_prompts_come_in_order_and_complete():
     assert [at for at, _ in parts] == [0, 3, 6]
     assert torch.cat([points for _, (points, _, _) in parts])[:, 0, 0].tolist() == list(range(7))
     assert all(boxes is None for _, (_, _, boxes) in parts)
-    ((at, (points, labels, _)),) = asked(prompts, None, torch.device("cpu"))
+    ((at, (points, labels, _)),) = asked(prompts, 7, torch.device("cpu"))
     assert (at, len(points), len(labels)) == (0, 7, 7)
-    assert list(asked(Prompts(None, None, None), None, torch.device("cpu"))) == []
+    assert list(asked(Prompts(None, None, None), 64, torch.device("cpu"))) == []
 
 
 def test_free_memory_is_asked_for_only_where_it_bounds(monkeypatch):

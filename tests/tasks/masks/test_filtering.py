@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from sensorium.tasks.masks import filtering
-from sensorium.tasks.masks.filtering import MaskBatch, runs_of
+from sensorium.tasks.masks.filtering import runs_of
+from sensorium.tasks.masks.mask_batch import MaskBatch
 from tests.host_waits import SaysCuda, says_cuda
 
 
@@ -39,7 +40,7 @@ def test_masks_come_down_in_one_copy():
     count = len(starts)
     batch = MaskBatch(
         torch.rand(count), torch.rand(count), torch.arange(4 * count).view(count, 4), torch.arange(count),
-        starts, lengths, changes,
+        torch.ones(count, dtype=torch.bool), starts, lengths, changes,
     )  # fmt: skip
     found = MaskBatch(**{name: says_cuda(tensor) for name, tensor in vars(batch).items()}).download()
     assert SaysCuda.copies == 1
