@@ -5,7 +5,9 @@
 The forward-only bound is the compiled model, normalising included, on a batch that lies on the device already; the
 decode-only bound is decoding and fitting the same bytes on as many threads as the pipeline has. The lower one bounds
 any way of running them, and the share is what the pipeline reaches of it. `--peer` adds Transformers' pipeline at its
-defaults and at its best of dtype × batch size × workers, which reads the same pictures from files.
+defaults and at its best of dtype × batch size × workers, which reads the same pictures from files. `--decode cuda`
+decodes on the card, and tells how many of the pictures get the label that they get when the CPU decodes them, from the
+trained model that comes in the package.
 """
 
 from __future__ import annotations
@@ -50,6 +52,19 @@ def decode_only(pipe: sensorium.Pipeline, blobs: list[bytes]) -> float:
     threads = pipe._engine.workers
     with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
         return len(blobs) / seconds(lambda: list(pool.map(decode, blobs)), "cpu", calls=3)
+
+
+def labels_agree(files: list[str], device: str) -> float:
+    """The share of pictures whose best label is the same whether the card or the CPU decodes them."""
+    found = []
+    for decode in ("cpu", "cuda"):
+        with sensorium.pipeline(
+            "image-classification", "starter/image-classification", device=device, dtype="float32", decode=decode
+        ) as pipe:
+            found.append([result.labels[0] for result in pipe(files)])
+    share = sum(a == b for a, b in zip(*found, strict=True)) / len(files)
+    print(f"  {share:.2%} of {len(files)} pictures get the same label when the CPU decodes them")
+    return share
 
 
 def peers_best(place: Path, files: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -106,6 +121,7 @@ def parser() -> Parser:
     found.count("--images", 256, 20_000)
     found.count("--batch-size", 8, 256)
     found.add_argument("--pictures", type=int, default=256, help="different ones, which come again and again")
+    found.add_argument("--decode", choices=["cpu", "cuda"], default="cpu", help="where JPEGs are decoded")
     found.add_argument("--no-compile", action="store_true")
     found.add_argument("--peer", action="store_true")
     found.peer_settings(64, workers=(0, 2))
@@ -124,13 +140,16 @@ def main() -> None:
         device=arguments.device,
         batch_size=arguments.batch_size,
         compile=not arguments.no_compile,
+        decode=arguments.decode,
     ) as pipe:
         figures = measure(pipe, [Path(path).read_bytes() for path in files], arguments)
+    if arguments.decode == "cuda":
+        figures["labels_agree"] = labels_agree(files, arguments.device)
     if arguments.peer:
         figures["peer"] = peers_best(place, files, arguments)
         for name, rates in figures["peer"]["rates"].items():
             print(f"  {Measurement(name, rates)}")
-    save("throughput", figures, arguments)
+    save("throughput" if arguments.decode == "cpu" else "throughput-decode-cuda", figures, arguments)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ PIPELINE_PARAMETERS = [
     "compile",
     "batch_size",
     "num_workers",
+    "decode",
     "limits",
     "revision",
     "token",

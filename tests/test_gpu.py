@@ -17,7 +17,7 @@ from sensorium.pipelines.placement import Placement
 from sensorium.pipelines.transfer import RING, Uploader
 from tests import tiny
 from tests.cards import real_card
-from tests.media import make_image, make_images
+from tests.media import jpeg, make_image, make_images
 from tests.pipelines.made_up import WindowScoring, expected
 from tests.tasks.test_image_segmentation import assert_same
 from tests.test_contract import SESSIONS, TASKS, assert_alike, contract_of
@@ -108,6 +108,18 @@ def test_bfloat16_drift():
     with sensorium.pipeline(model=folder, device="cuda", dtype="bfloat16", compile=False) as gpu:
         for a, b in zip(gpu(make_images(), top_k=None), want, strict=True):
             np.testing.assert_allclose(scores(a), scores(b), atol=2e-2)
+
+
+@real_card
+def test_pictures_decoded_on_the_card():
+    """nvJPEG's pixels are not libjpeg's, but near to them."""
+    pictures = [jpeg(64 + 9 * i, 90 - 6 * i, i) for i in range(9)]
+    folder = tiny.folder("vit")
+    settings = {"model": folder, "device": "cuda", "dtype": "float32", "compile": False}
+    with sensorium.pipeline(**settings) as cpu, sensorium.pipeline(**settings, decode="cuda", num_workers=4) as gpu:
+        for a, b in zip(gpu(pictures * 8, top_k=None), cpu(pictures * 8, top_k=None), strict=True):
+            np.testing.assert_allclose(scores(a), scores(b), atol=3e-2)
+        assert gpu.stats()["decoded_on_device"] == 72, "no JPEG of Pillow's is refused"
 
 
 def test_many_batches_through_the_ring_of_pinned_buffers():

@@ -111,7 +111,7 @@ class TaskRun:
         index = open_index(self.index, self.settings, self.limits)
         self.options = open_reranker(self.options, self.settings, opened)
         if self.card.searches == "always":  # the index has its encoder, which was loaded with the other settings
-            settings = {name: settings[name] for name in ("compile", "batch_size", "num_workers")}
+            settings = {name: settings[name] for name in ("compile", "batch_size", "num_workers", "decode")}
         return {**settings, "index": index}
 
     def _report(self, pipe: Pipeline) -> Any:

@@ -59,7 +59,14 @@ class LoadingSettings:
 
 @dataclass(frozen=True)
 class PipelineSettings(LoadingSettings, ModelSettings):
-    """Arguments of `sensorium.pipeline()`, by the same names; those of its model come first."""
+    """Arguments of `sensorium.pipeline()`, by the same names; those of its model come first.
+
+    Attributes:
+        decode: where JPEGs are decoded: cuda decodes and resizes them on the model's GPU, with pixels that differ a
+            little.
+    """
+
+    decode: Literal["cpu", "cuda"] = "cpu"
 
 
 ENCODER_ACCESS = (

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, OptionError
 from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.intake import MOST_QUEUED, Intake, Request
@@ -27,6 +27,9 @@ from sensorium.pipelines.sources import InMemory, ReadAhead, Source
 from sensorium.pipelines.stages import Stages
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.workers import SplitPool, automatic_workers
+from sensorium.processors.image import ImageProcessor
+from sensorium.processors.jpeg_on_device import JpegDecoder
+from sensorium.processors.multimodal import MultimodalProcessor
 from sensorium.tasks.base import Task
 
 
@@ -50,7 +53,8 @@ class Engine:
         self.sessions = Sessions(task, self.runtime)
         self.workers = automatic_workers() if settings.num_workers == "auto" else settings.num_workers
         self.upstream = None if task.upstream is None else Engine(task.upstream, settings, most_queued=most_queued)
-        self._pool = SplitPool(self.workers)
+        decoder = None if settings.decode == "cpu" else _decoder_on(self.runtime.device, task, self.statistics)
+        self._pool = SplitPool(self.workers, decoder)
         self._steady, self._most_queued = settings.steady, most_queued
         self._intake: Intake | None = None
         self._lock = threading.Lock()
@@ -166,6 +170,17 @@ def _members(inputs: Iterable[Any], task: Task) -> Iterator[Any]:
             yield raw
         else:
             yield from several
+
+
+def _decoder_on(device: torch.device, task: Task, statistics: Statistics) -> JpegDecoder:
+    """Decodes a task's JPEGs on the device of its model."""
+    if not isinstance(task.processor, (ImageProcessor, MultimodalProcessor)):
+        raise OptionError(f'decode="cuda" is for tasks that are given pictures, and {task.name} is not; leave it out')
+    if device.type != "cuda":
+        raise OptionError(
+            f'decode="cuda" needs a model on a CUDA device, and this one is on {device}; use decode="cpu"'
+        )
+    return JpegDecoder(device, statistics.count)
 
 
 def _go_on(intake: Intake, request: Request, first: Future[Any]) -> None:

@@ -34,6 +34,7 @@ def pipeline(
     compile: bool | Literal["auto"] = "auto",
     batch_size: int | Literal["auto"] = "auto",
     num_workers: int | Literal["auto"] = "auto",
+    decode: Literal["cpu", "cuda"] = "cpu",
     limits: MediaLimits | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -61,6 +62,8 @@ def pipeline(
         compile: True, False, or "auto": once a stream is long enough to win the compiling back.
         batch_size: units per batch, or "auto" for the fastest that fits.
         num_workers: threads that decode and prepare inputs, or "auto" for one per core.
+        decode: "cuda" decodes and resizes baseline JPEGs on the model's GPU. It changes pixels: nvJPEG's differ from
+            libjpeg's by a few levels, and resizing adds one at most. Sessions and all other pictures use the CPU.
         limits: what an input may cost (pixels, bytes, seconds, addresses).
         revision: a branch, tag or commit of the Hub repository.
         token: a Hub token, True for the stored one, False for none.
@@ -87,6 +90,7 @@ def pipeline(
         compile=compile,
         batch_size=batch_size,
         num_workers=num_workers,
+        decode=decode,
         limits=limits,
         revision=revision,
         token=token,
@@ -106,7 +110,7 @@ def pipeline(
     loader = _CallLoader(settings, processor)
     built = loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
     placement = Placement(built.runtime.device, built.dtype)
-    return Pipeline(built, placement, batch_size=batch_size, compile=compile, num_workers=num_workers)
+    return Pipeline(built, placement, batch_size=batch_size, compile=compile, num_workers=num_workers, decode=decode)
 
 
 class _CallLoader:

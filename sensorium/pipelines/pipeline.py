@@ -44,9 +44,11 @@ class Pipeline:
         batch_size: int | Literal["auto"] = "auto",
         compile: bool | Literal["auto"] = "auto",
         num_workers: int | Literal["auto"] = "auto",
+        decode: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         self.task, self.placement = task, placement
-        self._engine = Engine(task, Settings(compile=compile, batch_size=batch_size, num_workers=num_workers))
+        settings = Settings(compile=compile, batch_size=batch_size, num_workers=num_workers, decode=decode)
+        self._engine = Engine(task, settings)
 
     @property
     def model(self) -> nn.Module:

@@ -26,6 +26,7 @@ class Settings:
             natively, else float32.
         compile: True, False, or "auto": once a stream is long enough to win the compiling back.
         batch_size: units per batch, or "auto" for the fastest that fits.
+        decode: where JPEGs are decoded, "cpu" or "cuda".
         num_workers: threads that decode and prepare inputs, or "auto" for one per core.
         limits: what an input may cost; None for the usual ones.
         access: how checkpoints are found and opened.
@@ -36,6 +37,7 @@ class Settings:
     dtype: str | torch.dtype = "auto"
     compile: bool | Auto = "auto"
     batch_size: int | Auto = "auto"
+    decode: Literal["cpu", "cuda"] = "cpu"
     num_workers: int | Auto = "auto"
     limits: MediaLimits | None = None
     access: LoadOptions = field(default_factory=LoadOptions)
@@ -44,6 +46,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.compile not in (True, False, "auto"):
             raise OptionError(f'compile is "auto", True or False, got {self.compile!r}')
+        if self.decode not in ("cpu", "cuda"):
+            raise OptionError(f'decode is "cpu" or "cuda", got {self.decode!r}')
         for name in ("batch_size", "num_workers"):
             value = getattr(self, name)
             if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):

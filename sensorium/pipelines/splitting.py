@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import torch
 
+from sensorium.processors.jpeg_on_device import JpegDecoder
 from sensorium.tasks.base import Task, Unit
 
 CHUNK = 8
@@ -37,20 +39,21 @@ class Chunk:
     ended: float
 
 
-def advance(make: Callable[[], Iterator[Unit]], raw: Any, task: Task) -> Chunk:
+def advance(make: Callable[[], Iterator[Unit]], raw: Any, task: Task, decoder: JpegDecoder | None = None) -> Chunk:
     """Splits off the next few units of an input; runs on a worker.
 
     Args:
         make: gives the iterator of the units that are left.
         raw: the input.
         task: says how large units are, and which go together.
+        decoder: of JPEGs; None for the CPU's.
     """
     began = time.perf_counter()
     units: list[tuple[Unit, Hashable, int]] = []
     rest: Iterator[Unit] | None = None
     failure: Exception | None = None
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), nullcontext() if decoder is None else decoder.here():
             rest = make()
             for unit in islice(rest, CHUNK):
                 units.append((unit, task.bucket(unit), sum(t.nbytes for t in unit.inputs.values())))

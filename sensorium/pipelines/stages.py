@@ -136,9 +136,9 @@ class Stages:
 
     def _split(self, item: Item, make: Callable[[], Iterator[Unit]], raw: Any, *, here: bool) -> None:
         if here:
-            item.split = advance(make, raw, self._task)
+            item.split = advance(make, raw, self._task, self._pool.decoder)
         else:
-            item.split = self._pool.submit(advance, make, raw, self._task)
+            item.split = self._pool.submit(advance, make, raw, self._task, self._pool.decoder)
 
     def _merge(self, item: Item) -> Any:
         began = time.perf_counter()

@@ -36,7 +36,7 @@ class Statistics:
             self._waited[stage] += waited
 
     def count(self, name: str, by: int = 1) -> None:
-        """Counts an event: inputs, failures, batches, refused, cancelled, compiles, recompiles, out_of_memory."""
+        """Counts an event: one of the names in `snapshot`."""
         with self._lock:
             self._counts[name] += by
 
@@ -61,6 +61,8 @@ class Statistics:
                 "padded_rows",
                 "eager_batches",
                 "out_of_memory",
+                "decoded_on_device",
+                "refused_by_device",
                 "compiles",
                 "recompiles",
             )

@@ -12,16 +12,19 @@ from typing import Any
 
 import torch
 
+from sensorium.processors.jpeg_on_device import JpegDecoder
+
 
 class SplitPool:
     """The threads that split the inputs of an engine; they start with the first input. Safe to use from any thread.
 
     Args:
         workers: how many there are.
+        decoder: decodes the JPEGs among the inputs; None for the CPU's.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, decoder: JpegDecoder | None = None) -> None:
+        self.workers, self.decoder = workers, decoder
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 

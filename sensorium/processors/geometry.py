@@ -1,6 +1,6 @@
 """The steps of a recipe's geometry: each a small value that says what it does, and does it to one picture.
 
-All take and give `(3, H, W)` tensors on the CPU, uint8, or float32 in [0, 255].
+All take and give `(3, H, W)` tensors, uint8, or float32 in [0, 255].
 """
 
 from __future__ import annotations

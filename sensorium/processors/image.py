@@ -114,13 +114,13 @@ class ImageProcessor:
         """Run the geometry on one picture: resize, crop, channel order.
 
         Args:
-            image: `(3, H, W)` RGB on the CPU, uint8, or float32 in [0, 255]. Channels-last strides, which `load_image`
-                gives, are fastest.
+            image: `(3, H, W)` RGB, uint8, or float32 in [0, 255]. Channels-last strides, which `load_image` gives, are
+                fastest. A picture on a device is fitted there.
 
         Returns:
-            `pixel_values`, `(3, h, w)`, uint8 for uint8 (float32 where the recipe resizes in floats), usually with the
-            strides of `image`; it may be a view of `image` or of something larger. From a delegated processor: its
-            final tensors without the batch axis, float32 or integer.
+            `pixel_values`, `(3, h, w)` on the CPU, uint8 for uint8 (float32 where the recipe resizes in floats), mostly
+            with the strides of `image`; it may be a view of `image` or of something larger. From a delegated processor:
+            its final tensors without the batch axis, float32 or integer.
 
         Raises:
             InputError: not such a tensor, or a shape that this recipe cannot handle.
@@ -131,7 +131,12 @@ class ImageProcessor:
                 f" load_image makes one of any picture.",
                 code="bad-shape",
             )
-        return self._fit_delegated(image) if self.recipe is None else {"pixel_values": self.recipe.fit(image)}
+        if self.recipe is None:
+            return self._fit_delegated(image.cpu())
+        fitted = self.recipe.fit(image)
+        if fitted.device.type != "cpu":  # laid out as what the CPU decodes
+            fitted = fitted.permute(1, 2, 0).contiguous().cpu().permute(2, 0, 1)
+        return {"pixel_values": fitted}
 
     def finish(self, batch: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Run the arithmetic on a batch: rescale, normalise, pad. No syncs, and no graph breaks when compiled.

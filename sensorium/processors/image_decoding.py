@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from sensorium.errors import InputError, LimitError
-from sensorium.processors.image_headers import check_container, plain_jpeg_size
+from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.processors.image_headers import check_container, is_whole_baseline_jpeg, plain_jpeg_size
 from sensorium.processors.image_sniffing import sniff
 from sensorium.processors.limits import MediaLimits
 
@@ -50,7 +50,7 @@ def decode(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Tensor:
         limits: the bounds that its header has to keep.
 
     Returns:
-        `(3, H, W)` uint8 RGB in [0, 255], channels-last in memory.
+        `(3, H, W)` uint8 RGB in [0, 255], channels-last in memory; on a device where `JpegDecoder.here` has it so.
 
     Raises:
         InputError: `not-a-picture`, `truncated`, `corrupt`, `zero-sized`; `bad-range` and `not-finite`
@@ -144,10 +144,14 @@ def _decode_jpeg(stream: IO[bytes], *, orientation: int) -> Tensor | None:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
+    from sensorium.processors.jpeg_on_device import current_decoder
+
     with _viewed(stream) as whole:
         data = torch.frombuffer(whole, dtype=torch.uint8)
+        decoder = current_decoder()
+        on_device = decoder.decode(data) if decoder is not None and is_whole_baseline_jpeg(whole) else None
         try:
-            pixels: Tensor = decode_jpeg(data, mode=ImageReadMode.RGB)
+            pixels: Tensor = decode_jpeg(data, mode=ImageReadMode.RGB) if on_device is None else on_device
         except RuntimeError:  # damaged, or something that only Pillow reads: Pillow has the last word
             return None
     turned = pixels.transpose(1, 2) if orientation >= 5 else pixels

@@ -73,6 +73,32 @@ def plain_jpeg_size(head: bytes | memoryview) -> tuple[int, int] | None:
     return None
 
 
+def is_whole_baseline_jpeg(data: bytes | memoryview) -> bool:
+    """Whether a JPEG is one that all decoders read alike: baseline, grey or YCbCr, with its end.
+
+    Args:
+        data: all of its bytes.
+    """
+    position = 2
+    if bytes(data[-2:]) != b"\xff\xd9":
+        return False
+    for _ in range(256):  # segments; a photograph has about twenty
+        segment = data[position : position + 19]
+        if len(segment) < 19 or segment[0] != 0xFF:
+            return False
+        marker = segment[1]
+        if marker == 0xC0:
+            # other numbers of the components may be those of R, G and B
+            numbers = bytes(segment[10:19:3]) if segment[9] == 3 else b"\1\2\3"
+            return segment[4] == 8 and segment[9] in (1, 3) and numbers == b"\1\2\3"
+        if marker == 0xEE and bytes(segment[4:9]) == b"Adobe" and segment[15] != 1:
+            return False  # its colours are not YCbCr
+        if 0xC1 <= marker <= 0xCF and marker != 0xC4:
+            return False  # progressive, lossless, …
+        position += 2 + (segment[2] << 8 | segment[3])
+    return False
+
+
 def _check_gif(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
     """Goes from part to part in memory, a piece of the file at a time: to read each of them would take far longer.
 

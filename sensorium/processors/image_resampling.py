@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tvF
 
 from sensorium.errors import CheckpointError, InputError, LimitError
+from sensorium.processors.resampling_on_device import resample_on_device, resamples_on_device
 
 SizeRule = Literal[
     "exact",
@@ -129,12 +130,17 @@ def resample(image: Tensor, size: tuple[int, int], *, mode: Resample, pillow: bo
     """Resample a picture to (height, width), antialiased; nearest is not.
 
     Args:
-        image: `(3, H, W)` uint8 or float32 on the CPU.
+        image: `(3, H, W)` uint8 or float32. On a device it is resampled there, to the CPU's level or the next one to
+            it; what cannot be, comes back on the CPU.
         size: (height, width), px.
         mode: the kernel.
         pillow: use Pillow's, not torch's.
         antialias: widen the kernel where the picture shrinks; Pillow always does.
     """
+    if image.device.type != "cpu":
+        if resamples_on_device(image, size, mode):
+            return resample_on_device(image, size, mode, antialias=antialias or pillow)
+        image = image.cpu()
     if pillow:
         return _resample_pillow(image, size, mode)
     # torchvision decides per mode, version and machine whether bytes are resampled as bytes: what it does, the
@@ -193,4 +199,4 @@ def luma(pixels: Tensor) -> Tensor:
 
 def to_numpy_hwc(image: Tensor) -> np.ndarray[Any, Any]:
     """`(3, H, W)` as a contiguous `(H, W, 3)` array, as Pillow takes it."""
-    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())

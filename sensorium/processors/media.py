@@ -43,8 +43,9 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
         limits: what the picture may cost, and where it may come from.
 
     Returns:
-        `(3, H, W)` RGB in [0, 255] on the CPU: float32 for a floating-point array, uint8 for all else. Mostly
-        channels-last in memory. It may share memory with the source, so it is not to be written to.
+        `(3, H, W)` RGB in [0, 255], on the CPU unless a pipeline decodes JPEGs on a GPU (`decode="cuda"`): float32 for
+        a floating-point array, uint8 for all else. Mostly channels-last in memory. It may share memory with the source,
+        so it is not to be written to.
         Files and PIL images convert as in Transformers' pipelines: EXIF orientation applied, an alpha channel
         dropped, the first frame of an animation (a PIL image's current one), 16 bit scaled to 8.
 

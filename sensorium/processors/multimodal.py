@@ -205,7 +205,7 @@ def digest(image: Tensor, inputs: dict[str, Tensor]) -> bytes:
     hasher = hashlib.blake2b(digest_size=16)
     for tensor in chosen:
         hasher.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        hasher.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        hasher.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
     return hasher.digest()
 
 

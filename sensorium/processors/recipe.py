@@ -83,7 +83,7 @@ class Recipe:
         """Run the geometry on one picture.
 
         Args:
-            image: `(3, H, W)` RGB on the CPU, uint8, or float32 in [0, 255]. Channels-last strides are fastest.
+            image: `(3, H, W)` RGB, uint8, or float32 in [0, 255]. Channels-last strides are fastest.
 
         Returns:
             `(3, h, w)` of the same dtype (float32 where the recipe resizes in floats), usually with the strides

@@ -24,7 +24,7 @@ from sensorium.retrieval.measuring import evaluate
 AT_ONCE = 256
 """Questions that are searched for, and read, together."""
 
-_OF_READERS = ("processor", "revision", "compile", "batch_size", "num_workers")
+_OF_READERS = ("processor", "revision", "compile", "batch_size", "num_workers", "decode")
 
 
 @dataclass

@@ -57,7 +57,7 @@ class IndexSearch(TaskRun):
             if kind != modality:
                 raise OptionError(f"--{kind} is for an index of {kind}; {self.index.index} is of {modality}")
         settings = asdict(self.settings)
-        run = {name: settings[name] for name in ("batch_size", "num_workers")}
+        run = {name: settings[name] for name in ("batch_size", "num_workers", "decode")}
         compile: bool | Literal["auto"] = "auto" if self.settings.compile is None else self.settings.compile
         pipe = opened.enter_context(pipeline(TASKS[modality], index=index, compile=compile, **run))
         pipe.task.check(SearchOptions.parse(self.options))  # before an output is emptied
@@ -68,7 +68,7 @@ class IndexSearch(TaskRun):
         blank = PipelineSettings()
         refused = [kind for kind, _ in self.files]
         refused += [name for name in ("encoder", "query_model") if getattr(self.index, name) is not None]
-        names = ("compile", "batch_size", "num_workers")
+        names = ("compile", "batch_size", "num_workers", "decode")
         refused += [name for name in names if getattr(self.settings, name) != getattr(blank, name)]
         for name in refused:
             raise OptionError(f"--{name.replace('_', '-')} has no meaning for --mode lexical, which searches for words")
