@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.errors import InputError, LimitError
 from sensorium.processors.image_headers import check_container, is_whole_baseline_jpeg, plain_jpeg_size
 from sensorium.processors.image_sniffing import sniff
 from sensorium.processors.limits import MediaLimits
