@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval.measuring.answer_matching import AnswerPattern, Match, exact_match, f1_score
+from sensorium.retrieval.measuring.judgments import check_kinds, found_ids, relevant_grades
 from sensorium.tasks.options import Count, checked
 
 Ranked = Sequence[Sequence[int | str]] | NDArray[Any]
-"""For each of Q queries the ids that were found, best first; in an array of integers -1 stands for none."""
+"""For each of Q queries the ids that were found, best first; -1 and "" stand for none, as `Index.search` has it."""
 
 Relevant = Sequence[Collection[int | str]]
 """For each of Q queries the ids that answer it, at least one; a mapping gives each its grade, above 0 if it does."""
@@ -21,9 +22,6 @@ Relevant = Sequence[Collection[int | str]]
 Gain = Literal["linear", "exponential"]
 
 CUTS = (1, 5, 20, 100)
-
-MAX_GRADE = 1000
-"""Powers of two of larger grades would overflow floating-point numbers."""
 
 
 def top_k_accuracy(
@@ -66,7 +64,8 @@ def recall_at_k(ranked: Ranked, relevant: Relevant, *, k: int) -> float:
         In [0, 1].
 
     Raises:
-        InputError: `bad-ranking`, an id twice; `no-relevant`, a query without a relevant id; `bad-grade`.
+        InputError: `bad-ranking`, an id twice; `no-relevant`, a query without a relevant id; `bad-grade`; `bad-id`,
+            relevant ids that are texts where those found are numbers, or the other way round, which never meet.
         OptionError: an invalid k, no queries, or `ranked` and `relevant` of different numbers.
     """
     k = checked("k", k, Count)
@@ -132,7 +131,7 @@ def evaluate(
     passages: Sequence[Sequence[str]] | None = None,
     answers: Sequence[Sequence[str]] | None = None,
     predictions: Sequence[str] | None = None,
-    k: Sequence[int] = CUTS,
+    k: int | Sequence[int] = CUTS,
     match: Match = "string",
 ) -> dict[str, float]:
     """All measures that the given data allow, for the same Q questions.
@@ -143,7 +142,7 @@ def evaluate(
         passages: texts that were found for each question, best first; with `answers`.
         answers: each question's right answers.
         predictions: the answer that was given to each question; with `answers`.
-        k: numbers of places to look at.
+        k: how many places to look at, one number or several.
         match: how answers are looked for in passages, as in `has_answer`.
 
     Returns:
@@ -153,7 +152,7 @@ def evaluate(
     Raises:
         InputError, OptionError: as the functions of these names; OptionError also where one half of a pair is missing.
     """
-    cuts = [checked("k", cut, Count) for cut in k]
+    cuts = [checked("k", cut, Count) for cut in (k if isinstance(k, (Sequence, np.ndarray)) else [k])]
     _check_pairs(ranked, relevant, passages, answers, predictions)
     if (ranked is not None or passages is not None) and not cuts:
         raise OptionError("expected at least one k, got none")
@@ -193,47 +192,11 @@ def _gains(ranked: Ranked, relevant: Relevant) -> tuple[list[NDArray[np.float64]
     _check_counts(ranked=ranked, relevant=relevant)
     gains, ideal = [], []
     for i, (ids, right) in enumerate(zip(ranked, relevant, strict=True)):
-        grades = _grades(right, i)
-        listed = _listed(ids, i)
-        gains.append(np.array([grades.get(item, 0.0) for item in listed], np.float64))
+        found, grades = found_ids(ids, i), relevant_grades(right, i)
+        check_kinds(found, grades, i)
+        gains.append(np.array([grades.get(item, 0.0) for item in found], np.float64))
         ideal.append(np.array(sorted(grades.values(), reverse=True), np.float64))
     return gains, ideal
-
-
-def _listed(ids: Any, query: int) -> list[Any]:
-    if isinstance(ids, (str, bytes)):
-        raise InputError("expected a list of ids, got one text; put it in a list", code="bad-ranking", index=query)
-    if isinstance(ids, np.ndarray):
-        ids = ids[ids != -1] if ids.dtype.kind in "iu" else ids
-        ids = ids.tolist()
-    listed = list(ids)
-    if len(set(listed)) < len(listed):
-        raise InputError("expected a ranking that names an id once, got one twice", code="bad-ranking", index=query)
-    return listed
-
-
-def _grades(right: Any, query: int) -> dict[Any, float]:
-    """The relevant ids with their grades."""
-    if isinstance(right, (str, bytes)) or not isinstance(right, (Collection, np.ndarray)):
-        raise InputError(
-            f"expected a collection of relevant ids, got {right!r:.100}; put it in a list", code="no-relevant",
-            index=query,
-        )  # fmt: skip
-    graded = (
-        right
-        if isinstance(right, Mapping)
-        else dict.fromkeys(np.asarray(right).tolist() if isinstance(right, np.ndarray) else right, 1.0)
-    )
-    for grade in graded.values():
-        number = isinstance(grade, (int, float, np.integer, np.floating)) and not isinstance(grade, bool)
-        if not number or not 0 <= grade <= MAX_GRADE:
-            raise InputError(f"expected grades in [0, {MAX_GRADE}], got {grade!r}", code="bad-grade", index=query)
-    kept = {item: float(grade) for item, grade in graded.items() if grade > 0}
-    if not kept:
-        raise InputError(
-            "expected at least one relevant id; leave out a query that nothing answers", code="no-relevant", index=query
-        )
-    return kept
 
 
 def _discounted(gains: NDArray[np.float64]) -> float:

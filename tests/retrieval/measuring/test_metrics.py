@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from sensorium.errors import InputError, OptionError
+from sensorium.retrieval import Index, Passage
 from sensorium.retrieval.measuring import evaluate, mean_reciprocal_rank, ndcg, recall_at_k, top_k_accuracy
 
 RANKED = [[3, 1, 2], ["b", "a"], []]
@@ -88,6 +89,29 @@ def test_top_k_accuracy():
     assert top_k_accuracy([["in 1808"]], [[r"\d{4}"]], k=1, match="regex") == 1
 
 
+@pytest.mark.parametrize("listed", [lambda ids: ids, lambda ids: ids.tolist(), list, lambda ids: ids.astype(object)])
+@pytest.mark.parametrize("ids", [["b", "a"], [7, 3]])
+def test_what_a_search_found_is_measured_as_it_came(ids, listed):
+    """Also where fewer were found than asked for, and places are left that no passage has."""
+    rows = [Passage("a river", id=ids[0]), Passage("a mill", id=ids[1])]
+    index = Index.from_vectors(np.eye(2, dtype=np.float32), passages=rows)
+    found = index.search(np.eye(2, dtype=np.float32), k=5)
+    assert found.ids.shape == (2, 5)
+    assert recall_at_k(listed(found.ids), [[ids[0]], [ids[0]]], k=1) == 0.5
+    assert mean_reciprocal_rank(listed(found.ids), [[ids[0]], [ids[0]]]) == 0.75
+    assert evaluate(ranked=listed(found.ids), relevant=[{ids[0]: 2}, np.array(ids[1:])], k=5)["ndcg@5"] == 1
+
+
+def test_queries_may_have_ids_of_different_kinds():
+    assert recall_at_k([[1, 2], ["1", "2"], []], [[1], ["1"], ["1"]], k=1) == pytest.approx(2 / 3)
+
+
+def test_evaluate_takes_one_cut():
+    assert evaluate(ranked=RANKED, relevant=RELEVANT, k=2) == evaluate(ranked=RANKED, relevant=RELEVANT, k=[2])
+    assert list(evaluate(ranked=RANKED, relevant=RELEVANT, k=np.int64(2))) == ["recall@2", "mrr@2", "ndcg@2"]
+    assert list(evaluate(ranked=RANKED, relevant=RELEVANT, k=np.array([2]))) == ["recall@2", "mrr@2", "ndcg@2"]
+
+
 def test_evaluate_gives_all_that_can_be_had():
     got = evaluate(ranked=RANKED, relevant=RELEVANT, passages=PASSAGES, answers=ANSWERS,
                    predictions=["Goethe", "x b", ""], k=(1, 2))  # fmt: skip
@@ -142,6 +166,16 @@ def test_what_does_not_go_together(given):
         ([1], {1: float("nan")}, "bad-grade"),
         ([1], {1: 2000}, "bad-grade"),
         ([1], {1: "high"}, "bad-grade"),
+        ([1, 2], ["1"], "bad-id"),
+        (["1", "2"], {1: 2}, "bad-id"),
+        (np.array(["1", ""]), np.array([1]), "bad-id"),
+        ([1], [1, "1"], "bad-id"),
+        ([1], [-1], "bad-id"),
+        (["a"], {"": 1}, "bad-id"),
+        ([1], [True], "bad-id"),
+        ([1], [[1]], "bad-id"),
+        ([{"id": 1}], [1], "bad-ranking"),
+        (7, [1], "bad-ranking"),
     ],
 )
 @pytest.mark.parametrize("measure", [recall_at_k, mean_reciprocal_rank, ndcg])
