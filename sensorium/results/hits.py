@@ -52,7 +52,8 @@ class Hits(Result):
     def __getitem__(self, key: Any) -> Any:
         """A dict for an integer; the `Hits` left by a slice, a boolean mask or an index array."""
         if isinstance(key, (int, np.integer)):
-            return {"score": float(self.scores[key]), **self.passages[int(key)]}
+            passage = self.passages[int(key)]
+            return {"score": float(self.scores[key]), **{name: passage[name] for name in passage if name != "score"}}
         kept = np.arange(len(self))[key]
         rows = [self.passages[i] for i in kept.tolist()]
         return Hits(self.ids[kept], self.scores[kept], rows, query=self.query, index=self.index)

@@ -307,8 +307,8 @@ class Index:
             queries: a text or a list of texts; a medium, or a list of media, for an encoder that takes them; or
                 vectors, `(D,)` or `(Q, D)`.
             k: how many passages to give for each query, from 1; fewer where there are no more.
-            where: which passages may be found: a mapping from columns (title, source, metadata …) to a value or a list
-                of values, or an expression of `pyarrow.compute`.
+            where: which passages may be found: a mapping from columns (title, source, metadata …) to a value, a list of
+                values, or comparisons such as {">=": 1808, "<": 1832}; or an expression of `pyarrow.compute`.
             mode: "dense" by vectors, "lexical" by words (BM25), "hybrid" by both, fused by their ranks.
             reranker: reads each query with its best passages again, and reorders them.
 

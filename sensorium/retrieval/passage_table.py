@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.retrieval.columns import joined, made_column
+from sensorium.retrieval.filters import rows_that_meet
 from sensorium.retrieval.reading.passages import RESERVED
 
 FIXED = {
@@ -50,7 +49,7 @@ class PassageTable:
         for name, kind in FIXED.items():
             columns[name] = pa.array([row.get(name) for row in rows], kind)
         for name in further:
-            columns[name] = _column(name, [row.get(name) for row in rows])
+            columns[name] = made_column(name, [row.get(name) for row in rows])
         return cls(pa.table(columns))
 
     @classmethod
@@ -98,73 +97,13 @@ class PassageTable:
         return PassageTable(self.table.take(pa.array(rows)))
 
     def append(self, other: PassageTable) -> PassageTable:
-        """The table with further rows; columns that one of them lacks are null there.
+        """The table with further rows; columns that one of them lacks are null there, and whole numbers become floats.
 
         Raises:
-            InputError: metadata of one name have several types.
+            InputError: metadata of one name are of two kinds, or have values that no type holds together.
         """
-        if not len(self):
-            return other
-        try:
-            joined = pa.concat_tables([self.table, other.table], promote_options="default")
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise InputError(
-                f"the metadata of the new passages differ in type from those that are there: {error}",
-                code="bad-metadata",
-            ) from error
-        return PassageTable(joined)
+        return PassageTable(joined(self.table, other.table))
 
     def where(self, condition: Any) -> NDArray[np.bool_]:
-        """Which rows meet a condition.
-
-        Args:
-            condition: a mapping from columns to a value, or to a list of values of which one is met; or an expression
-                of `pyarrow.compute`, such as `pc.field("year") >= 2000`.
-
-        Returns:
-            `(N,)` bool.
-
-        Raises:
-            UnknownNameError: there is no such column; names the nearest one.
-            OptionError: the condition is of the wrong kind, or does not suit a column's type.
-        """
-        expression = condition if isinstance(condition, pc.Expression) else self._expression(condition)
-        rows = pa.array(np.arange(len(self)))
-        try:
-            table = ds.dataset(self.table.append_column("\0row", rows))
-            kept = table.to_table(columns=["\0row"], filter=expression)["\0row"].to_numpy()  # copies no text
-        except (pa.ArrowException, TypeError) as error:
-            raise OptionError(f"where={condition} does not suit the passages: {error}") from error
-        mask = np.zeros(len(self), dtype=np.bool_)
-        mask[kept] = True
-        return mask
-
-    def _expression(self, condition: Any) -> pc.Expression:
-        if not isinstance(condition, Mapping):
-            raise OptionError(
-                'where is a mapping such as {"title": "Faust"} or {"year": [1808, 1832]}, or an expression of '
-                f"pyarrow.compute, got {type(condition).__name__}"
-            )
-        expression = pc.scalar(True)
-        for name, wanted in condition.items():
-            if name not in self.table.column_names:
-                raise UnknownNameError("column of the passages", name, self.table.column_names)
-            values = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
-            try:
-                options = pa.array(values, self.table.schema.field(name).type)
-            except (pa.ArrowException, TypeError) as error:
-                kind = self.table.schema.field(name).type
-                raise OptionError(f"where: {name} holds {kind}, got {wanted!r}") from error
-            expression &= pc.field(name).isin(options)
-        return expression
-
-
-def _column(name: str, values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise InputError(
-            f"the metadata {name!r} of these passages cannot be one column: {error}. Give them all one type, or turn "
-            "them into texts.",
-            code="bad-metadata",
-        ) from error
+        """Which rows meet a condition, `(N,)` bool: as `filters.rows_that_meet` has it, which says what it raises."""
+        return rows_that_meet(self.table, condition)

@@ -144,10 +144,17 @@ def _text(item: Any, modality: Modality) -> tuple[Row, Any]:
 
 
 def _medium(item: Any, modality: Modality) -> tuple[Row, Any]:
-    metadata: Mapping[str, Any] = {}
+    given: Mapping[str, Any] = {}
     if isinstance(item, Mapping) and modality in item:
-        metadata = {name: value for name, value in item.items() if name != modality}
+        given = {name: value for name, value in item.items() if name != modality}
         item = item[modality]
-    source = os.fspath(item) if isinstance(item, (str, os.PathLike)) else None
-    row: Row = {"id": None, "text": "", "title": "", "source": source, "start": None, "end": None}
-    return {**row, **metadata}, {modality: item}
+    fixed = {name: given[name] for name in RESERVED if given.get(name) is not None}
+    text = fixed.pop("text", "")
+    blank = isinstance(text, str) and not text.strip()  # a medium needs none; the rest is checked as a passage's
+    metadata = {name: value for name, value in given.items() if name not in RESERVED}
+    row = Passage(modality if blank else text, **fixed, metadata=metadata).to_dict()
+    if blank:
+        row["text"] = ""
+    if row["source"] is None and isinstance(item, (str, os.PathLike)):
+        row["source"] = os.fspath(item)
+    return row, {modality: item}

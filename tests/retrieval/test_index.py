@@ -189,7 +189,7 @@ def test_ids_of_texts_and_numbers():
         (lambda: Index.from_vectors(vectors(4)).add(vectors=vectors(1, width=5)), "of 8 dimensions"),
         (lambda: Index.from_vectors(vectors(4)).delete(["x"]), "whole numbers here"),
         (lambda: Index.from_vectors(vectors(4)).search(vectors(1), where=7), "where is a mapping"),
-        (lambda: made(passages(4)).search(vectors(1), where={"year": "x"}), "year holds int64"),
+        (lambda: made(passages(4)).search(vectors(1), where={"year": "x"}), "year holds whole numbers"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told(wrong, said):

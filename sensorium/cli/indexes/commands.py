@@ -47,7 +47,9 @@ _FILES = tuple(
     for kind, name in (("image", "picture"), ("audio", "sound"))
 )
 
-_WHERE = OptionCard("where", Any, None, 'delete all passages of which this is so, such as {"source": "a.md"}.')
+_WHERE = OptionCard(
+    "where", Any, None, 'delete all passages of which this is so, such as {"source": "a.md"} or {"year": {"<": 1990}}.'
+)
 
 _INDEX = argument("index", "INDEX", "The folder of an index.")
 _PATHS_HELP = (

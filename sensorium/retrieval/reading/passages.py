@@ -10,7 +10,10 @@ from typing import Any
 from sensorium.errors import InputError, LimitError
 
 RESERVED = ("id", "text", "title", "source", "start", "end")
-"""The keys of a hit's passage that metadata cannot have."""
+"""The keys that every hit's passage has."""
+
+TAKEN = (*RESERVED, "score")
+"""The names that metadata cannot have: a hit has them itself."""
 
 LONGEST = 1_000_000
 """Characters of a passage at most: encoders read a few hundred words, and anything longer is a document."""
@@ -29,7 +32,7 @@ class Passage:
         start: the first of its characters in the document's text, from 0; None with `end` where that is not known.
         end: one after the last of them: `document.text[start:end] == text` where `split` made it.
         id: its name in an index; None to have it numbered.
-        metadata: anything else to keep with it, by names other than `RESERVED`.
+        metadata: anything else to keep with it, by names other than `TAKEN`.
 
     Raises:
         InputError: `not-text` (a text, title or source that is not a str or contains what is not a character),
@@ -175,10 +178,10 @@ def _checked_metadata(metadata: object, source: str | None) -> dict[str, Any]:
             source=source,
         )
     for name in metadata:
-        if not isinstance(name, str) or name in RESERVED:
+        if not isinstance(name, str) or name in TAKEN:
             raise InputError(
-                f"expected the names in metadata to be texts other than {', '.join(RESERVED)}, got {name!r}. "
-                f"Those have arguments of their own; give it another name.",
+                f"expected the names in metadata to be texts other than {', '.join(TAKEN)}, which a hit has itself, "
+                f"got {name!r}. Give it another name.",
                 code="bad-metadata",
                 source=source,
             )

@@ -26,8 +26,8 @@ class SearchOptions(Options):
 
     Attributes:
         top_k: how many hits to give, best first; an index with fewer gives fewer.
-        where: which passages may be found: a mapping from columns (title, source, metadata …) to a value or a list of
-            values, or an expression of `pyarrow.compute`.
+        where: which passages may be found: a mapping from columns (title, source, metadata …) to a value, a list of
+            values, or comparisons such as {">=": 1808, "<": 1832}; or an expression of `pyarrow.compute`.
         mode: "dense" by vectors, "lexical" by words (BM25), "hybrid" by both, fused by their ranks.
         reranker: a `Reranker`, which reads the query with its best passages again and reorders them.
     """
