@@ -48,7 +48,7 @@ ONLY_IN = {  # third party: the files that may import it
     "faiss": {"retrieval/dense/approximate.py"},
     "pyarrow": {"retrieval"},
     "bm25s": {"retrieval/lexical/bm25.py"},
-    "pypdf": {"retrieval/reading/formats"},
+    "pypdfium2": {"retrieval/reading/formats"},
     "bs4": {"retrieval/reading/formats"},
     "markdown_it": {"retrieval/reading/formats"},
     "typer": {"cli"},

@@ -550,7 +550,7 @@ def test_help_loads_nothing_heavy(words):
     code = f"import sys\ntry:\n    {MAIN}\nfinally:\n    print(*sys.modules, file=sys.stderr)"
     status, out, err = finish(start("index", *words, "--help", code=code))
     assert status == 0 and "Usage:" in out
-    assert not {*HEAVY, "pyarrow", "faiss", "pypdf"} & set(err.splitlines()[-1].split())
+    assert not {*HEAVY, "pyarrow", "faiss", "pypdfium2"} & set(err.splitlines()[-1].split())
 
 
 def test_every_command_and_option_is_told_of(sensorium):

@@ -240,6 +240,77 @@ def test_pdf_that_pypdf_writes(tmp_path):
                 assert read_one(tmp_path, name, data.getvalue()).text.strip() == "Hello there."
 
 
+def test_running_heads_and_page_numbers_are_left_out(tmp_path):
+    bodies = [
+        [f"Rivers, {n * 3}, begin in the hills.", f"They are long, of {n} kinds", f"and page {i} has {n * 2}."]
+        for i, n in enumerate("abcd")
+    ]
+    heads = [["The Book of Rivers", *body, f"Page {i} of 4"] for i, body in enumerate(bodies, 1)]
+    chapters = [[f"Chapter 2: The Rivers {i + 6}", *body] for i, body in enumerate(bodies)]
+    sides = [[*body, "The Book of Rivers" if i % 2 else "About Rivers in General", f"- {i} -"]
+             for i, body in enumerate(bodies * 2, 20)]  # fmt: skip
+    roman = [[*body, number] for body, number in zip(bodies, ("iii", "iv", "v", "vi"), strict=True)]
+    for pages, text in (
+        (heads, bodies),
+        (chapters, bodies),
+        (sides, bodies * 2),
+        (roman, bodies),
+        (heads[:2], bodies[:2]),
+    ):
+        document = read_one(tmp_path, "a.pdf", pdf_file(*pages))
+        assert document.text == "".join("\n".join(body) + "\n" for body in text)
+        assert [document.text[start:].split()[0] for start in document.pages] == ["Rivers,"] * len(text)
+    document = read_one(tmp_path, "a.pdf", pdf_file(*heads))
+    pages = [(p.metadata["page"], p.metadata["last_page"]) for p in split(document, by="words", words=20)]
+    assert pages == [(1, 2), (2, 3), (3, 4), (4, 4)]
+
+
+def test_heads_that_name_the_section_are_left_out(tmp_path):
+    """Of books whose heads change from page to page, as LaTeX sets them: apart from the text."""
+    names = ("1.1. Springs", "1.1. Springs of the North", "1.2. Mouths", "1.4. Deltas")
+    pages = [
+        [f"CHAPTER 1. RIVERS {name}", "", "", f"They are {n}.", f"Of {n * 9}.", n]
+        for n, name in zip("abcd", names, strict=True)
+    ]
+    document = read_one(tmp_path, "a.pdf", pdf_file(*pages))
+    assert document.text == "".join(f"They are {n}.\nOf {n * 9}.\n{n}\n" for n in "abcd")
+
+
+def test_what_does_not_run_over_the_pages_is_kept(tmp_path):
+    for pages in (
+        [["The Book of Rivers", "One page alone.", "1"]],
+        [["Fish"], ["Fish"], ["Fish"]],  # nothing else would be left
+        [["Trout", "3 of them"], ["Eel", "7 of them"], ["Pike", "4 of them"]],
+        [["A list", "goes", "on", "and", "7"], ["The next", "page", "has", "other", "12"], ["x", "y", "z", "u", "30"]],
+        [["Same", f"but {word} far away"] if i % 5 == 0 else [f"Page of {word}", word * 3, word * 2]
+         for i, word in enumerate("abcdefghijklmnop")],
+    ):  # fmt: skip
+        text = read_one(tmp_path, "a.pdf", pdf_file(*pages)).text
+        assert text == "".join("\n".join(page) + "\n" for page in pages)
+    short = [["Head", f"{i} rivers", str(i)] for i in range(1, 5)]
+    assert read_one(tmp_path, "a.pdf", pdf_file(*short)).text == "".join(f"{i} rivers\n" for i in range(1, 5))
+    book = [["The Book of Rivers", "begins"], *(["The Book of Rivers", f"goes on {n}"] for n in "abc")]
+    titled = pdf_file(*book, compress=False).replace(
+        b"72 720", b"72 600", 1
+    )  # the title of the first page stands lower
+    text = read_one(tmp_path, "b.pdf", titled).text
+    assert text == "The Book of Rivers\nbegins\ngoes on a\ngoes on b\ngoes on c\n"
+
+
+def test_words_parted_at_the_end_of_a_line_are_put_together(tmp_path):
+    pages = [
+        ["The well-known sys-", "tems of the fil-", "ters, and the well-", "known GNU-", "Linux; UPPER-", "CASE, 64-",
+         "bit, state-of-the-", "art, a read-", "only text and a docu-"],
+        ["ment, which goes on. We read it, we read what is only read, and only that."],
+    ]  # fmt: skip
+    document = read_one(tmp_path, "a.pdf", pdf_file(*pages))
+    assert document.text == (
+        "The well-known systems of the filters, and the well-known GNU-Linux; UPPERCASE, 64-bit, state-of-the-art, "
+        "a read-only text and a document,\nwhich goes on. We read it, we read what is only read, and only that.\n"
+    )
+    assert document.text[document.pages[1] :].startswith("which goes on")
+
+
 def test_limits(tmp_path):
     def limited(name, data, **limits):
         path = tmp_path / name
