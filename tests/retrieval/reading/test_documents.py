@@ -160,6 +160,51 @@ def test_html_is_its_main_part_in_blocks(tmp_path):
     assert [p.metadata["section"] for p in split(document)] == ["The river", "The river > Fish"]
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("2<sup>2</sup> = 4", "2^2 = 4"),
+        ("10<sup>6</sup> m and 10<sup>-6</sup>m", "10^6 m and 10^-6 m"),
+        ("e<sup>x + 1</sup>", "e^(x + 1)"),
+        ("Ca<sup>2+</sup>, <b>m</b><sup><i>2</i></sup>.", "Ca^2+, m^2."),
+        ("the 1<sup>st</sup> and 2<sup>nd</sup>, Brand<sup>TM</sup>", "the 1st and 2nd, BrandTM"),
+        ('as said<sup><a href="#n1">1</a></sup> and<sup>[2]</sup> so', "as said[1] and[2] so"),
+        ("H<sub>2</sub>O, CO<sub>2</sub>e", "H2O, CO2e"),
+        ("x<sub>i</sub>y, log<sub>2</sub>8, 10<sub>2</sub>, a<sub>i,j</sub>", "x_i y, log2 8, 10_2, a_i,j"),
+        ("x<sub>n</sub><sup>2</sup> (2<sup>2</sup>)<sup>3</sup>", "x_n^2 (2^2)^3"),
+        ("<sup>*</sup>a <sup>b</sup>", "*a b"),
+        ("<pre>2<sup>8</sup>\n x</pre>", "2^8\n x"),
+        ("<math><msup><mn>2</mn><mn>2</mn></msup><mo>=</mo><mn>4</mn></math>", "2^2=4"),
+        ("<math><mfrac><mn>1</mn><mrow><mi>x</mi><mo>+</mo><mn>2</mn></mrow></mfrac></math> m", "1/(x+2) m"),
+        ("<math><msqrt><mn>2</mn><mi>x</mi></msqrt><mi>sin</mi><mi>x</mi></math>", "√2x sin x"),
+        ("<math><semantics><msub><mi>a</mi><mi>i</mi></msub><annotation>a_{i}</annotation></semantics></math>", "a_i"),
+        ("a<span style='color: red; DISPLAY : none !important'>x</span>b", "ab"),
+        ("a<p style='visibility:hidden'>x</p>b<i style='display:none;'>x</i>", "ab"),
+        ("<i style='--display:none-of-it'>a</i><i style='display:inline'>b</i>", "ab"),
+        ("a<b hidden>x</b><b hidden='until-found'>b</b><dialog>x</dialog><dialog open>c</dialog>", "abc"),
+        ("<span aria-hidden='true'>a</span> <h2>b<a aria-hidden=true href='#b'>#</a></h2>", "a\n\nb"),
+        ("for <del>10</del><ins>8</ins>, <s>7</s>6 and <strike>5</strike>4", "for 8, 6 and 4"),
+        ("<ruby>\u6f22<rp>(</rp><rt>kan</rt><rp>)</rp></ruby>\u5b57", "\u6f22\u5b57"),
+        ("a&nbsp;b co&shy;operate a/<wbr>b c&#8203;d", "a b cooperate a/b cd"),
+        ("He said <q>yes</q> and <q><b>no</b></q>.", "He said “yes” and “no”."),
+        ("a<script>x</script>b<template>x</template>c<noscript>x</noscript>d", "abcd"),
+        ("a<br>b<br/>c", "a\nb\nc"),
+        ("<table><tr><td>2<sup>2</sup><td>3</table>", "2^2 | 3"),
+    ],
+)
+def test_html_is_read_as_it_is_seen(tmp_path, html, text):
+    assert read_one(tmp_path, "a.html", f"<meta charset=utf-8><p>{html}".encode()).text.strip() == text
+
+
+def test_raised_characters_keep_the_offsets(tmp_path):
+    page = "<h1>The 2<sup>2</sup> ways</h1><p>one</p><h2>H<sub>2</sub>O</h2><p>two 10<sup>6</sup>"
+    document = read_one(tmp_path, "a.html", page)
+    assert headings(document) == [("The 2^2 ways", 1, "The 2^2 ways"), ("H2O", 2, "H2O")]
+    assert [p.text for p in split(document)] == ["The 2^2 ways\n\none", "H2O\n\ntwo 10^6"]
+    nested = "<math>" + "<mrow>" * 5000 + "<mi>x</mi>" + "</mrow>" * 5000 + "</math>y" + "<sup>" * 300 + "2"
+    assert "y" in read_one(tmp_path, "b.html", nested).text
+
+
 def test_html_without_a_main_part_or_title(tmp_path):
     document = read_one(tmp_path, "a.htm", b"<nav>Menu</nav><h2>One</h2>two<p>three<article><p>a</article><article>b")
     assert (document.title, document.text) == ("One", "One\n\ntwo\n\nthree\n\na\n\nb")

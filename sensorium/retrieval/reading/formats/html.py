@@ -11,23 +11,32 @@ from bs4.dammit import EncodingDetector
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 
 from sensorium.retrieval.reading.formats.decoding import decode
+from sensorium.retrieval.reading.formats.formulas import formula, lowered, raised
 from sensorium.retrieval.reading.passages import Document, Heading
 
 # fmt: off
 _LEFT_OUT = frozenset([
-    "audio", "button", "canvas", "datalist", "embed", "footer", "head", "iframe", "nav", "noscript", "object", "rp",
-    "rt", "script", "select", "style", "svg", "template", "textarea", "title", "video",
+    "audio", "button", "canvas", "datalist", "del", "embed", "footer", "head", "iframe", "nav", "noscript", "object",
+    "rp", "rt", "s", "script", "select", "strike", "style", "svg", "template", "textarea", "title", "video",
 ])
 _LEFT_OUT_ROLES = frozenset(["navigation", "banner", "contentinfo", "search", "menu", "menubar"])
 _PARAGRAPHS = frozenset([
     "article", "aside", "blockquote", "details", "dl", "fieldset", "figure", "form", "h1", "h2", "h3", "h4", "h5",
-    "h6", "header", "hr", "main", "ol", "p", "pre", "section", "table", "ul",
+    "h6", "header", "hr", "main", "menu", "ol", "p", "pre", "section", "table", "ul",
 ])
-_LINES = frozenset(["address", "br", "caption", "dd", "div", "dt", "figcaption", "li", "summary", "tr"])
+_LINES = frozenset([
+    "address", "br", "caption", "center", "dd", "div", "dt", "figcaption", "hgroup", "legend", "li", "summary", "tr",
+])
 # fmt: on
 _CELLS = frozenset(["td", "th"])
+_SCRIPTS = frozenset(["sub", "sup"])
 _BREAKS = ("", " ", "\n", "\n\n")
 _SPACE, _NEW_LINE, _BLANK_LINE = 1, 2, 3
+_QUOTES = {False: "“", True: "”"}  # by whether the quotation is left
+_INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x2060, 0xFEFF])  # hyphens and breaks that only may be
+_NOT_DISPLAYED = re.compile(
+    r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\s*(?:!\s*important\s*)?(?:;|$)", re.I
+)
 _HEADING = re.compile(r"h[1-6]")
 _ENCODINGS = {  # what browsers take a declaration for
     "ascii": "cp1252",
@@ -79,6 +88,7 @@ class _PageText:
     headings: list[Heading] = field(default_factory=list)
     pending: int = 0
     mark: str = ""
+    apart: str = ""  # "digit" or "word": what would be taken for a part of what stands before it, and needs a space
     cell: int = -1  # how many parts stood before the last cell of a table: its first paragraph follows no blank line
 
     def ask(self, pending: int) -> None:
@@ -91,7 +101,11 @@ class _PageText:
 
     def write(self, text: str) -> None:
         before = (_BREAKS[self.pending] if self.length else "") + self.mark
-        self.pending, self.mark = 0, ""
+        if not before and (
+            (self.apart == "digit" and text[0].isdigit()) or (self.apart == "word" and text[0].isalnum())
+        ):
+            before = " "
+        self.pending, self.mark, self.apart = 0, "", ""
         self.parts.append(before + text)
         self.length += len(before) + len(text)
 
@@ -114,6 +128,9 @@ def _write(root: Tag, writer: _PageText) -> None:
             if leaving:
                 _leave(element, writer, state)
                 pre -= element.name == "pre"
+            elif element.name == "math" and not _is_left_out(element):
+                if written := formula(element):
+                    writer.write(written)
             elif not _is_left_out(element):
                 pre += element.name == "pre"
                 stack.append((element, True, _enter(element, writer)))
@@ -123,6 +140,9 @@ def _write(root: Tag, writer: _PageText) -> None:
 
 
 def _write_text(text: str, writer: _PageText, *, verbatim: bool) -> None:
+    text = text.translate(_INVISIBLE)
+    if not text:
+        return
     if verbatim:
         if text.strip() or (writer.parts and not writer.pending):
             writer.write(text)
@@ -145,14 +165,24 @@ def _enter(tag: Tag, writer: _PageText) -> int | None:
         writer.cell = len(writer.parts)
     if tag.name in _CELLS and writer.length and writer.pending < _NEW_LINE:  # not the row's first
         writer.mark, writer.pending = " | ", 0
-    return len(writer.parts) if tag.name in _CELLS or _HEADING.fullmatch(tag.name) else None
+    if tag.name == "q":
+        writer.write(_QUOTES[False])
+    if tag.name in _SCRIPTS:
+        writer.apart = ""  # it is set off itself
+    return len(writer.parts) if tag.name in (*_CELLS, *_SCRIPTS) or _HEADING.fullmatch(tag.name) else None
 
 
 def _leave(tag: Tag, writer: _PageText, parts_before: int | None) -> None:
     writer.ask(_BLANK_LINE if tag.name in _PARAGRAPHS else _NEW_LINE if tag.name in _LINES else 0)
     if tag.name == "li" or tag.name in _CELLS:
         writer.mark = ""  # of an empty one
+    if tag.name == "q":
+        writer.parts.append(_QUOTES[True])
+        writer.length += 1
     if parts_before is None or len(writer.parts) == parts_before:
+        return
+    if tag.name in _SCRIPTS:
+        _set_off(tag, writer, parts_before)
         return
     if tag.name in _CELLS:
         writer.pending = min(writer.pending, _SPACE)  # paragraphs in a cell do not end its row
@@ -164,10 +194,31 @@ def _leave(tag: Tag, writer: _PageText, parts_before: int | None) -> None:
         writer.headings.append(Heading(start, writer.length, int(tag.name[1]), " ".join(text.split())))
 
 
+def _set_off(tag: Tag, writer: _PageText, parts_before: int) -> None:
+    """Writes what was raised or lowered so that it is not taken for a part of what stands before it."""
+    written = "".join(writer.parts[parts_before:])
+    text = written.strip()
+    space = written[: len(written) - len(written.lstrip())]
+    before = "" if space or not parts_before else writer.parts[parts_before - 1][-1:]
+    if before and not before.isspace() and text:
+        is_link = tag.find("a") is not None
+        text = raised(text, before, is_link=is_link) if tag.name == "sup" else lowered(text, before)
+        writer.apart = "word" if text[0] in "^_" else "digit"
+    del writer.parts[parts_before:]
+    writer.parts.append(space + text)
+    writer.length += len(space + text) - len(written)
+
+
 def _is_left_out(tag: Tag) -> bool:
-    if tag.name in _LEFT_OUT or tag.has_attr("hidden") or tag.get("aria-hidden") == "true":
+    if tag.name in _LEFT_OUT or (tag.has_attr("hidden") and tag.get("hidden") != "until-found"):
+        return True
+    if _NOT_DISPLAYED.search(str(tag.get("style", ""))) or (tag.name == "dialog" and not tag.has_attr("open")):
         return True
     role = tag.get("role")
     if isinstance(role, str) and role.lower() in _LEFT_OUT_ROLES:
         return True
-    return tag.name == "a" and "headerlink" in (tag.get("class") or ())  # Sphinx's marks after headings
+    classes = tag.get("class") or ()
+    if "katex-html" in classes:  # a formula that stands there as MathML, too
+        return True
+    marks = "headerlink" in classes or (tag.get("aria-hidden") == "true" and str(tag.get("href", "")).startswith("#"))
+    return tag.name == "a" and marks  # of headings, by Sphinx and others
