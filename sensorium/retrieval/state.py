@@ -69,7 +69,7 @@ class IndexState:
         """BM25 of the passages' titles and texts; counted when first needed after passages were added."""
         self.check(None, words=True)
         rows = self.table.take(np.arange(len(self.table)))
-        return LexicalIndex.build(f"{row['title'] or ''}\n{row['text'] or ''}" for row in rows)
+        return LexicalIndex.of_passages(f"{row['title'] or ''}\n{row['text'] or ''}" for row in rows)
 
     def check(self, where: Any, *, words: bool) -> None:
         """Refuses a filter that does not suit the columns, and a search for words where there are none.

@@ -473,3 +473,31 @@ def test_sizes_are_checked_without_reading_all(tmp_path):
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(IndexFileError):
         Index.load(tmp_path / "i", verify=False)
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "IVF1,Flat"])
+@pytest.mark.parametrize("words", [True, False])
+def test_an_index_may_become_empty_and_be_filled_again(tmp_path, kind, words):
+    """As it does whose passages are all replaced: deleted, then added."""
+    for ids in ([3, 7], ["a", "b"]):
+        rows = [{"id": ids[0], "text": "a river", "year": 1808}, {"id": ids[1], "text": "a boat", "year": 1832}]
+        folder = tmp_path / str(ids[0])
+        index = Index.from_vectors(vectors(2), passages=rows, kind=kind, lexical=words, device="cpu")
+        index.save(folder)
+        modes = ("dense", "lexical", "hybrid") if words else ("dense",)
+        assert index.delete(ids) == 2
+        for _ in range(2):
+            for mode in modes:
+                found = index.search_encoded(vectors(1), ["a river"], 3, mode=mode)
+                assert len(found[0]) == 0 and found.ids.shape == (1, 3)
+                assert len(index.search_encoded(vectors(1), ["x"], 3, mode=mode, where={"year": 1808})[0]) == 0
+            index.save(folder)
+            assert len(index) == 0
+            index = Index.load(folder, device="cpu")
+        assert index.add(rows, vectors=vectors(2)).tolist() == ids
+        index.save(folder)
+        index = Index.load(folder, device="cpu")
+        for mode in modes:
+            hit = index.search_encoded(vectors(1), ["a river"], 1, mode=mode, where={"year": 1808})[0][0]
+            assert (hit["id"], hit["text"]) == (ids[0], "a river")
+        assert index.passages(ids)[1]["year"] == 1832

@@ -91,6 +91,8 @@ def coarse_copy(
     """
     device = device or torch.device("cpu")
     vectors = vectors if isinstance(vectors, Tensor) else mapped(vectors)
+    if previous is not None and not len(previous.values):
+        previous = None  # nothing tells no dtype
     if previous is not None:
         dtype = previous.values.dtype
     dtype = dtype or _fastest(vectors, device)
@@ -231,7 +233,7 @@ def _fastest(vectors: Tensor, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.float16
     narrow = device.type == "cpu" and vectors.shape[1] in INT8_WIDTHS and multiplies_int8()
-    if narrow:
+    if narrow and len(vectors):
         left = torch.cat([some[1] / some[2] for some in _sample(vectors)])
         narrow = bool(left.median() <= MOST_LEFT_OVER)
     return torch.int8 if narrow else torch.bfloat16 if multiplies_bfloat16(device) else torch.float32

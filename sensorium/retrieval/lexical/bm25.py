@@ -72,10 +72,20 @@ class LexicalIndex:
             UnknownNameError: a language without a list of stopwords.
         """
         settings = LexicalSettings(k1, b, method, _stopwords(stopwords))
-        terms: dict[str, int] = {}
-        rows = [_count(text, terms, frozenset(settings.stopwords)) for text in _checked(texts)]
-        if not rows:
+        index = cls._of(_checked(texts), settings)
+        if not len(index):
             raise InputError("expected texts to index, got none", code="no-documents")
+        return index
+
+    @classmethod
+    def of_passages(cls, texts: Iterable[str]) -> Self:
+        """As `build`, with its defaults, of the texts of an index; there may be none, after all were deleted."""
+        return cls._of(texts, LexicalSettings())
+
+    @classmethod
+    def _of(cls, texts: Iterable[str], settings: LexicalSettings) -> Self:
+        terms: dict[str, int] = {}
+        rows = [_count(text, terms, frozenset(settings.stopwords)) for text in texts]
         bm25 = _blank(settings)
         if terms:
             bm25.index((rows, terms), create_empty_token=False, show_progress=False)

@@ -39,10 +39,10 @@ class LexicalSettings:
         stopwords: terms that count neither in texts nor in queries.
     """
 
-    k1: Annotated[float, Range(0)]
-    b: Share
-    method: Method
-    stopwords: tuple[str, ...]
+    k1: Annotated[float, Range(0)] = 1.5
+    b: Share = 0.75
+    method: Method = "lucene"
+    stopwords: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -116,7 +116,7 @@ def _check_terms(terms: Any) -> None:
 def _check_postings(scores: dict[str, Any], terms: int) -> None:
     """Refuses arrays that bm25s would read out of bounds, or that come from different indexes."""
     data, rows, starts, texts = (scores[key] for key in ("data", "indices", "indptr", "num_docs"))
-    if not isinstance(texts, int) or isinstance(texts, bool) or texts < 1:
+    if not isinstance(texts, int) or isinstance(texts, bool) or texts < 0:
         raise ValueError(f"a number of texts is expected, got {texts!r}")
     if starts.shape != (terms + 1,):
         raise ValueError(f"{STARTS} is expected to cover {terms} terms, got {starts.shape}")
