@@ -38,6 +38,8 @@ def encode_passages(
     on_error: OnError,
     resume: str | os.PathLike[str] | None,
     progress: bool,
+    texts: bool | None = None,
+    taken: Callable[[Any], bool] = lambda _: False,
 ) -> EncodedPassages:
     """Encodes passages.
 
@@ -51,6 +53,8 @@ def encode_passages(
             number and the first reason; a function is called with each error instead.
         resume: a folder that keeps the vectors of each chunk; None to keep nothing.
         progress: shows a progress bar on standard error.
+        texts: as in `read_rows`.
+        taken: as in `read_rows`.
 
     Raises:
         InputError: a passage that cannot be encoded, or no passages.
@@ -62,7 +66,7 @@ def encode_passages(
     rows: list[Row] = []
     vectors: list[NDArray[np.float32]] = []
     failures: list[InputError] = []
-    items = read_rows(passages, encoder.modality, skip=on_error != "raise")
+    items = read_rows(passages, encoder.modality, skip=on_error != "raise", texts=texts, taken=taken)
     with _bar(passages, wanted=progress) as bar:
         while chunk := list(islice(items, CHUNK)):
             good = [item for item in chunk if isinstance(item, IndexItem)]

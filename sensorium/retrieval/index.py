@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from sensorium.retrieval.encoding.sides import Similarity
 from sensorium.retrieval.index_encoder import IndexEncoder, opened
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.reranking import Reranker
-from sensorium.retrieval.rows import check_unique, numbered, rows_for
+from sensorium.retrieval.rows import check_unique, number, rows_for
 from sensorium.retrieval.state import IndexState
 from sensorium.retrieval.storage import Opened
 from sensorium.tasks.options import Count, checked
@@ -257,17 +258,19 @@ class Index:
         if vectors is None:
             if passages is None:
                 raise OptionError("add needs passages, vectors=…, or both")
-            encoded = encode_passages(passages, self.encoder, on_error=on_error, resume=resume, progress=progress)
+            encoded = encode_passages(
+                passages, self.encoder, on_error=on_error, resume=resume, progress=progress, **self._known_ids()
+            )
         else:
             if on_error != "raise" or resume is not None:
                 raise OptionError("on_error= and resume= are for passages that are to be encoded, not for vectors=")
             checked = as_vectors(vectors, width=self.dimension)
-            rows = rows_for(passages, len(checked), self._encoder.modality)
+            rows = rows_for(passages, len(checked), self._encoder.modality, **self._known_ids())
             encoded = EncodedPassages(rows, unit_rows(checked) if self.similarity == "cosine" else checked)
         with self._lock:
             state = self._state
             known_ids = state.table.ids
-            numbered(encoded.rows, first=self._next_id, texts=known_ids.dtype.kind == "U")
+            number(encoded.rows, first=self._next_id)
             added = PassageTable.of(encoded.rows)
             check_unique(added.ids, existing=known_ids[state.alive])
             self._state = state.grown(added, encoded.vectors, self._device)
@@ -388,10 +391,23 @@ class Index:
             self._opened = state.write(Path(folder), facts, opened=self._opened)
             self._state = state
 
+    def _known_ids(self) -> dict[str, Any]:
+        """Of what kind ids are, and which are taken, so that others are refused before anything is encoded."""
+        state = self._state
+
+        def taken(passage_id: Any) -> bool:
+            _, rows = state.table.find(np.array([passage_id]))
+            return bool(state.alive[rows].any())
+
+        return {"texts": state.table.ids.dtype.kind == "U", "taken": taken}
+
     def _queries(self, queries: Any, mode: Mode) -> tuple[list[str | None] | None, NDArray[np.float32] | None]:
         """The texts of queries where they are texts, and their vectors where the mode needs them."""
         checked("mode", mode, Mode)
-        if isinstance(queries, (np.ndarray, torch.Tensor)) and queries.ndim <= 2 and mode == "dense":
+        if isinstance(queries, np.ndarray) and queries.dtype.kind in "OU":
+            queries = queries.tolist()
+        are_vectors = isinstance(queries, (np.ndarray, torch.Tensor)) and queries.ndim <= 2
+        if mode == "dense" and (are_vectors or _are_numbers(queries)):
             vectors = as_queries(queries, width=self.dimension)
             return None, unit_rows(vectors) if self.similarity == "cosine" else vectors
         several = list(queries) if isinstance(queries, (list, tuple)) else [queries]
@@ -399,6 +415,14 @@ class Index:
         if mode != "dense" and None in texts:
             raise OptionError(f"mode={mode!r} searches for words; give the queries as texts")
         return texts, None if mode == "lexical" else self.encoder.encode_queries(several)
+
+
+def _are_numbers(queries: Any) -> bool:
+    """Whether queries are a vector, or several, in lists; lists of arrays are media."""
+    first = queries
+    while isinstance(first, (list, tuple)) and len(first):
+        first = first[0]
+    return first is not queries and isinstance(first, Real) and not isinstance(first, (bool, np.bool_))
 
 
 def _check_words(lexical: bool, encoder: Encoder | None) -> None:

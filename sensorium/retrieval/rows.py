@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,7 +32,14 @@ class IndexItem:
     index: int
 
 
-def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -> Iterator[IndexItem | InputError]:
+def read_rows(
+    items: Iterable[Any],
+    modality: Modality,
+    *,
+    skip: bool = False,
+    texts: bool | None = None,
+    taken: Callable[[Any], bool] = lambda _: False,
+) -> Iterator[IndexItem | InputError]:
     """What the index and its encoder need of each item.
 
     Args:
@@ -40,9 +47,11 @@ def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -
             pipeline takes of that kind, or a mapping with "image" or "audio", and with metadata.
         modality: what the items are.
         skip: whether an invalid item comes as its error, instead of being raised.
+        texts: whether ids are texts; None to have it from the first item.
+        taken: whether the index has an id already.
 
     Raises:
-        InputError: an invalid item, or one whose id was used before; it carries its `index`.
+        InputError: an invalid item, or one whose id is of another kind or was used before; it carries its `index`.
     """
     if isinstance(items, (str, bytes, Mapping)):
         raise OptionError(f"expected several passages, got one {type(items).__name__}; put it in a list")
@@ -51,9 +60,11 @@ def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -
     for index, item in enumerate(items):
         try:
             row, readable = read(item, modality)
-            if row["id"] in seen:
-                raise _twice([row["id"]])
+            texts = isinstance(row["id"], str) if texts is None else texts
+            _check_kind(row["id"], texts)
             if row["id"] is not None:
+                if row["id"] in seen or taken(row["id"]):
+                    raise _twice([row["id"]])
                 seen.add(row["id"])
             yield IndexItem(row, readable, index)
         except InputError as error:
@@ -63,32 +74,21 @@ def read_rows(items: Iterable[Any], modality: Modality, *, skip: bool = False) -
             yield error
 
 
-def numbered(rows: Sequence[Row], *, first: int, texts: bool | None) -> None:
-    """Gives rows without an id the next numbers, in place.
+def number(rows: Sequence[Row], *, first: int) -> None:
+    """Gives rows without an id the next numbers that no other row has, in place.
 
     Args:
-        rows: with an `id` that may be None.
+        rows: with an `id` that may be None, where ids are numbers.
         first: the next number.
-        texts: whether the ids that are there are texts; None where there are none.
-
-    Raises:
-        InputError: `bad-id`: a mix of numbers and texts, or a missing id where the others are texts.
     """
-    for index, row in enumerate(rows):
-        if row["id"] is None and not texts:
-            row["id"], first = first, first + 1
-        texts = isinstance(row["id"], str) if texts is None else texts
-        if isinstance(row["id"], str) != texts:
-            wanted, got = ("a text", "a number") if texts else ("a number", "a text")
-            raise InputError(
-                f"the id of each passage is {wanted} in this index, got {got}: {row['id']!r}. Give all of them ids of "
-                "one kind, or none.",
-                code="bad-id",
-                index=index,
-            )
-        if not texts and not -(2**63) <= row["id"] < 2**63:
-            raise InputError(f"an id is a whole number of 64 bits, got {row['id']}", code="bad-id", index=index)
-        first = first if texts else max(first, row["id"] + 1)
+    given = {row["id"] for row in rows}
+    for row in rows:
+        if row["id"] is None:
+            while first in given:
+                first += 1
+            row["id"] = first
+        if not isinstance(row["id"], str):
+            first = max(first, row["id"] + 1)
 
 
 def check_unique(ids: NDArray[Any], *, existing: NDArray[Any] | None = None) -> None:
@@ -105,18 +105,40 @@ def check_unique(ids: NDArray[Any], *, existing: NDArray[Any] | None = None) -> 
         raise _twice(twice.tolist())
 
 
-def rows_for(passages: Iterable[Any] | None, count: int, modality: Modality) -> list[Row]:
-    """The rows of passages that come with `count` vectors, or blank ones.
+def rows_for(
+    passages: Iterable[Any] | None,
+    count: int,
+    modality: Modality,
+    *,
+    texts: bool | None = None,
+    taken: Callable[[Any], bool] = lambda _: False,
+) -> list[Row]:
+    """The rows of passages that come with `count` vectors, or blank ones; further arguments as in `read_rows`.
 
     Raises:
         InputError: an invalid passage, or a different number of them.
     """
     if passages is None:
+        _check_kind(None, bool(texts))
         return [{"id": None, "text": "", "title": "", "source": None, "start": None, "end": None} for _ in range(count)]
-    rows = [item.row for item in read_rows(passages, modality) if isinstance(item, IndexItem)]
+    items = read_rows(passages, modality, texts=texts, taken=taken)
+    rows = [item.row for item in items if isinstance(item, IndexItem)]
     if len(rows) != count:
         raise InputError(f"expected a vector for each passage, got {count:,} and {len(rows):,}", code="bad-vectors")
     return rows
+
+
+def _check_kind(passage_id: int | str | None, texts: bool) -> None:
+    """Refuses a mix of numbers and texts, a missing id where the others are texts, and numbers that are too large."""
+    if isinstance(passage_id, str) != texts:
+        wanted, got = ("a text", "a number" if passage_id is not None else "none") if texts else ("a number", "a text")
+        raise InputError(
+            f"the id of each passage is {wanted} in this index, got {got}: {passage_id!r}. Give all of them ids of one "
+            "kind, or none.",
+            code="bad-id",
+        )
+    if isinstance(passage_id, int) and not -(2**63) <= passage_id < 2**63:
+        raise InputError(f"an id is a whole number of 64 bits, got {passage_id}", code="bad-id")
 
 
 def _twice(ids: Sequence[Any]) -> InputError:

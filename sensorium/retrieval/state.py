@@ -23,7 +23,7 @@ from sensorium.retrieval.lexical.bm25 import FILES, LexicalIndex
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.rank_fusion import reciprocal_rank_fusion
 from sensorium.retrieval.reranking import Reranker
-from sensorium.retrieval.rows import check_unique, numbered
+from sensorium.retrieval.rows import check_unique, number
 from sensorium.retrieval.storage import Opened, read_folder, write_folder
 from sensorium.tasks.searching.search_task import Mode
 
@@ -57,7 +57,7 @@ class IndexState:
             InputError: ids that come twice, or of two kinds.
             OptionError: too few vectors for that kind.
         """
-        numbered(encoded.rows, first=0, texts=None)
+        number(encoded.rows, first=0)
         table = PassageTable.of(encoded.rows)
         check_unique(table.ids)
         searcher = make_searcher(encoded.vectors, kind, device)

@@ -501,3 +501,60 @@ def test_an_index_may_become_empty_and_be_filled_again(tmp_path, kind, words):
             hit = index.search_encoded(vectors(1), ["a river"], 1, mode=mode, where={"year": 1808})[0][0]
             assert (hit["id"], hit["text"]) == (ids[0], "a river")
         assert index.passages(ids)[1]["year"] == 1832
+
+
+def test_ids_that_are_missing_get_numbers_that_no_other_has():
+    rows = ["a", Passage("b", id=0), Passage("c", id=np.int64(2)), "d", {"text": "e", "id": np.int32(7)}, "f"]
+    index = Index.from_vectors(vectors(6), passages=rows)
+    assert index.ids.tolist() == [1, 0, 2, 3, 7, 8]
+    assert index.add(["g", Passage("h", id=9)], vectors=vectors(2)).tolist() == [10, 9]
+    assert index.add(["i"], vectors=vectors(1)).tolist() == [11]
+    assert index.passages([np.int64(7)])[0]["text"] == "e" and index.delete(np.array([7, 8])) == 2
+
+
+@pytest.mark.parametrize("bad", [-1, "", 1.5, True, np.float64(2), 2**63, b"x"])
+def test_ids_that_are_none(bad):
+    with pytest.raises(InputError) as caught:
+        Index.from_vectors(vectors(2), passages=["a", {"text": "b", "id": bad}])
+    assert caught.value.code == "bad-id" and caught.value.index == 1
+
+
+def test_ids_are_checked_as_they_are_read():
+    texts = Index.from_vectors(vectors(1), passages=[Passage("a", id="x")])
+    for index, given, said in (
+        (texts, ["b"], "is a text in this index, got none"),
+        (texts, [Passage("b", id=1)], "is a text in this index, got a number: 1"),
+        (texts, [Passage("b", id="y"), Passage("c", id="x")], "used twice: 'x'"),
+        (Index.from_vectors(vectors(1)), [Passage("b", id="0")], "is a number in this index, got a text: '0'"),
+    ):
+        with pytest.raises(InputError, match=said) as caught:
+            index.add(given, vectors=vectors(len(given)))
+        assert caught.value.index == len(given) - 1 and len(index) == 1
+    with pytest.raises(InputError, match="is a text"):
+        texts.add(vectors=vectors(1))
+
+
+def test_queries_as_people_give_them():
+    x = vectors(5)
+    index = Index.from_vectors(x, passages=["a river", "b", "c", "d", "e"], lexical=True)
+    want = index.search(x[:2], 3).ids.tolist()
+    for queries in (
+        x[:2].tolist(),
+        tuple(map(tuple, x[:2].tolist())),
+        torch.from_numpy(x[:2]),
+        x[:2].astype(np.float64),
+    ):
+        assert index.search(queries, np.int64(3)).ids.tolist() == want
+    assert index.search(x[0].tolist(), 3).ids.tolist() == want[:1]
+    for queries, said in (
+        ([[0.1, 0.2]], "of 8 dimensions, got 2"),
+        ([[0.1, 0.2], [0.1]], "different lengths"),
+        ([0.1] * 7, "of 8 dimensions, got 7"),
+        ([[1, "a"]], "vectors of numbers"),
+    ):
+        with pytest.raises(InputError, match=said):
+            index.search(queries)
+    assert index.search(np.array(["river", "b"]), 1, mode="lexical").ids.tolist() == [[0], [1]]
+    for k in (0, 1.5, "3", True, None):
+        with pytest.raises(OptionError, match="k is a whole number"):
+            index.search(x[:1], k)

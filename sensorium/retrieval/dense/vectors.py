@@ -60,7 +60,12 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def _array(vectors: Any) -> Any:
     if isinstance(vectors, torch.Tensor):
         vectors = vectors.detach().float().cpu().numpy()
-    array = np.asanyarray(vectors)
+    try:
+        array = np.asanyarray(vectors)
+    except ValueError as error:
+        raise InputError(
+            f"expected vectors (N, D), got lists of different lengths or depths: {error}", code="bad-vectors"
+        ) from error
     if array.dtype.kind not in "fiu":
         raise InputError(f"expected vectors of numbers, got an array of {array.dtype}", code="bad-vectors")
     return array

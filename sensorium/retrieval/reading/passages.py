@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from sensorium.errors import InputError, LimitError
@@ -31,7 +32,7 @@ class Passage:
         source: where its document comes from, such as a path.
         start: the first of its characters in the document's text, from 0; None with `end` where that is not known.
         end: one after the last of them: `document.text[start:end] == text` where `split` made it.
-        id: its name in an index; None to have it numbered.
+        id: its name in an index, a whole number or a text, but for -1 and ""; None to have it numbered.
         metadata: anything else to keep with it, by names other than `TAKEN`.
 
     Raises:
@@ -63,16 +64,11 @@ class Passage:
                 code="passage-too-long",
                 source=self.source,
             )
-        if isinstance(self.id, str):
-            _check_text(self.id, "the id of a passage", self.source)
+        for name in ("id", "start", "end"):  # NumPy's whole numbers are Python's
+            if isinstance(getattr(self, name), Integral) and not isinstance(getattr(self, name), bool):
+                object.__setattr__(self, name, int(getattr(self, name)))
+        _check_id(self.id, self.source)
         _check_offsets(self)
-        if self.id is not None and (isinstance(self.id, bool) or not isinstance(self.id, int | str)):
-            raise InputError(
-                f"expected the id of a passage to be an int, a str or None, got {self.id!r} "
-                f"({type(self.id).__name__}).",
-                code="bad-id",
-                source=self.source,
-            )
         object.__setattr__(self, "metadata", _checked_metadata(self.metadata, self.source))
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,6 +147,19 @@ def _check_text(value: object, noun: str, source: str | None) -> None:
         raise InputError(
             f"expected {noun} to be a text, got one with half of a surrogate pair, which is not a character.",
             code="not-text",
+            source=source,
+        )
+
+
+def _check_id(passage_id: object, source: str | None) -> None:
+    if isinstance(passage_id, str):
+        _check_text(passage_id, "the id of a passage", source)
+    whole = isinstance(passage_id, int) and not isinstance(passage_id, bool)
+    if passage_id is not None and (not (whole or isinstance(passage_id, str)) or passage_id in (-1, "")):
+        raise InputError(
+            f"expected the id of a passage to be an int, a str or None, got {passage_id!r} "
+            f'({type(passage_id).__name__}); -1 and "" stand for no passage.',
+            code="bad-id",
             source=source,
         )
 
