@@ -51,6 +51,7 @@ ONLY_IN = {  # third party: the files that may import it
     "pypdfium2": {"retrieval/reading/formats"},
     "bs4": {"retrieval/reading/formats"},
     "markdown_it": {"retrieval/reading/formats"},
+    "webencodings": {"retrieval/reading/formats/decoding.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "jinja2": {"report"},

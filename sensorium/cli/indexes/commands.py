@@ -11,6 +11,7 @@ import typer
 from sensorium.cli.catalogue import REQUIRED, OptionCard, cards_of, task_card
 from sensorium.cli.commands import INDEX, LIMITS, OF_A_MODEL, OUTPUT, PIPELINE, SHORT, Cards, flags_of, options_of
 from sensorium.cli.indexes.settings import (
+    OF_TEXTS,
     AddSettings,
     BuildSettings,
     EncoderSettings,
@@ -275,7 +276,7 @@ def _sources(arguments: Mapping[str, Any]) -> Any:
         read_all(LIMITS, media),
     )
     reading = read_all(_READ, arguments)
-    texts = {**splitting, **documents, **{name: 0 for name in reading if name == "encoding"}}
+    texts = {**splitting, **documents, **{name: 0 for name in reading if name in OF_TEXTS}}
     return Sources(
         arguments["paths"],
         Splitting(**splitting),

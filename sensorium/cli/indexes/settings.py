@@ -45,17 +45,24 @@ class AddSettings:
     resume: bool = True
 
 
+OF_TEXTS = ("encoding", "errors")
+"""Those of `ReadSettings` that have no meaning for pictures and sounds."""
+
+
 @dataclass(frozen=True)
 class ReadSettings:
     """How documents are read.
 
     Attributes:
-        encoding: of text, Markdown and HTML files that do not say it themselves.
+        encoding: of text, Markdown and HTML files; utf-8, or what an HTML page declares, unless given.
+        errors: what becomes of bytes that the encoding does not have: strict refuses the file, replace reads a mark
+            for them.
         on_error: what becomes of a file, a row or a medium that cannot be read: skip reports it and leaves it out,
             raise stops there.
     """
 
-    encoding: str = "utf-8"
+    encoding: str | None = None
+    errors: Literal["strict", "replace"] = "strict"
     on_error: Literal["skip", "raise"] = "skip"
 
 

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from sensorium.cli.indexes.settings import ReadSettings
+from sensorium.cli.indexes.settings import OF_TEXTS, ReadSettings
 from sensorium.cli.inputs import SUFFIXES, read_inputs
 from sensorium.cli.telling import Failures
 from sensorium.errors import InputError, OptionError
@@ -98,8 +98,8 @@ def _texts(sources: Sources) -> Iterator[list[Any] | InputError]:
             for path in paths:
                 yield from _rows(path)
             continue
-        encoding = sources.reading.encoding
-        for document in read_documents(paths, on_error="return", limits=sources.documents, encoding=encoding):
+        reading = {name: getattr(sources.reading, name) for name in OF_TEXTS}
+        for document in read_documents(paths, on_error="return", limits=sources.documents, **reading):
             if isinstance(document, InputError):
                 yield document
                 continue

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.retrieval.reading.formats.decoding import Coding, Errors
 from sensorium.retrieval.reading.formats.isolation import IsolatedParser
 from sensorium.retrieval.reading.formats.limits import DEFAULT_LIMITS, DocumentLimits
 from sensorium.retrieval.reading.formats.text import read_rst, read_text
@@ -38,18 +39,28 @@ _ROWS = (".jsonl", ".ndjson", ".tsv", ".gz")  # for read_passages
 
 @overload
 def read_documents(
-    paths: Paths, *, on_error: Literal["raise", "skip"] = "raise", limits: DocumentLimits = ..., encoding: str = ...
+    paths: Paths,
+    *,
+    on_error: Literal["raise", "skip"] = "raise",
+    limits: DocumentLimits = ...,
+    encoding: str | None = ...,
+    errors: Errors = ...,
 ) -> Iterator[Document]: ...
 
 
 @overload
 def read_documents(
-    paths: Paths, *, on_error: OnError, limits: DocumentLimits = ..., encoding: str = ...
+    paths: Paths, *, on_error: OnError, limits: DocumentLimits = ..., encoding: str | None = ..., errors: Errors = ...
 ) -> Iterator[Document | InputError]: ...
 
 
 def read_documents(
-    paths: Paths, *, on_error: OnError = "raise", limits: DocumentLimits = DEFAULT_LIMITS, encoding: str = "utf-8"
+    paths: Paths,
+    *,
+    on_error: OnError = "raise",
+    limits: DocumentLimits = DEFAULT_LIMITS,
+    encoding: str | None = None,
+    errors: Errors = "strict",
 ) -> Iterator[Document | InputError]:
     """Read files, and all that is in folders, one document per file, lazily and in order.
 
@@ -58,15 +69,17 @@ def read_documents(
         on_error: what becomes of a file that cannot be read. "raise" ends there, "skip" leaves it out, "return" puts
             its error in its place.
         limits: what one file may cost.
-        encoding: of text, Markdown and HTML files that do not say it themselves, by a byte order mark or, in HTML, a
-            declaration. No encoding is guessed.
+        encoding: of text, Markdown and HTML files, by Python's name or a browser's ("windows-1252", "x-sjis"); it
+            overrides what an HTML page declares, but no byte order mark. None for UTF-8, or what the page declares. No
+            encoding is guessed.
+        errors: "strict" refuses a file with bytes that its encoding does not have; "replace" reads U+FFFD for them.
 
     Returns:
         Documents whose `source` is their path. The text is the file's own, but for HTML and PDF, where it is what was
         extracted (see docs/documents.md).
 
     Raises:
-        OptionError: an unknown `on_error` or `encoding`, at the call.
+        OptionError: an unknown `on_error`, `encoding` or `errors`, at the call.
         InputError: while it is read, where `on_error` is "raise"; `index` is the file's position among all, `source`
             its path, and `code` one of `missing-file`, `unreadable-file`, `empty-file`, `unknown-format`,
             `no-documents`, `unsupported-type`, `not-a-document`, `bad-encoding`, `empty-text`, `corrupt`, `encrypted`,
@@ -75,11 +88,8 @@ def read_documents(
             `too-much-memory`.
     """
     check_on_error(on_error)
-    try:
-        "a".encode(encoding)  # nothing at all would not be looked up
-    except (LookupError, TypeError, UnicodeError) as error:
-        raise OptionError(f"encoding is the name of one of Python's text encodings, got {encoding!r}") from error
-    return _read_all(find_documents(paths), on_error, limits, encoding)
+    coding = Coding(encoding, errors)
+    return _read_all(find_documents(paths), on_error, limits, coding)
 
 
 def find_documents(paths: Paths) -> Iterator[str | InputError]:
@@ -146,13 +156,13 @@ def check_file(path: str, *, name: str, max_bytes: int | None, advice: str) -> N
 
 
 def _read_all(
-    paths: Iterator[str | InputError], on_error: OnError, limits: DocumentLimits, encoding: str
+    paths: Iterator[str | InputError], on_error: OnError, limits: DocumentLimits, coding: Coding
 ) -> Iterator[Document | InputError]:
     with IsolatedParser(limits) as parser:
         for index, path in enumerate(paths):
             outcome: Document | InputError
             try:
-                outcome = path if isinstance(path, InputError) else _read(path, parser, limits, encoding)
+                outcome = path if isinstance(path, InputError) else _read(path, parser, limits, coding)
             except InputError as error:
                 outcome = error
             if isinstance(outcome, InputError):
@@ -164,7 +174,7 @@ def _read_all(
             yield outcome
 
 
-def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, encoding: str) -> Document:
+def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, coding: Coding) -> Document:
     name = display_name(path)
     kind = SUFFIXES.get(Path(path).suffix.lower())
     check_file(
@@ -187,9 +197,9 @@ def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, encoding: s
         except OSError as error:
             raise _unopened(path, name, error) from error
         read = read_text if kind == "text" else read_rst
-        document = read(data, name=name, encoding=encoding)
+        document = read(data, name=name, coding=coding)
     else:
-        document = parser.read(path, kind=kind, name=name, encoding=encoding)
+        document = parser.read(path, kind=kind, name=name, coding=coding)
     if not document.text[document.start :].strip():
         raise InputError(
             f"{name}: expected a document with words, got none. Leave it out, or check how it was written.",

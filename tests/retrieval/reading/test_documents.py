@@ -124,9 +124,66 @@ def test_no_encoding_is_guessed(tmp_path):
         assert read_one(tmp_path, name, data, encoding="cp1252").text.strip() == "Größe"
     assert read_one(tmp_path, "l.html", b"<meta charset='ISO-8859-1'>\x93" + data).text.strip() == "“Größe"
     assert read_one(tmp_path, "u.txt", "Größe".encode("utf-16-le"), encoding="utf-16-le").text == "Größe"
-    for bad in ("klingon", "zip", None):
+    for bad in ("klingon", "zip", "", 7, "replacement", "utf-8\0"):
         with pytest.raises(OptionError, match="encoding"):
             read_documents(tmp_path, encoding=bad)
+
+
+@pytest.mark.parametrize(
+    ("label", "coding", "text"),
+    [
+        ("x-sjis", "cp932", "日本語①"),
+        ("windows-31j", "cp932", "日本語"),
+        ("windows-874", "cp874", "ภาษาไทย€"),
+        ("dos-874", "cp874", "ภาษาไทย"),
+        ("iso-8859-8-i", "iso-8859-8", "עברית"),
+        ("logical", "iso-8859-8", "עברית"),
+        ("x-cp1252", "cp1252", "Größe „€“"),
+        ("US-ASCII", "cp1252", "Größe „€“"),
+        ("iso-8859-1", "cp1252", "“Größe”"),
+        ("iso-8859-9", "cp1254", "“İstanbul”"),
+        ("x-mac-cyrillic", "mac-cyrillic", "Привет"),
+        ("gb_2312-80", "gb18030", "汉字㐀"),
+        ("x-gbk", "gb18030", "汉字㐀"),
+        ("x-x-big5", "big5hkscs", "漢字"),
+        ("ks_c_5601-1989", "cp949", "한국어똠"),
+        ("x-euc-jp", "euc_jp", "日本語"),
+        ("koi8-ru", "koi8-u", "Привіт"),
+        ("unicode-1-1-utf-8", "utf-8", "Größe 大"),
+        ("utf-16le", "utf-8", "Größe 大"),
+        ("cp850", "cp850", "Größe ╬"),
+    ],
+)
+def test_encodings_as_browsers_name_them(tmp_path, label, coding, text):
+    for declaration in (
+        f"<meta charset={label}>",
+        f"<meta http-equiv=content-type content='text/html; charset={label}'>",
+    ):
+        page = f"{declaration}<p>{text}".encode(coding)
+        assert read_one(tmp_path, "a.html", page).text == text
+    if label not in ("utf-16le", "US-ASCII", "iso-8859-1", "iso-8859-9"):  # which Python knows, and takes literally
+        for name in ("b.txt", "b.md", "b.html"):
+            assert read_one(tmp_path, name, text.encode(coding), encoding=label).text.strip() == text
+
+
+def test_an_encoding_that_is_given_overrides_what_a_page_declares(tmp_path):
+    wrong = b"<meta charset=utf-8><p>Gr\xf6\xdfe"
+    assert fault(tmp_path, "a.html", wrong) == "bad-encoding"
+    assert read_one(tmp_path, "a.html", wrong, encoding="windows-1252").text == "Größe"
+    with_mark = "\ufeffGröße".encode()
+    assert read_one(tmp_path, "b.html", with_mark, encoding="cp1252").text == "Größe", (
+        "a byte order mark is never wrong"
+    )
+    assert fault(tmp_path, "c.html", b"<meta charset=hz-gb-2312>a") == "bad-encoding", "browsers refuse it"
+
+
+def test_what_cannot_be_decoded_may_be_replaced(tmp_path):
+    data = b"<p>Gr\xf6\xdfe</p>"
+    for name in ("a.txt", "a.md", "a.rst", "a.html"):
+        assert "Gr\ufffd\ufffde" in read_one(tmp_path, name, data, errors="replace").text
+    assert fault(tmp_path, "b.txt", b"\xff\0\1", errors="replace") == "not-a-document"
+    with pytest.raises(OptionError, match="'strict' or 'replace', got 'ignore'"):
+        read_documents(tmp_path, errors="ignore")
 
 
 def test_binary_files_under_wrong_names_are_refused(tmp_path):

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import codecs
 import re
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-from sensorium.errors import InputError
+import webencodings
+
+from sensorium.errors import InputError, OptionError
+
+Errors = Literal["strict", "replace"]
 
 _MARKS = (  # UTF-32's before UTF-16's, which it begins with
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -14,32 +20,96 @@ _MARKS = (  # UTF-32's before UTF-16's, which it begins with
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_DECLARED = {  # where browsers decode by more than Python does under that name
+    "gbk": "gb18030",
+    "utf-16le": "utf-8",  # a declaration that can be read as ASCII is not in UTF-16
+    "utf-16be": "utf-8",
+    "x-user-defined": "cp1252",
+}
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def decode(data: bytes, *, encoding: str, name: str, declared: bool = False) -> str:
-    """The text of a file: by its byte order mark, which is left out, or else by `encoding`.
+@dataclass(frozen=True)
+class Coding:
+    """What the caller says about the encoding of texts.
+
+    Attributes:
+        encoding: Python's name of one, or a browser's; None for what a file declares, or else UTF-8.
+        errors: "strict", or "replace" to have U+FFFD for what cannot be decoded.
+    """
+
+    encoding: str | None = None
+    errors: Errors = "strict"
+
+    def __post_init__(self) -> None:
+        if self.errors not in get_args(Errors):
+            raise OptionError(f"errors is 'strict' or 'replace', got {self.errors!r}")
+        try:
+            "".encode("utf-8" if self.encoding is None else python_name(self.encoding))
+        except (LookupError, TypeError, ValueError) as error:
+            raise OptionError(
+                f"encoding is the name of a text encoding, Python's or a browser's, got {self.encoding!r}"
+            ) from error
+
+
+def python_name(encoding: str) -> str:
+    """What Python calls an encoding, by its own name or by one that browsers know.
+
+    Raises:
+        LookupError: it is none, or not of texts.
+    """
+    try:
+        "a".encode(encoding)  # nothing at all would not be looked up
+    except UnicodeError:
+        pass
+    except (LookupError, ValueError):
+        return browsers_name(encoding)
+    return encoding
+
+
+def browsers_name(encoding: str) -> str:
+    """What Python calls the encoding that browsers take a declaration for, as the WHATWG's standard has it.
+
+    Raises:
+        LookupError: browsers know no such encoding, or refuse it, and Python does not know it either.
+    """
+    known = webencodings.lookup(encoding)
+    if known is None:
+        "a".encode(encoding)
+        return encoding
+    if known.name == "replacement":
+        raise LookupError(f"browsers refuse {encoding}")
+    return _DECLARED.get(known.name, known.codec_info.name)
+
+
+def decode(data: bytes, coding: Coding, *, name: str, declared: str | None = None) -> str:
+    """The text of a file: by its byte order mark, which is left out; or by what the caller, or else the file says.
 
     Args:
         data: all of the file.
-        encoding: Python's name of it, such as "utf-8".
+        coding: what the caller says.
         name: what to call the file in an error.
-        declared: whether the file itself says that this is its encoding.
+        declared: the encoding that the file itself declares.
 
     Raises:
         InputError: `bad-encoding`; `not-a-document`, where it contains zero bytes, which no text has.
     """
-    mark, marked = next(((mark, coded) for mark, coded in _MARKS if data.startswith(mark)), (b"", None))
+    mark, encoding = next(((mark, coded) for mark, coded in _MARKS if data.startswith(mark)), (b"", None))
+    says = ", as its byte order mark says" if mark else ""
     try:
-        text = data[len(mark) :].decode(marked or encoding)
-    except (UnicodeError, LookupError) as error:
-        if marked is None and b"\0" in data:
+        if encoding is None and coding.encoding is not None:
+            encoding = python_name(coding.encoding)
+        elif encoding is None and declared is not None:
+            encoding, says = declared, ", as it declares"
+            encoding = browsers_name(declared)
+        text = data[len(mark) :].decode(encoding or "utf-8", coding.errors)
+    except (ValueError, LookupError) as error:
+        if not mark and b"\0" in data:
             raise _binary(name, data) from error
-        says = ", as its byte order mark says" if marked else ", as it declares" if declared else ""
-        advice = "" if says else "pass encoding= with the right one, such as 'cp1252' or 'utf-16-le', or "
         raise InputError(
-            f"{name}: expected text in {marked or encoding}{says}, got {_fault(error)}. If it is text, {advice}write "
-            f"the file as UTF-8.",
+            f"{name}: expected text in {encoding or 'utf-8'}{says}, got {_fault(error)}. If it is text, pass encoding= "
+            f"with the right one, such as 'cp1252' or 'utf-16-le', or write the file as UTF-8; errors='replace' reads "
+            f"it as far as it can be.",
             code="bad-encoding",
             source=name,
         ) from error

@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from bs4.dammit import EncodingDetector
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 
-from sensorium.retrieval.reading.formats.decoding import decode
+from sensorium.retrieval.reading.formats.decoding import Coding, decode
 from sensorium.retrieval.reading.formats.formulas import formula, lowered, raised
 from sensorium.retrieval.reading.passages import Document, Heading
 
@@ -38,34 +38,16 @@ _NOT_DISPLAYED = re.compile(
     r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\s*(?:!\s*important\s*)?(?:;|$)", re.I
 )
 _HEADING = re.compile(r"h[1-6]")
-_ENCODINGS = {  # what browsers take a declaration for
-    "ascii": "cp1252",
-    "us-ascii": "cp1252",
-    "iso-8859-1": "cp1252",
-    "latin1": "cp1252",
-    "latin-1": "cp1252",
-    "iso-8859-9": "cp1254",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "shift-jis": "cp932",
-    "euc-kr": "cp949",
-    "ks_c_5601-1987": "cp949",
-    "utf-16": "utf-8",  # a declaration that can be read as ASCII is not in UTF-16
-    "utf-16le": "utf-8",
-    "utf-16be": "utf-8",
-}
 
 
-def read_html(data: bytes, *, name: str, encoding: str) -> Document:
+def read_html(data: bytes, *, name: str, coding: Coding) -> Document:
     """A document of a page's main part, with its headings; its title is the page's, or the first heading.
 
     The text is put together from the page's words: paragraphs stand a blank line apart, items of lists begin with "- ",
     cells of tables are set off by " | ". Its offsets are characters of that text, not of the file.
     """
     declared = EncodingDetector.find_declared_encoding(data, is_html=True)
-    coded = encoding if declared is None else _ENCODINGS.get(declared.lower(), declared)
-    text = decode(data, encoding=coded, name=name, declared=declared is not None)
+    text = decode(data, coding, name=name, declared=declared)
     soup = BeautifulSoup(text, "html.parser")
     writer = _PageText()
     for root in (_main(soup), soup):

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sensorium.errors import InputError, LimitError, SensoriumError
+from sensorium.retrieval.reading.formats.decoding import Coding
 from sensorium.retrieval.reading.formats.limits import DocumentLimits
 from sensorium.retrieval.reading.formats.worker import OUT_OF_MEMORY, READY
 from sensorium.retrieval.reading.passages import Document, Heading
@@ -32,20 +33,20 @@ class IsolatedParser:
         self.limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 
-    def read(self, path: str, *, kind: str, name: str, encoding: str) -> Document:
+    def read(self, path: str, *, kind: str, name: str, coding: Coding) -> Document:
         """Parse one file.
 
         Args:
             path: of the file.
             kind: "Markdown", "HTML" or "PDF".
             name: what to call it in an error, and the document's source.
-            encoding: of texts that do not say it themselves.
+            coding: what is known of the encoding of texts.
 
         Raises:
             InputError: `not-a-document`, `bad-encoding`, `corrupt`, `encrypted`, `no-text`.
             LimitError: `parsing-timeout`, `too-much-memory`, `too-many-pages`, `too-many-characters`.
         """
-        request = {"path": path, "kind": kind, "name": name, "encoding": encoding}
+        request = {"path": path, "kind": kind, "name": name, "coding": asdict(coding)}
         if self._process is None:
             self._start()
         begun = time.monotonic()

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sensorium.retrieval.reading.formats.decoding import decode
+from sensorium.retrieval.reading.formats.decoding import Coding, decode
 from sensorium.retrieval.reading.passages import Document, Heading
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ _NEW_LINE = re.compile(r"\r\n?|\n")
 _LONGEST_TITLE = 1000  # characters of a heading whose marks are looked for
 
 
-def read_markdown(data: bytes, *, name: str, encoding: str) -> Document:
+def read_markdown(data: bytes, *, name: str, coding: Coding) -> Document:
     """A document with its headings; its title is the front matter's, or the first heading."""
     from markdown_it import MarkdownIt
 
-    text = decode(data, encoding=encoding, name=name)
+    text = decode(data, coding, name=name)
     front = _FRONT_MATTER.match(text)
     start = front.end() if front else 0
     parser = MarkdownIt("commonmark")

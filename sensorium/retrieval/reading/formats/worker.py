@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from sensorium.errors import InputError, LimitError
+from sensorium.retrieval.reading.formats.decoding import Coding
 from sensorium.retrieval.reading.formats.limits import DocumentLimits
 from sensorium.retrieval.reading.passages import Document
 
@@ -78,10 +79,10 @@ def _read(request: dict[str, Any], limits: DocumentLimits) -> Document:
     if kind == "HTML":
         from sensorium.retrieval.reading.formats.html import read_html
 
-        return read_html(data, name=name, encoding=request["encoding"])
+        return read_html(data, name=name, coding=Coding(**request["coding"]))
     from sensorium.retrieval.reading.formats.markdown import read_markdown
 
-    return read_markdown(data, name=name, encoding=request["encoding"])
+    return read_markdown(data, name=name, coding=Coding(**request["coding"]))
 
 
 def _refusal(error: InputError) -> bytes:
