@@ -57,12 +57,15 @@ class ReadSettings:
         encoding: of text, Markdown and HTML files; utf-8, or what an HTML page declares, unless given.
         errors: what becomes of bytes that the encoding does not have: strict refuses the file, replace reads a mark
             for them.
+        exclude: files and folders to leave out, by name, path or pattern, such as _sources or *.de.html; may be
+            repeated.
         on_error: what becomes of a file, a row or a medium that cannot be read: skip reports it and leaves it out,
             raise stops there.
     """
 
     encoding: str | None = None
     errors: Literal["strict", "replace"] = "strict"
+    exclude: tuple[str, ...] = ()
     on_error: Literal["skip", "raise"] = "skip"
 
 

@@ -18,6 +18,7 @@ from sensorium.cli.telling import Failures
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.reading.documents import DocumentLimits, read_documents
+from sensorium.retrieval.reading.finding import is_excluded
 from sensorium.retrieval.reading.passage_files import read_passages
 from sensorium.retrieval.reading.splitting import Splitting, split
 
@@ -73,7 +74,7 @@ class Sources:
 
         for name in self.given["media" if modality == "text" else "text"]:
             raise OptionError(f"--{name} has no meaning here: the encoder is of {modality}; leave it out")
-        outcomes = _texts(self) if modality == "text" else _media(self.words, modality, kept)
+        outcomes = _texts(self) if modality == "text" else _media(self, modality, kept)
         items: list[Any] = []
         for outcome in tqdm(outcomes, desc="reading", unit="input", disable=not progress):
             self.done += 1
@@ -93,12 +94,14 @@ class Sources:
 
 def _texts(sources: Sources) -> Iterator[list[Any] | InputError]:
     """The passages of each document, and each row of a file of passages."""
+    exclude = sources.reading.exclude
     for are_passages, paths in groupby(_paths(sources.words), _holds_passages):
         if are_passages:
             for path in paths:
-                yield from _rows(path)
+                if not is_excluded(path, exclude):
+                    yield from _rows(path)
             continue
-        reading = {name: getattr(sources.reading, name) for name in OF_TEXTS}
+        reading = {name: getattr(sources.reading, name) for name in (*OF_TEXTS, "exclude")}
         for document in read_documents(paths, on_error="return", limits=sources.documents, **reading):
             if isinstance(document, InputError):
                 yield document
@@ -117,9 +120,11 @@ def _rows(path: str) -> Iterator[list[Any] | InputError]:
         yield error
 
 
-def _media(words: list[str], modality: str, kept: bool) -> Iterator[list[Any] | InputError]:
+def _media(sources: Sources, modality: str, kept: bool) -> Iterator[list[Any] | InputError]:
     """Paths of media as the index takes them; it decodes them itself."""
-    for path in read_inputs(words, modality):
+    for path in read_inputs(sources.words, modality):
+        if is_excluded(path, sources.reading.exclude):
+            continue
         if path.startswith(_REMOTE):
             if kept:
                 raise OptionError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.retrieval.reading.finding import SUFFIXES, Paths, display_name, find_documents, unreadable
 from sensorium.retrieval.reading.formats.decoding import Coding, Errors
 from sensorium.retrieval.reading.formats.isolation import IsolatedParser
 from sensorium.retrieval.reading.formats.limits import DEFAULT_LIMITS, DocumentLimits
@@ -19,20 +20,6 @@ from sensorium.retrieval.reading.passages import Document
 __all__ = ["DEFAULT_LIMITS", "SUFFIXES", "DocumentLimits", "OnError", "find_documents", "read_documents"]
 
 OnError = Literal["raise", "skip", "return"]
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-SUFFIXES = {
-    ".txt": "text",
-    ".text": "text",
-    ".rst": "reStructuredText",
-    ".md": "Markdown",
-    ".markdown": "Markdown",
-    ".html": "HTML",
-    ".htm": "HTML",
-    ".xhtml": "HTML",
-    ".pdf": "PDF",
-}
-"""What is read, by the end of a file's name, in any case."""
 
 _ROWS = (".jsonl", ".ndjson", ".tsv", ".gz")  # for read_passages
 
@@ -45,6 +32,7 @@ def read_documents(
     limits: DocumentLimits = ...,
     encoding: str | None = ...,
     errors: Errors = ...,
+    exclude: str | Sequence[str] = ...,
 ) -> Iterator[Document]: ...
 
 
@@ -61,6 +49,7 @@ def read_documents(
     limits: DocumentLimits = DEFAULT_LIMITS,
     encoding: str | None = None,
     errors: Errors = "strict",
+    exclude: str | Sequence[str] = (),
 ) -> Iterator[Document | InputError]:
     """Read files, and all that is in folders, one document per file, lazily and in order.
 
@@ -73,6 +62,7 @@ def read_documents(
             overrides what an HTML page declares, but no byte order mark. None for UTF-8, or what the page declares. No
             encoding is guessed.
         errors: "strict" refuses a file with bytes that its encoding does not have; "replace" reads U+FFFD for them.
+        exclude: patterns of files and folders that are left out, as in `find_documents`.
 
     Returns:
         Documents whose `source` is their path. The text is the file's own, but for HTML and PDF, where it is what was
@@ -89,28 +79,7 @@ def read_documents(
     """
     check_on_error(on_error)
     coding = Coding(encoding, errors)
-    return _read_all(find_documents(paths), on_error, limits, coding)
-
-
-def find_documents(paths: Paths) -> Iterator[str | InputError]:
-    """The files that `read_documents` reads, in its order, without opening them.
-
-    A folder stands for the files in it, to any depth, whose suffix is in `SUFFIXES`, sorted by name; hidden files and
-    folders (`.git`) are left out, and links to folders are not followed. A file that is named itself is given in any
-    case. In place of a path stands an InputError for a folder without documents, or that cannot be listed, and for what
-    is not a path.
-    """
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-            yield InputError(
-                f"expected a path of a file or folder, got {type(path).__name__}.",
-                code="unsupported-type",
-                source=type(path).__name__,
-            )
-        elif os.path.isdir(path):  # noqa: PTH112 - False, not an error, for a name that no file can have
-            yield from _walk(os.fspath(path))
-        else:
-            yield os.fspath(path)
+    return _read_all(find_documents(paths, exclude=exclude), on_error, limits, coding)
 
 
 def check_on_error(on_error: object) -> None:
@@ -121,11 +90,6 @@ def check_on_error(on_error: object) -> None:
     """
     if on_error not in ("raise", "skip", "return"):
         raise OptionError(f"on_error is 'raise', 'skip' or 'return', got {on_error!r}")
-
-
-def display_name(path: str) -> str:
-    """A path as a text, whatever bytes a file's name has."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def check_file(path: str, *, name: str, max_bytes: int | None, advice: str) -> None:
@@ -140,7 +104,7 @@ def check_file(path: str, *, name: str, max_bytes: int | None, advice: str) -> N
     except (OSError, ValueError) as error:
         raise _unopened(path, name, error) from error
     if not stat.S_ISREG(status.st_mode):
-        raise _unreadable(name, "a folder, pipe, socket or device")
+        raise unreadable(name, "a folder, pipe, socket or device")
     if status.st_size == 0:
         raise InputError(
             f"{name}: expected a file with a text, got 0 bytes. Check how it was written or downloaded.",
@@ -209,42 +173,12 @@ def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, coding: Cod
     return document
 
 
-def _walk(folder: str) -> Iterator[str | InputError]:
-    refused: list[OSError] = []
-    empty = True
-    for where, folders, files in os.walk(folder, onerror=refused.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                empty = False
-                yield str(Path(where, name))
-        yield from (_unreadable(display_name(str(error.filename)), error) for error in refused)
-        empty = empty and not refused
-        refused.clear()
-    yield from (_unreadable(display_name(str(error.filename)), error) for error in refused)
-    if empty and not refused:
-        name = display_name(folder)
-        yield InputError(
-            f"{name}: expected a folder with files whose names end in {', '.join(SUFFIXES)}, found none in it.",
-            code="no-documents",
-            source=name,
-        )
-
-
 def _unopened(path: str, name: str, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-        return _unreadable(name, error)
+        return unreadable(name, error)
     tried = os.path.abspath(path) if len(path) < 1000 else f"a name of {len(path):,} characters"  # noqa: PTH100
     return InputError(
         f"{name[:1000]}: expected a file or folder, found none at {tried!r}. Check the path.",
         code="missing-file",
         source=name[:1000],
-    )
-
-
-def _unreadable(name: str, why: Any) -> InputError:
-    return InputError(
-        f"{name}: expected a file or folder that can be read, got {why}. Check its permissions.",
-        code="unreadable-file",
-        source=name,
     )

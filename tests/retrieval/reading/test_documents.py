@@ -559,6 +559,60 @@ def test_folders_are_searched_in_order(tmp_path):
     assert list(read_documents([])) == []
 
 
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        ("sub", ["a.md", "b.txt"]),
+        (["*.md", "deep/"], ["b.txt", "c.txt"]),
+        ("sub/*.txt", ["a.md", "b.txt", "d.HTML"]),
+        ("./sub/deep", ["a.md", "b.txt", "c.txt"]),
+        ("docs", ["a.md", "b.txt", "c.txt", "d.HTML"]),
+        ([], ["a.md", "b.txt", "c.txt", "d.HTML"]),
+    ],
+)
+def test_what_is_excluded_is_not_read(tmp_path, exclude, left):
+    folder = folder_of(tmp_path)
+    assert [Path(d.source).name for d in read_documents(folder, exclude=exclude)] == left
+    assert [Path(p).name for p in find_documents(folder, exclude=exclude)] == left
+
+
+def test_named_files_may_be_excluded_and_patterns_are_checked(tmp_path):
+    folder = folder_of(tmp_path)
+    assert [Path(p).name for p in find_documents([folder / "a.md", folder / "b.txt"], exclude="a.*")] == ["b.txt"]
+    for bad in (7, "", [None], "/", None):
+        with pytest.raises(OptionError, match="exclude is a pattern"):
+            find_documents(folder, exclude=bad)
+
+
+def test_sources_beside_the_pages_made_of_them_are_told(tmp_path):
+    (tmp_path / "html" / "_sources").mkdir(parents=True)
+    (tmp_path / "html" / "river.html").write_text("<p>The river")
+    (tmp_path / "html" / "_sources" / "river.rst.txt").write_text("The river")
+    with pytest.warns(
+        UserWarning, match=r"html/_sources holds the sources of the HTML pages beside it.*--exclude _sources"
+    ):
+        assert len(list(read_documents(tmp_path))) == 2
+    assert [d.text for d in read_documents(tmp_path, exclude="_sources")] == ["The river"]
+
+
+def test_data_uris_are_no_words(tmp_path):
+    """What they hold is blank, so that offsets stay the file's."""
+    code = "A" * 3000 + "/+=="
+    before, after = "# A river\n\nIt begins ", " in the hills.\n\n[logo]: <"
+    text = f"{before}![spring](data:image/png;base64,{code}){after}data:image/svg+xml;charset=utf-8,%3Csvg%20{code}>\n"
+    document = read_one(tmp_path, "a.md", text)
+    assert len(document.text) == len(text) and "AAA" not in document.text and document.text.startswith(before)
+    assert document.text.index("in the hills") == text.index("in the hills")
+    assert "data: a, b" in read_one(tmp_path, "b.md", "The data: a, b and data:, too").text
+    passages = split(document)
+    assert [" ".join(p.text.split()) for p in passages] == [
+        "# A river It begins ![spring",
+        "in the hills. [logo]:",
+    ]
+    for name in ("a.rst", "a.markdown"):
+        assert "AAA" not in read_one(tmp_path, name, f"A\n=\n\n.. image:: data:image/png;base64,{code}\n").text
+
+
 def test_a_bad_file_costs_no_good_one(tmp_path):
     folder = folder_of(tmp_path)
     (folder / "aa.pdf").write_bytes(b"%PDF-1.7 and no more")

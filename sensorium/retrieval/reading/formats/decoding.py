@@ -26,6 +26,10 @@ _DECLARED = {  # where browsers decode by more than Python does under that name
     "utf-16be": "utf-8",
     "x-user-defined": "cp1252",
 }
+_DATA_URI = re.compile(
+    r"(?:\]\(\s*<?|<)?\bdata:[\w.+-]+/[\w.+-]+(?:;[\w.+=-]+)*,[^\s<>()\"'`]*>?(?:\s{1,9}\"[^\"\n]{0,999}\")?\)?",
+    re.IGNORECASE,
+)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -79,7 +83,7 @@ def browsers_name(encoding: str) -> str:
         return encoding
     if known.name == "replacement":
         raise LookupError(f"browsers refuse {encoding}")
-    return _DECLARED.get(known.name, known.codec_info.name)
+    return str(_DECLARED.get(known.name, known.codec_info.name))
 
 
 def decode(data: bytes, coding: Coding, *, name: str, declared: str | None = None) -> str:
@@ -121,6 +125,13 @@ def decode(data: bytes, coding: Coding, *, name: str, declared: str | None = Non
 def replace_surrogates(text: str) -> str:
     """The text with U+FFFD for halves of surrogate pairs: no characters, but some codecs and PDFs give them."""
     return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def blank_data_uris(text: str) -> str:
+    """The text with spaces for what `data:` URIs hold, which are files and no words; offsets stay as they are."""
+    if "data:" not in text.lower():
+        return text
+    return _DATA_URI.sub(lambda match: " " * len(match[0]), text)
 
 
 def _binary(name: str, data: bytes) -> InputError:

@@ -1,4 +1,7 @@
-"""Markdown → documents. The text is the file's own, marks included, so that offsets are the file's."""
+"""Markdown → documents. The text is the file's own, marks included, so that offsets are the file's.
+
+Only what `data:` URIs hold is blank.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sensorium.retrieval.reading.formats.decoding import Coding, decode
+from sensorium.retrieval.reading.formats.decoding import Coding, blank_data_uris, decode
 from sensorium.retrieval.reading.passages import Document, Heading
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ def read_markdown(data: bytes, *, name: str, coding: Coding) -> Document:
     """A document with its headings; its title is the front matter's, or the first heading."""
     from markdown_it import MarkdownIt
 
-    text = decode(data, coding, name=name)
+    text = blank_data_uris(decode(data, coding, name=name))
     front = _FRONT_MATTER.match(text)
     start = front.end() if front else 0
     parser = MarkdownIt("commonmark")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sensorium.retrieval.reading.formats.decoding import Coding, decode
+from sensorium.retrieval.reading.formats.decoding import Coding, blank_data_uris, decode
 from sensorium.retrieval.reading.passages import Document, Heading
 
 # A line, and under it a line of one mark; over it another of the same, if it is a title.
@@ -22,7 +22,7 @@ def read_text(data: bytes, *, name: str, coding: Coding) -> Document:
 
 def read_rst(data: bytes, *, name: str, coding: Coding) -> Document:
     """A document with the headings that reStructuredText underlines; the first is its title."""
-    text = decode(data, coding, name=name)
+    text = blank_data_uris(decode(data, coding, name=name))
     marks: list[tuple[bool, str]] = []  # in the order in which they are first used, which is that of the levels
     headings = []
     for match in _RST_HEADING.finditer(text):
