@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from sensorium.errors import InputError, LimitError
-from sensorium.retrieval.reading.documents import OnError, check_file, check_on_error, display_name
+from sensorium.retrieval.reading.documents import OnError, check_file, check_on_error
+from sensorium.retrieval.reading.finding import display_name
 from sensorium.retrieval.reading.passages import RESERVED, Passage
 
 LONGEST_LINE = 8 * 2**20
