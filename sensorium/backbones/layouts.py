@@ -50,13 +50,16 @@ class Layout:
         return state.flatten(1, 2) if self.kind == "channels-last" else state
 
 
-def read_layout(shape: Sequence[int], size: tuple[int, int], *, prefix: int) -> Layout:
+def read_layout(
+    shape: Sequence[int], size: tuple[int, int], *, prefix: int, patch: tuple[int, int] | None = None
+) -> Layout:
     """Finds out the layout of a hidden state of this shape, for a picture of `size` (height, width) px.
 
     Args:
         shape: that of the hidden state.
         size: of the picture that it came from.
         prefix: the prefix tokens that the model adds, if the state is tokens.
+        patch: height and width in px of the model's patches, where it says so: of the strides that fit, that one.
 
     Raises:
         CheckpointError: no layout fits, or more than one could.
@@ -75,8 +78,9 @@ def read_layout(shape: Sequence[int], size: tuple[int, int], *, prefix: int) -> 
         fitting = [
             Layout("tokens", (step, step), before) for before in {prefix, 0} for step in _steps(size, shape[1] - before)
         ]
-        if len(fitting) == 1:
-            return fitting[0]
+        of_patches = [layout for layout in fitting if layout.stride == patch]
+        if len(fitting) == 1 or of_patches:
+            return (of_patches or fitting)[0]
     raise CheckpointError(
         f"a hidden state of shape {tuple(shape)} with {prefix} prefix tokens is no map of a picture of {size} px."
     )

@@ -102,8 +102,10 @@ def look(parts: Parts, config: Any, stage_names: list[str]) -> BackbonePlan:
         prefix = count_prefix_tokens(parts.base) + _EXTRA_TOKENS.get(config.model_type, 0)
         states = {"output_hidden_states": True} if parts.maps is None else {}
         output: Any = traced(parts.base, lambda base, pixels: base(pixels, **states), (1, colours, *size))
-        last = read_layout(output.last_hidden_state.shape, size, prefix=prefix)
-        layouts = [read_layout(state.shape, size, prefix=prefix) for state in _states(output)] if states else []
+        patch = _patch_of(inner)
+        last = read_layout(output.last_hidden_state.shape, size, prefix=prefix, patch=patch)
+        seen = _states(output) if states else []
+        layouts = [read_layout(state.shape, size, prefix=prefix, patch=patch) for state in seen]
         _check_patches(layouts, inner)
     except (CheckpointError, AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise CheckpointError(
@@ -115,13 +117,21 @@ def look(parts: Parts, config: Any, stage_names: list[str]) -> BackbonePlan:
 
 def _check_patches(layouts: Sequence[Layout], config: Any) -> None:
     """Refuses tokens that are not the config's patches: a model that leaves some out, as masked ones do."""
+    patch = _patch_of(config)
+    strides = {layout.stride for layout in layouts if layout.kind == "tokens"}
+    if len(layouts) > 1 and len(strides) == 1 and patch is not None:
+        stride = strides.pop()
+        if layouts[0].kind == "tokens" and stride != patch:
+            raise CheckpointError(f"its tokens stand for {stride} px each, its patches are {patch} px")
+
+
+def _patch_of(config: Any) -> tuple[int, int] | None:
+    """Height and width in px of a config's patches; None where it does not say, or has several sizes."""
     patch = getattr(config, "patch_size", None)
     patch = (patch, patch) if isinstance(patch, int) else patch
-    strides = {layout.stride for layout in layouts if layout.kind == "tokens"}
-    if len(layouts) > 1 and len(strides) == 1 and isinstance(patch, tuple | list) and len(patch) == 2:
-        stride = strides.pop()
-        if layouts[0].kind == "tokens" and stride != tuple(patch):
-            raise CheckpointError(f"its tokens stand for {stride} px each, its patches are {tuple(patch)} px")
+    if not isinstance(patch, tuple | list) or len(patch) != 2 or not all(isinstance(side, int) for side in patch):
+        return None
+    return int(patch[0]), int(patch[1])
 
 
 def _states(output: Any) -> Sequence[Tensor]:

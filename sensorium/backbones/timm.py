@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sensorium.backbones.backbone import Backbone, BackboneOutput, OutIndices, select_stages
+from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
 
@@ -48,6 +49,13 @@ class TimmBackbone(Backbone):
     ) -> BackboneOutput:
         """As `Backbone.forward`; whatever is asked for comes from one pass through the model."""
         model: Any = self.model
+        if isinstance(model, _MapsAlone):
+            if pooled or tokens:
+                raise MissingWeightsError(
+                    "this checkpoint is of a backbone alone (timm's features_only), which gives no pooled features and "
+                    "no tokens. Load a checkpoint of the whole model."
+                )
+            pooled = tokens = False
         pooled, tokens = pooled is not False, tokens is not False
         maps: list[Tensor] = []
         if not (pooled or tokens):
@@ -78,14 +86,43 @@ class TimmBackbone(Backbone):
         return None, 0
 
 
+class _MapsAlone(nn.Module):
+    """timm's `features_only=True` model, of which Transformers' TimmBackbone is made: it gives maps and no more."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+        self.feature_info = [net.feature_info[index] for index in net.feature_info.out_indices]
+        self.pretrained_cfg = dict(getattr(net, "pretrained_cfg", None) or {})
+        self.num_classes = 0
+
+    def forward_intermediates(self, x: Tensor, *, indices: Sequence[int], **_: Any) -> list[Tensor]:
+        """The maps of these positions; there is nothing else to give."""
+        maps = self.net(x)
+        nhwc = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+        return [maps[index].permute(0, 3, 1, 2) if nhwc else maps[index] for index in indices]
+
+
 def load(checkpoint: Checkpoint, *, out_indices: OutIndices, out_features: Sequence[str] | None) -> TimmBackbone:
     """Build the architecture that a checkpoint names, with its weights, as a backbone.
 
     Raises:
         CheckpointError: as `load_model`, or the architecture gives no maps.
     """
-    model = load_model(checkpoint)
-    return _finish(model, _architecture_of(checkpoint.config), _arguments(checkpoint.config), out_indices, out_features)
+    config = checkpoint.config
+    arguments = _arguments(config)
+    if config.get("model_type") != "timm_backbone":
+        return _finish(load_model(checkpoint), _architecture_of(config), arguments, out_indices, out_features)
+    if config.get("features_only", True):
+        arguments |= {"features_only": True, "out_indices": list(config.get("out_indices") or [-1])}
+    if config.get("output_stride") is not None:
+        arguments["output_stride"] = config["output_stride"]
+    if int(config.get("num_channels") or 3) != 3:
+        arguments["in_chans"] = int(config["num_channels"])
+    backbone = build(_architecture_of(config), model_args=arguments, out_indices=out_indices, out_features=out_features)
+    net = getattr(backbone.model, "net", backbone.model)
+    copy_weights(net, _read_weights(checkpoint.weights()), of=checkpoint.name)
+    return backbone if checkpoint.options.dtype is None else backbone.to(checkpoint.options.dtype)
 
 
 def load_model(checkpoint: Checkpoint) -> nn.Module:
@@ -255,6 +292,10 @@ def _finish(
     out_features: Sequence[str] | None,
 ) -> TimmBackbone:
     """Take the classifier off, and select the maps."""
+    if model_args.get("features_only"):
+        model = _MapsAlone(model)
+        if out_indices is None and out_features is None:
+            out_indices = "all"  # those that it was saved for
     if not hasattr(model, "forward_intermediates") or not getattr(model, "feature_info", None):
         raise CheckpointError(f"timm's {name} has no forward_intermediates, so its maps are not available.")
     if model.num_classes:

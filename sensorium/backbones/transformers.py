@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import (
 from sensorium.backbones.backbone import Backbone, BackboneOutput, OutIndices, select_stages
 from sensorium.backbones.parts import BackbonePlan, Parts, join, look, make_neck, make_tail, name_some
 from sensorium.backbones.shells import ModelState, take_off_classifier
-from sensorium.backbones.weights import load_weights, missing_error, only_pools
+from sensorium.backbones.weights import load_weights, missing_error, only_pools, read_tensors
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnsafeCheckpointError
 
@@ -111,9 +111,22 @@ def load(
     config = _remote_config(checkpoint) or _config_of(checkpoint.config, of=repr(checkpoint.name))
 
     def make(model_class: Any, config: Any) -> tuple[Any, list[str]]:
-        return load_weights(model_class, config, checkpoint)
+        model, missing = load_weights(model_class, config, checkpoint)
+        if model_class.__name__ == "PixioBackbone":
+            _put_norms_right(model, checkpoint)
+        return model, missing
 
     return _assemble(config, make, out_indices, out_features, of=repr(checkpoint.name), trained=True)
+
+
+def _put_norms_right(model: Any, checkpoint: Checkpoint) -> None:
+    """Gives Pixio's backbone class its own norm, and its model that one's: Transformers reads each for the other."""
+    stored = {"encoder.layernorm": model.pixio.layernorm, "layernorm": model.layernorm}
+    wanted = [f"{name}.{part}" for name in stored for part in ("weight", "bias")]
+    tensors = read_tensors(checkpoint, wanted)
+    if len(tensors) == len(wanted):  # a checkpoint of the model alone has but one norm
+        for name, norm in stored.items():
+            norm.load_state_dict({part: tensors[f"{name}.{part}"] for part in ("weight", "bias")})
 
 
 def build(config: Any, *, out_indices: OutIndices, out_features: Sequence[str] | None) -> TransformersBackbone:

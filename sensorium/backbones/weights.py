@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from sensorium.backbones.backbone import unique_state
@@ -54,6 +55,16 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
     except (RuntimeError, OSError, ValueError, ImportError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint.name!r} cannot be loaded as {model_class.__name__}: {error}") from error
     return model, sorted(info["missing_keys"])
+
+
+def read_tensors(checkpoint: Checkpoint, names: Collection[str]) -> dict[str, Tensor]:
+    """Those of these tensors that the safetensors files of a checkpoint hold."""
+    found: dict[str, Tensor] = {}
+    for path in checkpoint.weights():
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as stored:
+                found |= {name: stored.get_tensor(name) for name in stored.keys() if name in names}  # noqa: SIM118
+    return found
 
 
 def copy_weights(module: nn.Module, stored: Mapping[str, Tensor], *, of: str, optional: tuple[str, ...] = ()) -> None:

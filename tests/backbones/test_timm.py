@@ -175,3 +175,28 @@ def test_dtype(tmp_path: Path) -> None:
     save("resnet10t", tmp_path)
     backbone = AutoBackbone.from_pretrained(tmp_path, options=LoadOptions(dtype=torch.bfloat16))
     assert backbone.pool(images("resnet10t").bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("architecture", "out_indices"), [("resnet10t", (1, 2, 3)), ("resnet10t", (-1,)), ("convnext_atto", (0, 2))]
+)
+def test_transformers_timm_backbone_with_the_maps_that_it_was_saved_for(
+    architecture: str, out_indices: tuple[int, ...], tmp_path: Path
+) -> None:
+    config = tf.TimmBackboneConfig(backbone=architecture, out_indices=list(out_indices), use_pretrained_backbone=False)
+    torch.manual_seed(0)
+    reference = tf.TimmBackbone(config).eval()
+    reference.save_pretrained(tmp_path)
+    backbone = AutoBackbone.from_pretrained(tmp_path)
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = reference(pixels).feature_maps
+        got = backbone(pixels)
+    again = AutoBackbone.from_config(backbone.spec)
+    assert len(got.feature_maps) == len(expected) == len(backbone.out_features)
+    for one, other in zip(got.feature_maps, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    assert got.pooled is None and got.tokens is None
+    assert again.out_features == backbone.out_features
+    with pytest.raises(MissingWeightsError, match="backbone alone"):
+        backbone(pixels, pooled=True)

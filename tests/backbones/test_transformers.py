@@ -69,6 +69,8 @@ def test_maps_are_those_of_transformers(saved: tuple[str, torch.nn.Module, Path]
     if name in WITH_BACKBONE_CLASS:
         reference_class = MODEL_FOR_BACKBONE_MAPPING[type(CASES[name][1])]
         reference = reference_class.from_pretrained(folder, out_indices=list(backbone.out_indices)).eval()
+        if name == "pixio":  # loading one, Transformers takes each of its two norms for the other
+            reference.load_state_dict(model.state_dict())
         expected = reference(pixels).feature_maps
     else:
         outputs = model(pixels, output_hidden_states=True)
@@ -97,9 +99,8 @@ def test_pooled_features_are_what_the_classifier_is_fed(saved: tuple[str, torch.
     backbone = AutoBackbone.from_pretrained(folder, out_indices=(1,))
     expected = classifier_input(model, pixels)
     if expected is None:  # no classifier: the bare model's own pooling
-        # Saving a PixioBackbone and loading it again, Transformers takes one of its two norms for the other.
-        bare: Any = type(model).from_pretrained(folder).eval()  # type: ignore[attr-defined]
-        expected = getattr(getattr(bare, "pixio", bare)(pixels), "pooler_output", None)
+        bare: Any = getattr(model, "pixio", model)
+        expected = getattr(bare(pixels), "pooler_output", None)
     output = backbone(pixels)
     assert output.pooled is not None and output.pooled.shape == (2, backbone.num_features)
     torch.testing.assert_close(backbone.pool(pixels), output.pooled, **CLOSE)
@@ -287,3 +288,30 @@ def test_whole_graphs_are_compiled(tmp_path: Path) -> None:
     compiled = torch.compile(backbone, backend="eager", fullgraph=True)
     pixels = images("vit")
     torch.testing.assert_close(compiled(pixels).pooled, backbone(pixels).pooled, rtol=0, atol=0)
+
+
+def test_each_of_pixio_s_norms_is_its_own(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = tf.PixioConfig(**sizes, image_size=32, patch_size=16, out_features=["stage1", "stage2"])
+    torch.manual_seed(0)
+    saved = tf.PixioBackbone(config).eval()
+    with torch.no_grad():
+        for parameter in saved.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    saved.save_pretrained(tmp_path)
+    pixels = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        expected, got = saved(pixels).feature_maps, AutoBackbone.from_pretrained(tmp_path)(pixels).feature_maps
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize(("side", "patch"), [(56, 14), (28, 14), (112, 14), (48, 12), (60, 15)])
+def test_of_two_strides_that_fit_the_config_s_patch_is_meant(side: int, patch: int, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2}
+    torch.manual_seed(0)
+    model = tf.Dinov2Model(tf.Dinov2Config(**sizes, image_size=side, patch_size=patch)).eval()
+    model.save_pretrained(tmp_path)
+    backbone = AutoBackbone.from_pretrained(tmp_path)
+    with torch.no_grad():
+        maps = backbone(torch.rand(1, 3, side, side)).feature_maps
+    assert maps[0].shape == (1, 16, side // patch, side // patch)
