@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-FEATURES = ("amx_bf16", "avx512_bf16", "bf16", "avx512_vnni", "avx512f", "avx2")
+FEATURES = ("amx_bf16", "avx512_bf16", "bf16", "avx512_vnni", "avx512f", "avx_vnni", "avx2")
 """What decides how fast a CPU multiplies, best first; the best that one has is part of its name."""
 
 WIDTHS = (8, 768, 3072)

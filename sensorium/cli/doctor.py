@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
 from typing import Any
+
+from sensorium.pipelines.cores import usable_cores
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "huggingface-hub", "safetensors", "pillow", "numpy")
 
@@ -54,14 +55,10 @@ def _machine() -> dict[str, Any]:
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": sys.executable,
-        "cores": _cores(),
+        "cores": usable_cores(),
         "c++ compiler": next(filter(None, map(shutil.which, ("g++", "clang++", "c++", "cl"))), None),
         "triton": _installed("triton"),
     }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _installed(package: str) -> str | None:

@@ -90,7 +90,7 @@ def cpu_features() -> frozenset[str]:
     info = Path("/proc/cpuinfo")
     if not info.exists():  # neither macOS nor Windows tells; torch's own word is the least that can be said
         return frozenset({"avx512f"} if torch.backends.cpu.get_cpu_capability() == "AVX512" else ())
-    wanted = {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "bf16"}
+    wanted = {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "bf16"}
     for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith(("flags", "Features")):
             return frozenset(wanted & set(line.split(":", 1)[1].split()))

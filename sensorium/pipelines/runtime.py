@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from sensorium.pipelines.compiling import Compiler
+from sensorium.pipelines.cores import use_no_more_threads
 from sensorium.pipelines.precision import FullFloat32
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.transfer import Uploader
@@ -28,6 +29,7 @@ class PipelineRuntime(Runtime):
 
     def __init__(self, task: Task, compile: bool | Literal["auto"], statistics: Statistics) -> None:
         super().__init__(task.runtime.module)
+        use_no_more_threads()
         self.turns = Turns()
         self._device = super().device
         self.compiler = Compiler(compile, self._device, statistics, super().dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import weakref
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sensorium.pipelines.cores import usable_cores
 from sensorium.processors.jpeg_on_device import JpegDecoder
 
 
@@ -74,7 +74,7 @@ class SerialThread:
 
 def automatic_workers() -> int:
     """One thread for each core that this process may use, at most 16."""
-    return min(16, _cores())
+    return min(16, usable_cores())
 
 
 def start_pool(workers: int) -> ThreadPoolExecutor:
@@ -97,10 +97,6 @@ def start_pool(workers: int) -> ThreadPoolExecutor:
         finally:
             torch.set_num_threads(threads)
         return pool
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _serve(functions: queue.SimpleQueue[Callable[[], None] | None]) -> None:

@@ -220,7 +220,7 @@ def multiplies_int8() -> bool:
 
     Without them products may be slow, or saturate in between, as they do where a setting of oneDNN hides instructions.
     """
-    if "avx512_vnni" not in cpu_features():
+    if not cpu_features() & {"avx512_vnni", "avx_vnni"}:
         return False
     extremes = torch.full((4, 256), 127, dtype=torch.int8)
     extremes[1::2] = -127
