@@ -130,8 +130,6 @@ class FeatureExtraction(Task):
         """The text's tokens, in one unit."""
         if not isinstance(raw, str):
             raise InputError(f"expected a text (str), got {type(raw).__name__}", code="not-text")
-        if not raw.strip():
-            raise InputError("the text is empty: expected one that is not blank", code="empty-text")
         prompt = self.prompt_of(options)
         encoded = self.processor.encode(prompt + raw)
         return [self.unit(encoded, options, prompt=prompt)]
@@ -154,11 +152,11 @@ class FeatureExtraction(Task):
         """Tokens as a unit.
 
         Raises:
-            InputError: `text-too-long`, or `empty-text` where there are only special tokens.
+            InputError: `text-too-long`, or `empty-text` where there is not even a special token.
         """
         limit, length = self.limit_of(options), len(encoded)
         special = self.processor.tokenizer.all_special_ids
-        if encoded.sequence_ids and all(kind is None for kind in encoded.sequence_ids):
+        if not length:
             raise InputError("the text has no tokens: expected one with words", code="empty-text")
         if limit is not None and length > limit:
             if not options.truncation:

@@ -203,7 +203,7 @@ def test_bad_options_fail_before_any_work(options, said):
     ("options", "error", "said"),
     [
         ({"where": {"yaer": 1990}}, UnknownNameError, "Did you mean 'year'"),
-        ({"where": {"year": "x"}}, OptionError, "year holds int64"),
+        ({"where": {"year": "x"}}, OptionError, "year holds whole numbers"),
         ({"where": 7}, OptionError, "where is a mapping"),
         ({"where": pc.field("yaer") > 1990}, OptionError, "does not suit the passages"),
         ({"where": pc.field("year") > "x"}, OptionError, "does not suit the passages"),

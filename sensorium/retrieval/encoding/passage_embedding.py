@@ -9,14 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from sensorium.errors import InputError
+from sensorium.retrieval.encoding.worded_texts import WordedTexts
 from sensorium.tasks.base import Unit
 from sensorium.tasks.embedding.text_models import DprText, TextModel
-from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, TextMeta
+from sensorium.tasks.feature_extraction import FeatureExtractionOptions, TextMeta
 from sensorium.tasks.loading import check_fast
 from sensorium.tasks.texts.pairs import encode_pair
 
 
-class PassageEmbedding(FeatureExtraction):
+class PassageEmbedding(WordedTexts):
     """The vector of a passage, and how many of its tokens were cut off.
 
     A passage is a text or a pair (title, text). DPR reads the pair as two segments, as it was trained to; other models

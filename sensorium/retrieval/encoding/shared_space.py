@@ -14,10 +14,11 @@ from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Embedding
 from sensorium.retrieval.encoding.media import AudioMedium, ImageMedium, Medium
+from sensorium.retrieval.encoding.worded_texts import WordedTexts
 from sensorium.tasks.base import Batch, Call, Fit, Task, Unit
 from sensorium.tasks.base.models import classes_of
 from sensorium.tasks.embedding.text_models import SHARED, SharedText, load_text_model, wrap_text_model
-from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions, TextMeta
+from sensorium.tasks.feature_extraction import FeatureExtractionOptions, TextMeta
 from sensorium.tasks.loading import load_audio_processor, load_processor, load_text_processor
 
 
@@ -38,7 +39,7 @@ class SharedSpace(Task):
     def __init__(self, model: SharedText, processor: TextProcessor, medium: Medium) -> None:
         super().__init__(model, processor)
         self.medium = medium
-        self.texts = FeatureExtraction(model, processor)
+        self.texts = WordedTexts(model, processor)
         self.padded = {**self.texts.padded, **medium.padded}
 
     @classmethod

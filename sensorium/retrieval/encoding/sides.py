@@ -21,10 +21,11 @@ from sensorium.processors.text import VOCABULARIES
 from sensorium.retrieval.encoding.families import prompts_of, question_encoder_of
 from sensorium.retrieval.encoding.passage_embedding import PassageEmbedding
 from sensorium.retrieval.encoding.shared_space import SharedPassages, SharedSpace
+from sensorium.retrieval.encoding.worded_texts import WordedTexts
 from sensorium.retrieval.rows import Modality
 from sensorium.tasks.base import Task
 from sensorium.tasks.embedding.text_models import DPR, fit_of
-from sensorium.tasks.feature_extraction import FeatureExtraction, FeatureExtractionOptions
+from sensorium.tasks.feature_extraction import FeatureExtractionOptions
 
 Similarity = Literal["dot", "cosine"]
 Pool = Literal["own", "cls", "mean", "max"]
@@ -124,7 +125,7 @@ def load_sides(
     if other is not None:
         limit = queries.limit_of(options)
         asking = replace(asking, checkpoint=other, engine=_engine(queries, settings), limit=limit)
-    query_task = FeatureExtraction(queries.model, queries.processor)
+    query_task = WordedTexts(queries.model, queries.processor)
     return Loaded(reading, asking, query_task, "text", similarity)
 
 
