@@ -27,6 +27,7 @@ class Item:
         opened: how many units have been received.
         exhausted: whether these are all.
         error: why there will be no result.
+        source: the path or URL that it is, if it is one.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Item:
     opened: int = 0
     exhausted: bool = False
     error: InputError | None = None
+    source: str | None = None
 
     @property
     def wanted(self) -> bool:

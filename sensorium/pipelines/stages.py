@@ -12,9 +12,11 @@ from sensorium.errors import InputError
 from sensorium.pipelines.batching import Buckets
 from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.items import Entry, Item
+from sensorium.pipelines.origins import origin_of
 from sensorium.pipelines.splitting import Chunk, advance
 from sensorium.pipelines.workers import SplitPool
 from sensorium.processors.media import describe
+from sensorium.results.result import Result, put_source
 from sensorium.tasks.base import Task, Unit
 
 AHEAD_BATCHES = 2
@@ -74,6 +76,7 @@ class Stages:
 
     def begin(self, item: Item, raw: Any, *, here: bool = False) -> None:
         """Starts to split an input: on the pool, or on this very thread."""
+        item.source = origin_of(raw, self._task)
         self._split(item, partial(_open, self._task, raw, item.options), raw, here=here)
 
     def receive(self, item: Item) -> bool:
@@ -143,7 +146,10 @@ class Stages:
     def _merge(self, item: Item) -> Any:
         began = time.perf_counter()
         try:
-            return self._task.merge([item.parts[i] for i in range(item.opened)], item.options, item.index)
+            result = self._task.merge([item.parts[i] for i in range(item.opened)], item.options, item.index)
+            if isinstance(result, Result):
+                put_source(result, item.source)
+            return result
         except Exception as error:  # noqa: BLE001 - a task's own fault on one input must not cost the others
             return _as_input_error(error, item.index, None)
         finally:

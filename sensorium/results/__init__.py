@@ -16,7 +16,9 @@ from sensorium.results.masks import Masks
 from sensorium.results.matches import Matches
 from sensorium.results.ranking import Ranking
 from sensorium.results.result import Result
+from sensorium.results.row import Row
 from sensorium.results.segments import Segments
+from sensorium.results.tables import to_pandas, to_polars, to_records
 from sensorium.results.transcript import Transcript
 
 __all__ = [
@@ -31,8 +33,12 @@ __all__ = [
     "Matches",
     "Ranking",
     "Result",
+    "Row",
     "SearchResults",
     "Segments",
     "Transcript",
     "similarity",
+    "to_pandas",
+    "to_polars",
+    "to_records",
 ]

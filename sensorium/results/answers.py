@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.drawing import draw_bars, draw_lines
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-class Answers(Result):
+class Answers(Rows):
     """Answers to one question, best first.
 
     Attributes:
@@ -59,19 +59,9 @@ class Answers(Result):
     def __len__(self) -> int:
         return len(self.answers)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Answers: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict for an integer; the `Answers` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            return self._row(int(key))
+    def _take(self, key: Any) -> Answers:
         kept = [None if array is None else array[key] for array in (self.scores, self.starts, self.ends)]
         return Answers(self.answers[key].tolist(), *kept, single=self.single, index=self.index)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self._row(i) for i in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Answers):
@@ -103,7 +93,7 @@ class Answers(Result):
             `[{"score": float, "start": int, "end": int, "answer": str}, …]`; where `single` is set and there is one
             answer, that dict itself.
         """
-        rows = list(self)
+        rows = [self._row(i) for i in range(len(self))]
         return rows[0] if self.single and len(rows) == 1 else rows
 
     def plot(self, image: Any = None, *, most: int = 5) -> Image.Image:

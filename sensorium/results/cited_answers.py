@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
+from sensorium.results.tables import flatten, plain
 
 
-class CitedAnswers(Result):
+class CitedAnswers(Rows):
     """Answers to one question, best first, with the passages that they were read in.
 
     Without an answer it is empty, and false: because there was no passage to read, or because a reader that writes says
@@ -92,14 +93,7 @@ class CitedAnswers(Result):
     def __len__(self) -> int:
         return len(self.answers)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> CitedAnswers: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict for an integer; the `CitedAnswers` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            return self._row(range(len(self))[int(key)])
+    def _take(self, key: Any) -> CitedAnswers:
         kept = np.arange(len(self))[key].tolist()
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         return CitedAnswers(
@@ -110,9 +104,6 @@ class CitedAnswers(Result):
             refused=self.refused,
             index=self.index,
         )
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self._row(i) for i in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, CitedAnswers) else NotImplemented
@@ -143,10 +134,14 @@ class CitedAnswers(Result):
             "document_end", "passage", "citations"}, …], "refused", "passages"}`, None for what there is not.
         """
         return {
-            "answers": list(self),
+            "answers": [plain(self._row(i)) for i in range(len(self))],
             "refused": self.refused,
-            "passages": [dict(passage) for passage in self.passages],
+            "passages": [plain(passage) for passage in self.passages],
         }
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dict for each answer; that of its first passage is in it."""
+        return [flatten(plain(self._row(i))) for i in range(len(self))]
 
     def _row(self, at: int) -> dict[str, Any]:
         numbers = self.citations[at]

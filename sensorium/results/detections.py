@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.drawing import to_rgb
 from sensorium.results.palette import colour
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
 from sensorium.results.tags import Tags, line_width
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-class Detections(Result):
+class Detections(Rows):
     """Objects found in a picture, in the order in which the model gives them.
 
     The arrays keep fractions of a pixel. The dicts have Transformers' schema, in which a box's sides are whole numbers,
@@ -56,20 +56,13 @@ class Detections(Result):
     def __len__(self) -> int:
         return len(self.scores)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Detections: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict for an integer; the `Detections` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            box = dict(zip(SIDES, np.trunc(self.xyxy[key]).astype(int).tolist(), strict=True))
-            return {"score": float(self.scores[key]), "label": str(self.labels[key]), "box": box}
+    def _row(self, at: int) -> dict[str, Any]:
+        box = dict(zip(SIDES, np.trunc(self.xyxy[at]).astype(int).tolist(), strict=True))
+        return {"score": float(self.scores[at]), "label": str(self.labels[at]), "box": box}
+
+    def _take(self, key: Any) -> Detections:
         labels = self.labels[key].tolist()
         return Detections(self.xyxy[key], self.scores[key], labels, self.ids[key], index=self.index)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.to_dict())
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Detections):
@@ -94,7 +87,7 @@ class Detections(Result):
 
     def to_dict(self) -> list[dict[str, Any]]:
         """`[{"score": float, "label": str, "box": {"xmin": int, "ymin": int, "xmax": int, "ymax": int}}, …]`."""
-        return [self[i] for i in range(len(self))]
+        return [self._row(i) for i in range(len(self))]
 
     def lines(self) -> list[str]:
         """One short text an object: its label, its score and its box in whole px."""

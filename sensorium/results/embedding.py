@@ -55,6 +55,14 @@ class Embedding(Result):
     def __getitem__(self, key: Any) -> Any:
         return self.vector[key]
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Embedding):
+            return NotImplemented
+        mine, theirs = (each.arrays() for each in (self, other))
+        return mine.keys() == theirs.keys() and all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
     def __repr__(self) -> str:
         maps = f", feature_maps={[tuple(m.shape) for m in self.feature_maps]}" if self.feature_maps else ""
         return f"Embedding(shape={self.shape}{maps}, index={self.index})"
@@ -72,6 +80,11 @@ class Embedding(Result):
     def to_dict(self) -> list[Any]:
         """Nested lists with a leading axis of one, as Transformers' `image-feature-extraction` gives them."""
         return [self.numpy().tolist()]
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dict with the `vector` as nested lists, and each feature map by its name."""
+        arrays = self.arrays()
+        return [{"vector": arrays.pop("vectors").tolist(), **{name: each.tolist() for name, each in arrays.items()}}]
 
     def lines(self) -> list[str]:
         """The shape and length of `vector`, for a terminal."""

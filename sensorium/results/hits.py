@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
+from sensorium.results.tables import plain, to_pandas, to_polars
 
 Row = Mapping[str, Any]
 
 
-class Hits(Result):
+class Hits(Rows):
     """The passages found for one query, best first.
 
     Attributes:
@@ -45,21 +47,21 @@ class Hits(Result):
     def __len__(self) -> int:
         return len(self.scores)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Hits: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict for an integer; the `Hits` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            passage = self.passages[int(key)]
-            return {"score": float(self.scores[key]), **{name: passage[name] for name in passage if name != "score"}}
+    def _row(self, at: int) -> dict[str, Any]:
+        passage = self.passages[at]
+        return {"score": float(self.scores[at]), **{name: passage[name] for name in passage if name != "score"}}
+
+    def _take(self, key: Any) -> Hits:
         kept = np.arange(len(self))[key]
         rows = [self.passages[i] for i in kept.tolist()]
         return Hits(self.ids[kept], self.scores[kept], rows, query=self.query, index=self.index)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Hits):
+            return self.query == other.query and self.to_dict() == other.to_dict()
+        return self.to_dict() == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
 
     def __repr__(self) -> str:
         shown = [f"{_brief(p, 40)!r}: {s:.4g}" for p, s in zip(self.passages[:4], self.scores.tolist(), strict=False)]
@@ -73,7 +75,7 @@ class Hits(Result):
 
     def to_dict(self) -> list[dict[str, Any]]:
         """`[{"score": float, "id": …, "text": str, "title": str, …}, …]`, best first, of plain Python values."""
-        return [{name: _plain(value) for name, value in hit.items()} for hit in self]
+        return [plain(self._row(i)) for i in range(len(self))]
 
 
 class SearchResults(Sequence[Hits]):
@@ -109,6 +111,30 @@ class SearchResults(Sequence[Hits]):
         """The passages found, a list a query."""
         return [list(hits.passages) for hits in self._hits]
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SearchResults):
+            return NotImplemented
+        pairs = ((self.ids, other.ids), (self.scores, other.scores), (self.rows, other.rows))
+        return self._hits == other._hits and all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+
+    __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
+
+    def to_dict(self) -> list[list[dict[str, Any]]]:
+        """A list of hits a query, as `Hits.to_dict` has them."""
+        return [hits.to_dict() for hits in self._hits]
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """`to_dict()` as JSON; `indent` is a number of spaces, or None for one line."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def to_pandas(self) -> Any:
+        """The hits of all queries as a `pandas.DataFrame`; see `sensorium.results.to_pandas`."""
+        return to_pandas(self._hits)
+
+    def to_polars(self) -> Any:
+        """The hits of all queries as a `polars.DataFrame`; see `sensorium.results.to_polars`."""
+        return to_polars(self._hits)
+
     def __repr__(self) -> str:
         return f"SearchResults({len(self)} queries, up to {self.scores.shape[1]} hits each)"
 
@@ -119,16 +145,3 @@ def _brief(passage: Row, max_length: int) -> str:
     name = str(passage.get("title") or ("" if text else passage.get("source") or passage.get("id") or ""))
     line = f"{name}: {text}" if name and text else name or text
     return line if len(line) <= max_length else line[: max_length - 1] + "…"
-
-
-def _plain(value: Any) -> Any:
-    """What JSON knows: numbers of NumPy become Python's, times and the like their text."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(entry) for entry in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    return str(value)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.drawing import to_rgb
 from sensorium.results.palette import Colour, colour
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
 from sensorium.results.tags import Tags
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class Keypoints(Result):
+class Keypoints(Rows):
     """Points of a picture: of interest, or named ones such as joints.
 
     Attributes:
@@ -68,21 +68,13 @@ class Keypoints(Result):
     def __len__(self) -> int:
         return len(self.xy)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Keypoints: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict for an integer; the `Keypoints` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            row: dict[str, Any] = {"x": float(self.xy[key, 0]), "y": float(self.xy[key, 1])}
-            row["score"] = float(self.scores[key])
-            return row if self.labels is None else {**row, "label": str(self.labels[key])}
+    def _row(self, at: int) -> dict[str, Any]:
+        row = {"x": float(self.xy[at, 0]), "y": float(self.xy[at, 1]), "score": float(self.scores[at])}
+        return row if self.labels is None else {**row, "label": str(self.labels[at])}
+
+    def _take(self, key: Any) -> Keypoints:
         kept = (None if array is None else array[key] for array in (self.labels, self.descriptors))
         return Keypoints(self.xy[key], self.scores[key], *kept, index=self.index)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Keypoints):
@@ -107,7 +99,7 @@ class Keypoints(Result):
 
         Descriptors are left out: they would be most of the text. `save` keeps them in an `.npz`.
         """
-        return [self[i] for i in range(len(self))]
+        return [self._row(i) for i in range(len(self))]
 
     def lines(self) -> list[str]:
         """Short texts for a terminal: a named point each, or how many points there are and where the best one is."""

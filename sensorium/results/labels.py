@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.drawing import draw_bars
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,7 +19,7 @@ SHOWN = 10
 """How many labels `repr` shows."""
 
 
-class Labels(Result):
+class Labels(Rows):
     """Class names with their scores, best first.
 
     Attributes:
@@ -48,18 +48,11 @@ class Labels(Result):
     def __len__(self) -> int:
         return len(self.labels)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Labels: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict for an integer; the `Labels` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            return {"label": str(self.labels[key]), "score": float(self.scores[key])}
-        return Labels(self.labels[key].tolist(), self.scores[key], self.ids[key], index=self.index)
+    def _row(self, at: int) -> dict[str, Any]:
+        return {"label": str(self.labels[at]), "score": float(self.scores[at])}
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.to_dict())
+    def _take(self, key: Any) -> Labels:
+        return Labels(self.labels[key].tolist(), self.scores[key], self.ids[key], index=self.index)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (Labels, list)):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, overload
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorium.results import rle
 from sensorium.results.drawing import blend, contour, to_rgb
 from sensorium.results.palette import colour
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
 from sensorium.results.tags import line_width
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Runs = NDArray[np.int64]
 
 
-class Masks(Result):
+class Masks(Rows):
     """Masks of objects on one picture, kept as runs and unpacked on access.
 
     Attributes:
@@ -147,19 +147,10 @@ class Masks(Result):
     def __len__(self) -> int:
         return len(self._runs)
 
-    @overload
-    def __getitem__(self, key: int | str) -> Any: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Masks: ...
-    def __getitem__(self, key: Any) -> Any:
-        """`{"mask": (H, W) bool, "score": float}` for an integer; the `Masks` left by a slice, mask or index array.
+    def _row(self, at: int) -> dict[str, Any]:
+        return {"mask": self.mask(at), "score": float(self.scores[at])}
 
-        "masks", "scores", "rle_mask" and "bounding_boxes" give what Transformers' pipeline has under these keys.
-        """
-        if isinstance(key, (int, np.integer)):
-            return {"mask": self.mask(int(key)), "score": float(self.scores[key])}
-        if isinstance(key, str):
-            return self._entry(key)
+    def _take(self, key: Any) -> Masks:
         kept = np.arange(len(self))[key]
         return Masks.from_runs(
             [self._runs[i] for i in kept],
@@ -177,11 +168,11 @@ class Masks(Result):
         if key == "rle_mask":
             return [{"size": list(self.size), "counts": lengths.tolist()} for lengths in self._runs]
         if key not in ("scores", "bounding_boxes"):
-            raise KeyError(key)
+            return super()._entry(key)
         return self.scores if key == "scores" else self.boxes
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
+    def _keys(self) -> list[str]:
+        return ["masks", "scores", "bounding_boxes", "stability_scores", "areas", "objects"]
 
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, Masks) else NotImplemented
@@ -190,7 +181,8 @@ class Masks(Result):
 
     def __reduce__(self) -> tuple[Any, ...]:  # without the unpacked masks
         rest = {name: getattr(self, name) for name in ("boxes", "stability", "objects", "index")}
-        return functools.partial(Masks.from_runs, **rest), (self._runs, self.size, self.scores)
+        make = functools.partial(Masks.from_runs, **rest)
+        return make, (self._runs, self.size, self.scores), (None, {"_source": self.source})
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -201,6 +193,15 @@ class Masks(Result):
         rows = zip(self.scores.tolist(), self.areas.tolist(), self.boxes.tolist(), strict=True)
         lines = [f"mask {score:.4f}, {area} px, {x0},{y0} to {x1},{y1}" for score, area, (x0, y0, x1, y1) in rows]
         return lines or ["no masks"]
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dict for each mask: its score, its box, and so on; the mask is COCO's compressed RLE."""
+        columns: dict[str, NDArray[Any]] = {"score": self.scores, "stability": self.stability}
+        columns |= {"area": self.areas, "object": self.objects}
+        columns |= dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes.T, strict=True))
+        values = zip(*(column.tolist() for column in columns.values()), strict=True)
+        rows = zip(values, self.rle, strict=True)
+        return [dict(zip(columns, row, strict=True)) | {"rle": encoded["counts"]} for row, encoded in rows]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: masks in COCO's compressed RLE, and a list for each other attribute."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.drawing import to_rgb
 from sensorium.results.keypoints import Keypoints, heat
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-class Matches(Result):
+class Matches(Rows):
     """Points of one picture and the points of another that show the same, best first.
 
     Attributes:
@@ -55,19 +54,12 @@ class Matches(Result):
     def __len__(self) -> int:
         return len(self.scores)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Matches: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict for an integer; the `Matches` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            ends = [{"x": float(xy[key, 0]), "y": float(xy[key, 1])} for xy in (self.xy0, self.xy1)]
-            return {"keypoint_image_0": ends[0], "keypoint_image_1": ends[1], "score": float(self.scores[key])}
-        return Matches(self.xy0[key], self.xy1[key], self.scores[key], index=self.index)
+    def _row(self, at: int) -> dict[str, Any]:
+        ends = [{"x": float(xy[at, 0]), "y": float(xy[at, 1])} for xy in (self.xy0, self.xy1)]
+        return {"keypoint_image_0": ends[0], "keypoint_image_1": ends[1], "score": float(self.scores[at])}
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
+    def _take(self, key: Any) -> Matches:
+        return Matches(self.xy0[key], self.xy1[key], self.scores[key], index=self.index)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (Matches, list)):
@@ -86,7 +78,7 @@ class Matches(Result):
 
     def to_dict(self) -> list[dict[str, Any]]:
         """`[{"keypoint_image_0": {"x", "y"}, "keypoint_image_1": {"x", "y"}, "score"}, …]`, floats, best first."""
-        return [self[i] for i in range(len(self))]
+        return [self._row(i) for i in range(len(self))]
 
     def lines(self) -> list[str]:
         """Short texts for a terminal: how many matches there are, and which is the best one."""

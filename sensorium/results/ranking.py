@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
 
 
-class Ranking(Result):
+class Ranking(Rows):
     """Texts with their scores, best first.
 
     Attributes:
@@ -51,20 +51,10 @@ class Ranking(Result):
     def __len__(self) -> int:
         return len(self.texts)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Ranking: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict for an integer; the `Ranking` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            return self._row(int(key))
+    def _take(self, key: Any) -> Ranking:
         kept = np.arange(len(self))[key]
         texts = [self.texts[i] for i in kept.tolist()]
         return Ranking(self.order[kept], self.scores[kept], texts, single=self.single, index=self.index)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self._row(i) for i in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Ranking):
@@ -89,11 +79,11 @@ class Ranking(Result):
             `[{"corpus_id": int, "score": float, "text": str}, …]`; where `single` is set and there is one text, that
             dict itself.
         """
-        rows = list(self)
+        rows = [self._row(i) for i in range(len(self))]
         return rows[0] if self.single and len(rows) == 1 else rows
 
     def _row(self, at: int) -> dict[str, Any]:
-        return {"corpus_id": int(self.order[at]), "score": float(self.scores[at]), "text": self.texts[at]}
+        return {"corpus_id": int(self.order[at]), "score": float(self.scores[at]), "text": str(self.texts[at])}
 
     def _pairs(self, count: int) -> list[tuple[str, float]]:
         return list(zip(self.texts[:count], self.scores[:count].tolist(), strict=True))

@@ -7,9 +7,10 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
 from sensorium.results.saving import suffix_of
+from sensorium.results.tables import flatten, plain, to_html, to_pandas, to_polars
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,7 @@ _SHOWN = 200
 
 @runtime_checkable
 class Result(Protocol):
-    """All that the command line and the report use of a result.
+    """All that people, the command line and the report use of a result.
 
     A class that derives from it writes `to_dict` and has an `index`; what else it can do better than by default, it
     writes, too.
@@ -30,13 +31,51 @@ class Result(Protocol):
         index: the position of its input among the call's inputs, from 0.
     """
 
-    __slots__ = ()
+    __slots__ = ("_source",)
 
     index: int
+
+    @property
+    def source(self) -> str | None:
+        """The path or the URL that its input was; None for an input that had none, and for a result made by hand."""
+        return getattr(self, "_source", None)
 
     @abstractmethod
     def to_dict(self) -> Any:
         """The result in the schema of Transformers' pipeline for the task: dicts, lists, str and float only."""
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """`to_dict()` as JSON; `indent` is a number of spaces, or None for one line.
+
+        For results inside of something else: `json.dumps(…, default=lambda result: result.to_dict())`, and the same
+        with `orjson`.
+        """
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dict for each thing found, of plain Python values, as a table's rows.
+
+        What is a dict within a row has its entries under joined names (`box_xmin`).
+        """
+        whole = plain(self.to_dict())
+        rows = whole if isinstance(whole, list) else [whole]
+        return [flatten(row) if isinstance(row, dict) else {"value": row} for row in rows]
+
+    def to_pandas(self) -> Any:
+        """The records as a `pandas.DataFrame`; `sensorium.results.to_pandas` takes several results.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return to_pandas(self)
+
+    def to_polars(self) -> Any:
+        """The records as a `polars.DataFrame`; `sensorium.results.to_polars` takes several results.
+
+        Raises:
+            ImportError: polars is not installed.
+        """
+        return to_polars(self)
 
     def lines(self) -> list[str]:
         """Short texts for a terminal, one for each thing that was found; by default `to_dict()` as JSON, cut off."""
@@ -64,7 +103,7 @@ class Result(Protocol):
             ValueError: the result cannot be saved in the format of the path's suffix.
         """
         suffix_of(path, (".json",), what=f"a result of the kind {type(self).__name__}")
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        Path(path).write_text(self.to_json(indent=2) + "\n", encoding="utf-8")
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """The arrays that a NumPy archive of many results stacks; by default there are none.
@@ -74,3 +113,18 @@ class Result(Protocol):
             results of a call, or they cannot be stacked.
         """
         return {}
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} is read-only by keys; keep what you add beside it: "
+            '{"result": result, "name": value}, or write into result.to_dict(), which is yours'
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return to_html(self)
+
+
+def put_source(result: Result, source: str | None) -> None:
+    """Tells a result, a frozen one, too, which path or URL its input was."""
+    object.__setattr__(result, "_source", source)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.drawing import contour, to_rgb
 from sensorium.results.palette import colour
-from sensorium.results.result import Result
 from sensorium.results.rle import encode
+from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
 from sensorium.results.tags import Tags, line_width
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OUTLINE, _ALPHA = 0.9, 0.5
 
 
-class Segments(Result):
+class Segments(Rows):
     """Segments of a picture: one map of small integers, from which masks are made on access.
 
     The dicts have Transformers' schema. Segments that overlap do not fit in one map: `from_masks` keeps each mask by
@@ -105,25 +105,18 @@ class Segments(Result):
     def __len__(self) -> int:
         return len(self.values)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Self: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A dict with a PIL mask for an integer; the `Segments` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            from PIL import Image
+    def _row(self, at: int) -> dict[str, Any]:
+        from PIL import Image
 
-            return self._item(int(key), Image.fromarray(self.mask(int(key)).view(np.uint8) * np.uint8(255)))
+        return self._item(at, Image.fromarray(self.mask(at).view(np.uint8) * np.uint8(255)))
+
+    def _take(self, key: Any) -> Self:
         subset = type(self).__new__(type(self))
         subset.segmentation, subset.size = self.segmentation, self.size
         subset._bits = None if self._bits is None else self._bits[key].copy()
         scores = None if self.scores is None else self.scores[key]
         subset._fill(self.values[key], self.labels[key].tolist(), scores, self.ids[key], self.index)
         return subset
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, Segments) else NotImplemented

@@ -6,14 +6,14 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.lettering import clean, fitting, write
 from sensorium.results.palette import colour
-from sensorium.results.result import Result
+from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN_MS = 500  # how long a subtitle stays to which the model gave no time
 
 
-class Transcript(Result):
+class Transcript(Rows):
     """A text, and the chunks of it whose times are known.
 
     Attributes:
@@ -68,14 +68,11 @@ class Transcript(Result):
         """How many chunks there are."""
         return len(self.chunks)
 
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice | NDArray[Any]) -> Transcript: ...
-    def __getitem__(self, key: Any) -> Any:
-        """A chunk's dict for an integer; the `Transcript` left by a slice, a boolean mask or an index array."""
-        if isinstance(key, (int, np.integer)):
-            return self._row(int(key))
+    def __bool__(self) -> bool:
+        """Whether anything was said; without times there are no chunks to count."""
+        return bool(self.text.strip()) or len(self) > 0
+
+    def _take(self, key: Any) -> Transcript:
         chunks = self.chunks[key].tolist()
         languages = None if self.languages is None else np.array(self.languages, dtype=object)[key].tolist()
         joined = self._joint().join(chunks)
@@ -88,9 +85,6 @@ class Transcript(Result):
             timed=self.timed,
             index=self.index,
         )
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self._row(i) for i in range(len(self)))
 
     def __str__(self) -> str:
         return self.text
@@ -126,7 +120,13 @@ class Transcript(Result):
         """
         if not self.timed and self.languages is None:
             return {"text": self.text}
-        return {"text": self.text, "chunks": list(self)}
+        return {"text": self.text, "chunks": [self._row(i) for i in range(len(self))]}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dict for each chunk, its times as `start` and `end`; one of the whole text where there are none."""
+        rows = [self._row(i) for i in range(len(self))] or [{"text": self.text}]
+        timed = [(row, row.pop("timestamp", None)) for row in rows]
+        return [row if span is None else {**row, "start": span[0], "end": span[1]} for row, span in timed]
 
     def to_srt(self) -> str:
         """The chunks as SubRip subtitles.
@@ -201,7 +201,7 @@ class Transcript(Result):
         return canvas
 
     def _row(self, i: int) -> dict[str, Any]:
-        chunk: dict[str, Any] = {"text": self.chunks[i]}
+        chunk: dict[str, Any] = {"text": str(self.chunks[i])}
         if self.languages is not None:
             chunk = {"language": self.languages[i], **chunk}
         if self.timed:

@@ -16,11 +16,12 @@ import sensorium.results
 from sensorium.cli.sinks import Archive, JsonLines, Lines, Page, Tables
 from sensorium.errors import OptionError
 from sensorium.report import Report
-from sensorium.results import Result, SearchResults, Transcript
+from sensorium.results import Result, Row, SearchResults, Transcript
 
 PACKAGE = Path(sensorium.__file__).parent
 USERS = [PACKAGE / "report.py", *(PACKAGE / "cli" / f"{name}.py" for name in ("running", "sinks", "telling"))]
-MEMBERS = {"index", "to_dict", "lines", "plot", "save", "arrays"}
+FOR_PEOPLE = {"source", "to_json", "records", "to_pandas", "to_polars"}
+MEMBERS = {"index", "to_dict", "lines", "plot", "save", "arrays", *FOR_PEOPLE}
 
 
 @dataclass
@@ -75,13 +76,14 @@ def test_without_its_dict_there_is_no_result():
 def test_every_result_of_the_package_derives_from_it():
     classes = {each for each in vars(sensorium.results).values() if inspect.isclass(each)}
     assert len(classes) >= 14
-    for each in classes - {Result, SearchResults}:  # the latter holds a result a query, and no call gives it
+    for each in classes - {Result, Row, SearchResults}:  # the last holds a result a query, and no call gives it
         assert Result in each.__mro__, each
         assert "__dict__" not in dir(each), f"{each.__name__} has slots, and its base must not undo them"
 
 
 def test_the_protocol_holds_what_people_and_programs_use():
-    assert {name for name in vars(Result) if not name.startswith("_")} | set(Result.__annotations__) == MEMBERS
+    members = {*vars(Result), *Result.__annotations__}
+    assert {name for name in members if not name.startswith("_")} == MEMBERS
 
 
 def test_the_command_line_and_the_report_ask_for_nothing_else(tmp_path, capsysbinary):
@@ -101,7 +103,7 @@ def test_the_command_line_and_the_report_ask_for_nothing_else(tmp_path, capsysbi
         Archive("x").add("x", result)
     shown = [*capsysbinary.readouterr().out.decode().splitlines(), (tmp_path / "x.html").read_text(encoding="utf-8")]
     assert sum("2.5" in each for each in shown) == 4, "every sink has shown it"
-    assert result.asked - {"__class__"} == MEMBERS - {"save"}, "saving is for people"
+    assert result.asked - {"__class__"} == MEMBERS - {"save", *FOR_PEOPLE}, "saving is for people"
 
 
 def test_nobody_looks_whether_a_result_can_do_something():

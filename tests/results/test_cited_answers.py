@@ -77,7 +77,9 @@ def test_it_is_plain_data(tmp_path):
     result.save(tmp_path / "x.json")
     told = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     assert told == result.to_dict() == {"answers": list(result), "refused": False, "passages": PASSAGES}
-    result[0]["passage"]["title"] = "changed"
+    with pytest.raises(TypeError, match="read-only"):
+        result[0]["passage"]["title"] = "changed"
+    result.to_dict()["passages"][0]["title"] = "changed"
     result.to_dict()["passages"][0]["title"] = "changed"
     assert result == pointed()
 

@@ -1,0 +1,117 @@
+"""Results as tables: one flat record for each thing found, in pandas, polars, or a notebook."""
+
+from __future__ import annotations
+
+import html
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sensorium.errors import InputError
+
+_ROWS, _CHARACTERS = 20, 80  # of a table that a notebook shows
+
+
+def to_records(results: Any) -> list[dict[str, Any]]:
+    """The rows of a result or of several in one flat table, of plain Python values.
+
+    Args:
+        results: a result, or an iterable of them, such as a call with a list or a stream gives. None, which stands for
+            an input that was skipped, has no rows; an `InputError` has one, with its `code` and `message`.
+
+    Returns:
+        A dict for each thing found: `input_index` and `input_source`, which say what it was found in, and the entries
+        of the result's row, those of dicts within it under joined names (`box_xmin`). All have the same keys; None
+        stands where there is nothing.
+    """
+    several: Iterable[Any] = [results] if _is_one(results) else results
+    assert isinstance(several, Iterable)
+    rows = [row for each in several for row in _records_of(each)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def to_pandas(results: Any) -> Any:
+    """A `pandas.DataFrame` of the records of a result, or of several; see `to_records`.
+
+    Raises:
+        ImportError: pandas is not installed.
+    """
+    return _library("pandas").DataFrame(to_records(results))
+
+
+def to_polars(results: Any) -> Any:
+    """A `polars.DataFrame` of the records of a result, or of several; see `to_records`.
+
+    Raises:
+        ImportError: polars is not installed.
+    """
+    return _library("polars").DataFrame(to_records(results), infer_schema_length=None)
+
+
+def to_html(result: Any) -> str:
+    """What a notebook shows of a result: a table of its first rows."""
+    rows = to_records(result)
+    head = html.escape(f"{type(result).__name__}, index={result.index}")
+    if result.source is not None:
+        head += f", {html.escape(_shown(result.source))}"
+    names = [name for name in (rows[0] if rows else ()) if not name.startswith("input_")]
+    cells = ["".join(f"<th>{html.escape(name)}</th>" for name in names)]
+    cells += ["".join(f"<td>{html.escape(_shown(row[name]))}</td>" for name in names) for row in rows[:_ROWS]]
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    more = f"<p>and {len(rows) - _ROWS} more</p>" if len(rows) > _ROWS else ""
+    return f"<div><p>{head}</p><table>{body}</table>{more}</div>"
+
+
+def flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A row with the entries of the mappings in it under joined names."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= flatten(value, f"{prefix}{name}_") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def plain(value: Any) -> Any:
+    """What JSON knows: numbers of NumPy become Python's, times and the like their text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(entry) for entry in value]
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    return str(value)
+
+
+def _is_one(results: Any) -> bool:
+    return results is None or isinstance(results, InputError) or hasattr(results, "to_dict")
+
+
+def _records_of(outcome: Any) -> list[dict[str, Any]]:
+    if outcome is None:
+        return []
+    if isinstance(outcome, InputError):
+        error = {"code": outcome.code, "message": outcome.message}
+        return [{"input_index": outcome.index, "input_source": outcome.source, **error}]
+    if not hasattr(outcome, "records"):
+        raise TypeError(f"results of a pipeline are expected, got {type(outcome).__name__}")
+    known = {"input_index": outcome.index, "input_source": outcome.source}
+    return [{**known, **row} for row in outcome.records()]
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"to_{name} needs {name}, which is not installed: pip install {name}. "
+            "sensorium.results.to_records gives the same rows as dicts"
+        ) from error
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1] + "…"
