@@ -12,6 +12,7 @@ from torch import nn
 
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import OptionError, TaskMismatchError
+from sensorium.pipelines.other_names import known_names_only
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement, resolve_device, resolve_dtype
 from sensorium.pipelines.settings import Settings
@@ -22,6 +23,7 @@ from sensorium.tasks.loading import describe_module
 T = TypeVar("T")
 
 
+@known_names_only
 def pipeline(
     task: str | None = None,
     model: str | os.PathLike[str] | nn.Module | None = None,
@@ -56,7 +58,7 @@ def pipeline(
         reader: "retrieval-qa"'s model by its other name; one of the two is given.
         processor: a name, a folder or a loaded processor, instead of the checkpoint's own; needed for a loaded
             Transformers model.
-        device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal; None for the best there is.
+        device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal (-1 for the CPU); None for the best there is.
         dtype: "float32", "bfloat16", "float16", a torch.dtype, or "auto": bfloat16 where the hardware multiplies it
             natively, else float32. A loaded module keeps its own dtype under "auto".
         compile: True, False, or "auto": once a stream is long enough to win the compiling back.
@@ -76,8 +78,8 @@ def pipeline(
         quantization_config: passed to Transformers.
 
     Raises:
-        UnknownNameError: no such task; names the nearest one.
-        OptionError: an argument with an invalid value.
+        UnknownNameError: no such task or argument; names the nearest one.
+        OptionError: an argument with an invalid value, or one that Transformers has; says what to do.
         CheckpointNotFoundError: no such folder, repository or revision.
         TaskMismatchError: the checkpoint is of another task; names the tasks that it fits.
         MissingWeightsError: the checkpoint lacks weights that the task needs.

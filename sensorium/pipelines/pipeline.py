@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Literal, Self
@@ -11,9 +11,10 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
-from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.errors import InputError, OptionError
 from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.inputs import check_delay, gather, is_lazy, length_of
+from sensorium.pipelines.other_names import check_names
 from sensorium.pipelines.placement import Placement
 from sensorium.pipelines.settings import Settings
 from sensorium.tasks.base import Options, Task
@@ -85,6 +86,7 @@ class Pipeline:
             OptionError: an option with an invalid value.
             InputError: an input that cannot be processed, under `on_error="raise"`.
         """
+        check_names(self.task, options, inputs=True, also=("on_error", "progress"))
         raw, several = gather(self.task, inputs, options)
         parsed = self._parse(options, on_error)
         if getattr(parsed, "stream", False):
@@ -135,6 +137,7 @@ class Pipeline:
         """
         if isinstance(inputs, (str, bytes)):
             raise OptionError("stream takes an iterable of inputs, got one input; call the pipeline with it instead")
+        check_names(self.task, options, also=("on_error", "progress", "total"))
         parsed = self._parse(options, on_error)
         if getattr(parsed, "stream", False):
             raise OptionError("stream=True gives the text of one input, piece by piece; call the pipeline with one")
@@ -161,8 +164,9 @@ class Pipeline:
             OptionError, UnknownNameError: as in a call.
         """
         check_delay(max_delay_s)
+        check_names(self.task, options, inputs=True, also=("max_delay_s",))
         raw, several = gather(self.task, inputs, options)
-        parsed = self._parse(options, extra=("max_delay_s",))
+        parsed = self._parse(options)
         if several is not None or is_lazy(raw):
             raise OptionError("submit takes one input; submit each of several, or call the pipeline with them")
         if getattr(parsed, "stream", False):
@@ -249,17 +253,12 @@ class Pipeline:
         model = type(self.task.model).__name__
         return f"Pipeline({self.task.name!r}, {model}, device={str(self.device)!r}, dtype={self.placement.dtype})"
 
-    def _parse(
-        self, options: Mapping[str, Any], on_error: str = "raise", extra: Sequence[str] = ("on_error", "progress")
-    ) -> Options:
-        """The call's options, checked; `extra` is what else it takes by name."""
+    def _parse(self, options: Mapping[str, Any], on_error: str = "raise") -> Options:
+        """The call's options, checked."""
         if on_error not in ("raise", "skip", "return"):
             raise OptionError(f'on_error is "raise", "skip" or "return", got {on_error!r}')
-        try:
-            parsed = self.task.options.parse(options)
-        except UnknownNameError as error:
-            ours = [*error.known, *self.task.inputs, *self.task.optional_inputs, *extra]
-            raise UnknownNameError(f"option of {self.task.name}", error.name, ours) from None
+        check_names(self.task, options)
+        parsed = self.task.options.parse(options)
         self.task.check(parsed)
         return parsed
 

@@ -36,7 +36,8 @@ def resolve_device(device: str | int | torch.device | None = None) -> torch.devi
     """CUDA, then MPS, then the CPU, unless `device` says otherwise.
 
     Args:
-        device: `"cuda"`, `"cuda:1"`, `"mps"`, `"cpu"`, a CUDA ordinal, or None or `"auto"` to choose.
+        device: `"cuda"`, `"cuda:1"`, `"mps"`, `"cpu"`, a CUDA ordinal, -1 for the CPU as in Transformers,
+            or None or `"auto"` to choose.
 
     Raises:
         OptionError: no such device here.
@@ -45,6 +46,8 @@ def resolve_device(device: str | int | torch.device | None = None) -> torch.devi
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if isinstance(device, int) and device == -1:
+        device = "cpu"
     try:
         target = torch.device("cuda", device) if isinstance(device, int) and device >= 0 else torch.device(device)
     except (RuntimeError, TypeError) as error:

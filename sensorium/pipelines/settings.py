@@ -51,7 +51,8 @@ class Settings:
         for name in ("batch_size", "num_workers"):
             value = getattr(self, name)
             if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise OptionError(f'{name} is "auto" or a whole number from 1, got {value!r}')
+                one = "; 1 prepares inputs one at a time" if name == "num_workers" and value == 0 else ""
+                raise OptionError(f'{name} is "auto" or a whole number from 1, got {value!r}{one}')
 
     @classmethod
     def of(cls, **given: Any) -> Self:

@@ -128,8 +128,8 @@ def test_unknown_task_names_the_nearest():
         sensorium.pipeline("image-clasification", tiny.folder("vit"))
 
 
-def test_option_typo_of_the_factory_is_a_type_error():
-    with pytest.raises(TypeError, match="devise"):
+def test_option_typo_of_the_factory_names_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"'devise'. Did you mean 'device'"):
         sensorium.pipeline("image-classification", tiny.folder("vit"), devise="cpu")
 
 
