@@ -11,7 +11,7 @@
     │   ├── UnsafeCheckpointError         pickled weights or remote code, refused unless asked for
     │   └── TaskMismatchError             a checkpoint of another task; names the tasks that it fits
     ├── QueueFullError(RuntimeError)      more inputs at once than are taken; none of those before is affected
-    ├── ClosedError(RuntimeError)         a pipeline that was closed before an input was done
+    ├── ClosedError(RuntimeError)         a pipeline closed before an input was done, or used before a fork
     ├── DeviceError(RuntimeError)         a device that has failed for good; what came before is right
     ├── IndexFileError(ValueError)        the folder of an index that is damaged, incomplete, or not an index
     └── DownloadError(OSError)            the Hub could not be reached, or refused
@@ -114,7 +114,7 @@ class QueueFullError(SensoriumError, RuntimeError):
 
 
 class ClosedError(SensoriumError, RuntimeError):
-    """The pipeline was closed before the input was done."""
+    """The pipeline was closed before the input was done, or was used before this process was forked."""
 
 
 class DeviceError(SensoriumError, RuntimeError):

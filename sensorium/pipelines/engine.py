@@ -19,6 +19,7 @@ from sensorium.errors import InputError, OptionError
 from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.intake import MOST_QUEUED, Intake, Request
+from sensorium.pipelines.remaking import OneProcess
 from sensorium.pipelines.run import Outcomes, Run
 from sensorium.pipelines.runtime import PipelineRuntime
 from sensorium.pipelines.sessions import Sessions
@@ -50,7 +51,8 @@ class Engine:
         grows = settings.compile is not True and not settings.steady
         self.sizer = BatchSizer(settings.batch_size, self.runtime.device, grows=grows)
         self.forwarder = Forwarder(task, self.runtime, self.sizer, self.statistics)
-        self.sessions = Sessions(task, self.runtime)
+        self._process = OneProcess()
+        self.sessions = Sessions(task, self.runtime, process=self._process)
         self.workers = automatic_workers() if settings.num_workers == "auto" else settings.num_workers
         self.upstream = None if task.upstream is None else Engine(task.upstream, settings, most_queued=most_queued)
         decoder = None if settings.decode == "cpu" else _decoder_on(self.runtime.device, task, self.statistics)
@@ -92,6 +94,7 @@ class Engine:
         Raises:
             QueueFullError: as many inputs as are taken at once are under way.
         """
+        self._process.use()
         with self._lock:
             if self._intake is None:
                 # each is a call of one input: "auto" compiles none of them
@@ -126,6 +129,8 @@ class Engine:
 
     def close(self) -> None:
         """Ends the threads; what was submitted ends with a ClosedError. A later call starts new ones."""
+        if self._process.forked:  # its threads are those of the other process, and its locks may be held
+            return
         with self._lock:
             intake, self._intake = self._intake, None
         if intake is not None:
@@ -150,6 +155,7 @@ class Engine:
             self.upstream.reset_stats()
 
     def _start(self, inputs: Iterable[Any], options: Any, total: int | None) -> Run:
+        self._process.use()
         source: Source
         if self.upstream is not None:
             # what has failed upstream keeps its place

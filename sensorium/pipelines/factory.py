@@ -15,6 +15,7 @@ from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.pipelines.other_names import known_names_only
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement, resolve_device, resolve_dtype
+from sensorium.pipelines.remaking import Recipe
 from sensorium.pipelines.settings import Settings
 from sensorium.processors.media import MediaLimits
 from sensorium.tasks.base import Task, all_tasks, get_task
@@ -86,6 +87,7 @@ def pipeline(
         UnsafeCheckpointError: it needs pickled weights or code of its own, and nobody allowed them.
         DownloadError: the Hub could not be reached, or refused.
     """
+    recipe = Recipe(pipeline, locals())
     settings = Settings.of(
         device=device,
         dtype=dtype,
@@ -112,7 +114,15 @@ def pipeline(
     loader = _CallLoader(settings, processor)
     built = loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
     placement = Placement(built.runtime.device, built.dtype)
-    return Pipeline(built, placement, batch_size=batch_size, compile=compile, num_workers=num_workers, decode=decode)
+    return Pipeline(
+        built,
+        placement,
+        batch_size=batch_size,
+        compile=compile,
+        num_workers=num_workers,
+        decode=decode,
+        recipe=recipe,
+    )
 
 
 class _CallLoader:

@@ -16,6 +16,7 @@ from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.inputs import check_delay, gather, is_lazy, length_of
 from sensorium.pipelines.other_names import check_names
 from sensorium.pipelines.placement import Placement
+from sensorium.pipelines.remaking import Recipe
 from sensorium.pipelines.settings import Settings
 from sensorium.tasks.base import Options, Task
 
@@ -46,8 +47,9 @@ class Pipeline:
         compile: bool | Literal["auto"] = "auto",
         num_workers: int | Literal["auto"] = "auto",
         decode: Literal["cpu", "cuda"] = "cpu",
+        recipe: Recipe | None = None,
     ) -> None:
-        self.task, self.placement = task, placement
+        self.task, self.placement, self._recipe = task, placement, recipe
         settings = Settings(compile=compile, batch_size=batch_size, num_workers=num_workers, decode=decode)
         self._engine = Engine(task, settings)
 
@@ -248,6 +250,12 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made again by the call that made it: what `pickle`, `copy` and other processes get."""
+        if self._recipe is None:
+            raise TypeError("a pipeline that pipeline() has not built can be neither pickled nor copied; build another")
+        return self._recipe.reduce()
 
     def __repr__(self) -> str:
         model = type(self.task.model).__name__

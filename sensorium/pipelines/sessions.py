@@ -13,6 +13,7 @@ import torch
 
 from sensorium.errors import OptionError
 from sensorium.pipelines.finiteness import Finiteness, not_finite
+from sensorium.pipelines.remaking import OneProcess
 from sensorium.pipelines.runtime import PipelineRuntime
 from sensorium.tasks.base import Batch, Call, Session, Task, Unit
 
@@ -27,9 +28,13 @@ class Sessions:
         task: whose they are.
         runtime: of its model.
         clock: by which they are found to be idle.
+        process: the one in which its pipeline is used.
     """
 
-    def __init__(self, task: Task, runtime: PipelineRuntime, *, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, task: Task, runtime: PipelineRuntime, *, clock: Clock = time.monotonic, process: OneProcess | None = None
+    ) -> None:
+        self._process = process or OneProcess()
         self.task, self.runtime, self.clock = task, runtime, clock
         self._changed = threading.Condition()
         self._open: set[SessionRunner] = set()
@@ -49,6 +54,7 @@ class Sessions:
         """
         if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
             raise OptionError(f"timeout_s is a number of seconds above 0, or None, got {timeout_s!r}")
+        self._process.use()
         runner = SessionRunner(self, timeout_s)
         try:
             session = self.task.open(raw, runner)
