@@ -74,6 +74,7 @@ PIPELINE_PARAMETERS = [
     "attn_implementation",
     "device_map",
     "quantization_config",
+    "progress",
 ]
 
 

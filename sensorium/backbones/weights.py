@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +12,9 @@ from torch import Tensor, nn
 
 from sensorium.backbones.backbone import unique_state
 from sensorium.backbones.parts import Parts, name_some
+from sensorium.backbones.quiet_loading import quiet_loading
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError
-
-_LOGGERS = ("transformers.modeling_utils", "transformers.distributed.tensor_parallel")
 
 
 def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple[Any, list[str]]:
@@ -43,7 +40,7 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
         "trust_remote_code": options.trust_remote_code and checkpoint.needs_remote_code,
     }
     try:
-        with _quiet():
+        with quiet_loading(progress=options.progress):
             model, info = model_class.from_pretrained(
                 checkpoint.folder,
                 config=copy.deepcopy(config),
@@ -116,17 +113,3 @@ def missing_error(keys: Sequence[str], *, of: str) -> MissingWeightsError:
         f"{of} lacks weights that its maps need: {name_some(keys)}. Use a checkpoint that holds the whole trunk, or "
         "AutoBackbone.from_config for random weights."
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Transformers from reporting missing and unused weights, which are checked here."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -20,6 +20,7 @@ class LoadOptions:
         attn_implementation: passed to Transformers.
         device_map: passed to Transformers.
         quantization_config: passed to Transformers.
+        progress: show Transformers' bar on standard error while weights are read.
         dtype: a torch.dtype for the weights, or None for the checkpoint's own.
     """
 
@@ -32,4 +33,5 @@ class LoadOptions:
     attn_implementation: str | None = None
     device_map: Any = None
     quantization_config: Any = None
+    progress: bool = False
     dtype: Any = None

@@ -48,6 +48,7 @@ def pipeline(
     attn_implementation: str | None = None,
     device_map: Any = None,
     quantization_config: Any = None,
+    progress: bool = False,
 ) -> Pipeline:
     """Builds a pipeline for a task.
 
@@ -77,6 +78,7 @@ def pipeline(
         attn_implementation: passed to Transformers ("sdpa", "eager", "flash_attention_2", …).
         device_map: passed to Transformers; spreads the model over devices.
         quantization_config: passed to Transformers.
+        progress: shows Transformers' progress bar on standard error while weights are read.
 
     Raises:
         UnknownNameError: no such task or argument; names the nearest one.
@@ -105,6 +107,7 @@ def pipeline(
         attn_implementation=attn_implementation,
         device_map=device_map,
         quantization_config=quantization_config,
+        progress=progress,
     )
     chosen = None if task is None else get_task(task)
     parts = {name: part for name, part in {"index": index, "reader": reader}.items() if part is not None}

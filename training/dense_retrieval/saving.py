@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import DPRReader
 
+from sensorium.backbones.quiet_loading import quiet_loading
 from training.dense_retrieval.card import write_card
 from training.dense_retrieval.encoders import BiEncoder
 from training.dense_retrieval.tokens import Vocabulary
@@ -42,7 +43,8 @@ def save(
     """
     for part, each in {"question_encoder": model.question, "ctx_encoder": model.passage, "reader": reader}.items():
         place = folder / FOLDERS[part]
-        copy.deepcopy(each).to(torch.float16).save_pretrained(place)
+        with quiet_loading():
+            copy.deepcopy(each).to(torch.float16).save_pretrained(place)
         vocabulary.transformers(part, each.config.max_position_embeddings).save_pretrained(place)
         size = sum(weights.numel() for weights in each.parameters())
         write_card(place, part, parameters=size, measured=measured, options=options)

@@ -96,6 +96,7 @@ class Encoder:
         use_safetensors: bool = True,
         trust_remote_code: bool = False,
         attn_implementation: str | None = None,
+        progress: bool = False,
     ) -> Self:
         """Loads an encoder.
 
@@ -121,6 +122,7 @@ class Encoder:
             use_safetensors: False also allows pickled weights of the model, read with torch's safe unpickler.
             trust_remote_code: True lets the checkpoint's own Python code run.
             attn_implementation: passed to Transformers.
+            progress: as in `pipeline()`.
 
         Raises:
             CheckpointError: it cannot be used as an encoder, or its other half cannot be found.
@@ -140,6 +142,7 @@ class Encoder:
             use_safetensors=use_safetensors,
             trust_remote_code=trust_remote_code,
             attn_implementation=attn_implementation,
+            progress=progress,
         )
         access = settings.access_for(resolve_dtype(dtype, resolve_device(device)))
         checkpoint = resolve(model, access)
