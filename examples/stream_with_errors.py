@@ -17,6 +17,7 @@ from pathlib import Path
 from sensorium import InputError, MediaLimits, pipeline
 
 IMAGES = Path(__file__).parent / "pictures"
+BLANK = {"index": None, "source": None, "result": None, "error": None}  # so that all rows have the same keys
 
 
 def files_as_they_come(folder: Path) -> Iterator[Path]:
@@ -47,10 +48,10 @@ def main() -> None:
         for outcome in classify.stream(files_as_they_come(Path(folder)), top_k=1, on_error="return"):
             if isinstance(outcome, InputError):
                 counts[outcome.code] += 1
-                row = outcome.to_dict()  # {"index", "source", "error": {"code", "message"}}
+                row = {**BLANK, **outcome.to_dict()}  # with its "index", "source" and "error": {"code", "message"}
             else:
                 counts["fine"] += 1
-                row = {"index": outcome.index, "result": outcome.to_dict()}
+                row = {**BLANK, "index": outcome.index, "result": outcome.to_dict()}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         done = classify.stats()
     for code, count in counts.most_common():

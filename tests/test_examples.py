@@ -79,8 +79,8 @@ def test_stream_with_errors(run, tmp_path):
     said = run("stream_with_errors.py", "--output", "rows.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["index"] for row in rows] == list(range(len(NAMES) + 5))
-    assert [row["result"][0]["label"] for row in rows if "result" in row] == NAMES
-    codes = [row["error"]["code"] for row in rows if "error" in row]
+    assert [row["result"][0]["label"] for row in rows if row["result"]] == NAMES
+    codes = [row["error"]["code"] for row in rows if row["error"]]
     assert codes == ["empty-file", "not-a-picture", "truncated", "missing-file", "is-a-directory"]
     assert f"{len(rows)} inputs, 5 failures" in said
 

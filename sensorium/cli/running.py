@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.cli.catalogue import TaskCard
+from sensorium.cli.flat_files import FlatFile
 from sensorium.cli.inputs import count_inputs, read_inputs
 from sensorium.cli.settings import IndexSettings, OutputSettings, PipelineSettings
 from sensorium.cli.sinks import Archive, JsonLines, Lines, Page, Sink, Tables
@@ -20,6 +22,8 @@ from sensorium.processors.limits import MediaLimits
 
 if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
+
+_FILES = {".jsonl": JsonLines, ".csv": FlatFile, ".parquet": FlatFile, ".npz": Archive}
 
 
 @dataclass
@@ -78,8 +82,7 @@ class TaskRun:
 
     def _row_sink(self) -> Sink:
         if self.output.output:
-            name = self.output.output
-            return Archive(name) if name.endswith(".npz") else JsonLines(name)
+            return _FILES[Path(self.output.output).suffix](self.output.output)
         if self.output.json:
             return JsonLines(None)
         return Tables() if sys.stdout.isatty() else Lines()

@@ -97,15 +97,20 @@ class IndexSettings:
     verify: bool = True
 
 
+OUTPUT_SUFFIXES = (".jsonl", ".csv", ".parquet", ".npz")
+_SUFFIXES_TOLD = f"{', '.join(OUTPUT_SUFFIXES[:-1])} or {OUTPUT_SUFFIXES[-1]}"
+
+
 @dataclass(frozen=True)
 class OutputSettings:
     """Where results go, and what becomes of failures.
 
     Attributes:
         json: print one JSON object per line to standard output (JSON Lines).
-        output: write to this file instead: results.jsonl, a JSON object per line as they come, or vectors.npz,
-            embeddings as one NumPy archive.
+        output: write to this file instead: results.jsonl, a JSON object per line as they come; results.csv or
+            results.parquet, a flat row for each thing found; or vectors.npz, embeddings as one NumPy archive.
         html: write a self-contained page with each picture and its result to this file as well.
+        overwrite: replace the files that --output and --html name, if they are there.
         on_error: what a failed input gives: return its error row, skip it without one, raise to end the run.
         progress: show a progress bar on standard error; where that is a terminal, unless given.
         debug: show the traceback of an error.
@@ -114,6 +119,7 @@ class OutputSettings:
     json: bool = False
     output: str | None = None
     html: str | None = None
+    overwrite: bool = False
     on_error: Literal["return", "skip", "raise"] = "return"
     progress: bool | None = None
     debug: bool = False
@@ -121,8 +127,12 @@ class OutputSettings:
     def __post_init__(self) -> None:
         if self.json and self.output:
             raise OptionError("--json writes to standard output and --output to a file; pass one of them")
-        if self.output and Path(self.output).suffix not in (".jsonl", ".npz"):
-            raise OptionError(f"--output takes a file name ending in .jsonl or .npz, got {self.output!r}")
+        if self.output and Path(self.output).suffix not in OUTPUT_SUFFIXES:
+            raise OptionError(f"--output takes a file name ending in {_SUFFIXES_TOLD}, got {self.output!r}")
         for option, name in (("output", self.output), ("html", self.html)):
             if name and (Path(name).is_dir() or not Path(name).absolute().parent.is_dir()):
                 raise OptionError(f"--{option} takes a file in a folder that exists, got {name!r}")
+            if name and not self.overwrite and Path(name).is_file():
+                raise OptionError(
+                    f"--{option} {name}: a file of this name is there; pass --overwrite to replace it, or name another"
+                )

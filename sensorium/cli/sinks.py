@@ -38,15 +38,17 @@ class Sink(ABC):
 class JsonLines(Sink):
     """One JSON object per line.
 
-    A line is `{"index", "source", "result"}` with the result in Transformers' schema, or the error row
-    `{"index", "source", "error": {"code", "message"}}`. Each is written by one call, so that whatever ends the process
-    leaves whole lines only.
+    Every line is `{"index", "source", "result", "error"}`: the result in Transformers' schema and null, or null and the
+    error's `{"code", "message"}`. Each is written by one call, so that whatever ends the process leaves whole lines
+    only.
     """
 
     def __init__(self, path: str | None) -> None:
         """Opens the file, which keeps what it holds until the first line comes; None is standard output."""
         self._file: BinaryIO | None = None
+        self._made: Path | None = None  # by us, and of no use until the run begins
         if path is not None:
+            self._made = None if Path(path).exists() else Path(path)
             try:
                 self._file = open(path, "ab", buffering=0)  # noqa: SIM115, PTH123 - closed by close()
             except OSError as error:
@@ -56,6 +58,7 @@ class JsonLines(Sink):
 
     def begin(self) -> None:
         """Empties the file."""
+        self._made = None
         if self._file is not None:
             self._file.truncate(0)
 
@@ -73,9 +76,11 @@ class JsonLines(Sink):
             raise OSError(f"only part of a line could be written; {self._file.name} ends before input {outcome.index}")
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; one that was not there before is removed if the run never began."""
         if self._file is not None:
             self._file.close()
+        if self._made is not None:
+            self._made.unlink(missing_ok=True)
 
 
 class Archive(Sink):
@@ -192,11 +197,13 @@ class Page(Sink):
 
 def encode_row(index: int | None, source: str, outcome: Result | InputError) -> bytes:
     """The line of JSON Lines for an outcome, UTF-8, its end of line included."""
-    row: dict[str, Any] = {"index": index, "source": source}
-    if isinstance(outcome, InputError):
-        row["error"] = outcome.to_dict()["error"]
-    else:
-        row["result"] = outcome.to_dict()
+    failed = isinstance(outcome, InputError)
+    row: dict[str, Any] = {
+        "index": index,
+        "source": source,
+        "result": None if failed else outcome.to_dict(),
+        "error": outcome.to_dict()["error"] if failed else None,
+    }
     try:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False)
         return text.encode() + b"\n"

@@ -368,7 +368,7 @@ def test_a_search_that_cannot_be(sensorium, built, tmp_path):
     (tmp_path / "kept.jsonl").write_text("of another run")
     for command in (["index", "search", built, "a"], ["run", "retrieval", "a", "--index", built]):
         for words in (["--where", '{"yeer": 1}'], ["--mode", "lexical", "--where", "3"]):
-            got = sensorium(*command, *words, "--output", tmp_path / "kept.jsonl")
+            got = sensorium(*command, *words, "--output", tmp_path / "kept.jsonl", "--overwrite")
             assert got.exit_code == 2 and (tmp_path / "kept.jsonl").read_text() == "of another run", (command, words)
     Index.from_vectors(np.eye(3, dtype=np.float32)).save(tmp_path / "bare")
     got = sensorium("index", "search", tmp_path / "bare", "a")

@@ -61,8 +61,8 @@ def test_failed_inputs_are_rows_and_an_exit_code(classify, broken, tmp_path):
     assert got.stdout == ""
     found = rows(target.read_text())
     assert [row["index"] for row in found] == list(range(6))
-    assert ["error" in row for row in found] == [False, True, False, True, False, True]
-    assert [row["error"]["code"] for row in found if "error" in row] == ["not-a-picture", "empty-file", "missing-file"]
+    assert [row["error"] is not None for row in found] == [False, True, False, True, False, True]
+    assert [row["error"]["code"] for row in found if row["error"]] == ["not-a-picture", "empty-file", "missing-file"]
     assert [row["source"] for row in found] == [
         *sources(broken, "a.PNG", "a2.jpg", "b.jpg", "c2.jpg", "more/c.webp"),
         "missing.jpg",
@@ -83,7 +83,7 @@ def test_skipped_failures_have_no_row_but_count(classify, broken):
 def test_a_run_ends_at_the_first_failure_if_asked_to(classify, broken):
     got = classify(broken, "--json", "--on-error", "raise")
     assert got.exit_code == 1
-    assert [("error" in row) for row in rows(got.stdout)] == [False, True]
+    assert [row["result"] is None for row in rows(got.stdout)] == [False, True]
     assert "1 of 2 inputs failed" in got.stderr
 
 
@@ -102,18 +102,37 @@ def test_inputs_come_from_standard_input(classify, images):
 def test_no_inputs_give_an_empty_file(classify, tmp_path):
     target = tmp_path / "results.jsonl"
     target.write_text("of another run\n")
-    assert classify("-", "--output", target, stdin="").exit_code == 0
+    assert classify("-", "--output", target, "--overwrite", stdin="").exit_code == 0
     assert target.read_text() == ""
 
 
 def test_a_run_that_cannot_begin_leaves_the_file_of_the_last_one(sensorium, images, tmp_path):
     target = tmp_path / "results.jsonl"
     target.write_text("of another run\n")
-    got = sensorium("run", "image-classification", images, "--model", "./nowhere", "--output", target)
+    words = ["run", "image-classification", images, "--model", "./nowhere"]
+    got = sensorium(*words, "--output", target, "--overwrite")
     assert got.exit_code == 1
     assert got.stderr.startswith("error: expected a local folder, but './nowhere' does not exist")
     assert len(got.stderr.splitlines()) == 1
     assert target.read_text() == "of another run\n"
+    assert sensorium(*words, "--output", tmp_path / "new.jsonl").exit_code == 1
+    assert not (tmp_path / "new.jsonl").exists(), "or the next try would be refused"
+
+
+def test_files_are_replaced_only_if_that_is_asked_for(classify, images, tmp_path):
+    for option, name in (
+        ("--output", "x.jsonl"), ("--output", "x.csv"), ("--output", "x.parquet"), ("--output", "x.npz"),
+        ("--html", "x.html"),
+    ):  # fmt: skip
+        target = tmp_path / name
+        target.write_text("of another run\n")
+        got = classify(images / "b.jpg", option, target)
+        assert (got.exit_code, got.stdout) == (2, "")
+        assert f"{option} {target}: a file of this name is there; pass --overwrite" in got.stderr
+        assert target.read_text() == "of another run\n"
+        if name != "x.npz":
+            assert classify(images / "b.jpg", option, target, "--overwrite").exit_code == 0
+            assert target.read_bytes() != b"of another run\n"
 
 
 def test_an_interruption_keeps_what_was_done(classify, images, tmp_path, monkeypatch):
@@ -149,7 +168,7 @@ def test_an_interruption_keeps_what_was_done(classify, images, tmp_path, monkeyp
         (["--max-pixels", "0"], "max_pixels has to be above 0"),
         (["--on-error", "ignore"], "--on-error takes return|skip|raise"),
         (["--json", "--output", "x.jsonl"], "pass one of them"),
-        (["--output", "results.csv"], "ending in .jsonl or .npz"),
+        (["--output", "results.tsv"], "ending in .jsonl, .csv, .parquet or .npz"),
         (["--output", "no/such/folder/results.jsonl"], "in a folder that exists"),
         (["--html", "/"], "in a folder that exists"),
     ],
@@ -257,7 +276,8 @@ def test_further_inputs_from_a_file_and_as_json(sensorium, windows, tmp_path):
 class TestRows:
     def test_a_row_is_one_line_of_utf8(self):
         line = sinks.encode_row(3, "é\n.jpg", Labels(["a\u2028b"], [0.5]))
-        assert line == '{"index": 3, "source": "é\\n.jpg", "result": [{"label": "a\u2028b", "score": 0.5}]}\n'.encode()
+        wanted = '{"index": 3, "source": "é\\n.jpg", "result": [{"label": "a\u2028b", "score": 0.5}], "error": null}\n'
+        assert line == wanted.encode()
 
     def test_a_name_that_is_not_utf8_comes_through(self):
         assert json.loads(sinks.encode_row(0, "x\udcff", Labels([], [])))["source"] == "x\udcff"
@@ -269,7 +289,7 @@ class TestRows:
     def test_an_error_is_its_row(self):
         error = InputError("no", code="some-code", index=7, source="told otherwise")
         row = json.loads(sinks.encode_row(7, "x.jpg", error))
-        assert row == {**error.to_dict(), "source": "x.jpg"}
+        assert row == {**error.to_dict(), "source": "x.jpg", "result": None}
 
     def test_a_disk_that_takes_half_a_line_gets_none(self, tmp_path):
         class Full(io.FileIO):
