@@ -13,14 +13,14 @@ from sensorium.cli.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 from sensorium.cli.inputs import media_kind
 from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.running import TaskRun
-from sensorium.cli.settings import IndexSettings, OutputSettings, PipelineSettings
+from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
 from sensorium.cli.telling import told
 from sensorium.processors.limits import MediaLimits
 
 Cards = tuple[OptionCard, ...]
 
-PIPELINE, OUTPUT, LIMITS, INDEX = (
-    cards_of(settings) for settings in (PipelineSettings, OutputSettings, MediaLimits, IndexSettings)
+PIPELINE, OUTPUT, LIMITS, INDEX, INPUT = (
+    cards_of(settings) for settings in (PipelineSettings, OutputSettings, MediaLimits, IndexSettings, InputSettings)
 )
 SHORT = {"model": "m", "output": "o"}
 OF_A_MODEL = ("model", "processor", "revision")
@@ -58,6 +58,7 @@ def task_command(card: TaskCard) -> Any:
                 OutputSettings(**read_all(OUTPUT, arguments)),
                 MediaLimits(**read_all(LIMITS, arguments)),
                 index,
+                InputSettings(**read_all(_files(card), arguments)),
             ).run()
             raise typer.Exit(code)
 
@@ -90,7 +91,12 @@ def pipeline_cards(card: TaskCard) -> Cards:
 
 
 def _general(card: TaskCard) -> Cards:
-    return (*_index(card), *pipeline_cards(card), *OUTPUT, *LIMITS)
+    return (*_index(card), *pipeline_cards(card), *_files(card), *OUTPUT, *LIMITS)
+
+
+def _files(card: TaskCard) -> Cards:
+    """What says which files are inputs, for tasks whose inputs are files."""
+    return INPUT if media_kind(card.inputs[0]) else ()
 
 
 def _index(card: TaskCard) -> Cards:

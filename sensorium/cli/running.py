@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sensorium.cli.catalogue import TaskCard
 from sensorium.cli.flat_files import FlatFile
 from sensorium.cli.inputs import count_inputs, read_inputs
-from sensorium.cli.settings import IndexSettings, OutputSettings, PipelineSettings
+from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
 from sensorium.cli.sinks import Archive, JsonLines, Lines, Page, Sink, Tables
+from sensorium.cli.skipped import Skipped
 from sensorium.cli.telling import INTERRUPTED, Failures, say, wants_progress
 from sensorium.errors import InputError
 from sensorium.processors.limits import MediaLimits
@@ -39,6 +40,7 @@ class TaskRun:
         output: where results go.
         limits: what an input may cost.
         index: what the task searches, if it does.
+        inputs: which files of folders are inputs.
     """
 
     card: TaskCard
@@ -49,6 +51,8 @@ class TaskRun:
     output: OutputSettings
     limits: MediaLimits
     index: IndexSettings | None = None
+    inputs: InputSettings = field(default_factory=InputSettings)
+    _skipped: Skipped = field(default_factory=Skipped, init=False)
     _sources: deque[str] = field(default_factory=deque, init=False)
     _failures: Failures = field(init=False)
     _done: int = field(default=0, init=False)
@@ -78,7 +82,7 @@ class TaskRun:
 
     def _count(self) -> int | None:
         """How many inputs there are, where that is known."""
-        return count_inputs(self.words, self.card.inputs[0])
+        return count_inputs(self.words, self.card.inputs[0], exclude=self.inputs.exclude)
 
     def _row_sink(self) -> Sink:
         if self.output.output:
@@ -157,11 +161,14 @@ class TaskRun:
 
     def _inputs(self) -> Iterator[Any]:
         """The raw inputs; what each was called is kept until its outcome comes."""
-        for source in read_inputs(self.words, self.card.inputs[0]):
+        settings = {"exclude": self.inputs.exclude, "skipped": self._skipped}
+        for source in read_inputs(self.words, self.card.inputs[0], **settings):
             self._sources.append(source)
             yield {self.card.inputs[0]: source, **self.named} if self.named else source
 
     def _sum_up(self, seconds: float) -> int:
+        if skipped := self._skipped.told():
+            say(f"skipped {skipped}")
         for name in filter(None, (self.output.output, self.output.html)):
             say(f"wrote {name}: {self._done} inputs in {seconds:.1f} s")
         return self._failures.sum_up(self._done)

@@ -97,6 +97,25 @@ class IndexSettings:
     verify: bool = True
 
 
+@dataclass(frozen=True)
+class InputSettings:
+    """Which files of folders are inputs.
+
+    Attributes:
+        exclude: files and folders to leave out, by name, path or pattern, such as thumbnails or *.small.jpg; may be
+            repeated.
+    """
+
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for pattern in self.exclude:
+            if not pattern.strip("/"):
+                raise OptionError(f"--exclude takes a pattern such as thumbnails or '*.small.jpg', got {pattern!r}")
+        patterns = (pattern.removeprefix("./").strip("/") for pattern in self.exclude)
+        object.__setattr__(self, "exclude", tuple(patterns))
+
+
 OUTPUT_SUFFIXES = (".jsonl", ".csv", ".parquet", ".npz")
 _SUFFIXES_TOLD = f"{', '.join(OUTPUT_SUFFIXES[:-1])} or {OUTPUT_SUFFIXES[-1]}"
 

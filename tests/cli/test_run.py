@@ -29,7 +29,7 @@ def sources(folder, *names):
 def test_json_is_what_the_pipeline_gives(classify, images, pipe):
     got = classify(images, "--json", "--top-k", 2)
     assert got.exit_code == 0
-    assert got.stderr == ""
+    assert got.stderr == "skipped notes.txt\n"
     paths = sources(images, "a.PNG", "b.jpg", "more/c.webp")
     for i, (row, path, result) in enumerate(zip(rows(got.stdout), paths, pipe(paths, top_k=2), strict=True)):
         assert (row["index"], row["source"]) == (i, path)
@@ -87,6 +87,29 @@ def test_a_run_ends_at_the_first_failure_if_asked_to(classify, broken):
     assert "1 of 2 inputs failed" in got.stderr
 
 
+def test_what_folders_hold_besides_is_told(classify, images):
+    for name in (
+        "1.HEIC",
+        "2.heic",
+        "raw.cr2",
+        "notes.docx",
+        "more/x.txt",
+        "more/LICENSE",
+        "out/no.jpg",
+        "b.small.jpg",
+    ):
+        (images / name).parent.mkdir(exist_ok=True)
+        (images / name).touch()
+    got = classify(images, "--json", "--exclude", "out", "--exclude", "*.small.jpg", "--exclude", "./more/c.webp")
+    assert (got.exit_code, [row["source"] for row in rows(got.stdout)]) == (0, sources(images, "a.PNG", "b.jpg"))
+    assert got.stderr.startswith("skipped 2 .heic, 2 .txt, ")
+    assert sorted(got.stderr.strip().removeprefix("skipped ").split(", ")) == [
+        "1 .cr2", "2 .heic", "2 .txt", "LICENSE", "notes.docx",
+    ]  # fmt: skip
+    assert classify(images / "b.jpg").stderr == ""
+    assert classify(images, "--exclude", "/").exit_code == 2
+
+
 def test_many_failures_are_told_once(classify, monkeypatch):
     monkeypatch.setattr(telling, "FAILURES_TOLD", 2)
     got = classify(*[f"missing{i}.jpg" for i in range(9)])
@@ -138,14 +161,14 @@ def test_files_are_replaced_only_if_that_is_asked_for(classify, images, tmp_path
 def test_an_interruption_keeps_what_was_done(classify, images, tmp_path, monkeypatch):
     """Ctrl-C comes while the fortieth input is asked for; the batches before it are done."""
 
-    def interrupted(words, kind):
+    def interrupted(words, kind, **_):
         for i in range(100):
             if i == 40:
                 raise KeyboardInterrupt
             yield str(images / "b.jpg")
 
     monkeypatch.setattr(running, "read_inputs", interrupted)
-    monkeypatch.setattr(running, "count_inputs", lambda words, kind: 100)
+    monkeypatch.setattr(running, "count_inputs", lambda words, kind, **_: 100)
     target, page = tmp_path / "results.jsonl", tmp_path / "report.html"
     got = classify("ignored", "--output", target, "--html", page, "--batch-size", 2, "--num-workers", 1)
     assert got.exit_code == 130

@@ -14,7 +14,8 @@ from typing import Any
 
 from sensorium.cli.indexes.settings import OF_TEXTS, ReadSettings
 from sensorium.cli.inputs import SUFFIXES, read_inputs
-from sensorium.cli.telling import Failures
+from sensorium.cli.skipped import Skipped
+from sensorium.cli.telling import Failures, say
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.reading.documents import DocumentLimits, read_documents
@@ -39,6 +40,7 @@ class Sources:
         given: the options that were given which are for texts alone ("text"), and for other media alone ("media").
         failures: what reports those that cannot be read.
         failed: the error rows of all of them.
+        skipped: the files in folders of pictures or sounds that are neither.
         done: how many documents, rows and media there were.
         began: when, by `time.perf_counter`.
     """
@@ -51,6 +53,7 @@ class Sources:
     given: Mapping[str, Sequence[str]]
     failures: Failures = field(init=False)
     failed: list[dict[str, Any]] = field(default_factory=list, init=False)
+    skipped: Skipped = field(default_factory=Skipped, init=False)
     done: int = field(default=0, init=False)
     began: float = field(default_factory=time.perf_counter, init=False)
 
@@ -82,6 +85,8 @@ class Sources:
                 self.fail(outcome)
             else:
                 items += outcome
+        if skipped := self.skipped.told():
+            say(f"skipped {skipped}")
         return items
 
     def fail(self, error: InputError) -> None:
@@ -122,9 +127,7 @@ def _rows(path: str) -> Iterator[list[Any] | InputError]:
 
 def _media(sources: Sources, modality: str, kept: bool) -> Iterator[list[Any] | InputError]:
     """Paths of media as the index takes them; it decodes them itself."""
-    for path in read_inputs(sources.words, modality):
-        if is_excluded(path, sources.reading.exclude):
-            continue
+    for path in read_inputs(sources.words, modality, exclude=sources.reading.exclude, skipped=sources.skipped):
         if path.startswith(_REMOTE):
             if kept:
                 raise OptionError(
