@@ -16,10 +16,10 @@ from sensorium.cli.flat_files import FlatFile
 from sensorium.cli.inputs import count_inputs, read_inputs
 from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
 from sensorium.cli.sinks import Archive, JsonLines, Lines, Page, Sink, Tables
-from sensorium.cli.skipped import Skipped
 from sensorium.cli.telling import INTERRUPTED, Failures, say, wants_progress
 from sensorium.errors import InputError
 from sensorium.processors.limits import MediaLimits
+from sensorium.processors.skipped import Skipped
 
 if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sensorium.errors import OptionError
+from sensorium.pipelines.tables import as_list, spread
 from sensorium.tasks.base import Task
 
 
@@ -55,13 +56,17 @@ def _combine(task: Task, inputs: tuple[Any, ...], options: dict[str, Any]) -> An
     names = (*task.inputs, *task.optional_inputs)
     named = {name: options.pop(name) for name in names if name in options}
     if len(inputs) == 1 and not named:
-        return inputs[0]
+        return spread(task, inputs[0])
     if len(inputs) > len(names):
         raise OptionError(f"{task.name} takes {_counted(names)}, got {len(inputs)}; give several of them as one list")
     twice = [name for name in names[: len(inputs)] if name in named]
     if twice:
         raise OptionError(f"inputs came both by position and by name ({', '.join(twice)}); give them one way")
-    combined = task.combine({**dict(zip(names, inputs, strict=False)), **named})
+    given = {**dict(zip(names, inputs, strict=False)), **named}
+    if len(given) == 1:
+        (only,) = given
+        given[only] = spread(task, given[only]) if only == task.inputs[0] else as_list(given[only])
+    combined = task.combine({name: as_list(value) for name, value in given.items()})
     return _Several(combined) if isinstance(combined, list) and len(names) > 1 else combined
 
 

@@ -18,6 +18,7 @@ from sensorium.pipelines.other_names import check_names
 from sensorium.pipelines.placement import Placement
 from sensorium.pipelines.remaking import Recipe
 from sensorium.pipelines.settings import Settings
+from sensorium.pipelines.tables import spread
 from sensorium.tasks.base import Options, Task
 
 MAX_DELAY_S = 0.005
@@ -72,8 +73,10 @@ class Pipeline:
         """Runs the task.
 
         Args:
-            *inputs: one raw input, a list or tuple of them, a 4-D array or tensor, or any other iterable. A task of
-                several inputs also takes them one by one (`pipe(image, question)`), by name (`question=…`), or both.
+            *inputs: one raw input, a list or tuple of them, a 4-D array or tensor, or any other iterable; a folder or
+                glob of pictures or sounds, a column or table of pandas, polars or Arrow, an array of texts or objects;
+                rows that have the input by its name. A task of several inputs also takes them one by one
+                (`pipe(image, question)`), by name (`question=…`), or both.
             on_error: "raise" ends the call at the first input that cannot be processed; "skip" leaves it out;
                 "return" puts its `InputError` in its place.
             progress: shows a progress bar on standard error.
@@ -140,6 +143,7 @@ class Pipeline:
         if isinstance(inputs, (str, bytes)):
             raise OptionError("stream takes an iterable of inputs, got one input; call the pipeline with it instead")
         check_names(self.task, options, also=("on_error", "progress", "total"))
+        inputs = spread(self.task, inputs)
         parsed = self._parse(options, on_error)
         if getattr(parsed, "stream", False):
             raise OptionError("stream=True gives the text of one input, piece by piece; call the pipeline with one")

@@ -14,6 +14,7 @@ from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.items import Entry, Item
 from sensorium.pipelines.origins import origin_of
 from sensorium.pipelines.splitting import Chunk, advance
+from sensorium.pipelines.tables import of_row
 from sensorium.pipelines.workers import SplitPool
 from sensorium.processors.media import describe
 from sensorium.results.result import Result, put_source
@@ -76,6 +77,7 @@ class Stages:
 
     def begin(self, item: Item, raw: Any, *, here: bool = False) -> None:
         """Starts to split an input: on the pool, or on this very thread."""
+        raw = of_row(self._task, raw)
         item.source = origin_of(raw, self._task)
         self._split(item, partial(_open, self._task, raw, item.options), raw, here=here)
 

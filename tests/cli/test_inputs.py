@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.cli.inputs import SUFFIXES, count_inputs, media_kind, read_inputs
+from sensorium.cli.inputs import count_inputs, read_inputs
+from sensorium.processors.folders import SUFFIXES, media_kind
 from sensorium.processors.limits import FORMATS
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.cli.indexes.settings import OF_TEXTS, ReadSettings
-from sensorium.cli.inputs import SUFFIXES, read_inputs
-from sensorium.cli.skipped import Skipped
+from sensorium.cli.inputs import read_inputs
 from sensorium.cli.telling import Failures, say
 from sensorium.errors import InputError, OptionError
+from sensorium.processors.folders import SUFFIXES
 from sensorium.processors.limits import MediaLimits
+from sensorium.processors.skipped import Skipped
 from sensorium.retrieval.reading.documents import DocumentLimits, read_documents
 from sensorium.retrieval.reading.finding import is_excluded
 from sensorium.retrieval.reading.passage_files import read_passages

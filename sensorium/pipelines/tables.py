@@ -1,0 +1,70 @@
+"""Inputs as users have them together: folders, globs, columns and rows of tables."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sensorium.processors.folders import FileSearch, media_kind
+from sensorium.tasks.base import Task
+
+
+def spread(task: Task, inputs: Any) -> Any:
+    """What is several inputs in one object, as a list; anything else as it is.
+
+    A folder or a glob stands for its pictures or sounds, where the task takes one of these; columns and tables for what
+    `as_list` makes of them.
+    """
+    if isinstance(inputs, str | os.PathLike):
+        return _files(task, os.fspath(inputs)) or inputs
+    return as_list(inputs)
+
+
+def as_list(values: Any) -> Any:
+    """The values of a column, the rows of a table; anything else as it is.
+
+    Columns are a pandas or polars Series, an Arrow array, and a NumPy array of texts or objects; tables are those of
+    pandas and polars. None of these libraries is needed here.
+    """
+    if isinstance(values, np.ndarray):
+        return values.tolist() if values.ndim == 1 and values.dtype.kind in "OUST" else values
+    if hasattr(values, "columns") and hasattr(values, "shape"):
+        if hasattr(values, "iloc"):
+            return values.to_dict("records")
+        return values.to_dicts() if hasattr(values, "to_dicts") else values
+    for method in ("to_list", "to_pylist"):
+        if hasattr(values, "__array__") and callable(getattr(values, method, None)):
+            return getattr(values, method)()
+    return values
+
+
+def of_row(task: Task, raw: Any) -> Any:
+    """The input in a row of a table, `{"image": …, "label": …}`: what stands under its name; its neighbours stay there.
+
+    Tasks with several or optional inputs read their rows themselves, and refuse a name that they do not know.
+    """
+    if len(task.inputs) > 1 or task.optional_inputs or not isinstance(raw, Mapping):
+        return raw
+    return raw.get(task.inputs[0], raw)
+
+
+def _files(task: Task, path: Any) -> list[str] | None:
+    """The files of a folder or a glob, None for what is neither; tells what a folder holds besides."""
+    kind = media_kind(task.inputs[0])
+    if kind is None or len(task.inputs) > 1 or not isinstance(path, str) or len(path) > _LONGEST:
+        return None
+    if not os.path.isdir(path) and (not glob.has_magic(path) or os.path.exists(path)):  # noqa: PTH110, PTH112
+        return None
+    search = FileSearch(kind)
+    found = list(search.expand(path))
+    if skipped := search.skipped.told():
+        warnings.warn(f"{path}: skipped {skipped}", UserWarning, stacklevel=5)
+    return None if found == [path] else found
+
+
+_LONGEST = 4096  # characters of a path; a picture in base64 has more

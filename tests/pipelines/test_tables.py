@@ -1,0 +1,115 @@
+"""Folders, globs, columns, tables and rows as inputs, without the libraries that columns and tables come from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from sensorium import pipeline
+from sensorium.errors import InputError
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    with pipeline("image-classification", tiny.folder("vit"), device="cpu", dtype="float32", compile=False) as made:
+        yield made
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Two pictures in a folder, and a file that is none."""
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "notes.docx").touch()
+    return [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+
+
+class Series:
+    """What a pandas Series has."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self._values, dtype=object)
+
+    def __len__(self):
+        return len(self._values)
+
+    def __iter__(self):
+        return iter(self._values)
+
+    def to_list(self):
+        return list(self._values)
+
+
+class Table:
+    """What a pandas DataFrame has; going through it gives the names of its columns."""
+
+    iloc = None
+
+    def __init__(self, rows):
+        self._rows, self.columns, self.shape = rows, list(rows[0]), (len(rows), len(rows[0]))
+
+    def __iter__(self):
+        return iter(self.columns)
+
+    def to_dict(self, orient):
+        assert orient == "records"
+        return self._rows
+
+
+class Dataset:
+    """What a `datasets.Dataset` has: rows by number, and a length."""
+
+    def __init__(self, rows):
+        self._rows = rows
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, at):
+        return self._rows[at]
+
+
+def scores(results):
+    return [result.scores.tolist() for result in results]
+
+
+def test_columns_tables_and_rows_give_what_their_paths_give(pipe, paths):
+    wanted = scores(pipe(paths))
+    rows = [{"label": i, "image": path} for i, path in enumerate(paths)]
+    for inputs in (
+        Series(paths), np.array(paths), np.array(paths, dtype=object), pa.array(paths), Table(rows), rows,
+        Dataset(rows),
+        np.array([Image.open(path) for path in paths] + [None], dtype=object)[:2],
+    ):  # fmt: skip
+        assert scores(pipe(inputs)) == wanted, type(inputs)
+        assert scores(pipe.stream(inputs)) == wanted, type(inputs)
+    assert scores(pipe(image=Series(paths))) == wanted
+    assert scores([pipe(rows[0])]) == wanted[:1]
+    assert scores([pipe.submit(rows[0]).result()]) == wanted[:1]
+    assert rows[0] == {"label": 0, "image": paths[0]}
+
+
+def test_a_folder_and_a_glob_are_their_pictures(pipe, paths, tmp_path):
+    wanted = scores(pipe(paths))
+    for folder in (str(tmp_path), tmp_path):
+        with pytest.warns(UserWarning, match="skipped notes.docx"):
+            assert scores(pipe(folder)) == wanted
+    assert scores(pipe(str(tmp_path / "*.png"))) == wanted
+    with pytest.raises(InputError, match="nothing"):
+        pipe(str(tmp_path / "nothing*.png"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError) as failed:
+        pipe(tmp_path / "empty")
+    assert failed.value.code == "is-a-directory"
+
+
+def test_a_row_without_the_input_says_so(pipe):
+    with pytest.raises(InputError, match="expected a path"):
+        pipe({"label": 1})
