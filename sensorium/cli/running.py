@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +24,12 @@ from sensorium.processors.skipped import Skipped
 if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
 
-_FILES = {".jsonl": JsonLines, ".csv": FlatFile, ".parquet": FlatFile, ".npz": Archive}
+_FILES: Mapping[str, Callable[[str], Sink]] = {
+    ".jsonl": JsonLines,
+    ".csv": FlatFile,
+    ".parquet": FlatFile,
+    ".npz": Archive,
+}
 
 
 @dataclass
@@ -161,8 +166,8 @@ class TaskRun:
 
     def _inputs(self) -> Iterator[Any]:
         """The raw inputs; what each was called is kept until its outcome comes."""
-        settings = {"exclude": self.inputs.exclude, "skipped": self._skipped}
-        for source in read_inputs(self.words, self.card.inputs[0], **settings):
+        sources = read_inputs(self.words, self.card.inputs[0], exclude=self.inputs.exclude, skipped=self._skipped)
+        for source in sources:
             self._sources.append(source)
             yield {self.card.inputs[0]: source, **self.named} if self.named else source
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 import torch
-import torch._inductor.config
 from torch.utils import _pytree as pytree
 
 from sensorium.pipelines import attention
@@ -120,6 +119,8 @@ class Compiler:
             return result
 
     def _first_call(self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]) -> Any:
+        import torch._inductor.config  # takes as long as torch itself: for those alone who compile
+
         # freezing as an option of torch.compile is read too late to take effect (torch 2.13): it is set around the call
         freezing = torch._inductor.config.patch(freezing=self.device.type == "cpu")
         fast = torch.compile(function, dynamic=False)
