@@ -108,7 +108,17 @@ def test_the_factory():
 def test_the_pipeline():
     members = {name for name in dir(sensorium.Pipeline) if not name.startswith("_")}
     calls = {"acall", "image", "stream", "submit"}
-    assert members == {*calls, "close", "device", "model", "processor", "reset_stats", "stats", "warmup"}
+    assert members == {
+        *calls,
+        "close",
+        "device",
+        "model",
+        "processor",
+        "reset_stats",
+        "save_pretrained",
+        "stats",
+        "warmup",
+    }
 
 
 def test_error_tree():

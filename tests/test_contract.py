@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from sensorium import pipeline
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.results import Result
 from sensorium.tasks.base import Options, Task, get_task, task_names
@@ -308,3 +309,16 @@ def _numbers(value):
             yield from _numbers(each)
     elif isinstance(value, float):
         yield value
+
+
+def test_what_is_saved_answers_the_same(task, contract, pipe, tmp_path):
+    inputs = list(contract.inputs())[:2]
+    try:
+        pipe.save_pretrained(tmp_path / "saved")
+    except OptionError as error:
+        assert "index.save(folder)" in str(error), "only what searches an index is saved in another way"
+        return
+    with pipeline(task.name, tmp_path / "saved", device="cpu", dtype="float32", compile=False) as again:
+        again.task.options = pipe.task.options  # a contract's may have labels of its own
+        for ours, theirs in zip(pipe(inputs), again(inputs), strict=True):
+            assert_alike(theirs.to_dict(), ours.to_dict(), contract)

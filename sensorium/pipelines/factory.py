@@ -116,6 +116,7 @@ def pipeline(
             raise OptionError(_not_taken(name, chosen))
     loader = _CallLoader(settings, processor)
     built = loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
+    recipe.checkpoint = loader.checkpoint
     placement = Placement(built.runtime.device, built.dtype)
     return Pipeline(
         built,
@@ -133,6 +134,7 @@ class _CallLoader:
 
     def __init__(self, settings: Settings, processor: Any) -> None:
         self._settings, self._processor = settings, processor
+        self.checkpoint: Checkpoint | None = None  # that was loaded last
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -159,7 +161,8 @@ class _CallLoader:
                     f"device={device!r} and device_map={access.device_map!r} were both given; pass one of them"
                 )
             chosen = resolve_dtype(dtype, target)
-            built = _load(task, resolve(model, self._settings.access_for(chosen)), self._processor)
+            self.checkpoint = resolve(model, self._settings.access_for(chosen))
+            built = _load(task, self.checkpoint, self._processor)
         spread = access.device_map is not None or access.quantization_config is not None
         built.runtime.place(target, chosen, spread=spread or hasattr(built.model, "hf_device_map"))
         return built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.inputs import check_delay, gather, is_lazy, length_of
 from sensorium.pipelines.other_names import check_names
 from sensorium.pipelines.placement import Placement
+from sensorium.pipelines.progress import with_progress
 from sensorium.pipelines.remaking import Recipe
+from sensorium.pipelines.saving import save
 from sensorium.pipelines.settings import Settings
 from sensorium.pipelines.tables import spread
 from sensorium.tasks.base import Options, Task
@@ -227,6 +230,17 @@ class Pipeline:
                 pass
         return self
 
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Writes model and processor, so that `pipeline(task, folder)` gives the same answers.
+
+        Args:
+            folder: gets the files of the checkpoint that was loaded, or a loaded module as it is now.
+
+        Raises:
+            OptionError: it searches an index, was loaded from this folder, or is of a module of no known kind.
+        """
+        save(self.task, folder, recipe=self._recipe)
+
     def stats(self) -> dict[str, Any]:
         """What has been done since the pipeline was built, or since `reset_stats()`.
 
@@ -258,7 +272,7 @@ class Pipeline:
     def __reduce__(self) -> tuple[Any, ...]:
         """Made again by the call that made it: what `pickle`, `copy` and other processes get."""
         if self._recipe is None:
-            raise TypeError("a pipeline that pipeline() has not built can be neither pickled nor copied; build another")
+            raise TypeError("a pipeline that pipeline() has not built can be neither pickled nor copied")
         return self._recipe.reduce()
 
     def __repr__(self) -> str:
@@ -279,7 +293,7 @@ class Pipeline:
     ) -> Generator[Any, None, None]:
         run = self._engine.run(inputs, options, total=total)
         try:
-            for _, outcome in _with_progress(run, self.task.name, total) if progress else run:
+            for _, outcome in with_progress(run, self.task.name, total) if progress else run:
                 if not isinstance(outcome, InputError):
                     yield outcome
                 elif on_error == "raise":
@@ -288,16 +302,3 @@ class Pipeline:
                     yield outcome
         finally:
             run.close()
-
-
-def _with_progress(run: Iterator[tuple[int, Any]], name: str, total: int | None) -> Iterator[tuple[int, Any]]:
-    from tqdm.auto import tqdm
-
-    failed = 0
-    with tqdm(total=total, desc=name, unit="input") as bar:
-        for index, outcome in run:
-            bar.update()
-            if isinstance(outcome, InputError):
-                failed += 1
-                bar.set_postfix(failed=failed)
-            yield index, outcome

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from sensorium.checkpoints import Checkpoint
 from sensorium.errors import ClosedError
 
 _REFUSED = (
@@ -25,11 +26,19 @@ class Recipe:
     Args:
         build: `pipeline` itself.
         arguments: what it was given, by name.
+
+    Attributes:
+        checkpoint: what the model was loaded from; None for one that the caller has loaded.
     """
 
     def __init__(self, build: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+        self.checkpoint: Checkpoint | None = None
         self._build = build
         self._arguments = {name: _settled(value) for name, value in arguments.items() if name != "token"}
+
+    def given(self, name: str) -> Any:
+        """What `pipeline()` was given by this name."""
+        return self._arguments[name]
 
     def reduce(self) -> tuple[Any, ...]:
         """What `pickle` and `copy` keep of the pipeline.

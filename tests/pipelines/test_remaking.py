@@ -57,6 +57,7 @@ def test_a_fork_after_use_is_told_so_instead_of_waiting():
         ours, theirs = multiprocessing.get_context("fork").Pipe()
         process = multiprocessing.get_context("fork").Process(target=_use, args=(pipe, theirs))
         process.start()
+        theirs.close()
         told = [ours.recv() for _ in range(3)]
         process.join()
     for each in told:

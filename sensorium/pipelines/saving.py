@@ -1,0 +1,72 @@
+"""A pipeline's model and processor, written into a folder from which it can be built again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sensorium.backbones.timm_saving import save_timm
+from sensorium.checkpoints import Checkpoint
+from sensorium.errors import OptionError
+from sensorium.pipelines.remaking import Recipe
+from sensorium.tasks.base import Task
+
+_BESIDE = (".json", ".txt", ".model", ".jinja", ".spm", ".bpe", ".codes")  # what stands beside weights
+_RECIPES = ("preprocessor_config.json", "processor_config.json")
+
+
+def save(task: Task, folder: str | os.PathLike[str], *, recipe: Recipe | None) -> None:
+    """Writes what `pipeline(task, folder)` needs.
+
+    Of a checkpoint that is its files: while it runs, a model may have lost what is not used, or hold it in other forms.
+    A module that the caller has loaded is written as it is.
+
+    Args:
+        task: with its model and processor.
+        folder: made if it is not there.
+        recipe: how the pipeline was made; None for one made by hand.
+
+    Raises:
+        OptionError: there is nothing that a folder could hold; see `Pipeline.save_pretrained`.
+    """
+    model: Any = task.model
+    target = Path(folder)
+    checkpoint = None if recipe is None else recipe.checkpoint
+    given: Any = None if recipe is None else recipe.given("processor")
+    if recipe is not None and recipe.given("index") is not None:
+        raise OptionError(f"{task.name} searches an index, which names its encoder; save that: index.save(folder)")
+    if checkpoint is not None:
+        _copy(checkpoint, target, recipes=given is None)
+    elif not hasattr(model, "save_pretrained") and not hasattr(model, "pretrained_cfg"):
+        raise OptionError(
+            f"a loaded {type(model).__name__} cannot be loaded from a folder again; save its weights with torch, or "
+            "build a head on it: build_head(…).save_pretrained(folder)"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    if checkpoint is None or given is not None:
+        saved: Any = given if hasattr(given, "save_pretrained") else task.processor
+        saved.save_pretrained(target)
+    if checkpoint is None and hasattr(model, "save_pretrained"):
+        model.save_pretrained(target)
+    elif checkpoint is None:
+        save_timm(model, target)
+
+
+def _copy(checkpoint: Checkpoint, target: Path, *, recipes: bool) -> None:
+    """Copies the weights, and what stands beside them: recipes, tokenizers, prompts, sentence-transformers' modules."""
+    home = checkpoint.root or checkpoint.folder
+    if target.exists() and target.resolve() == home.resolve():
+        raise OptionError(f"the model was loaded from {str(target)!r}; name another folder")
+    wanted = set(checkpoint.weights())
+    suffixes = (*_BESIDE, ".py") if checkpoint.options.trust_remote_code else _BESIDE
+    for path in home.rglob("*"):
+        module = path.suffix == ".safetensors" and path.parent not in (home, checkpoint.folder)
+        if (path.suffix in suffixes and (recipes or path.name not in _RECIPES)) or module:
+            wanted.add(path)
+    for path in sorted(wanted):
+        inner = path.relative_to(home)
+        if path.is_file() and not any(part.startswith(".") for part in inner.parts):
+            (target / inner).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target / inner)
