@@ -15,7 +15,7 @@ from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.pipelines.other_names import known_names_only
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement, resolve_device, resolve_dtype
-from sensorium.pipelines.remaking import Recipe
+from sensorium.pipelines.remaking import Making
 from sensorium.pipelines.settings import Settings
 from sensorium.processors.media import MediaLimits
 from sensorium.tasks.base import Task, all_tasks, get_task
@@ -89,7 +89,7 @@ def pipeline(
         UnsafeCheckpointError: it needs pickled weights or code of its own, and nobody allowed them.
         DownloadError: the Hub could not be reached, or refused.
     """
-    recipe = Recipe(pipeline, locals())
+    recipe = Making(pipeline, locals())
     settings = Settings.of(
         device=device,
         dtype=dtype,

@@ -18,7 +18,7 @@ from sensorium.pipelines.inputs import check_delay, gather, is_lazy, length_of
 from sensorium.pipelines.other_names import check_names
 from sensorium.pipelines.placement import Placement
 from sensorium.pipelines.progress import with_progress
-from sensorium.pipelines.remaking import Recipe
+from sensorium.pipelines.remaking import Making
 from sensorium.pipelines.saving import save
 from sensorium.pipelines.settings import Settings
 from sensorium.pipelines.tables import spread
@@ -51,7 +51,7 @@ class Pipeline:
         compile: bool | Literal["auto"] = "auto",
         num_workers: int | Literal["auto"] = "auto",
         decode: Literal["cpu", "cuda"] = "cpu",
-        recipe: Recipe | None = None,
+        recipe: Making | None = None,
     ) -> None:
         self.task, self.placement, self._recipe = task, placement, recipe
         settings = Settings(compile=compile, batch_size=batch_size, num_workers=num_workers, decode=decode)

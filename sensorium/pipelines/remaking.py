@@ -18,7 +18,7 @@ _REFUSED = (
 )
 
 
-class Recipe:
+class Making:
     """The call of `pipeline()` that made a pipeline.
 
     A local folder is kept as an absolute path, and a token not at all: whoever makes the pipeline again uses their own.

@@ -10,14 +10,14 @@ from typing import Any
 from sensorium.backbones.timm_saving import save_timm
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
-from sensorium.pipelines.remaking import Recipe
+from sensorium.pipelines.remaking import Making
 from sensorium.tasks.base import Task
 
 _BESIDE = (".json", ".txt", ".model", ".jinja", ".spm", ".bpe", ".codes")  # what stands beside weights
 _RECIPES = ("preprocessor_config.json", "processor_config.json")
 
 
-def save(task: Task, folder: str | os.PathLike[str], *, recipe: Recipe | None) -> None:
+def save(task: Task, folder: str | os.PathLike[str], *, recipe: Making | None) -> None:
     """Writes what `pipeline(task, folder)` needs.
 
     Of a checkpoint that is its files: while it runs, a model may have lost what is not used, or hold it in other forms.
