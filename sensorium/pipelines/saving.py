@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from sensorium.backbones.quiet_loading import quiet_loading
 from sensorium.backbones.timm_saving import save_timm
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
@@ -49,7 +50,8 @@ def save(task: Task, folder: str | os.PathLike[str], *, recipe: Making | None) -
         saved: Any = given if hasattr(given, "save_pretrained") else task.processor
         saved.save_pretrained(target)
     if checkpoint is None and hasattr(model, "save_pretrained"):
-        model.save_pretrained(target)
+        with quiet_loading():
+            model.save_pretrained(target)
     elif checkpoint is None:
         save_timm(model, target)
 

@@ -565,7 +565,7 @@ def test_every_command_and_option_is_told_of(sensorium):
 
 def test_settings_are_arguments_with_their_defaults():
     for settings, function, left_out in (
-        (EncoderSettings, Encoder.from_pretrained, {"model", "limits", "token"}),
+        (EncoderSettings, Encoder.from_pretrained, {"model", "limits", "token", "progress"}),
         (BuildSettings, Index.build, {"passages", "on_error", "device", "progress"}),
     ):
         parameters = inspect.signature(function).parameters
