@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, Self, overload
@@ -22,6 +22,7 @@ from sensorium.pipelines.settings import Settings
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.encoding.families import refuse_question_encoder
 from sensorium.retrieval.encoding.sides import (
+    Encoded,
     Loaded,
     Pool,
     Side,
@@ -236,6 +237,28 @@ class Encoder:
         """Vectors of queries, `(Q, D)` float32; as `encode`, with the queries' model and prompt."""
         return self._encode(self._queries, queries, "queries", progress, on_error)
 
+    def encode_batches(self, passages: Sequence[Any]) -> Iterator[list[Encoded]]:
+        """Encodes passages, `CHUNK` of them at most, and gives each batch as soon as it is done.
+
+        Args:
+            passages: as `encode` takes them.
+
+        Yields:
+            For each passage of a batch its place among them, its `(D,)` float32 vector or the InputError that it failed
+            with, and whether its end was cut off. The longest come first.
+        """
+        yield from self._passages.run(passages)
+
+    def warn_of_cut(self, cut: int, done: int) -> None:
+        """Warns that some passages were longer than the model was made for.
+
+        Args:
+            cut: how many.
+            done: of how many.
+        """
+        if cut:
+            self._warn(self._passages, "passages", cut, done)
+
     def close(self) -> None:
         """Ends the threads; a later call starts new ones."""
         for side in (self._passages, self._queries):
@@ -258,46 +281,51 @@ class Encoder:
             raise OptionError(f'on_error is "raise" or "return", got {on_error!r}')
         if isinstance(items, (str, bytes, Mapping)):
             raise OptionError(f"expected several {noun}, got one {type(items).__name__}; put it in a list")
-        chunks: list[NDArray[np.float32]] = []
+        vectors: list[NDArray[np.float32]] = []
         errors: list[InputError] = []
         done = cut = 0
-        for chunk in _chunks(items, noun, progress):
-            vectors, failed, left_out = side.run(chunk, self.dimension)
-            for error in failed:
-                error.index = done + (error.index or 0)
-            if failed and on_error == "raise":
-                raise failed[0]
-            chunks.append(vectors)
-            errors += failed
-            done, cut = done + len(chunk), cut + left_out
+        with _bar(items, noun, progress) as bar:
+            iterator = iter(items)
+            while chunk := list(islice(iterator, CHUNK)):
+                rows, failed = np.full((len(chunk), self.dimension), np.nan, np.float32), []
+                for batch in side.run(chunk):
+                    for place, outcome, was_cut in batch:
+                        if isinstance(outcome, InputError):
+                            outcome.index = done + place
+                            failed.append(outcome)
+                        else:
+                            rows[place] = outcome
+                            cut += was_cut
+                    bar.update(len(batch))
+                failed.sort(key=lambda error: error.index or 0)
+                if failed and on_error == "raise":
+                    raise failed[0]
+                vectors.append(rows)
+                errors += failed
+                done += len(chunk)
         if cut:
-            self._tell(side, noun, cut, done)
-        joined = np.concatenate(chunks) if chunks else np.empty((0, self.dimension), np.float32)
+            with self._lock:
+                new = noun not in self._told
+                self._told.add(noun)
+            if new:
+                self._warn(side, noun, cut, done)
+        joined = np.concatenate(vectors) if vectors else np.empty((0, self.dimension), np.float32)
         return joined if on_error == "raise" else (joined, errors)
 
-    def _tell(self, side: Side, noun: str, cut: int, done: int) -> None:
-        with self._lock:
-            if noun in self._told:
-                return
-            self._told.add(noun)
+    def _warn(self, side: Side, noun: str, cut: int, done: int) -> None:
         warnings.warn(
             f"{cut:,} of {done:,} {noun} are longer than the {side.limit} tokens that {side.checkpoint.name!r} was "
-            f"made "
-            f"for: their ends were left out. Split {noun} into smaller ones so that all of the text counts.",
+            f"made for: their ends were left out. Split {noun} into smaller ones so that all of the text counts.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
-def _chunks(items: Iterable[Any], noun: str, progress: bool) -> Iterator[list[Any]]:
+def _bar(items: Iterable[Any], noun: str, progress: bool) -> Any:
     from tqdm.auto import tqdm
 
-    iterator = iter(items)
     total = len(items) if isinstance(items, Sized) else None
-    with tqdm(total=total, desc=f"encoding {noun}", unit="", disable=not progress) as bar:
-        while chunk := list(islice(iterator, CHUNK)):
-            yield chunk
-            bar.update(len(chunk))
+    return tqdm(total=total, desc=f"encoding {noun}", unit="", disable=not progress)
 
 
 def _full_name(checkpoint: Checkpoint) -> str:

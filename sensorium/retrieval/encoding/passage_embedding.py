@@ -54,13 +54,14 @@ class PassageEmbedding(WordedTexts):
         return super().split(f"{title}\n{text}", options)
 
     def decode(self, outputs: Tensor, metas: Sequence[TextMeta], options: FeatureExtractionOptions) -> Sequence[Any]:
-        """A vector a passage, with how many of its tokens were left out."""
-        return list(zip(super().decode(outputs, metas, options), (meta.left_out for meta in metas), strict=True))
+        """A vector a passage, with how many of its tokens were left out, and whether it is the last of its batch."""
+        last = [False] * (len(metas) - 1) + [True]
+        return list(zip(super().decode(outputs, metas, options), (meta.left_out for meta in metas), last, strict=True))
 
     def merge(self, parts: Sequence[Any], options: FeatureExtractionOptions, index: int) -> Any:
-        """The `(D,)` float32 NumPy vector and how many tokens were left out."""
-        ((vector, left_out),) = parts
-        return vector.numpy(), left_out
+        """The `(D,)` float32 NumPy vector, how many tokens were left out, and whether a batch ends with it."""
+        ((vector, left_out, last),) = parts
+        return vector.numpy(), left_out, last
 
     def _pair(self, title: str, text: str, options: FeatureExtractionOptions) -> Unit:
         """A title and a text in one sequence, the longer of them cut first."""

@@ -132,10 +132,17 @@ class SharedPassages(SharedSpace):
 
     name = "shared-passages"
 
+    def decode(self, outputs: Tensor, metas: Sequence[Any], options: FeatureExtractionOptions) -> Sequence[Any]:
+        """One vector per unit, its weight, and whether it is the last of its batch."""
+        last = [False] * (len(metas) - 1) + [True]
+        return list(zip(super().decode(outputs, metas, options), last, strict=True))
+
     def merge(self, parts: Sequence[Any], options: FeatureExtractionOptions, index: int) -> Any:
-        """The `(D,)` float32 NumPy vector and how many tokens were left out."""
-        meta = parts[0][1]
-        return joined(parts).numpy(), meta.left_out if isinstance(meta, TextMeta) else 0
+        """The `(D,)` float32 NumPy vector, how many tokens were left out, and whether a batch ends with it."""
+        units = [unit for unit, _ in parts]
+        meta = units[0][1]
+        left_out = meta.left_out if isinstance(meta, TextMeta) else 0
+        return joined(units).numpy(), left_out, parts[-1][1]
 
 
 def joined(parts: Sequence[tuple[Tensor, Any]]) -> Tensor:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.checkpoints.sentence_transformers import module_file, read_stored
@@ -30,6 +28,9 @@ from sensorium.tasks.feature_extraction import FeatureExtractionOptions
 Similarity = Literal["dot", "cosine"]
 Pool = Literal["own", "cls", "mean", "max"]
 
+Encoded = tuple[int, Any, bool]
+"""An item's place, its `(D,)` float32 vector or the InputError that it failed with, and whether its end was cut off."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -37,7 +38,7 @@ class Side:
 
     Attributes:
         checkpoint: where the model came from.
-        engine: with a task whose results are `(vector, tokens left out)`.
+        engine: with a task whose results are `(vector, tokens left out, whether a batch ends with it)`.
         options: of that task.
         prompt: what goes before each text.
         limit: how many tokens a text has at most; None for any number.
@@ -51,28 +52,29 @@ class Side:
 
     def width(self) -> int:
         """The dimension of the vectors."""
-        ((_, (vector, _)),) = self.engine.run(["a"], self.options, total=1)
+        ((_, (vector, _, _)),) = self.engine.run(["a"], self.options, total=1)
         return len(vector)
 
-    def run(self, items: list[Any], width: int) -> tuple[NDArray[np.float32], list[InputError], int]:
+    def run(self, items: Sequence[Any]) -> Iterator[list[Encoded]]:
         """Encodes a chunk, long texts first, so that batches hold texts of like lengths.
 
-        Returns:
-            `(N, D)` vectors, the errors in order with their places in the chunk, and how many items were cut.
+        Yields:
+            What became of the items of a batch, and of those before it that have failed.
         """
         order = sorted(range(len(items)), key=lambda i: -_size(items[i]))
-        vectors = np.full((len(items), width), np.nan, np.float32)
-        errors: list[InputError] = []
-        cut = 0
+        batch: list[Encoded] = []
         for at, outcome in self.engine.run((items[i] for i in order), self.options, total=len(items)):
             if isinstance(outcome, InputError):
                 outcome.index = order[at]
-                errors.append(outcome)
+                batch.append((order[at], outcome, False))
                 continue
-            vectors[order[at]], left_out = outcome
-            cut += left_out > 0
-        errors.sort(key=lambda error: error.index or 0)
-        return vectors, errors, cut
+            vector, left_out, ends = outcome
+            batch.append((order[at], vector, left_out > 0))
+            if ends:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
 
 @dataclass(frozen=True)
