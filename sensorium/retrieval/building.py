@@ -103,7 +103,7 @@ def _encode(items: list[IndexItem], encoder: Encoder, kept: KeptVectors | None, 
     """Encodes those of some passages that are not kept; what is done is kept, whatever ends it."""
     chunk = _Chunk(np.full((len(items), encoder.dimension), np.nan, np.float32), [])
     keys = [key_of(item.read) for item in items] if kept else []
-    found = [kept.get(key) if kept else None for key in keys or items]
+    found = [kept.get(key) for key in keys] if kept else [None] * len(items)
     for i, one in enumerate(found):
         if one is not None:
             chunk.vectors[i] = one[0]
