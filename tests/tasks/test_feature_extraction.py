@@ -358,7 +358,7 @@ def test_too_long_a_text_is_refused_or_cut():
 
 def test_bad_inputs_have_their_codes():
     with ours(tiny_embedding.encoder("bert")) as pipe:
-        inputs = [None, 5, b"x", "\ud800", tiny_text.words(900, 1), {"text": "a"}]
+        inputs = [None, 5, b"x", "\ud800", tiny_text.words(900, 1), {"question": "a"}]
         codes = [error.code for error in pipe(inputs, on_error="return")]
     assert codes == ["not-text"] * 4 + ["text-too-long", "not-text"]
 
