@@ -122,12 +122,12 @@ def _start(stream: IO[bytes]) -> tuple[int, bool]:
 
 def _unknown(head: bytes, allowed: str, name: str) -> InputError:
     foreign = next((known for known, marks in _FOREIGN.items() if _matches(head, marks)), None)
+    expected = f"{name}: expected a sound ({allowed}), got"
     if foreign is not None:
-        message = f"got {foreign.strip()}, which is not read. Convert it, as with ffmpeg -i IN OUT.flac."
-    else:
-        message = f"got something that starts with {head!r}. Check that the file is what its name says, or convert it."
-    code = "unsupported-format" if foreign else "not-a-sound"
-    return InputError(f"{name}: expected a sound ({allowed}), {message}", code=code, source=name)
+        message = f"{expected} {foreign.strip()}, which is not read. Convert it, as with ffmpeg -i IN OUT.flac."
+        return InputError(message, code="unsupported-format", source=name)
+    message = f"{expected} something that starts with {head!r}. Check that the file is what its name says, or convert"
+    return InputError(f"{message} it.", code="not-a-sound", source=name)
 
 
 def _kind(head: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Resampling of pictures that lie on a GPU: to the level that the CPU gives, or to the next one to it."""
+"""Resampling of pictures that lie on a GPU: to the level that the CPU gives, or at most two beside it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from torch.nn.functional import interpolate
 _REACH = {"bilinear": 1, "bicubic": 2}
 """Pixels on either side of a place that have a part in it, where the picture does not shrink."""
 
+LEAST_SIDE = 16
+"""Pixels that a side has at least: of fewer, kernels that reach over both edges round by more than a level."""
+
 MOST_REACH = 64
 """Pixels on either side that a kernel of CUDA has room for."""
 
 
 def resamples_on_device(image: Tensor, size: tuple[int, int], mode: str) -> bool:
-    """Whether a picture is resampled on its device: by torch's bilinear and bicubic kernels, shrunk so far at most."""
+    """Whether a picture is resampled on its device: by torch's bilinear and bicubic kernels, if it is not too small."""
     shrunk = max(before / after for before, after in zip(image.shape[1:], size, strict=True))
+    if min(*image.shape[1:], *size) < LEAST_SIDE:
+        return False
     return mode in _REACH and max(shrunk, 1.0) * _REACH[mode] <= MOST_REACH
 
 
