@@ -58,15 +58,51 @@ def encode_passages(
         InputError: a passage that cannot be encoded, or no passages.
         OptionError: an argument with an invalid value.
     """
+    check_on_error(on_error)
+    items = read_rows(passages, encoder.modality, skip=on_error != "raise", texts=texts, taken=taken)
+    total = len(passages) if isinstance(passages, Sized) else None
+    encoded = encode_items(items, encoder, on_error=on_error, resume=resume, progress=progress, total=total)
+    if not encoded.rows:
+        raise InputError("expected passages to search, got none", code="no-documents")
+    return encoded
+
+
+def check_on_error(on_error: object) -> None:
+    """Refuses an unknown `on_error`.
+
+    Raises:
+        OptionError: it is none of those of `encode_passages`.
+    """
     if on_error not in ("raise", "skip") and not callable(on_error):
         raise OptionError(f'on_error is "raise", "skip" or a function that takes an InputError, got {on_error!r}')
+
+
+def encode_items(
+    items: Iterable[IndexItem | InputError],
+    encoder: Encoder,
+    *,
+    on_error: OnError,
+    resume: str | os.PathLike[str] | None,
+    progress: bool,
+    total: int | None,
+) -> EncodedPassages:
+    """Encodes what `read_rows` gave; further arguments as in `encode_passages`.
+
+    Args:
+        items: those to encode, and errors of others.
+        encoder: what encodes them.
+        on_error: what becomes of errors.
+        resume: a folder that keeps vectors.
+        progress: shows a progress bar.
+        total: how many items there are, where that is known.
+    """
+    items = iter(items)
     kept = None if resume is None else KeptVectors(Path(resume), encoder.fingerprint)
     rows: list[Row] = []
     vectors: list[NDArray[np.float32]] = []
     failures: list[InputError] = []
     cut = 0
-    items = read_rows(passages, encoder.modality, skip=on_error != "raise", texts=texts, taken=taken)
-    with _bar(passages, wanted=progress) as bar:
+    with _bar(total, wanted=progress) as bar:
         while chunk := list(islice(items, CHUNK)):
             good = [item for item in chunk if isinstance(item, IndexItem)]
             bar.update(len(chunk) - len(good))
@@ -85,9 +121,8 @@ def encode_passages(
     if failures and on_error == "skip":
         count = len(failures) + len(rows)
         warnings.warn(f"{len(failures):,} of {count:,} passages were left out; the first: {failures[0]}", stacklevel=3)
-    if not rows:
-        raise InputError("expected passages to search, got none", code="no-documents")
-    return EncodedPassages(rows, np.concatenate(vectors))
+    joined = np.concatenate(vectors) if vectors else np.empty((0, encoder.dimension), np.float32)
+    return EncodedPassages(rows, joined)
 
 
 @dataclass
@@ -141,8 +176,7 @@ def _fault(outcome: Any, name: str) -> InputError | None:
     return InputError(f'{name!r} gave a vector with NaN or infinity; try dtype="float32"', code="not-finite")
 
 
-def _bar(passages: Iterable[Any], *, wanted: bool) -> Any:
+def _bar(total: int | None, *, wanted: bool) -> Any:
     from tqdm.auto import tqdm
 
-    total = len(passages) if isinstance(passages, Sized) else None
     return tqdm(total=total, desc="encoding", unit=" passages", disable=not wanted)

@@ -14,18 +14,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium.errors import OptionError
+from sensorium.errors import InputError, OptionError
 from sensorium.pipelines.placement import resolve_device
 from sensorium.results import SearchResults
-from sensorium.retrieval.building import EncodedPassages, OnError, encode_passages
+from sensorium.retrieval.building import EncodedPassages, OnError, check_on_error, encode_items, encode_passages
 from sensorium.retrieval.dense.kinds import check_kind, choose_kind
 from sensorium.retrieval.dense.vectors import as_queries, as_vectors, unit_rows
 from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.encoding.sides import Similarity
 from sensorium.retrieval.index_encoder import IndexEncoder, opened
 from sensorium.retrieval.passage_table import PassageTable
+from sensorium.retrieval.refreshing import Changes, Refreshed
 from sensorium.retrieval.reranking import Reranker
-from sensorium.retrieval.rows import check_unique, number, rows_for
+from sensorium.retrieval.rows import IndexItem, check_unique, number, read_rows, rows_for
 from sensorium.retrieval.state import IndexState
 from sensorium.retrieval.storage import Opened
 from sensorium.tasks.options import Count, checked
@@ -41,6 +42,7 @@ class Index:
         kind: "exact", "hnsw", "ivfpq" or a factory string of faiss.
         dimension: of a vector.
         similarity: "dot" for inner products, "cosine" for those of unit vectors.
+        splitting: how its documents were cut, as `Splitting.to_dict()` gives it, where that was noted; saved with it.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Index:
         self._encoder = IndexEncoder(encoder, width=dimension, device=device)
         self._lock = threading.RLock()
         self._opened: Opened | None = None
+        self.splitting: Mapping[str, Any] | None = None
 
     @classmethod
     def build(
@@ -176,6 +179,7 @@ class Index:
             device=target,
         )
         index._opened = Opened(Path(folder).absolute(), facts["digest"])
+        index.splitting = facts.get("splitting")
         if encoder is not None:
             index._encoder.replace(opened(encoder, device))
         return index
@@ -277,6 +281,52 @@ class Index:
             if known_ids.dtype.kind != "U":
                 self._next_id = max(self._next_id, int(added.ids.max()) + 1)
         return added.ids
+
+    def refresh(
+        self,
+        passages: Iterable[Any],
+        *,
+        where: Any = None,
+        on_error: OnError = "raise",
+        resume: str | os.PathLike[str] | None = None,
+        progress: bool = False,
+    ) -> Refreshed:
+        """Makes the passages of the index those that are given, and encodes only those that are new.
+
+        Passages are compared by what they say. Those that are as they were stay; those that stand elsewhere now, or
+        have other metadata, keep id and vector; those that are no longer given are deleted.
+
+        Args:
+            passages: as `build` takes them, of texts; none, to delete all.
+            where: which passages of the index they stand for, as in `search`; None for all. Others stay as they are.
+            on_error: as in `build`.
+            resume: as in `build`.
+            progress: shows a progress bar on standard error.
+
+        Raises:
+            InputError: as `add`; the index stays as it was then.
+            OptionError: an argument with an invalid value, or an index of media, whose content cannot be compared.
+        """
+        if self._encoder.modality != "text":
+            raise OptionError("refresh compares texts; delete pictures and sounds, and add them again")
+        check_on_error(on_error)
+        encoder = self.encoder
+
+        def encode(items: Sequence[IndexItem | InputError]) -> EncodedPassages:
+            settings: dict[str, Any] = {"on_error": on_error, "resume": resume, "progress": progress}
+            return encode_items(items, encoder, total=len(items), **settings)
+
+        with self._lock:
+            state = self._state
+            scope = state.alive if where is None else state.alive & state.table.where(where)
+            known = self._known_ids(state.alive & ~scope)
+            items = list(read_rows(passages, "text", skip=on_error != "raise", **known))
+            changes = Changes.of(state, scope, items, encode)
+            number(changes.rows, first=self._next_id)
+            self._state = changes.made(state, self._device)
+            if not known["texts"]:
+                self._next_id = max([self._next_id, *(row["id"] + 1 for row in changes.rows)])
+        return changes.counts
 
     def delete(self, ids: Sequence[Any] | NDArray[Any]) -> int:
         """Deletes the passages with these ids; an exact index frees their space when it is saved.
@@ -387,17 +437,19 @@ class Index:
                 "similarity": self.similarity,
                 "next_id": self._next_id,
                 "encoder": self._encoder.facts(),
+                "splitting": self.splitting,
             }
             self._opened = state.write(Path(folder), facts, opened=self._opened)
             self._state = state
 
-    def _known_ids(self) -> dict[str, Any]:
-        """Of what kind ids are, and which are taken, so that others are refused before anything is encoded."""
+    def _known_ids(self, alive: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        """Of what kind ids are, and which rows have taken theirs, so that others are refused before encoding."""
         state = self._state
+        living = state.alive if alive is None else alive
 
         def taken(passage_id: Any) -> bool:
             _, rows = state.table.find(np.array([passage_id]))
-            return bool(state.alive[rows].any())
+            return bool(living[rows].any())
 
         return {"texts": state.table.ids.dtype.kind == "U", "taken": taken}
 

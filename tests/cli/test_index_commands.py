@@ -300,6 +300,47 @@ def test_an_add_undoes_nothing_that_another_has_saved_meanwhile(sensorium, docum
     assert len(Index.load(idx, device="cpu")) == 3
 
 
+def test_a_refresh_finds_what_is_changed_new_and_gone(sensorium, documents, tmp_path, monkeypatch):
+    idx = tmp_path / "idx"
+    (documents / "broken.pdf").unlink()
+    long = "".join(f"Trout number {i} lives above the mill. " for i in range(30))
+    (documents / "fish.txt").write_text(long)
+    (tmp_path / "else.txt").write_text("Nothing of that kind.")
+    words = ("--by", "words", "--words", 10)
+    assert sensorium("index", "build", documents, tmp_path / "else.txt", *TINY, *words, "--out", idx).exit_code == 0
+    count = len(Index.load(idx, device="cpu"))
+    encoded, encode = [], Encoder.encode_batches
+    monkeypatch.setattr(Encoder, "encode_batches", lambda self, p: encoded.extend(p) or encode(self, p))
+
+    def refreshed(*more):
+        encoded.clear()
+        got = sensorium("index", "refresh", idx, *more, *FLOAT, "--json")
+        facts = json.loads(got.stdout)
+        return got.exit_code, *(facts[name] for name in ("kept", "moved", "added", "deleted"))
+
+    monkeypatch.chdir(tmp_path)
+    assert refreshed("documents") == (0, count - 1, 0, 0, 0) and not encoded, "cut as before, by whatever name"
+    (documents / "fish.txt").write_text(f"One two three four five six seven eight nine ten {long}")
+    (documents / "new.md").write_text("A bridge of stone.")
+    (documents / "heron.txt").unlink()
+    (documents / "mill.html").write_text("<title>The mill</title><p>The mill burned down.</p>")
+    heron = 2
+    assert refreshed(documents) == (0, count - 1 - heron - 21 - 1, 21, 3, heron + 1)
+    assert sorted(text for _, text in (one if isinstance(one, tuple) else ("", one) for one in encoded)) == [
+        "A bridge of stone.", "One two three four five six seven eight nine ten", "The mill burned down.",
+    ]  # fmt: skip
+    texts = {row["text"] for row in Index.load(idx, device="cpu").passages(Index.load(idx, device="cpu").ids)}
+    assert "Nothing of that kind." in texts, "what lies elsewhere stays"
+    (documents / "river.md").write_bytes(b"\xff\xfe\xff")
+    code, *counts = refreshed(documents / "river.md", documents / "new.md")
+    assert (code, counts) == (1, [1, 0, 0, 0]), "a file that cannot be read keeps its passages"
+    (documents / "new.md").unlink()
+    assert refreshed(documents / "new.md") == (0, 0, 0, 0, 1), "a file that is gone"
+    assert refreshed(str(documents / "fi*.txt")) == (0, 22, 0, 0, 0)
+    got = sensorium("index", "refresh", idx, "nowhere", *FLOAT)
+    assert got.exit_code == 1 and "missing-file" in got.stderr
+
+
 def test_a_damaged_index_is_told_and_not_opened(sensorium, documents, tmp_path):
     idx = tmp_path / "idx"
     assert sensorium("index", "build", documents / "river.md", *TINY, "--out", idx).exit_code == 0

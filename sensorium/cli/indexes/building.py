@@ -50,7 +50,7 @@ class Build:
             SensoriumError: it could not begin, or there is nothing to index.
         """
         self._check()
-        return _going_on(_part(self.settings.out) if self.settings.resume else None, self._build)
+        return going_on(part_of(self.settings.out) if self.settings.resume else None, self._build)
 
     def _check(self) -> None:
         """Refuses a folder that the index could not be written to in the end."""
@@ -80,6 +80,8 @@ class Build:
                 device=self.encoder.device,
                 progress=progress,
             )
+            if encoder.modality == "text":
+                index.splitting = self.sources.splitting.to_dict()
             index.save(settings.out)
         return _sum_up("wrote", settings.out, index, count=len(index), sources=self.sources, report=self.report)
 
@@ -113,12 +115,13 @@ class Add:
                 it stays as it is.
         """
         assert self.opening.index is not None
-        return _going_on(_part(self.opening.index) if self.settings.resume else None, self._add)
+        return going_on(part_of(self.opening.index) if self.settings.resume else None, self._add)
 
     def _add(self, part: Path | None) -> int:
         progress, folder = wants_progress(self.report.progress), self.opening.index
         assert folder is not None
         index = open_index(self.opening, self.pipeline)
+        self.sources.cut_as(index)
         with contextlib.closing(index.encoder) as encoder:
             items = self.sources.read(encoder.modality, progress=progress, kept=part is not None)
             added = index.add(items, on_error=self.sources.fail, resume=part, progress=progress)
@@ -126,11 +129,12 @@ class Add:
         return _sum_up("added to", folder, index, count=len(added), sources=self.sources, report=self.report)
 
 
-def _part(folder: str) -> Path:
+def part_of(folder: str) -> Path:
+    """Where an index that is written to a folder keeps what is encoded until it is."""
     return Path(f"{Path(folder)}.part")
 
 
-def _going_on(part: Path | None, work: Callable[[Path | None], int]) -> int:
+def going_on(part: Path | None, work: Callable[[Path | None], int]) -> int:
     """Does what keeps in a folder what it has encoded, which goes when all is done; gives the exit code."""
     try:
         code = work(part)

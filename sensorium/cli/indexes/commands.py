@@ -99,6 +99,22 @@ def _add() -> Any:
     return _command("add", text, run, (_INDEX, _PATHS), options, further=_media_limits())
 
 
+def _refresh() -> Any:
+    def run(**arguments: Any) -> int:
+        from sensorium.cli.indexes.refreshing import Refresh
+
+        settings, pipeline = AddSettings(**read_all(_ADD, arguments)), PipelineSettings(**read_all(_ACCESS, arguments))
+        report = ReportSettings(**read_all(_REPORT, arguments))
+        return Refresh(_sources(arguments), settings, _opening(arguments), pipeline, report).run()
+
+    options = (*_ADD, *_SPLITTING, *_READ, *_OPENING, *_ACCESS, *_DOCUMENTS, *_REPORT)
+    text = (
+        "Brings an index up to date with its files. What is new or changed is encoded, what is gone is deleted, and "
+        "all else stays; documents are cut as they were, unless options say otherwise."
+    )
+    return _command("refresh", text, run, (_INDEX, _PATHS), options, further=_media_limits())
+
+
 def _delete() -> Any:
     def run(**arguments: Any) -> int:
         from sensorium.cli.indexes.contents import delete
@@ -228,6 +244,7 @@ def _eval() -> Any:
 COMMANDS: dict[str, Callable[[], Any]] = {
     "build": _build,
     "add": _add,
+    "refresh": _refresh,
     "delete": _delete,
     "info": _info,
     "search": _search,
@@ -279,7 +296,7 @@ def _sources(arguments: Mapping[str, Any]) -> Any:
     texts = {**splitting, **documents, **{name: 0 for name in reading if name in OF_TEXTS}}
     return Sources(
         arguments["paths"],
-        Splitting(**splitting),
+        splitting,
         ReadSettings(**reading),
         DocumentLimits(**documents),
         MediaLimits(**limits),

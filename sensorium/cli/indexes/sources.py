@@ -19,6 +19,7 @@ from sensorium.errors import InputError, OptionError
 from sensorium.processors.folders import SUFFIXES
 from sensorium.processors.limits import MediaLimits
 from sensorium.processors.skipped import Skipped
+from sensorium.retrieval import Index
 from sensorium.retrieval.reading.documents import DocumentLimits, read_documents
 from sensorium.retrieval.reading.finding import is_excluded
 from sensorium.retrieval.reading.passage_files import read_passages
@@ -34,7 +35,7 @@ class Sources:
 
     Attributes:
         words: the arguments: files, folders, globs, and - for the lines of standard input.
-        splitting: how documents are cut into passages.
+        cut: what was said of how documents are cut into passages, by the options of `Splitting`.
         reading: how they are read.
         documents: what a document may cost.
         media: what a picture or a sound may cost.
@@ -47,7 +48,7 @@ class Sources:
     """
 
     words: list[str]
-    splitting: Splitting
+    cut: Mapping[str, Any]
     reading: ReadSettings
     documents: DocumentLimits
     media: MediaLimits
@@ -57,8 +58,10 @@ class Sources:
     skipped: Skipped = field(default_factory=Skipped, init=False)
     done: int = field(default=0, init=False)
     began: float = field(default_factory=time.perf_counter, init=False)
+    splitting: Splitting = field(init=False)
 
     def __post_init__(self) -> None:
+        self.splitting = Splitting(**self.cut)
         self.failures = Failures("they are only counted here, and are listed by --json")
 
     def read(self, modality: str, *, progress: bool, kept: bool) -> list[Any]:
@@ -89,6 +92,13 @@ class Sources:
         if skipped := self.skipped.told():
             say(f"skipped {skipped}")
         return items
+
+    def cut_as(self, index: Index) -> None:
+        """Cuts documents as those of an index were cut, but for what was said."""
+        before = dict(index.splitting or {})
+        if self.cut.get("by", before.get("by")) != before.get("by"):
+            before = {}  # words and overlap are those of another way
+        self.splitting = Splitting(**{**before, **self.cut})
 
     def fail(self, error: InputError) -> None:
         """Reports an input that failed; raises its error if the command is to stop there."""

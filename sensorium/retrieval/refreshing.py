@@ -1,0 +1,150 @@
+"""What a refresh has to do: which passages are there already, which only moved, and which are new or gone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorium.errors import InputError
+from sensorium.retrieval.building import EncodedPassages
+from sensorium.retrieval.passage_table import PassageTable
+from sensorium.retrieval.rows import IndexItem, Row, check_unique
+from sensorium.retrieval.state import IndexState
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did, in numbers of passages.
+
+    Attributes:
+        kept: those that are as they were.
+        moved: those that say what they said, in another place or with other metadata; they keep their ids and vectors.
+        added: new ones, which were encoded.
+        deleted: those that are no longer given.
+    """
+
+    kept: int
+    moved: int
+    added: int
+    deleted: int
+
+
+@dataclass
+class Changes:
+    """What a refresh changes.
+
+    Attributes:
+        gone: rows that are no longer alive.
+        rows: what takes their places, and what is new; some without an id yet.
+        vectors: `(M, D)` float32, of those.
+        counts: what is told of it.
+    """
+
+    gone: list[int]
+    rows: list[Row]
+    vectors: NDArray[np.float32]
+    counts: Refreshed
+
+    @classmethod
+    def of(
+        cls,
+        state: IndexState,
+        scope: NDArray[np.bool_],
+        items: Sequence[IndexItem | InputError],
+        encode: Callable[[Sequence[IndexItem | InputError]], EncodedPassages],
+    ) -> Self:
+        """Compares what there is with what there shall be, and has encoded what is new.
+
+        Args:
+            state: of the index.
+            scope: `(N,)` bool, the passages that are compared.
+            items: the passages that there shall be, and errors of others.
+            encode: makes vectors of them; reports errors.
+        """
+        (places,) = scope.nonzero()
+        plan = _compared([item for item in items if isinstance(item, IndexItem)], places, state.table.take(places))
+        for item, row in plan.moved:
+            item.row["id"] = state.table.ids[row].item() if item.row["id"] is None else item.row["id"]
+        old = [row for _, row in plan.moved]
+        if state.vectors is None:  # faiss does not give vectors back as they were
+            old, asked = [], [item for item, _ in plan.moved]
+        else:
+            asked = []
+        encoded = encode([*(item for item in items if isinstance(item, InputError)), *asked, *plan.new])
+        rows, vectors = encoded.rows, encoded.vectors
+        if old and state.vectors is not None:
+            rows = [*(item.row for item, _ in plan.moved), *rows]
+            vectors = np.concatenate([state.vectors[old], vectors])
+        counts = Refreshed(len(plan.kept), len(plan.moved), len(plan.new), len(plan.gone))
+        return cls([*(row for _, row in plan.moved), *plan.gone], rows, vectors, counts)
+
+    def made(self, state: IndexState, device: torch.device) -> IndexState:
+        """The state after them.
+
+        Raises:
+            InputError: ids that come twice, or metadata of another kind than that of the passages that stay.
+        """
+        alive = state.alive.copy()
+        alive[self.gone] = False
+        state = replace(state, alive=alive)
+        if not self.rows:
+            return state
+        table = PassageTable.of(self.rows)
+        check_unique(table.ids, existing=state.table.ids[alive])
+        return state.grown(table, self.vectors, device)
+
+
+@dataclass
+class _Plan:
+    """Rows that stay; items with the row of which each says the same; new items; rows that no item has."""
+
+    kept: list[int] = field(default_factory=list)
+    moved: list[tuple[IndexItem, int]] = field(default_factory=list)
+    new: list[IndexItem] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+
+
+def _compared(items: Sequence[IndexItem], rows: NDArray[np.int64], passages: Sequence[Mapping[str, Any]]) -> _Plan:
+    result = _Plan()
+    same: dict[Any, list[int]] = defaultdict(list)
+    for row, passage in zip(rows.tolist(), passages, strict=True):
+        same[_words(passage)].append(row)
+    known = dict(zip(rows.tolist(), map(_facts, passages), strict=True))
+    left = []
+    for item in items:
+        facts = _facts(item.row)
+        twins = same[_words(item.row)]
+        row = next((row for row in twins if _agree(facts, known[row])), None)
+        if row is None:
+            left.append(item)
+        else:
+            twins.remove(row)
+            result.kept.append(row)
+    for item in left:
+        if twins := same[_words(item.row)]:
+            result.moved.append((item, twins.pop(0)))
+        else:
+            result.new.append(item)
+    result.gone = sorted(row for twins in same.values() for row in twins)
+    return result
+
+
+def _words(passage: Mapping[str, Any]) -> tuple[str, str]:
+    """What an encoder reads of a passage."""
+    return passage["title"] or "", passage["text"]
+
+
+def _facts(passage: Mapping[str, Any]) -> dict[str, Any]:
+    facts = ((name, list(value) if isinstance(value, tuple) else value) for name, value in passage.items())
+    return {name: value for name, value in facts if value is not None}
+
+
+def _agree(given: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether a passage is as it was; one without an id may have any."""
+    return given == (known if "id" in given else {name: value for name, value in known.items() if name != "id"})
