@@ -126,7 +126,7 @@ def encode_items(
 
 
 @dataclass
-class _Chunk:
+class _Outcome:
     """What became of some passages: vectors, NaN where there is none; errors; how many were cut."""
 
     vectors: NDArray[np.float32]
@@ -134,9 +134,9 @@ class _Chunk:
     cut: int = 0
 
 
-def _encode(items: list[IndexItem], encoder: Encoder, kept: KeptVectors | None, bar: Any) -> _Chunk:
+def _encode(items: list[IndexItem], encoder: Encoder, kept: KeptVectors | None, bar: Any) -> _Outcome:
     """Encodes those of some passages that are not kept; what is done is kept, whatever ends it."""
-    chunk = _Chunk(np.full((len(items), encoder.dimension), np.nan, np.float32), [])
+    chunk = _Outcome(np.full((len(items), encoder.dimension), np.nan, np.float32), [])
     keys = [key_of(item.read) for item in items] if kept else []
     found = [kept.get(key) for key in keys] if kept else [None] * len(items)
     for i, one in enumerate(found):

@@ -30,7 +30,7 @@ from sensorium.retrieval.rows import IndexItem, check_unique, number, read_rows,
 from sensorium.retrieval.state import IndexState
 from sensorium.retrieval.storage import Opened
 from sensorium.tasks.options import Count, checked
-from sensorium.tasks.searching.search_task import Mode
+from sensorium.tasks.searching.search_task import Mode, SearchOptions
 
 
 class Index:
@@ -353,6 +353,10 @@ class Index:
         where: Any = None,
         mode: Mode = "dense",
         reranker: Reranker | None = None,
+        lexical_weight: float = 1.0,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        around: int = 0,
     ) -> SearchResults:
         """Finds the nearest passages of queries.
 
@@ -364,6 +368,12 @@ class Index:
                 values, or comparisons such as {">=": 1808, "<": 1832}; or an expression of `pyarrow.compute`.
             mode: "dense" by vectors, "lexical" by words (BM25), "hybrid" by both, fused by their ranks.
             reranker: reads each query with its best passages again, and reorders them.
+            lexical_weight: how much the ranking by words counts in "hybrid", where that by vectors counts 1.
+            min_score: leaves out hits that score less, on the scale of the mode or the reranker; None for none.
+            diversity: how much hits are to differ from those before them, from 0 (not at all) to 1: maximal marginal
+                relevance among the best 100 (or k, if that is more). For kinds that keep vectors: "exact" and "hnsw".
+            around: how many neighbours on either side come with each hit, as its `"before"` and `"after"`: passages of
+                the same source, in the order of its text.
 
         Returns:
             The hits of Q queries.
@@ -375,35 +385,29 @@ class Index:
         texts, vectors = self._queries(queries, mode)
         if reranker is not None and texts is None:
             raise OptionError("a reranker reads texts; give the queries as texts")
-        return self.search_encoded(vectors, texts, k, where=where, mode=mode, reranker=reranker)
+        return self.search_encoded(
+            vectors, texts, k, where=where, mode=mode, reranker=reranker, lexical_weight=lexical_weight,
+            min_score=min_score, diversity=diversity, around=around,
+        )  # fmt: skip
 
-    def check_search(self, *, where: Any = None, mode: Mode = "dense", reranker: Any = None) -> None:
+    def check_search(self, **options: Any) -> None:
         """Refuses a search that this index cannot do, without reading a passage.
 
         Args:
-            where: as in `search`.
-            mode: as in `search`.
-            reranker: as in `search`.
+            **options: as in `search`.
 
         Raises:
-            OptionError: an unknown mode, or one that needs words; a filter that does not suit the columns;
+            OptionError: an invalid value, or a mode that needs words; a filter that does not suit the columns;
                 another kind of reranker.
-            UnknownNameError: a filter names no column; names the nearest one.
+            UnknownNameError: an unknown option, or a filter that names no column; names the nearest one.
         """
-        checked("mode", mode, Mode)
-        if reranker is not None and not isinstance(reranker, Reranker):
-            raise OptionError(f"reranker is a Reranker, got {type(reranker).__name__}")
-        self._state.check(where, words=mode != "dense")
+        parsed = SearchOptions.parse(options)
+        if parsed.reranker is not None and not isinstance(parsed.reranker, Reranker):
+            raise OptionError(f"reranker is a Reranker, got {type(parsed.reranker).__name__}")
+        self._state.check(parsed.where, words=parsed.mode != "dense", apart=parsed.diversity > 0)
 
     def search_encoded(
-        self,
-        vectors: NDArray[np.float32] | None,
-        texts: Sequence[str | None] | None,
-        k: int,
-        *,
-        where: Any = None,
-        mode: Mode = "dense",
-        reranker: Reranker | None = None,
+        self, vectors: NDArray[np.float32] | None, texts: Sequence[str | None] | None, k: int, **options: Any
     ) -> SearchResults:
         """`search` for queries that are encoded already.
 
@@ -411,12 +415,13 @@ class Index:
             vectors: `(Q, D)` float32; None for `mode="lexical"`.
             texts: what the vectors say, where that is known; needed for words and for a reranker.
             k: as in `search`.
-            where: as in `search`.
-            mode: as in `search`.
-            reranker: as in `search`.
+            **options: as in `search`.
+
+        Raises:
+            OptionError, UnknownNameError: as `check_search`.
         """
         k = checked("k", k, Count)
-        return self._state.search(vectors, texts, k, where=where, mode=mode, reranker=reranker)
+        return self._state.search(vectors, texts, SearchOptions.parse({"top_k": k, **options}), self.similarity)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the index; if it is interrupted, the folder still holds what it held before.

@@ -19,13 +19,15 @@ from sensorium.retrieval.dense.approximate import Approximate
 from sensorium.retrieval.dense.coarse import coarse_copy
 from sensorium.retrieval.dense.exact import ExactScan
 from sensorium.retrieval.dense.kinds import Searcher, make_searcher
+from sensorium.retrieval.encoding.sides import Similarity
 from sensorium.retrieval.lexical.bm25 import FILES, LexicalIndex
 from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.rank_fusion import reciprocal_rank_fusion
+from sensorium.retrieval.ranking import Neighbours, Ranked, at_least, diversified, from_0_to_1
 from sensorium.retrieval.reranking import Reranker
 from sensorium.retrieval.rows import check_unique, number
 from sensorium.retrieval.storage import Opened, read_folder, write_folder
-from sensorium.tasks.searching.search_task import Mode
+from sensorium.tasks.searching.search_task import SearchOptions
 
 CANDIDATES = 100
 """How many passages of each ranking a fusion or a reranker looks at, at least."""
@@ -71,14 +73,28 @@ class IndexState:
         rows = self.table.take(np.arange(len(self.table)))
         return LexicalIndex.of_passages(f"{row['title'] or ''}\n{row['text'] or ''}" for row in rows)
 
-    def check(self, where: Any, *, words: bool) -> None:
-        """Refuses a filter that does not suit the columns, and a search for words where there are none.
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Which passages stand beside each other; sorted when first needed."""
+        return Neighbours.of(self.table, self.alive)
+
+    def check(self, where: Any, *, words: bool, apart: bool = False) -> None:
+        """Refuses a filter that does not suit the columns, and a search for what is not there.
+
+        Args:
+            where: the filter.
+            words: whether words are searched.
+            apart: whether hits are compared with each other, for which their vectors are needed.
 
         Raises:
             OptionError, UnknownNameError: as `PassageTable.where`.
         """
         if words and not self.words:
             raise OptionError('this index has no words; build it with lexical=True for mode="lexical" and "hybrid"')
+        if apart and isinstance(self.searcher, Approximate) and not self.searcher.keeps_vectors:
+            raise OptionError(
+                'diversity compares vectors, which this kind of index does not keep; "exact" and "hnsw" do'
+            )
         if where is not None:
             PassageTable(self.table.table.slice(0, 0)).where(where)
 
@@ -86,16 +102,16 @@ class IndexState:
         self,
         vectors: NDArray[np.float32] | None,
         texts: Sequence[str | None] | None,
-        k: int,
-        *,
-        where: Any,
-        mode: Mode,
-        reranker: Reranker | None,
+        options: SearchOptions,
+        similarity: Similarity,
     ) -> SearchResults:
         """As `Index.search_encoded`."""
-        mask = self.alive if where is None else self.alive & self.table.where(where)
+        self.check(None, words=options.mode != "dense", apart=options.diversity > 0)
+        k, mode = options.top_k, options.mode
+        mask = self.alive if options.where is None else self.alive & self.table.where(options.where)
         allowed = None if mask.all() else mask
-        wide = k if mode != "hybrid" and reranker is None else max(CANDIDATES, k)
+        several = mode == "hybrid" or options.reranker is not None or options.diversity > 0
+        wide = max(CANDIDATES, k) if several else k
         asked = [text or "" for text in texts or ()]
         rankings = []
         if mode != "lexical":
@@ -103,12 +119,18 @@ class IndexState:
             rankings.append(self._nearest(vectors, wide, allowed))
         if mode != "dense":
             rankings.append(self.lexical.search(asked, wide, allowed=allowed))
-        scores, rows = rankings[0]
+        ranked = rankings[0]
         if len(rankings) > 1:
-            scores, rows = reciprocal_rank_fusion([rows for _, rows in rankings], k=wide)
-        if reranker is not None:
-            scores, rows = self._reranked(asked, rows, reranker)
-        return self._results(scores[:, :k], rows[:, :k], texts)
+            weights = [1, options.lexical_weight]
+            ranked = reciprocal_rank_fusion([rows for _, rows in rankings], k=wide, weights=weights)
+        if options.reranker is not None:
+            ranked = self._reranked(asked, ranked[1], options.reranker)
+        if options.min_score is not None:
+            ranked = at_least(ranked, options.min_score)
+        if options.diversity > 0:
+            cosines = mode == "dense" and options.reranker is None and similarity == "cosine"
+            ranked = self._apart(ranked, k, options.diversity, cosines=cosines)
+        return self._results(ranked[0][:, :k], ranked[1][:, :k], texts, around=options.around)
 
     def rows_of(self, ids: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
         """The rows of the passages with these ids that are not deleted, in the order of `ids`.
@@ -207,13 +229,34 @@ class IndexState:
             scores[i, : len(order)], ordered[i, : len(order)] = values, row_lists[i][order]
         return scores, ordered
 
+    def _apart(self, ranked: Ranked, k: int, diversity: float, *, cosines: bool) -> Ranked:
+        """The k of each query's hits that are relevant, and unlike those before them."""
+        scores, rows = np.full_like(ranked[0], -np.inf), np.full_like(ranked[1], -1)
+        for i, (values, row) in enumerate(zip(*ranked, strict=True)):
+            real = row[row >= 0]
+            if len(real):
+                relevance = values[: len(real)] if cosines else from_0_to_1(values[: len(real)])
+                searcher = self.searcher
+                vectors = searcher.vectors_of(real) if isinstance(searcher, Approximate) else searcher.vectors[real]
+                order = diversified(relevance, vectors, k, diversity)
+                scores[i, : len(order)], rows[i, : len(order)] = values[order], real[order]
+        return scores, rows
+
     def _results(
-        self, scores: NDArray[np.float32], rows: NDArray[np.int64], texts: Sequence[str | None] | None
+        self,
+        scores: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        texts: Sequence[str | None] | None,
+        *,
+        around: int,
     ) -> SearchResults:
         """The hits that rows stand for."""
         real = rows >= 0
         distinct, places = np.unique(rows[real], return_inverse=True)
         passages = self.table.take(distinct)
+        if around:
+            beside = self.neighbours.around(distinct, around)
+            passages = [{**passage, **further} for passage, further in zip(passages, beside, strict=True)]
         blank: Any = "" if self.table.ids.dtype.kind == "U" else -1
         ids = np.full(rows.shape, blank, dtype=self.table.ids.dtype)
         ids[real] = self.table.ids[rows[real]]

@@ -220,7 +220,7 @@ def test_columns_of_large_texts_and_texts_are_one_kind():
     assert together["s"].to_pylist() == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["score", "id", "text", "title", "source", "start", "end"])
+@pytest.mark.parametrize("name", ["score", "before", "id", "text", "title", "source", "start", "end"])
 def test_names_that_a_hit_has_itself(name):
     with pytest.raises(InputError, match=f"which a hit has itself, got '{name}'"):
         Passage("a", metadata={name: 1})

@@ -50,7 +50,7 @@ class IndexSearch(TaskRun):
         index = open_index(self.index, self.settings, self.limits)
         self.options = open_reranker(self.options, self.settings, opened)
         if options.mode == "lexical":
-            index.check_search(where=options.where, mode=options.mode)
+            index.check_search(**options.further())
             return _WordSearch(index)
         modality = index.encoder.modality
         for kind, _ in self.files:

@@ -82,6 +82,17 @@ class Approximate:
         with self._lock:
             self.index.add(np.ascontiguousarray(vectors))
 
+    @property
+    def keeps_vectors(self) -> bool:
+        """Whether the vectors are kept as they are, as a graph keeps them."""
+        return isinstance(faiss.downcast_index(self.index), (faiss.IndexHNSWFlat, faiss.IndexFlat))
+
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`(K, D)`, the vectors of rows, where they are kept."""
+        with self._lock:
+            vectors: NDArray[np.float32] = self.index.reconstruct_batch(rows)
+        return vectors
+
     def search(
         self,
         queries: NDArray[np.float32],

@@ -13,7 +13,7 @@ from sensorium.errors import InputError, LimitError
 RESERVED = ("id", "text", "title", "source", "start", "end")
 """The keys that every hit's passage has."""
 
-TAKEN = (*RESERVED, "score")
+TAKEN = (*RESERVED, "score", "before", "after")
 """The names that metadata cannot have: a hit has them itself."""
 
 LONGEST = 1_000_000

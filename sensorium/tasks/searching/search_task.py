@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.results import Hits
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Loader, Options, Task, Unit
-from sensorium.tasks.options import Count
+from sensorium.tasks.options import Count, Natural, Positive, Share
 
 Mode = Literal["dense", "lexical", "hybrid"]
 
@@ -30,12 +30,31 @@ class SearchOptions(Options):
             values, or comparisons such as {">=": 1808, "<": 1832}; or an expression of `pyarrow.compute`.
         mode: "dense" by vectors, "lexical" by words (BM25), "hybrid" by both, fused by their ranks.
         reranker: a `Reranker`, which reads the query with its best passages again and reorders them.
+        lexical_weight: how much the ranking by words counts in "hybrid", where that by vectors counts 1.
+        min_score: leaves out hits that score less, on the scale of the mode or the reranker; None for none.
+        diversity: how much hits are to differ from those before them, from 0 (not at all) to 1: maximal marginal
+            relevance among the best 100 (or `top_k`, if that is more).
+        around: how many neighbours on either side come with each hit, as its `"before"` and `"after"`: passages of the
+            same source, in the order of its text.
     """
 
     top_k: Count = 10
     where: Any = None
     mode: Mode = "dense"
     reranker: Any = None
+    lexical_weight: Positive = 1.0
+    min_score: float | None = None
+    diversity: Share = 0.0
+    around: Natural = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lexical_weight != 1 and self.mode != "hybrid":
+            raise OptionError(f'lexical_weight is for mode="hybrid", got mode="{self.mode}"')
+
+    def further(self) -> dict[str, Any]:
+        """All but `top_k`, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "top_k"}
 
 
 class QueryEncoder(Protocol):
@@ -68,13 +87,11 @@ class Searchable(Protocol):
         """What its vectors come from."""
         ...
 
-    def check_search(self, *, where: Any, mode: Any, reranker: Any) -> None:
-        """Refuses a search that it cannot do."""
+    def check_search(self, **options: Any) -> None:
+        """Refuses a search that it cannot do; by the options of `SearchOptions`."""
         ...
 
-    def search_encoded(
-        self, vectors: Any, texts: Any, k: int, *, where: Any, mode: Any, reranker: Any
-    ) -> Sequence[Hits]:
+    def search_encoded(self, vectors: Any, texts: Any, k: int, **options: Any) -> Sequence[Hits]:
         """The hits of queries that are encoded."""
         ...
 
@@ -142,7 +159,7 @@ class SearchTask(Task):
         """Refuses filters, modes and rerankers that do not suit the index."""
         if options.reranker is not None and self.modality != "text":
             raise OptionError(f"a reranker reads texts, and the index holds {self.modality}; leave reranker out")
-        self.index.check_search(where=options.where, mode=options.mode, reranker=options.reranker)
+        self.index.check_search(**options.further())
 
     def split(self, raw: Any, options: SearchOptions) -> Iterator[Unit]:
         """The units of the query, as its encoder makes them; `meta` is its own, and the query where that is a text."""
@@ -192,5 +209,4 @@ class SearchTask(Task):
         return np.asarray(self._encoder.merge(parts, self._options, 0).vector, dtype=np.float32)
 
     def _search(self, vectors: Any, texts: Sequence[str | None], options: SearchOptions) -> Sequence[Hits]:
-        settings = {"where": options.where, "mode": options.mode, "reranker": options.reranker}
-        return self.index.search_encoded(vectors, texts, options.top_k, **settings)
+        return self.index.search_encoded(vectors, texts, options.top_k, **options.further())
