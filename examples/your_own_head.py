@@ -2,8 +2,9 @@
 
     python examples/your_own_head.py [--folder my-classifier] [--steps 60]
 
-The backbone stays as it is (frozen), so its features are computed once and only the linear head learns. With a
-thousand pictures instead of twelve, and `backbone="timm/resnet18.a1_in1k"` or any other name, it is the same code.
+The backbone stays as it is (frozen), so its features are computed once and only the linear head learns. It is measured on
+pictures that it has not seen: of those that it has, it knows all, and of others, after eight, hardly one. With a
+thousand pictures instead of eight, and `backbone="timm/resnet18.a1_in1k"` or any other name, it is the same code.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ LABELS = {
     "vehicle": ["bicycle", "car", "sailboat"],
     "something else": ["camera", "castle", "guitar", "pizza", "sunflower", "umbrella"],
 }
+HELD_OUT = {"owl", "car", "camera", "pizza"}  # the head never sees these: what it says of them is what it is worth
 STARTER = "starter/image-classification"
 
 
@@ -42,8 +44,10 @@ def main() -> None:
     backbone = load_backbone(options.backbone).freeze()
     model = build_head(backbone, list(LABELS))
 
-    files = [IMAGES / f"{name}.jpg" for names in LABELS.values() for name in names]
-    targets = torch.tensor([i for i, names in enumerate(LABELS.values()) for _ in names])
+    labels = {IMAGES / f"{name}.jpg": label for label, names in LABELS.items() for name in names}
+    files = [file for file in labels if file.stem not in HELD_OUT]
+    unseen = [file for file in labels if file.stem in HELD_OUT]
+    targets = torch.tensor([list(LABELS).index(labels[file]) for file in files])
     with torch.inference_mode():
         features = backbone.pool(processor(files)["pixel_values"])
     features = features.clone()  # an inference tensor is not a part of a training graph
@@ -59,8 +63,8 @@ def main() -> None:
 
     model.save_pretrained(options.folder, processor)
     with pipeline(model=options.folder) as classify:  # the task is found from the folder's config.json
-        right = sum(result[0]["label"] == list(LABELS)[targets[result.index]] for result in classify(files))
-    print(f"{right} of {len(files)} right; saved to {options.folder}")
+        right = [result[0]["label"] == labels[file] for file, result in zip(unseen, classify(unseen), strict=True)]
+    print(f"{sum(right)} of {len(right)} pictures that were held out are right; saved to {options.folder}")
 
 
 if __name__ == "__main__":
