@@ -4,7 +4,7 @@
 
 The backbone stays as it is (frozen), so its features are computed once and only the linear head learns. It is
 measured on pictures that it has not seen: of those that it has, it knows all, and of others, after eight, hardly one.
-With a thousand pictures instead of eight, and `backbone="timm/resnet18.a1_in1k"` or any other name, it is the same code.
+With a thousand pictures instead of eight, and `backbone="timm/resnet18.a1_in1k"` or any other, it is the same code.
 """
 
 from __future__ import annotations

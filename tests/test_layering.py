@@ -57,6 +57,7 @@ ONLY_IN = {  # third party: the files that may import it
     "pypdfium2": {"retrieval/reading/formats"},
     "bs4": {"retrieval/reading/formats"},
     "markdown_it": {"retrieval/reading/formats"},
+    "mammoth": {"retrieval/reading/formats/word.py"},
     "webencodings": {"retrieval/reading/formats/decoding.py"},
     "typer": {"cli"},
     "rich": {"cli"},

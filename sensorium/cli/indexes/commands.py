@@ -54,8 +54,9 @@ _WHERE = OptionCard(
 
 _INDEX = argument("index", "INDEX", "The folder of an index.")
 _PATHS_HELP = (
-    "Files and folders (searched to any depth) of documents: .txt, .rst, .md, .html, .pdf; files of passages: .jsonl, "
-    ".tsv; for an encoder of pictures or sounds, those. - reads one per line from standard input."
+    "Files and folders (searched to any depth) of documents: .txt, .rst, .md, .html, .pdf, .docx, manual pages, all of "
+    "them also .gz; files of passages: .jsonl, .tsv; for an encoder of pictures or sounds, those. - reads one per line "
+    "from standard input."
 )
 _PATHS = argument("paths", "PATH...", _PATHS_HELP, several=True)
 

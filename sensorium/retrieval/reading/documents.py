@@ -1,4 +1,4 @@
-"""Files and folders → documents: plain text, reStructuredText, Markdown, HTML and PDF."""
+"""Files and folders → documents: plain text, reStructuredText, Markdown, HTML, PDF, Word and manual pages."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal, overload
 
 from sensorium.errors import InputError, LimitError, OptionError
-from sensorium.retrieval.reading.finding import SUFFIXES, Paths, display_name, find_documents, unreadable
+from sensorium.retrieval.reading.finding import SUFFIXES, Paths, display_name, find_documents, kind_of, unreadable
 from sensorium.retrieval.reading.formats.decoding import Coding, Errors
+from sensorium.retrieval.reading.formats.files import read_file
 from sensorium.retrieval.reading.formats.isolation import IsolatedParser
 from sensorium.retrieval.reading.formats.limits import DEFAULT_LIMITS, DocumentLimits
 from sensorium.retrieval.reading.formats.text import read_rst, read_text
@@ -73,7 +74,7 @@ def read_documents(
         InputError: while it is read, where `on_error` is "raise"; `index` is the file's position among all, `source`
             its path, and `code` one of `missing-file`, `unreadable-file`, `empty-file`, `unknown-format`,
             `no-documents`, `unsupported-type`, `not-a-document`, `bad-encoding`, `empty-text`, `corrupt`, `encrypted`,
-            `no-text`.
+            `no-text`, `missing-library`.
         LimitError: an InputError; `too-many-bytes`, `too-many-pages`, `too-many-characters`, `parsing-timeout`,
             `too-much-memory`.
     """
@@ -140,7 +141,7 @@ def _read_all(
 
 def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, coding: Coding) -> Document:
     name = display_name(path)
-    kind = SUFFIXES.get(Path(path).suffix.lower())
+    kind = kind_of(path)
     check_file(
         path,
         name=name,
@@ -150,14 +151,14 @@ def _read(path: str, parser: IsolatedParser, limits: DocumentLimits, coding: Cod
     if kind is None:
         rows = " Rows of passages are read by read_passages." if Path(path).suffix.lower() in _ROWS else ""
         raise InputError(
-            f"{name}: expected a file whose name ends in {', '.join(SUFFIXES)}, got "
-            f"{Path(name).suffix or 'a name without a suffix'!r}. Rename or convert it.{rows}",
+            f"{name}: expected a file whose name ends in {', '.join(SUFFIXES)}, or a manual's section such as .1, "
+            f"got {Path(name).suffix or 'a name without a suffix'!r}. Rename or convert it.{rows}",
             code="unknown-format",
             source=name,
         )
     if kind in ("text", "reStructuredText"):
         try:
-            data = Path(path).read_bytes()
+            data = read_file(path, name=name, limits=limits)
         except OSError as error:
             raise _unopened(path, name, error) from error
         read = read_text if kind == "text" else read_rst

@@ -1,15 +1,19 @@
-"""Which files of folders are documents, by the ends of their names; none is opened."""
+"""Which files of folders are documents, by the ends of their names."""
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from sensorium.errors import InputError, OptionError
+from sensorium.retrieval.reading.formats.man import SNIFFED, is_man_page
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -23,17 +27,21 @@ SUFFIXES = {
     ".htm": "HTML",
     ".xhtml": "HTML",
     ".pdf": "PDF",
+    ".docx": "Word",
 }
-"""What is read, by the end of a file's name, in any case."""
+"""What is read, by the end of a file's name, in any case; `.gz` may follow. Manual pages end in their section, `.1`."""
+
+_SECTION = re.compile(r"\.(?:[1-9][a-z]{0,3}|[ln])")
 
 
 def find_documents(paths: Paths, *, exclude: str | Sequence[str] = ()) -> Iterator[str | InputError]:
-    """The files that `read_documents` reads, in its order, without opening them.
+    """The files that `read_documents` reads, in its order.
 
-    A folder stands for the files in it, to any depth, whose suffix is in `SUFFIXES`, sorted by name; hidden files and
-    folders (`.git`) are left out, and links to folders are not followed. A file that is named itself is given in any
-    case, unless it is excluded. In place of a path stands an InputError for a folder without documents, or that cannot
-    be listed, and for what is not a path.
+    A folder stands for the files in it, to any depth, whose suffix is in `SUFFIXES`, and for manual pages, sorted by
+    name; other files end like those, too, and so they are looked into. Hidden files and folders (`.git`) are left out,
+    and links to folders are not followed. A file that is named itself is given in any case, unless it is excluded. In
+    place of a path stands an InputError for a folder without documents, or that cannot be listed, and for what is not a
+    path.
 
     Args:
         paths: one path or several, of files and folders.
@@ -80,7 +88,7 @@ def _walk(folder: str, exclude: Sequence[str]) -> Iterator[str | InputError]:
         )
         _tell_sources(where, folders, kept)
         for name in kept:
-            if Path(name).suffix.lower() in SUFFIXES:
+            if _is_document(Path(where, name)):
                 empty = False
                 yield str(Path(where, name))
         yield from (unreadable(display_name(str(error.filename)), error) for error in refused)
@@ -94,6 +102,24 @@ def _walk(folder: str, exclude: Sequence[str]) -> Iterator[str | InputError]:
             code="no-documents",
             source=name,
         )
+
+
+def kind_of(path: str) -> str | None:
+    """What kind of document a file is, by its name; None for none."""
+    suffix = Path(path.lower().removesuffix(".gz")).suffix
+    return SUFFIXES.get(suffix) or ("manual page" if _SECTION.fullmatch(suffix) else None)
+
+
+def _is_document(path: Path) -> bool:
+    """Whether a file of a folder is read; those that only may be manual pages are looked into."""
+    kind = kind_of(path.name)
+    if kind != "manual page":
+        return kind is not None
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            return is_man_page(file.read(SNIFFED))
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def is_excluded(path: str, patterns: Sequence[str]) -> bool:

@@ -24,7 +24,7 @@ _LAST_BREATH_S = 5.0  # from the end of its answers to the process's own
 
 
 class IsolatedParser:
-    """Reads Markdown, HTML and PDF files, one at a time. Its process starts with the first file, and ends with `close`.
+    """Parses files, one at a time. Its process starts with the first, and ends with `close`.
 
     Not to be used from several threads at once.
     """
@@ -38,12 +38,12 @@ class IsolatedParser:
 
         Args:
             path: of the file.
-            kind: "Markdown", "HTML" or "PDF".
+            kind: "Markdown", "HTML", "PDF", "Word" or "manual page".
             name: what to call it in an error, and the document's source.
             coding: what is known of the encoding of texts.
 
         Raises:
-            InputError: `not-a-document`, `bad-encoding`, `corrupt`, `encrypted`, `no-text`.
+            InputError: `not-a-document`, `bad-encoding`, `corrupt`, `encrypted`, `no-text`, `missing-library`.
             LimitError: `parsing-timeout`, `too-much-memory`, `too-many-pages`, `too-many-characters`.
         """
         request = {"path": path, "kind": kind, "name": name, "coding": asdict(coding)}

@@ -12,10 +12,10 @@ class DocumentLimits:
     """The bounds that every file has to keep.
 
     Attributes:
-        max_bytes: of one file.
+        max_bytes: of one file, also once it is no longer compressed.
         max_pages: of one PDF.
         max_characters: of the text that comes out of one PDF, which may be much more than its bytes.
-        timeout_s: wall clock for parsing one Markdown, HTML or PDF file, in seconds.
+        timeout_s: wall clock for parsing one file that is not plain text, in seconds.
         max_memory_bytes: address space of the process that parses those; kept on Linux.
 
     Raises:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from sensorium.errors import InputError, LimitError
 from sensorium.retrieval.reading.formats.decoding import Coding
+from sensorium.retrieval.reading.formats.files import read_file
 from sensorium.retrieval.reading.formats.limits import DocumentLimits
 from sensorium.retrieval.reading.passages import Document
 
@@ -70,12 +71,19 @@ def _answer(request: dict[str, Any], limits: DocumentLimits, answers: BinaryIO) 
 
 def _read(request: dict[str, Any], limits: DocumentLimits) -> Document:
     kind, name = request["kind"], request["name"]
-    with open(request["path"], "rb") as file:  # noqa: PTH123 - a name that may be no text
-        data = file.read()
+    data = read_file(request["path"], name=name, limits=limits)
     if kind == "PDF":
         from sensorium.retrieval.reading.formats.pdf import read_pdf
 
         return read_pdf(data, name=name, limits=limits)
+    if kind == "Word":
+        from sensorium.retrieval.reading.formats.word import read_word
+
+        return read_word(data, name=name, limits=limits)
+    if kind == "manual page":
+        from sensorium.retrieval.reading.formats.man import read_man
+
+        return read_man(data, name=name, coding=Coding(**request["coding"]))
     if kind == "HTML":
         from sensorium.retrieval.reading.formats.html import read_html
 
