@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-_REACH = {"bilinear": 1, "bicubic": 2}
+_REACH = {"bilinear": 1}
 """Pixels on either side of a place that have a part in it, where the picture does not shrink."""
 
 LEAST_SIDE = 16
@@ -17,7 +17,7 @@ MOST_REACH = 64
 
 
 def resamples_on_device(image: Tensor, size: tuple[int, int], mode: str) -> bool:
-    """Whether a picture is resampled on its device: by torch's bilinear and bicubic kernels, if it is not too small."""
+    """Whether a picture is resampled on its device: by torch's bilinear kernel, if it is not too small."""
     shrunk = max(before / after for before, after in zip(image.shape[1:], size, strict=True))
     if min(*image.shape[1:], *size) < LEAST_SIDE:
         return False

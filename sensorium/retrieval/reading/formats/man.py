@@ -44,7 +44,7 @@ def read_man(data: bytes, *, name: str, coding: Coding) -> Document:
             code="not-a-document",
             source=name,
         )
-    page = _Page()
+    page = _ManualPage()
     for line in _lines(text):
         page.take(line)
     page.end_line()
@@ -77,7 +77,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 @dataclass
-class _Page:
+class _ManualPage:
     """The text so far."""
 
     parts: list[str] = field(default_factory=list)
