@@ -123,6 +123,13 @@ def test_splitting_reaches_the_passages(sensorium, tmp_path):
         "index", "build", tmp_path, *TINY, "-o", tmp_path / "x", "--by", "words", "--words", 5, "--overlap", 5
     )
     assert got.exit_code == 2 and "overlap is below words" in got.stderr
+    by_tokens = ("--by", "tokens", "--tokens", 20)
+    assert sensorium("index", "build", tmp_path / "a.txt", *TINY, "-o", tmp_path / "t", *by_tokens).exit_code == 0
+    index = Index.load(tmp_path / "t", device="cpu")
+    encoder = Encoder.from_pretrained(TINY[1], pool="mean", device="cpu", dtype="float32")
+    want = [p.text for p in split(document, by="tokens", tokens=20, encoder=encoder)]
+    assert len(want) > 2 and [p["text"] for p in index.passages(index.ids)] == want
+    assert index.splitting == {"by": "tokens", "overlap": 1, "tokens": 20}
 
 
 def test_the_first_failure_ends_it_if_asked_to(sensorium, documents, tmp_path):

@@ -68,7 +68,7 @@ class Build:
         if settings.lexical and encoder.modality != "text":
             raise OptionError(f"--lexical is for texts; {settings.encoder} is of {encoder.modality}")
         with contextlib.closing(encoder):
-            items = self.sources.read(encoder.modality, progress=progress, kept=settings.resume)
+            items = self.sources.read(encoder, progress=progress, kept=settings.resume)
             index = Index.build(
                 items,
                 encoder,
@@ -123,7 +123,7 @@ class Add:
         index = open_index(self.opening, self.pipeline)
         self.sources.cut_as(index)
         with contextlib.closing(index.encoder) as encoder:
-            items = self.sources.read(encoder.modality, progress=progress, kept=part is not None)
+            items = self.sources.read(encoder, progress=progress, kept=part is not None)
             added = index.add(items, on_error=self.sources.fail, resume=part, progress=progress)
             index.save(folder)
         return _sum_up("added to", folder, index, count=len(added), sources=self.sources, report=self.report)

@@ -70,7 +70,7 @@ class Refresh:
                 )
             named = list(self.sources.words)
             self.sources.words = [word for word in named if not _is_gone(word, known)]
-            items = _as_known(self.sources.read("text", progress=progress, kept=part is not None), known)
+            items = _as_known(self.sources.read(encoder, progress=progress, kept=part is not None), known)
             failed = {_absolute(row["source"]) for row in self.sources.failed if row["source"] is not None}
             meant = {source for source in known if any(_holds(word, source) for word in named)}
             meant |= {item.source for item in items if item.source is not None}

@@ -19,7 +19,7 @@ from sensorium.errors import InputError, OptionError
 from sensorium.processors.folders import SUFFIXES
 from sensorium.processors.limits import MediaLimits
 from sensorium.processors.skipped import Skipped
-from sensorium.retrieval import Index
+from sensorium.retrieval import Encoder, Index
 from sensorium.retrieval.reading.documents import DocumentLimits, read_documents
 from sensorium.retrieval.reading.finding import is_excluded
 from sensorium.retrieval.reading.passage_files import read_passages
@@ -64,11 +64,11 @@ class Sources:
         self.splitting = Splitting(**self.cut)
         self.failures = Failures("they are only counted here, and are listed by --json")
 
-    def read(self, modality: str, *, progress: bool, kept: bool) -> list[Any]:
+    def read(self, encoder: Encoder, *, progress: bool, kept: bool) -> list[Any]:
         """All that is to be indexed; what cannot be read is reported, and left out.
 
         Args:
-            modality: what the encoder takes.
+            encoder: what is to encode it.
             progress: shows a progress bar on standard error.
             kept: whether encoded passages are kept between builds, which is impossible for inputs that come from
                 elsewhere.
@@ -79,9 +79,10 @@ class Sources:
         """
         from tqdm.auto import tqdm
 
+        modality = encoder.modality
         for name in self.given["media" if modality == "text" else "text"]:
             raise OptionError(f"--{name} has no meaning here: the encoder is of {modality}; leave it out")
-        outcomes = _texts(self) if modality == "text" else _media(self, modality, kept)
+        outcomes = _texts(self, encoder) if modality == "text" else _media(self, modality, kept)
         items: list[Any] = []
         for outcome in tqdm(outcomes, desc="reading", unit="input", disable=not progress):
             self.done += 1
@@ -108,7 +109,7 @@ class Sources:
         self.failed.append({"source": error.source, "code": error.code, "message": error.message})
 
 
-def _texts(sources: Sources) -> Iterator[list[Any] | InputError]:
+def _texts(sources: Sources, encoder: Encoder) -> Iterator[list[Any] | InputError]:
     """The passages of each document, and each row of a file of passages."""
     exclude = sources.reading.exclude
     for are_passages, paths in groupby(_paths(sources.words), _holds_passages):
@@ -123,7 +124,8 @@ def _texts(sources: Sources) -> Iterator[list[Any] | InputError]:
                 yield document
                 continue
             try:
-                yield list(split(document, **sources.splitting.to_dict()))
+                counting = encoder if sources.splitting.by == "tokens" else None
+                yield list(split(document, **sources.splitting.to_dict(), encoder=counting))
             except InputError as error:
                 yield error
 

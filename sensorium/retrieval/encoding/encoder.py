@@ -249,6 +249,27 @@ class Encoder:
         """
         yield from self._passages.run(passages)
 
+    @property
+    def limit(self) -> int | None:
+        """How many tokens it reads of a passage, those that it adds included; None for any number."""
+        return self._passages.limit
+
+    def count_tokens(self, passages: Sequence[Any]) -> list[int]:
+        """How many tokens passages have, with their titles, prompt and the model's own, before any is cut off.
+
+        Args:
+            passages: texts, or pairs `(title, text)`.
+
+        Raises:
+            OptionError: the encoder's passages are no texts.
+            InputError: one that cannot be encoded.
+        """
+        if self.modality != "text":
+            raise OptionError(f"tokens are those of texts, and {self.name!r} encodes {self.modality}")
+        task = self._passages.engine.task
+        metas = ([unit.meta for unit in task.split(passage, self._passages.options)] for passage in passages)
+        return [sum(meta.tokens + meta.left_out for meta in units) for units in metas]
+
     def warn_of_cut(self, cut: int, done: int) -> None:
         """Warns that some passages were longer than the model was made for.
 

@@ -1,22 +1,40 @@
-"""Documents → passages: by words, as DPR cuts Wikipedia, or by headings, paragraphs and sentences."""
+"""Documents → passages: by words, as DPR cuts Wikipedia, or by headings, paragraphs and sentences, or tokens."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Literal, Protocol
 
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval.reading.passages import Document, Heading, Passage
 from sensorium.retrieval.reading.sentences import Sentence, find_sentences, find_stretches, find_words
-from sensorium.tasks.options import Range, check_fields
+from sensorium.tasks.options import Count, Range, check_fields
 
-By = Literal["sentences", "words"]
+By = Literal["sentences", "words", "tokens"]
 
-_DEFAULTS: dict[str, tuple[int, int]] = {"sentences": (120, 1), "words": (100, 0)}
+_DEFAULTS: dict[str, tuple[int | None, int]] = {"sentences": (120, 1), "words": (100, 0), "tokens": (None, 1)}
 MOST_WORDS = 1000
 """Words of a passage at most."""
+
+
+class TokenCounter(Protocol):
+    """What counts the tokens of passages: an `Encoder`.
+
+    Attributes:
+        limit: how many tokens it reads of a passage; None for any number.
+    """
+
+    @property
+    def limit(self) -> int | None:
+        """As above."""
+        ...
+
+    def count_tokens(self, passages: Sequence[Any]) -> list[int]:
+        """How many tokens each text or pair `(title, text)` has for it, its own ones included."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,49 +42,62 @@ class Splitting:
     """How documents are cut; `split(document, **splitting.to_dict())` does it.
 
     Attributes:
-        by: "sentences" for `split_sentences`, "words" for `split_words`.
+        by: "sentences" for `split_sentences`, "words" for `split_words`, "tokens" for `split_tokens`.
         words: how many words a passage has at most, from 1 to 1,000; None for 120 by sentences, 100 by words.
         overlap: how many sentences, or words, neighbours share, from 0; None for one sentence, or no word.
+        tokens: by tokens, how many of the encoder's a passage has at most; None for as many as it reads.
 
     Raises:
-        OptionError: a value out of its range, or as many shared words as a passage has.
+        OptionError: a value out of its range or without meaning there, or as many shared words as a passage has.
     """
 
     by: By = "sentences"
     words: Annotated[int, Range(1, MOST_WORDS)] | None = None
     overlap: Annotated[int, Range(0, MOST_WORDS)] | None = None
+    tokens: Count | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
+        other = "words" if self.by == "tokens" else "tokens"
+        if getattr(self, other) is not None:
+            raise OptionError(f'{other} has no meaning for by="{self.by}", got {getattr(self, other)}')
         for name, default in zip(("words", "overlap"), _DEFAULTS[self.by], strict=True):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        words, overlap = self.sizes
-        if self.by == "words" and overlap >= words:
-            raise OptionError(f"overlap is below words, {words}, got {overlap}")
+        if self.by == "words" and self.sizes[1] >= self.sizes[0]:
+            raise OptionError(f"overlap is below words, {self.words}, got {self.overlap}")
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """`words` and `overlap`, which are numbers once the options are made."""
+        """`words` and `overlap`, which are numbers once the options are made, but by tokens."""
         assert self.words is not None
         assert self.overlap is not None
         return self.words, self.overlap
 
     def to_dict(self) -> dict[str, Any]:
-        """The three options, to be written as JSON; `Splitting(**options)` gives them back."""
-        return asdict(self)
+        """The options that have a meaning, to be written as JSON; `Splitting(**options)` gives them back."""
+        left_out = "words" if self.by == "tokens" else "tokens"
+        return {name: value for name, value in asdict(self).items() if name != left_out}
 
 
 def split(
-    document: Document, *, by: By = "sentences", words: int | None = None, overlap: int | None = None
+    document: Document,
+    *,
+    by: By = "sentences",
+    words: int | None = None,
+    overlap: int | None = None,
+    tokens: int | None = None,
+    encoder: TokenCounter | None = None,
 ) -> list[Passage]:
     """Cut a document into passages.
 
     Args:
         document: with a text of any length.
-        by: "sentences" for `split_sentences`, "words" for `split_words`.
+        by: "sentences" for `split_sentences`, "words" for `split_words`, "tokens" for `split_tokens`.
         words: as in `Splitting`.
         overlap: as in `Splitting`.
+        tokens: as in `Splitting`.
+        encoder: the `Encoder` whose tokens are counted; by tokens alone.
 
     Returns:
         The passages in the order of the text. `document.text[p.start:p.end] == p.text` for each, and every word from
@@ -74,10 +105,14 @@ def split(
         with pages the numbers of their first and last as metadata "page" and "last_page", from 1.
 
     Raises:
-        OptionError: as `Splitting`.
+        OptionError: as `Splitting`; an encoder that is missing, or without meaning.
         InputError: `empty-text`: the document has no words; `bad-metadata`: its metadata uses a name that is set here.
     """
-    chosen = Splitting(by, words, overlap)
+    chosen = Splitting(by, words, overlap, tokens)
+    if (encoder is None) == (by == "tokens"):
+        raise OptionError(f'encoder goes with by="tokens", got by="{by}" and {"none" if encoder is None else "one"}')
+    if encoder is not None:
+        return split_tokens(document, encoder=encoder, tokens=chosen.tokens, overlap=chosen.overlap)
     cut = split_words if chosen.by == "words" else split_sentences
     return cut(document, words=chosen.words, overlap=chosen.overlap)
 
@@ -125,16 +160,77 @@ def split_sentences(document: Document, *, words: int | None = None, overlap: in
         InputError: as `split`.
     """
     size, shared = Splitting("sentences", words, overlap).sizes
+    return _passages(document, _packed(document, size, shared, lambda sentences: sentences))
+
+
+def split_tokens(
+    document: Document, *, encoder: TokenCounter, tokens: int | None = None, overlap: int | None = None
+) -> list[Passage]:
+    """Cut a document into whole sentences, as `split_sentences` does, of as many tokens as an encoder reads.
+
+    Args:
+        document: with a text of any length.
+        encoder: the `Encoder` that is to read the passages.
+        tokens: of a passage at most, with its title and what the encoder adds; None for as many as it reads. Only a
+            single word may have more.
+        overlap: as in `split_sentences`.
+
+    Raises:
+        OptionError: as `Splitting`; fewer tokens than the title takes, or an encoder that reads any number of them.
+        InputError: as `split`.
+    """
+    chosen = Splitting("tokens", None, overlap, tokens)
+    most = min((n for n in (chosen.tokens, encoder.limit) if n is not None), default=None)
+    if most is None:
+        raise OptionError("this encoder reads any number of tokens; say how many a passage is to have, tokens=…")
+    (plain, titled) = encoder.count_tokens(["a", (document.title, "a")])
+    room = most - titled
+    if room < 1:
+        raise OptionError(f"tokens is more than {titled}, which title and encoder take, got {most}")
+    shared = chosen.overlap or 0
+    spans = _packed(document, room, shared, partial(_in_tokens, document.text, encoder, plain, room))
+    cut = [(start, end) for start, end, _ in spans if len(find_words(document.text, start, end)) > 1]
+    lengths = encoder.count_tokens([(document.title, document.text[start:end]) for start, end in cut])
+    over = max(lengths, default=0) - most
+    if over > 0:  # together they have some tokens more, for what stands between them
+        room = max(1, room - over)
+        spans = _packed(document, room, shared, partial(_in_tokens, document.text, encoder, plain, room))
+    return _passages(document, spans)
+
+
+def _in_tokens(text: str, encoder: TokenCounter, own: int, most: int, sentences: Sequence[Sentence]) -> list[Sentence]:
+    """Sentences with their tokens instead of their words; those of too many in parts."""
+    counts = encoder.count_tokens([text[each.start : each.end] for each in sentences]) if sentences else []
+    weighed: list[Sentence] = []
+    for sentence, count in zip(sentences, counts, strict=True):
+        weight = max(1, count - own + 1)  # "a", with which the encoder's own were counted, has one
+        words = find_words(text, sentence.start, sentence.end) if weight > most else []
+        if len(words) < 2:
+            weighed.append(replace(sentence, words=min(weight, most)))
+            continue
+        middle = len(words) // 2
+        halves = [
+            Sentence(words[0][0], words[middle - 1][1], middle, sentence.opens),
+            Sentence(words[middle][0], words[-1][1], len(words) - middle, False),
+        ]
+        weighed += _in_tokens(text, encoder, own, most, halves)
+    return weighed
+
+
+def _packed(
+    document: Document, size: int, shared: int, weigh: Callable[[Sequence[Sentence]], Sequence[Sentence]]
+) -> list[tuple[int, int, str]]:
+    """Passages of whole sentences, as their first and last characters and their sections."""
     spans = []
     for start, end, heading_end, section in _sections(document):
         for first, last in find_stretches(document.text, start, end):
             body = min(max(heading_end, first), last)  # no sentence goes from a heading to what it heads
             sentences = [
-                *find_sentences(document.text, first, body, most_words=size),
-                *find_sentences(document.text, body, last, most_words=size),
+                *find_sentences(document.text, first, body, most_words=min(size, MOST_WORDS)),
+                *find_sentences(document.text, body, last, most_words=min(size, MOST_WORDS)),
             ]
-            spans += [(*span, section) for span in _pack(sentences, size, shared)]
-    return _passages(document, spans)
+            spans += [(*span, section) for span in _pack(weigh(sentences), size, shared)]
+    return spans
 
 
 def _sections(document: Document) -> Iterator[tuple[int, int, int, str]]:

@@ -16,6 +16,7 @@ import transformers
 from sensorium.checkpoints import resolve
 from sensorium.checkpoints.sentence_transformers import Stored
 from sensorium.errors import CheckpointError, CheckpointNotFoundError, InputError, OptionError, TaskMismatchError
+from sensorium.retrieval import Document, split
 from sensorium.retrieval.encoding.encoder import CHUNK, Encoder
 from sensorium.retrieval.encoding.families import prompts_of
 from tests import tiny, tiny_embedding, tiny_text
@@ -374,3 +375,23 @@ def test_the_starter_is_found_without_importing_its_package():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["model", "False"]
+
+
+def test_passages_split_by_its_tokens_are_never_cut():
+    """Whatever the tokenizer, and with a title, which DPR reads as a segment of its own."""
+    text = " ".join(tiny_text.words(3 + i % 40, seed=i) + "." for i in range(60))
+    for kind in ("bert", "dpr"):
+        name = tiny_embedding.encoder("bert") if kind == "bert" else "starter/dpr-ctx_encoder-wordnet"
+        encoder = Encoder.from_pretrained(
+            name, **({"pool": "mean"} if kind == "bert" else {}), device="cpu", dtype="float32"
+        )
+        assert encoder.limit is not None
+        for title in ("", "The river and its mills"):
+            for tokens in (None, 24):
+                passages = split(Document(text, title), by="tokens", tokens=tokens, encoder=encoder)
+                read = [(p.title, p.text) if p.title else p.text for p in passages]
+                counts = encoder.count_tokens(read)
+                assert max(counts) <= min(encoder.limit, tokens or encoder.limit)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    encoder.encode(read)

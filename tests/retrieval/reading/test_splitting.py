@@ -279,3 +279,57 @@ def test_hostile_texts_take_linear_time_and_make_no_long_passage(text, by):
     """Some seconds: with a quadratic rule this would not end, in hours."""
     passages = split(Document(text), by=by)
     assert max(len(p.text) for p in passages) < 60_000
+
+
+class Counting:
+    """Counts as an encoder does: two tokens of its own, one for each character of a word, and one between texts."""
+
+    limit = 60
+
+    def count_tokens(self, passages):
+        pairs = [each if isinstance(each, tuple) else ("", each) for each in passages]
+        return [2 + sum(len(part) for title, text in [pair] for part in (title + " " + text).split()) for pair in pairs]
+
+
+def test_passages_of_as_many_tokens_as_an_encoder_reads():
+    text = (
+        "It begins in the hills. It runs past the mill. Then it meets the sea.\n\nFew have seen where. " + "word " * 40
+    )
+    encoder = Counting()
+    for document in (Document(text), Document(text, "The river")):
+        for tokens in (None, 40, 1000):
+            passages = split(document, by="tokens", tokens=tokens, encoder=encoder)
+            counts = encoder.count_tokens([(p.title, p.text) for p in passages])
+            assert max(counts) <= (tokens or 60) and max(counts) <= 60
+            assert sum(count > 25 for count in counts) >= len(counts) - 2, "they are well filled"
+            covered = sorted({i for p in passages for i in range(p.start, p.end) if not text[i].isspace()})
+            assert covered == [i for i, letter in enumerate(text) if not letter.isspace()]
+    first, second, *_ = split(Document(text), by="tokens", tokens=45, encoder=encoder)
+    assert first.text == "It begins in the hills. It runs past the mill."
+    assert second.text.startswith("It runs past the mill. Then it meets"), "a sentence is shared"
+    (alone, *_) = split(Document(text), by="tokens", tokens=45, overlap=0, encoder=encoder)[1:]
+    assert alone.text.startswith("Then it meets")
+    long = split(Document("x" * 90 + " y"), by="tokens", encoder=encoder)
+    assert [p.text for p in long] == ["x" * 90, "y"], "a word is not cut"
+
+
+def test_what_goes_with_tokens():
+    document = Document("It begins in the hills.", "The river")
+    encoder = Counting()
+    for wrong, said in (
+        ({"by": "tokens"}, "encoder goes with by"),
+        ({"encoder": encoder}, "encoder goes with by"),
+        ({"tokens": 30}, 'tokens has no meaning for by="sentences"'),
+        ({"by": "tokens", "words": 30, "encoder": encoder}, 'words has no meaning for by="tokens"'),
+        ({"by": "tokens", "tokens": 0, "encoder": encoder}, "tokens is a whole number"),
+        ({"by": "tokens", "tokens": 11, "encoder": encoder}, "tokens is more than 11, which title and encoder take"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            split(document, **wrong)
+    encoder.limit = None
+    with pytest.raises(OptionError, match="reads any number of tokens"):
+        split(document, by="tokens", encoder=encoder)
+    assert len(split(document, by="tokens", tokens=90, encoder=encoder)) == 1
+    options = Splitting("tokens", tokens=90)
+    assert options.to_dict() == {"by": "tokens", "overlap": 1, "tokens": 90}
+    assert Splitting(**options.to_dict()) == options and "tokens" not in Splitting().to_dict()
