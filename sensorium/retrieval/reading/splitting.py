@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from sensorium.errors import InputError, OptionError
 from sensorium.retrieval.reading.passages import Document, Heading, Passage
 from sensorium.retrieval.reading.sentences import Sentence, find_sentences, find_stretches, find_words
+from sensorium.retrieval.reading.token_counting import TokenCounter, in_tokens
 from sensorium.tasks.options import Count, Range, check_fields
 
 By = Literal["sentences", "words", "tokens"]
@@ -18,23 +19,6 @@ By = Literal["sentences", "words", "tokens"]
 _DEFAULTS: dict[str, tuple[int | None, int]] = {"sentences": (120, 1), "words": (100, 0), "tokens": (None, 1)}
 MOST_WORDS = 1000
 """Words of a passage at most."""
-
-
-class TokenCounter(Protocol):
-    """What counts the tokens of passages: an `Encoder`.
-
-    Attributes:
-        limit: how many tokens it reads of a passage; None for any number.
-    """
-
-    @property
-    def limit(self) -> int | None:
-        """As above."""
-        ...
-
-    def count_tokens(self, passages: Sequence[Any]) -> list[int]:
-        """How many tokens each text or pair `(title, text)` has for it, its own ones included."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -188,33 +172,14 @@ def split_tokens(
     if room < 1:
         raise OptionError(f"tokens is more than {titled}, which title and encoder take, got {most}")
     shared = chosen.overlap or 0
-    spans = _packed(document, room, shared, partial(_in_tokens, document.text, encoder, plain, room))
+    spans = _packed(document, room, shared, partial(in_tokens, document.text, encoder, plain, room))
     cut = [(start, end) for start, end, _ in spans if len(find_words(document.text, start, end)) > 1]
     lengths = encoder.count_tokens([(document.title, document.text[start:end]) for start, end in cut])
     over = max(lengths, default=0) - most
     if over > 0:  # together they have some tokens more, for what stands between them
         room = max(1, room - over)
-        spans = _packed(document, room, shared, partial(_in_tokens, document.text, encoder, plain, room))
+        spans = _packed(document, room, shared, partial(in_tokens, document.text, encoder, plain, room))
     return _passages(document, spans)
-
-
-def _in_tokens(text: str, encoder: TokenCounter, own: int, most: int, sentences: Sequence[Sentence]) -> list[Sentence]:
-    """Sentences with their tokens instead of their words; those of too many in parts."""
-    counts = encoder.count_tokens([text[each.start : each.end] for each in sentences]) if sentences else []
-    weighed: list[Sentence] = []
-    for sentence, count in zip(sentences, counts, strict=True):
-        weight = max(1, count - own + 1)  # "a", with which the encoder's own were counted, has one
-        words = find_words(text, sentence.start, sentence.end) if weight > most else []
-        if len(words) < 2:
-            weighed.append(replace(sentence, words=min(weight, most)))
-            continue
-        middle = len(words) // 2
-        halves = [
-            Sentence(words[0][0], words[middle - 1][1], middle, sentence.opens),
-            Sentence(words[middle][0], words[-1][1], len(words) - middle, False),
-        ]
-        weighed += _in_tokens(text, encoder, own, most, halves)
-    return weighed
 
 
 def _packed(
