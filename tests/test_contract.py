@@ -20,7 +20,7 @@ from sensorium import pipeline
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.results import Result
 from sensorium.tasks.base import Options, Task, get_task, task_names
-from tests.contract import assert_close
+from tests.contract import assert_close, ignored
 
 ROOT = Path(__file__).parents[1]
 TASKS = task_names()
@@ -318,7 +318,9 @@ def test_what_is_saved_answers_the_same(task, contract, pipe, tmp_path):
     except OptionError as error:
         assert "index.save(folder)" in str(error), "only what searches an index is saved in another way"
         return
-    with pipeline(task.name, tmp_path / "saved", device="cpu", dtype="float32", compile=False) as again:
+    with ignored("Sensorium does not read the recipe of"):  # where it does not, the contract's own build has said so
+        again = pipeline(task.name, tmp_path / "saved", device="cpu", dtype="float32", compile=False)
+    with again:
         again.task.options = pipe.task.options  # a contract's may have labels of its own
         for ours, theirs in zip(pipe(inputs), again(inputs), strict=True):
             assert_alike(theirs.to_dict(), ours.to_dict(), contract)
