@@ -17,6 +17,9 @@ _REFUSED = (
     "that with {}, and build the pipeline where it is needed: pipeline(task, {}={})"
 )
 
+_FOLDERS = ("model", "reader", "processor", "cache_dir")
+"""Arguments that may be folders; another one's value may be the name of a folder by chance."""
+
 
 class Making:
     """The call of `pipeline()` that made a pipeline.
@@ -34,7 +37,8 @@ class Making:
     def __init__(self, build: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
         self.checkpoint: Checkpoint | None = None
         self._build = build
-        self._arguments = {name: _settled(value) for name, value in arguments.items() if name != "token"}
+        kept = {name: value for name, value in arguments.items() if name != "token"}
+        self._arguments = {name: _settled(value) if name in _FOLDERS else value for name, value in kept.items()}
 
     def given(self, name: str) -> Any:
         """What `pipeline()` was given by this name."""

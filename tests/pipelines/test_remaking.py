@@ -39,6 +39,17 @@ def test_a_folder_is_found_from_elsewhere_and_a_token_stays(tmp_path, monkeypatc
         assert again.task.name == "image-classification"
 
 
+def test_a_folder_that_is_called_as_an_argument_is_not_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("image-classification", "float32", "cpu"):
+        (tmp_path / name).mkdir()
+    with (
+        pipeline("image-classification", tiny.folder("vit"), **CPU) as pipe,
+        pickle.loads(pickle.dumps(pipe)) as again,
+    ):
+        assert again.task.name == "image-classification"
+
+
 def test_what_only_this_process_has_is_refused_with_the_way_out():
     with pipeline("image-classification", tiny.folder("vit"), **CPU) as pipe:
         with pipeline("image-classification", pipe.model, processor=pipe.processor) as wrapped:
