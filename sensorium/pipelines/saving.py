@@ -10,11 +10,13 @@ from typing import Any
 from sensorium.backbones.quiet_loading import quiet_loading
 from sensorium.backbones.timm_saving import save_timm
 from sensorium.checkpoints import Checkpoint
+from sensorium.checkpoints.sentence_transformers import read_stored
 from sensorium.errors import OptionError
 from sensorium.pipelines.remaking import Making
 from sensorium.tasks.base import Task
 
 _BESIDE = (".json", ".txt", ".model", ".jinja", ".spm", ".bpe", ".codes")  # what stands beside weights
+_TEMPLATES = "additional_chat_templates"
 _RECIPES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -62,13 +64,15 @@ def _copy(checkpoint: Checkpoint, target: Path, *, recipes: bool) -> None:
     if target.exists() and target.resolve() == home.resolve():
         raise OptionError(f"the model was loaded from {str(target)!r}; name another folder")
     wanted = set(checkpoint.weights())
-    suffixes = (*_BESIDE, ".py") if checkpoint.options.trust_remote_code else _BESIDE
-    for path in home.rglob("*"):
-        module = path.suffix == ".safetensors" and path.parent not in (home, checkpoint.folder)
-        if (path.suffix in suffixes and (recipes or path.name not in _RECIPES)) or module:
-            wanted.add(path)
+    modules = {home / module.path for module in read_stored(checkpoint).modules}
+    for folder in {home, checkpoint.folder, home / _TEMPLATES} | modules:
+        kept = (*_BESIDE, ".safetensors") if folder in modules - {home, checkpoint.folder} else _BESIDE
+        wanted |= {path for path in folder.glob("*") if path.suffix in kept}
+    if checkpoint.options.trust_remote_code:  # its files import each other, wherever they lie
+        wanted |= {path for path in home.rglob("*.py") if not path.resolve().is_relative_to(target.resolve())}
     for path in sorted(wanted):
         inner = path.relative_to(home)
-        if path.is_file() and not any(part.startswith(".") for part in inner.parts):
+        left_out = path.name in _RECIPES and not recipes
+        if path.is_file() and not left_out and not any(part.startswith(".") for part in inner.parts):
             (target / inner).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / inner)
