@@ -8,18 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium.cli.sinks import Sink
+from sensorium.cli.sinks import Sink, WholeFile
 from sensorium.cli.telling import printable
 from sensorium.errors import InputError, OptionError
+from sensorium.results.tables import ERROR, INPUT, rows_of
 
 if TYPE_CHECKING:
     from sensorium.results.result import Result
 
-_INPUT, _ERROR = ("index", "source"), ("error_code", "error_message")
-
 
 class FlatFile(Sink):
-    """The records of all results as `.csv` or `.parquet`, written at the end, whole or not at all.
+    """The rows of all results, as `to_records` has them, in `.csv` or `.parquet`, written at the end and whole.
 
     A row has `index` and `source` of its input, what a record of the result has, dicts within it under joined names
     (`box_xmin`), and `error_code` and `error_message`. An input that failed, or in which nothing was found, has one row
@@ -27,13 +26,12 @@ class FlatFile(Sink):
     """
 
     def __init__(self, path: str) -> None:
-        """Remembers where to write.
+        """Takes the place where to write.
 
         Raises:
-            OptionError: Parquet without pyarrow.
+            OptionError: Parquet without pyarrow, or a file that cannot be written.
         """
-        self._path = Path(path)
-        self._write = _write_csv if self._path.suffix == ".csv" else _write_parquet
+        self._write = _write_csv if Path(path).suffix == ".csv" else _write_parquet
         self._rows: list[dict[str, Any]] = []
         if self._write is _write_parquet:
             try:
@@ -42,44 +40,22 @@ class FlatFile(Sink):
                 raise OptionError(
                     "--output x.parquet needs pyarrow, which is not installed: pip install pyarrow, or write x.csv"
                 ) from error
+        self._file = WholeFile(path)
 
     def add(self, source: str, outcome: Result | InputError) -> None:
         """Keeps the rows."""
-        known: dict[str, Any] = dict(zip(_INPUT, (outcome.index, printable(source)), strict=True))
-        if isinstance(outcome, InputError):
-            self._rows.append(known | dict(zip(_ERROR, (outcome.code, outcome.message), strict=True)))
-            return
-        for record in records(outcome) or [{}]:
-            own = {f"result_{name}" if name in _INPUT + _ERROR else name: value for name, value in record.items()}
-            self._rows.append(known | own)
+        of_input = {"index": outcome.index, "source": printable(source)}
+        self._rows += [row | of_input for row in rows_of(outcome) or [of_input]]
 
     def finish(self) -> None:
         """Writes the file."""
-        names = dict.fromkeys(name for row in self._rows for name in row if name not in _INPUT + _ERROR)
-        columns = {name: [row.get(name) for row in self._rows] for name in (*_INPUT, *names, *_ERROR)}
-        part = self._path.with_name(self._path.name + ".part")
-        self._write(part, columns)
-        part.replace(self._path)
+        names = dict.fromkeys(name for row in self._rows for name in row if name not in INPUT + ERROR)
+        columns = {name: [row.get(name) for row in self._rows] for name in (*INPUT, *names, *ERROR)}
+        self._file.write(lambda part: self._write(part, columns))
 
-
-def records(result: Result) -> list[dict[str, Any]]:
-    """A flat dict for each thing that a result holds, from its `to_dict()`."""
-    whole = result.to_dict()
-    if isinstance(whole, Mapping):
-        lengths = {len(value) if isinstance(value, list) else -1 for value in whole.values()}
-        if len(lengths) > 1 or -1 in lengths:
-            return [_flatten(whole)]
-        whole = [dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True)]
-    if all(isinstance(row, Mapping) for row in whole):
-        return [_flatten(row) for row in whole]
-    return [{"value": whole}]  # such as a vector
-
-
-def _flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        flat |= _flatten(value, f"{prefix}{name}_") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
+    def close(self) -> None:
+        """Removes what was begun, if it did not become the file."""
+        self._file.close()
 
 
 def _write_csv(path: Path, columns: Mapping[str, list[Any]]) -> None:
@@ -103,7 +79,7 @@ def _write_parquet(path: Path, columns: Mapping[str, list[Any]]) -> None:
     pq.write_table(pa.table(arrays), path)
 
 
-_TYPES = {"index": "int64", **dict.fromkeys(("source", *_ERROR), "string")}
+_TYPES = {"index": "int64", **dict.fromkeys(("source", *ERROR), "string")}
 """Those of the columns that may be without a value in every row."""
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,6 +35,35 @@ class Sink(ABC):
         """Releases files; called last, and also where the run never began."""
 
 
+class WholeFile:
+    """A file that is written at the end, whole or not at all; until then its place is taken by a `.part` beside it.
+
+    Raises:
+        OptionError: it cannot be written, told before any work.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._part = self._path.with_name(self._path.name + ".part")
+        try:
+            self._part.touch()
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def write(self, write: Callable[[Path], None]) -> None:
+        """Has the file written under its passing name, and gives it its own."""
+        write(self._part)
+        self._part.replace(self._path)
+
+    def close(self) -> None:
+        """Removes what did not become the file."""
+        self._part.unlink(missing_ok=True)
+
+
+def _unwritable(path: str, error: OSError) -> OptionError:
+    return OptionError(f"--output takes a file that can be written, got {path!r}: {error.strerror}")
+
+
 class JsonLines(Sink):
     """One JSON object per line.
 
@@ -52,9 +81,7 @@ class JsonLines(Sink):
             try:
                 self._file = open(path, "ab", buffering=0)  # noqa: SIM115, PTH123 - closed by close()
             except OSError as error:
-                raise OptionError(
-                    f"--output takes a file that can be written, got {path!r}: {error.strerror}"
-                ) from error
+                raise _unwritable(path, error) from error
 
     def begin(self) -> None:
         """Empties the file."""
@@ -91,7 +118,7 @@ class Archive(Sink):
     """
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path)
+        self._file = WholeFile(path)
         self._arrays: dict[str, list[Any]] = {}
         self._sources: list[str] = []
         self._indices: list[int] = []
@@ -134,10 +161,16 @@ class Archive(Sink):
         arrays = {name: np.stack(rows) for name, rows in kept.items()}
         arrays["index"] = np.array(self._indices, dtype=np.int64)
         arrays["sources"] = np.array([printable(source) for source in self._sources], dtype=np.str_)
-        part = self._path.with_name(self._path.name + ".part")
-        with part.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        part.replace(self._path)
+
+        def write(part: Path) -> None:
+            with part.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+
+        self._file.write(write)
+
+    def close(self) -> None:
+        """Removes what was begun, if it did not become the file."""
+        self._file.close()
 
 
 class Lines(Sink):

@@ -11,6 +11,9 @@ import numpy as np
 
 from sensorium.errors import InputError
 
+INPUT, ERROR = ("index", "source"), ("error_code", "error_message")
+"""Columns that say which input a row is of, and why there is no result of it."""
+
 _ROWS, _CHARACTERS = 20, 80  # of a table that a notebook shows
 
 
@@ -19,18 +22,32 @@ def to_records(results: Any) -> list[dict[str, Any]]:
 
     Args:
         results: a result, or an iterable of them, such as a call with a list or a stream gives. None, which stands for
-            an input that was skipped, has no rows; an `InputError` has one, with its `code` and `message`.
+            an input that was skipped, has no rows; an `InputError` has one, with `error_code` and `error_message`.
 
     Returns:
-        A dict for each thing found: `input_index` and `input_source`, which say what it was found in, and the entries
-        of the result's row, those of dicts within it under joined names (`box_xmin`). All have the same keys; None
-        stands where there is nothing.
+        A dict for each thing found: `index` and `source` of its input, and the entries of the result's record, those of
+        dicts within it under joined names (`box_xmin`). An entry that is called as one of these four is `result_…`. All
+        have the same keys; None stands where there is nothing.
     """
     several: Iterable[Any] = [results] if _is_one(results) else results
     assert isinstance(several, Iterable)
-    rows = [row for each in several for row in _records_of(each)]
+    rows = [row for each in several if each is not None for row in rows_of(each)]
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]
+
+
+def rows_of(outcome: Any) -> list[dict[str, Any]]:
+    """The rows of one input in a table: those of its result, or the one of its error."""
+    known = dict(zip(INPUT, (getattr(outcome, name, None) for name in INPUT), strict=True))
+    if isinstance(outcome, InputError):
+        return [known | dict(zip(ERROR, (outcome.code, outcome.message), strict=True))]
+    if not hasattr(outcome, "records"):
+        raise TypeError(f"results of a pipeline are expected, got {type(outcome).__name__}")
+    taken = INPUT + ERROR
+    return [
+        known | {f"result_{name}" if name in taken else name: value for name, value in record.items()}
+        for record in outcome.records()
+    ]
 
 
 def to_pandas(results: Any) -> Any:
@@ -57,7 +74,7 @@ def to_html(result: Any) -> str:
     head = html.escape(f"{type(result).__name__}, index={result.index}")
     if result.source is not None:
         head += f", {html.escape(_shown(result.source))}"
-    names = [name for name in (rows[0] if rows else ()) if not name.startswith("input_")]
+    names = [name for name in (rows[0] if rows else ()) if name not in INPUT]
     cells = ["".join(f"<th>{html.escape(name)}</th>" for name in names)]
     cells += ["".join(f"<td>{html.escape(_shown(row[name]))}</td>" for name in names) for row in rows[:_ROWS]]
     body = "".join(f"<tr>{row}</tr>" for row in cells)
@@ -88,18 +105,6 @@ def plain(value: Any) -> Any:
 
 def _is_one(results: Any) -> bool:
     return results is None or isinstance(results, InputError) or hasattr(results, "to_dict")
-
-
-def _records_of(outcome: Any) -> list[dict[str, Any]]:
-    if outcome is None:
-        return []
-    if isinstance(outcome, InputError):
-        error = {"code": outcome.code, "message": outcome.message}
-        return [{"input_index": outcome.index, "input_source": outcome.source, **error}]
-    if not hasattr(outcome, "records"):
-        raise TypeError(f"results of a pipeline are expected, got {type(outcome).__name__}")
-    known = {"input_index": outcome.index, "input_source": outcome.source}
-    return [{**known, **row} for row in outcome.records()]
 
 
 def _library(name: str) -> Any:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sensorium.cli.flat_files import FlatFile, records
+from sensorium.cli.flat_files import FlatFile
 from sensorium.errors import InputError
-from sensorium.results import Detections, Embedding, Keypoints, Labels, Masks, Transcript
+from sensorium.results import Detections, Embedding, Labels, Transcript
 
 
 def found(boxes):
@@ -25,6 +25,7 @@ def write(path, *outcomes):
         outcome.index = i
         sink.add(f"{i}.jpg", outcome)
     sink.finish()
+    sink.close()
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
@@ -87,13 +88,22 @@ def test_the_command_line_writes_them(classify, broken, tmp_path, suffix):
     assert [row["error_code"] for row in rows if row["error_code"]] == ["not-a-picture", "empty-file"]
 
 
-def test_results_of_every_kind_are_flat():
-    dots = np.array([[1, 2], [3, 4]], np.float32)
-    assert records(Labels(["a", "b"], [0.9, 0.1])) == [
-        {"label": "a", "score": pytest.approx(0.9)}, {"label": "b", "score": pytest.approx(0.1)},
-    ]  # fmt: skip
-    assert [sorted(row) for row in records(Keypoints(dots, np.ones(2)))] == [["score", "x", "y"]] * 2
-    assert records(Transcript("said")) == [{"text": "said"}]
-    assert records(Embedding(np.ones(3, np.float32)))[0]["value"] is not None
-    masks = records(Masks(np.ones((2, 4, 4), bool), np.array([0.5, 0.25])))
-    assert [row["scores"] for row in masks] == [0.5, 0.25]
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_what_cannot_be_written_is_told_before_any_work(classify, images, tmp_path, suffix):
+    name = "x" * (255 - len(suffix)) + suffix  # with what stands in its place until then, too long for a file
+    got = classify(images, "--output", tmp_path / name)
+    assert got.exit_code == 2
+    assert "--output takes a file that can be written" in got.stderr
+    assert not [*tmp_path.glob("*.part")]
+
+
+def test_a_table_has_the_records_of_each_result(tmp_path):
+    said = Transcript("a b", ["a", "b"], [0.0, 1.0], [1.0, 2.0], timed=True)
+    write(tmp_path / "x.parquet", said, Embedding(np.ones(3, np.float32)))
+    table = pq.read_table(tmp_path / "x.parquet").to_pylist()
+    assert [(row["index"], row["text"], row["start"]) for row in table] == [
+        (0, "a", 0.0),
+        (0, "b", 1.0),
+        (1, None, None),
+    ]
+    assert set(said.records()[0]) | set(Embedding(np.ones(3, np.float32)).records()[0]) <= set(table[0])

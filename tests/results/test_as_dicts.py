@@ -181,12 +181,15 @@ def test_records_are_flat_and_of_the_same_keys():
     labels = Labels(["cat"], [0.5], index=1)
     rows = to_records(iter([labels, None, failed]))
     assert rows == [
-        {"input_index": 1, "input_source": None, "label": "cat", "score": 0.5, "code": None, "message": None},
+        {"index": 1, "source": None, "label": "cat", "score": 0.5, "error_code": None, "error_message": None},
         {
-            "input_index": 2, "input_source": "x.jpg", "label": None, "score": None,
-            "code": "missing-file", "message": "no such file",
+            "index": 2, "source": "x.jpg", "label": None, "score": None,
+            "error_code": "missing-file", "error_message": "no such file",
         },
     ]  # fmt: skip
+    hits = Hits([0], [0.5], [{"text": "a", "index": 99, "source": "a.txt"}], index=3)
+    (row,) = to_records(hits)
+    assert (row["index"], row["result_index"], row["result_source"]) == (3, 99, "a.txt")
     with pytest.raises(TypeError, match="results of a pipeline are expected, got str"):
         to_records(["a.jpg"])
 
