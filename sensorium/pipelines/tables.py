@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sensorium.errors import InputError
 from sensorium.processors.folders import FileSearch, media_kind
 from sensorium.tasks.base import Task
 
@@ -29,14 +32,17 @@ def as_list(values: Any) -> Any:
     """The values of a column, the rows of a table; anything else as it is.
 
     Columns are a pandas or polars Series, an Arrow array, and a NumPy array of texts or objects; tables are those of
-    pandas and polars. None of these libraries is needed here.
+    pandas, polars and Arrow. None of these libraries is needed here.
     """
     if isinstance(values, np.ndarray):
         return values.tolist() if values.ndim == 1 and values.dtype.kind in "OUST" else values
     if hasattr(values, "columns") and hasattr(values, "shape"):
         if hasattr(values, "iloc"):
             return values.to_dict("records")
-        return values.to_dicts() if hasattr(values, "to_dicts") else values
+        for method in ("to_dicts", "to_pylist"):
+            if callable(getattr(values, method, None)):
+                return getattr(values, method)()
+        return values
     for method in ("to_list", "to_pylist"):
         if hasattr(values, "__array__") and callable(getattr(values, method, None)):
             return getattr(values, method)()
@@ -50,7 +56,16 @@ def of_row(task: Task, raw: Any) -> Any:
     """
     if len(task.inputs) > 1 or task.optional_inputs or not isinstance(raw, Mapping):
         return raw
-    return raw.get(task.inputs[0], raw)
+    (name,) = task.inputs
+    if name in raw:
+        return raw[name]
+    if media_kind(name) == "image" and raw.keys() == {"bytes", "path"}:  # a picture of `datasets`, not decoded
+        return raw["path"] if raw["bytes"] is None else raw["bytes"]
+    if media_kind(name) == "image":
+        raise InputError(
+            f"expected the picture under {name!r}, got {', '.join(map(repr, raw)) or 'no key'}", code="unsupported-type"
+        )
+    return raw
 
 
 def _files(task: Task, path: Any) -> list[str] | None:
@@ -63,8 +78,24 @@ def _files(task: Task, path: Any) -> list[str] | None:
     search = FileSearch(kind)
     found = list(search.expand(path))
     if skipped := search.skipped.told():
-        warnings.warn(f"{path}: skipped {skipped}", UserWarning, stacklevel=5)
+        warnings.warn(f"{path}: skipped {skipped}", UserWarning, stacklevel=_callers_level())
+    if found == [path] and os.path.isdir(path):  # noqa: PTH112
+        raise InputError(
+            f"{path}: expected a folder with files of the kind {kind!r}, found none. Check the path, or pass the files "
+            "themselves",
+            code="is-a-directory",
+            source=path,
+        )
     return None if found == [path] else found
+
+
+def _callers_level() -> int:
+    """The `stacklevel` at which a warning points to the line outside of this package that called it."""
+    package, level = f"{Path(__file__).parents[1]}{os.sep}", 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 _LONGEST = 4096  # characters of a path; a picture in base64 has more

@@ -49,7 +49,7 @@ def open_path(
         raise _missing(path, name, kind) if error.errno in _NO_SUCH_NAME else _unreadable(name, error) from error
     if stat.S_ISDIR(status.st_mode):
         raise InputError(
-            f"{name}: expected a {kind} file, got a directory. Pass the files in it.",
+            f"{name}: expected a {kind} file, got a directory. Pass it by itself, or the files in it.",
             code="is-a-directory",
             source=name,
         )

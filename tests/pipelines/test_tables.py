@@ -85,6 +85,7 @@ def test_columns_tables_and_rows_give_what_their_paths_give(pipe, paths):
     rows = [{"label": i, "image": path} for i, path in enumerate(paths)]
     for inputs in (
         Series(paths), np.array(paths), np.array(paths, dtype=object), pa.array(paths), Table(rows), rows,
+        pa.table({"image": paths, "label": [0, 1]}), [{"path": path, "bytes": None} for path in paths],
         Dataset(rows),
         np.array([Image.open(path) for path in paths] + [None], dtype=object)[:2],
     ):  # fmt: skip
@@ -99,8 +100,10 @@ def test_columns_tables_and_rows_give_what_their_paths_give(pipe, paths):
 def test_a_folder_and_a_glob_are_their_pictures(pipe, paths, tmp_path):
     wanted = scores(pipe(paths))
     for folder in (str(tmp_path), tmp_path):
-        with pytest.warns(UserWarning, match="skipped notes.docx"):
-            assert scores(pipe(folder)) == wanted
+        for call in (pipe, lambda inputs: list(pipe.stream(inputs))) if folder is tmp_path else (pipe,):
+            with pytest.warns(UserWarning, match="skipped notes.docx") as told:
+                assert scores(call(folder)) == wanted
+            assert {each.filename for each in told} == {__file__}, "where the user's code stands"
     assert scores(pipe(str(tmp_path / "*.png"))) == wanted
     with pytest.raises(InputError, match="nothing"):
         pipe(str(tmp_path / "nothing*.png"))
@@ -108,8 +111,9 @@ def test_a_folder_and_a_glob_are_their_pictures(pipe, paths, tmp_path):
     with pytest.raises(InputError) as failed:
         pipe(tmp_path / "empty")
     assert failed.value.code == "is-a-directory"
+    assert "expected a folder with files of the kind 'image', found none" in str(failed.value)
 
 
 def test_a_row_without_the_input_says_so(pipe):
-    with pytest.raises(InputError, match="expected a path"):
-        pipe({"label": 1})
+    with pytest.raises(InputError, match="expected the picture under 'image', got 'label', 'img'"):
+        pipe({"label": 1, "img": "cat.jpg"})
