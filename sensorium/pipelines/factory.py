@@ -89,42 +89,30 @@ def pipeline(
         UnsafeCheckpointError: it needs pickled weights or code of its own, and nobody allowed them.
         DownloadError: the Hub could not be reached, or refused.
     """
-    recipe = Making(pipeline, locals())
-    settings = Settings.of(
-        device=device,
-        dtype=dtype,
-        compile=compile,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        decode=decode,
-        limits=limits,
-        revision=revision,
-        token=token,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        use_safetensors=use_safetensors,
-        trust_remote_code=trust_remote_code,
-        attn_implementation=attn_implementation,
-        device_map=device_map,
-        quantization_config=quantization_config,
-        progress=progress,
-    )
+    given = dict(locals())  # before anything else is named here
+    settings = Settings.of(**{name: given[name] for name in Settings.names()})
+    return _built(task, model, settings, processor, {"index": index, "reader": reader}, Making(pipeline, given))
+
+
+def _built(
+    task: str | None, model: Any, settings: Settings, processor: Any, parts: Mapping[str, Any], recipe: Making
+) -> Pipeline:
+    """The pipeline of a call; `parts` are what only some tasks take, None where nothing was given."""
     chosen = None if task is None else get_task(task)
-    parts = {name: part for name, part in {"index": index, "reader": reader}.items() if part is not None}
+    parts = {name: part for name, part in parts.items() if part is not None}
     for name in parts:
         if chosen is None or name not in chosen.takes:
             raise OptionError(_not_taken(name, chosen))
     loader = _CallLoader(settings, processor)
     built = loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
     recipe.checkpoint = loader.checkpoint
-    placement = Placement(built.runtime.device, built.dtype)
     return Pipeline(
         built,
-        placement,
-        batch_size=batch_size,
-        compile=compile,
-        num_workers=num_workers,
-        decode=decode,
+        Placement(built.runtime.device, built.dtype),
+        batch_size=settings.batch_size,
+        compile=settings.compile,
+        num_workers=settings.num_workers,
+        decode=settings.decode,
         recipe=recipe,
     )
 

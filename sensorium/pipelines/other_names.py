@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 from sensorium.errors import OptionError, UnknownNameError
+from sensorium.pipelines.settings import Settings
 from sensorium.tasks.base import Task, get_task
 
 P = ParamSpec("P")
@@ -72,7 +73,7 @@ def check_names(task: Task, given: Iterable[str], *, inputs: bool = False, also:
             raise _unknown_option(name, [*options, *named, *also], task)
 
 
-_SETTINGS = ("batch_size", "num_workers", "device", "dtype", "compile", "decode", "limits", "processor", "model")
+_SETTINGS = frozenset([*Settings.names(), "model", "processor", "index", "reader"])
 
 
 def _unknown_argument(name: str, names: Iterable[str], task: type[Task] | None) -> UnknownNameError | OptionError:

@@ -61,6 +61,12 @@ class Settings:
         access = LoadOptions(**{name: value for name, value in given.items() if name in names})
         return cls(access=access, **{name: value for name, value in given.items() if name not in names})
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """What `of` takes: the names of its own fields, and of those of `access`."""
+        own = [each.name for each in dataclasses.fields(cls) if each.name not in ("access", "steady")]
+        return own + [each.name for each in dataclasses.fields(LoadOptions) if each.name != "dtype"]
+
     def access_for(self, dtype: torch.dtype) -> LoadOptions:
         """How checkpoints are opened whose weights are to be of this dtype."""
         return dataclasses.replace(self.access, dtype=dtype)
