@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sensorium.results.rows import Rows
 from sensorium.results.tables import plain, to_pandas, to_polars
 
-Row = Mapping[str, Any]
+Passage = Mapping[str, Any]
 
 
 class Hits(Rows):
@@ -29,7 +29,7 @@ class Hits(Rows):
     __slots__ = ("ids", "index", "passages", "query", "scores")
 
     def __init__(
-        self, ids: Any, scores: Any, passages: Sequence[Row], *, query: str | None = None, index: int = 0
+        self, ids: Any, scores: Any, passages: Sequence[Passage], *, query: str | None = None, index: int = 0
     ) -> None:
         """Checks that what is given agrees in length.
 
@@ -38,7 +38,7 @@ class Hits(Rows):
         """
         self.ids: NDArray[Any] = np.array(ids)
         self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
-        self.passages: tuple[Row, ...] = tuple(passages)
+        self.passages: tuple[Passage, ...] = tuple(passages)
         self.query, self.index = query, index
         lengths = {"ids": self.ids.shape, "scores": self.scores.shape, "passages": (len(self.passages),)}
         if len(set(lengths.values())) != 1 or self.scores.ndim != 1:
@@ -107,7 +107,7 @@ class SearchResults(Sequence[Hits]):
         return self._hits[key]
 
     @property
-    def passages(self) -> list[list[Row]]:
+    def passages(self) -> list[list[Passage]]:
         """The passages found, a list a query."""
         return [list(hits.passages) for hits in self._hits]
 
@@ -139,7 +139,7 @@ class SearchResults(Sequence[Hits]):
         return f"SearchResults({len(self)} queries, up to {self.scores.shape[1]} hits each)"
 
 
-def _brief(passage: Row, max_length: int) -> str:
+def _brief(passage: Passage, max_length: int) -> str:
     """How a passage is told in a line: by its title and text, or by where it comes from."""
     text = " ".join(str(passage.get("text") or "").split())
     name = str(passage.get("title") or ("" if text else passage.get("source") or passage.get("id") or ""))

@@ -16,7 +16,10 @@ FIRST: tuple[Colour, ...] = (
 """Colours that can be told apart from each other and from most pictures."""
 
 _COUNT = 1024
-_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.119192, 0.950304]])
+_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+"""From linear sRGB, under D65."""
 
 
 def colour(number: int) -> Colour:
@@ -49,10 +52,7 @@ def _lab(colours: NDArray[np.int_]) -> NDArray[np.float64]:
     """`(N, 3)` CIELAB of `(N, 3)` sRGB, under D65: distances there are differences that are seen."""
     unit = colours / 255
     linear = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-    )
-    xyz = linear @ matrix.T / np.array([0.95047, 1.0, 1.08883])
+    xyz = linear @ _XYZ.T / np.array([0.95047, 1.0, 1.08883])
     root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = root.T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
