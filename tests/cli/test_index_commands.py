@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import io
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -346,6 +347,35 @@ def test_a_refresh_finds_what_is_changed_new_and_gone(sensorium, documents, tmp_
     assert refreshed(str(documents / "fi*.txt")) == (0, 22, 0, 0, 0)
     got = sensorium("index", "refresh", idx, "nowhere", *FLOAT)
     assert got.exit_code == 1 and "missing-file" in got.stderr
+
+
+def test_a_refresh_leaves_alone_what_was_not_named_or_could_not_be_read(sensorium, tmp_path, monkeypatch):
+    folder, idx = tmp_path / "g", tmp_path / "idx"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.md", "sub/b.md"):
+        (folder / name).write_text(f"The text of {name}.")
+    assert sensorium("index", "build", folder, *TINY, "--out", idx).exit_code == 0
+
+    def left(word):
+        code = sensorium("index", "refresh", idx, word, *FLOAT).exit_code
+        return code, len(Index.load(idx, device="cpu"))
+
+    assert left(str(folder / "*.md")) == (0, 2), "a star does not reach into folders"
+    assert left(str(folder / "**" / "*.md")) == (0, 2)
+    walk = os.walk
+
+    def closed(top, topdown=True, onerror=None, followlinks=False):
+        for where, folders, files in walk(top, topdown, onerror, followlinks):
+            if "sub" in folders:
+                folders.remove("sub")
+                onerror(PermissionError(13, "Permission denied", str(Path(where, "sub"))))
+            yield where, folders, files
+
+    monkeypatch.setattr(os, "walk", closed)
+    assert left(folder) == (1, 2), "of a folder that cannot be read it is not known what is gone"
+    monkeypatch.setattr(os, "walk", walk)
+    (folder / "sub" / "b.md").unlink()
+    assert left(str(folder / "**" / "*.md")) == (0, 1)
 
 
 def test_a_damaged_index_is_told_and_not_opened(sensorium, documents, tmp_path):

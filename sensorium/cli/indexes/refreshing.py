@@ -7,7 +7,7 @@ import glob
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -71,10 +71,11 @@ class Refresh:
             named = list(self.sources.words)
             self.sources.words = [word for word in named if not _is_gone(word, known)]
             items = _as_known(self.sources.read(encoder, progress=progress, kept=part is not None), known)
-            failed = {_absolute(row["source"]) for row in self.sources.failed if row["source"] is not None}
+            # an empty folder has lost its files; of what could not be read it is not known
+            failed = [row["source"] for row in self.sources.failed if row["source"] and row["code"] != "no-documents"]
             meant = {source for source in known if any(_holds(word, source) for word in named)}
             meant |= {item.source for item in items if item.source is not None}
-            where = {"source": sorted(source for source in meant if _absolute(source) not in failed)}
+            where = {"source": sorted(s for s in meant if not any(_holds(name, s) for name in failed))}
             done = index.refresh(items, where=where, on_error=self.sources.fail, resume=part, progress=progress)
             index.splitting = index.splitting or self.sources.splitting.to_dict()
             index.save(folder)
@@ -119,7 +120,17 @@ def _holds(word: str, source: str) -> bool:
     path, name = _absolute(source), _absolute(word)
     if path == name or path.startswith(name.rstrip(os.sep) + os.sep):
         return True
-    return glob.has_magic(word) and not os.path.exists(word) and fnmatchcase(path, name)  # noqa: PTH110
+    is_pattern = glob.has_magic(word) and not os.path.exists(word)  # noqa: PTH110
+    return is_pattern and _fits(Path(path).parts, Path(name).parts)
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path fits a glob, part by part: `*` does not reach into folders, `**` stands for any number of them."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def _as_known(items: Iterable[Any], known: Iterable[str]) -> list[Any]:
