@@ -71,18 +71,19 @@ class Changes:
         plan = _compared([item for item in items if isinstance(item, IndexItem)], places, state.table.take(places))
         for item, row in plan.moved:
             item.row["id"] = state.table.ids[row].item() if item.row["id"] is None else item.row["id"]
-        old = [row for _, row in plan.moved]
-        if state.vectors is None:  # faiss does not give vectors back as they were
-            old, asked = [], [item for item, _ in plan.moved]
-        else:
-            asked = []
+        moved = plan.moved
+        asked = [item for item, _ in moved] if state.vectors is None else []  # faiss does not give vectors back
         encoded = encode([*(item for item in items if isinstance(item, InputError)), *asked, *plan.new])
         rows, vectors = encoded.rows, encoded.vectors
-        if old and state.vectors is not None:
-            rows = [*(item.row for item, _ in plan.moved), *rows]
-            vectors = np.concatenate([state.vectors[old], vectors])
-        counts = Refreshed(len(plan.kept), len(plan.moved), len(plan.new), len(plan.gone))
-        return cls([*(row for _, row in plan.moved), *plan.gone], rows, vectors, counts)
+        if state.vectors is None:  # one that cannot be encoded any more stays where it was
+            made = {id(row) for row in rows}
+            moved = [(item, row) for item, row in moved if id(item.row) in made]
+        elif moved:
+            rows = [*(item.row for item, _ in moved), *rows]
+            vectors = np.concatenate([state.vectors[[row for _, row in moved]], vectors])
+        kept = len(plan.kept) + len(plan.moved) - len(moved)
+        counts = Refreshed(kept, len(moved), len(rows) - len(moved), len(plan.gone))
+        return cls([*(row for _, row in moved), *plan.gone], rows, vectors, counts)
 
     def made(self, state: IndexState, device: torch.device) -> IndexState:
         """The state after them.
@@ -140,9 +141,19 @@ def _words(passage: Mapping[str, Any]) -> tuple[str, str]:
     return passage["title"] or "", passage["text"]
 
 
-def _facts(passage: Mapping[str, Any]) -> dict[str, Any]:
-    facts = ((name, list(value) if isinstance(value, tuple) else value) for name, value in passage.items())
-    return {name: value for name, value in facts if value is not None}
+def _facts(value: Any) -> Any:
+    """A passage or a value of it as it comes back from a table: lists of sequences, no entry of what has no value."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _facts(entry) for name, entry in value.items() if entry is not None}
+    if isinstance(value, list | tuple):
+        return [_facts(entry) for entry in value]
+    return _NAN if isinstance(value, float) and value != value else value  # noqa: PLR0124 - NaN is no other
+
+
+_NAN = object()
+"""What NaN is compared as, which is not equal to itself."""
 
 
 def _agree(given: Mapping[str, Any], known: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval import Encoder, Index, Passage
+from sensorium.retrieval import Encoder, Index, LexicalIndex, Passage
 from tests import tiny_embedding, tiny_text
 
 
@@ -72,6 +72,29 @@ def test_copies_are_counted_one_by_one(encoder, encoded):
     assert counts(index.refresh(["a river"] * 4)) == (2, 0, 2, 0) and len(encoded) == 2
 
 
+def test_metadata_are_as_they_were_however_they_are_given(encoder, encoded):
+    given = [
+        {"text": "a river", "tags": np.array([1, 2]), "depth": float("nan"), "more": {"x": 1}},
+        {"text": "a mill", "tags": (3,), "depth": np.float64(2.0), "more": {"y": 2}},
+    ]
+    index = Index.build(given, encoder, device="cpu")
+    encoded.clear()
+    for _ in range(2):
+        assert counts(index.refresh(given)) == (2, 0, 0, 0) and not encoded
+    assert counts(index.refresh([given[0], {**given[1], "depth": float("nan")}])) == (1, 1, 0, 0)
+
+
+def test_words_are_counted_once_for_the_same_passages(encoder, monkeypatch):
+    counted, count = [], LexicalIndex.of_passages
+    monkeypatch.setattr(LexicalIndex, "of_passages", lambda texts: counted.append(1) or count(texts))
+    index = Index.build(["a river", "a mill", "a bridge"], encoder, lexical=True, device="cpu")
+    assert index.search("mill", 1, mode="lexical").ids.tolist() == [[1]]
+    index.delete([1])
+    assert index.search("mill", 1, mode="lexical").ids.tolist() == [[-1]]
+    index.refresh(["a river"])
+    assert index.search("river", 1, mode="lexical").ids.tolist() == [[0]] and len(counted) == 1
+
+
 def test_ids_that_are_given(encoder, encoded):
     index = Index.build([Passage("a river", id="x"), Passage("a mill", id="y")], encoder, kind="exact", device="cpu")
     encoded.clear()
@@ -93,6 +116,8 @@ def test_bad_passages_and_arguments(encoder):
     told = []
     assert counts(index.refresh(["a river", " ", "a bridge"], on_error=told.append)) == (1, 0, 1, 1)
     assert [error.index for error in told] == [1]
+    assert counts(index.refresh(["a river", "\u200b", "a lock"], on_error=told.append)) == (1, 0, 1, 1)
+    assert len(index) == 2 and told[-1].code == "empty-text"
     with pytest.raises(OptionError, match="on_error"):
         index.refresh(["a"], on_error="return")
     with pytest.raises(InputError, match="'year'"):
