@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from sensorium.cli.sinks import Sink, WholeFile
 from sensorium.cli.telling import printable
 from sensorium.errors import InputError, OptionError
-from sensorium.results.tables import ERROR, INPUT, rows_of
 
 if TYPE_CHECKING:
     from sensorium.results.result import Result
@@ -44,11 +43,15 @@ class FlatFile(Sink):
 
     def add(self, source: str, outcome: Result | InputError) -> None:
         """Keeps the rows."""
+        from sensorium.results.tables import rows_of
+
         of_input = {"index": outcome.index, "source": printable(source)}
         self._rows += [row | of_input for row in rows_of(outcome) or [of_input]]
 
     def finish(self) -> None:
         """Writes the file."""
+        from sensorium.results.tables import ERROR, INPUT
+
         names = dict.fromkeys(name for row in self._rows for name in row if name not in INPUT + ERROR)
         columns = {name: [row.get(name) for row in self._rows] for name in (*INPUT, *names, *ERROR)}
         self._file.write(lambda part: self._write(part, columns))
@@ -79,7 +82,7 @@ def _write_parquet(path: Path, columns: Mapping[str, list[Any]]) -> None:
     pq.write_table(pa.table(arrays), path)
 
 
-_TYPES = {"index": "int64", **dict.fromkeys(("source", *ERROR), "string")}
+_TYPES = {"index": "int64", **dict.fromkeys(("source", "error_code", "error_message"), "string")}
 """Those of the columns that may be without a value in every row."""
 
 

@@ -91,11 +91,12 @@ def pipeline(
     """
     given = dict(locals())  # before anything else is named here
     settings = Settings.of(**{name: given[name] for name in Settings.names()})
-    return _built(task, model, settings, processor, {"index": index, "reader": reader}, Making(pipeline, given))
+    parts = {"index": index, "reader": reader}
+    return _built(task, model, settings, processor, parts=parts, recipe=Making(pipeline, given))
 
 
 def _built(
-    task: str | None, model: Any, settings: Settings, processor: Any, parts: Mapping[str, Any], recipe: Making
+    task: str | None, model: Any, settings: Settings, processor: Any, *, parts: Mapping[str, Any], recipe: Making
 ) -> Pipeline:
     """The pipeline of a call; `parts` are what only some tasks take, None where nothing was given."""
     chosen = None if task is None else get_task(task)

@@ -194,9 +194,9 @@ class _Column:
     def _scalar(self, value: Any) -> pa.Scalar:
         """A value as the column holds it; of another kind it is refused, and never turned into that."""
         if _TYPES.is_boolean(self.type):
-            return pa.scalar(self._checked(value, (bool,)), self.type)
+            value = self._checked(value, (bool,))
         if _TYPES.is_string(self.type) or _TYPES.is_large_string(self.type):
-            return pa.scalar(self._checked(value, (str,)), self.type)
+            value = self._checked(value, (str,))
         if _TYPES.is_struct(self.type) or _TYPES.is_map(self.type):
             raise self._refusal(f"{value!r}; mappings cannot be asked")
         if _TYPES.is_temporal(self.type):
@@ -209,9 +209,10 @@ class _Column:
     def _time(self, value: Any) -> Any:
         """A time or date, also as an ISO text, of the kind that the column has."""
         dates, stamps = _TYPES.is_date(self.type), _TYPES.is_timestamp(self.type)
-        if isinstance(value, str) and (dates or stamps):
+        if isinstance(value, str) and (dates or stamps or _TYPES.is_time(self.type)):
+            kind = datetime.date if dates else datetime.datetime if stamps else datetime.time
             try:
-                value = (datetime.date if dates else datetime.datetime).fromisoformat(value)
+                value = kind.fromisoformat(value)
             except ValueError as error:
                 raise self._refusal(f"{value!r}, which is no date or time as ISO 8601 has them") from error
         if stamps and type(value) is datetime.date:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sensorium.retrieval.columns import joined, made_column
 from sensorium.retrieval.filters import rows_that_meet
+from sensorium.retrieval.lexical.bm25 import LexicalIndex
 from sensorium.retrieval.reading.passages import RESERVED
 
 FIXED = {
@@ -75,12 +76,22 @@ class PassageTable:
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
     @cached_property
+    def lexical(self) -> LexicalIndex:
+        """BM25 of titles and texts, those of deleted passages among them; counted when first needed."""
+        texts = zip(self.table["title"].to_pylist(), self.table["text"].to_pylist(), strict=True)
+        return LexicalIndex.of_passages(f"{title or ''}\n{text or ''}" for title, text in texts)
+
+    @cached_property
     def _order(self) -> NDArray[np.int64]:
         return np.argsort(self.ids, kind="stable")
 
+    @cached_property
+    def _ordered_ids(self) -> NDArray[Any]:
+        return self.ids[self._order]
+
     def find(self, ids: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """All rows with these ids: `(M,)` places in `ids`, and `(M,)` rows, in the order of `ids`."""
-        ordered = self.ids[self._order]
+        ordered = self._ordered_ids
         first, last = np.searchsorted(ordered, ids, "left"), np.searchsorted(ordered, ids, "right")
         counts = last - first
         places = np.repeat(np.arange(len(ids)), counts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sensorium.retrieval.passage_table import PassageTable
@@ -79,9 +79,9 @@ class Neighbours:
     @classmethod
     def of(cls, table: PassageTable, alive: NDArray[np.bool_]) -> Self:
         """Sorts the passages that are alive."""
-        encoded = table.table["source"].combine_chunks().dictionary_encode()
-        codes = encoded.indices if not isinstance(encoded, pa.ChunkedArray) else encoded.chunk(0).indices
-        numbers = codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        sources = table.table["source"]
+        codes = pc.index_in(sources, sources.unique(), skip_nulls=True).fill_null(-1)
+        numbers = codes.to_numpy().astype(np.int64)
         starts = table.table["start"].to_numpy().astype(np.float64)
         rows = np.arange(len(table))
         order = np.lexsort((rows, starts, numbers))  # those without a start come last

@@ -67,13 +67,6 @@ class IndexState:
         return cls(table, encoded.vectors if kind == "exact" else None, searcher, alive, words=words)
 
     @cached_property
-    def lexical(self) -> LexicalIndex:
-        """BM25 of the passages' titles and texts; counted when first needed after passages were added."""
-        self.check(None, words=True)
-        rows = self.table.take(np.arange(len(self.table)))
-        return LexicalIndex.of_passages(f"{row['title'] or ''}\n{row['text'] or ''}" for row in rows)
-
-    @cached_property
     def neighbours(self) -> Neighbours:
         """Which passages stand beside each other; sorted when first needed."""
         return Neighbours.of(self.table, self.alive)
@@ -118,7 +111,7 @@ class IndexState:
             assert vectors is not None
             rankings.append(self._nearest(vectors, wide, allowed))
         if mode != "dense":
-            rankings.append(self.lexical.search(asked, wide, allowed=allowed))
+            rankings.append(self.table.lexical.search(asked, wide, allowed=allowed))
         ranked = rankings[0]
         if len(rankings) > 1:
             weights = [1, options.lexical_weight]
@@ -184,7 +177,7 @@ class IndexState:
             assert isinstance(self.searcher, Approximate)
             files["vectors"] = (".faiss", self.searcher.write)
         if self.words:
-            files |= self.lexical.files()
+            files |= self.table.lexical.files()
         return write_folder(folder, facts, files, opened=opened)
 
     @classmethod
@@ -207,7 +200,7 @@ class IndexState:
         searcher = Approximate.read(paths["vectors"]) if vectors is None else ExactScan(vectors, device=device)
         state = cls(table, vectors, searcher, alive, words=words)
         if lexical is not None:
-            state.__dict__["lexical"] = lexical
+            table.__dict__["lexical"] = lexical
         return facts, state
 
     def _nearest(

@@ -100,7 +100,7 @@ def test_the_command_line_and_the_report_ask_for_nothing_else(tmp_path, capsysbi
         sink.finish()
         sink.close()
     with pytest.raises(OptionError, match="for results with arrays"):
-        Archive("x").add("x", result)
+        Archive(str(tmp_path / "y.npz")).add("x", result)
     shown = [*capsysbinary.readouterr().out.decode().splitlines(), (tmp_path / "x.html").read_text(encoding="utf-8")]
     assert sum("2.5" in each for each in shown) == 4, "every sink has shown it"
     assert result.asked - {"__class__"} == MEMBERS - {"save", *FOR_PEOPLE}, "saving is for people"

@@ -32,6 +32,7 @@ TABLE = pa.table(
         "ranks": pa.array([[1, 2], [2005], None, []], pa.list_(pa.int32())),
         "day": pa.array([DAY, DAY + datetime.timedelta(1), None, datetime.date(1999, 1, 1)]),
         "at": pa.array([NOON, NOON + datetime.timedelta(1), None, datetime.datetime(1999, 1, 1)]),
+        "hour": pa.array([datetime.time(12), datetime.time(13, 30), None, datetime.time(9)]),
         "nothing": pa.nulls(4),
         "parts": pa.array([{"a": 1}, {"a": 2}, None, {"a": 1}]),
     }
@@ -100,6 +101,8 @@ def met(**condition):
         ("at", NOON, [0]),
         ("at", {">": "2020-05-01T12:00"}, [1]),
         ("at", {">=": DAY}, [0, 1]),
+        ("hour", "12:00", [0]),
+        ("hour", {"<": datetime.time(13)}, [0, 3]),
         ("nothing", "a", []),
         ("nothing", None, [0, 1, 2, 3]),
         ("nothing", {"!=": 7}, [0, 1, 2, 3]),
@@ -132,6 +135,8 @@ def test_values_compare(column, wanted, rows):
         ("day", NOON, "expected one of that kind"),
         ("day", "May 2020", "ISO 8601"),
         ("at", NOON.replace(tzinfo=datetime.UTC), "time zone"),
+        ("hour", "noon", "ISO 8601"),
+        ("name", "\ud800", "name holds texts"),
         ("parts", "a", "mappings cannot be asked"),
     ],
 )

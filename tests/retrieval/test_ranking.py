@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from sensorium.errors import OptionError, UnknownNameError
 from sensorium.retrieval import Index, Passage
+from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.rank_fusion import reciprocal_rank_fusion
+from sensorium.retrieval.ranking import Neighbours
 
 
 def unit(count, width=8, seed=0):
@@ -106,6 +109,9 @@ def test_neighbours_come_along(tmp_path):
     assert beside(index, "c 0", 1) == ([], ["c 1"]), "without a start they stand in the order in which they came"
     assert beside(index, "a 0", 1) == ([], ["a 1, again"])
     assert "before" not in index.search(rows[:1], 1)[0][0]
+    table = PassageTable.of([{"id": i, "source": name} for i, name in enumerate("abab")]).table
+    parts = PassageTable(pa.concat_tables([table.slice(0, 1), table.slice(1)]))  # large ones come in several
+    assert Neighbours.of(parts, np.ones(4, dtype=bool)).order.tolist() == [0, 2, 1, 3]
 
 
 @pytest.mark.parametrize(

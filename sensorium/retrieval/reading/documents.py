@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -39,7 +40,13 @@ def read_documents(
 
 @overload
 def read_documents(
-    paths: Paths, *, on_error: OnError, limits: DocumentLimits = ..., encoding: str | None = ..., errors: Errors = ...
+    paths: Paths,
+    *,
+    on_error: OnError,
+    limits: DocumentLimits = ...,
+    encoding: str | None = ...,
+    errors: Errors = ...,
+    exclude: str | Sequence[str] = ...,
 ) -> Iterator[Document | InputError]: ...
 
 
@@ -123,7 +130,7 @@ def check_file(path: str, *, name: str, max_bytes: int | None, advice: str) -> N
 def _read_all(
     paths: Iterator[str | InputError], on_error: OnError, limits: DocumentLimits, coding: Coding
 ) -> Iterator[Document | InputError]:
-    with IsolatedParser(limits) as parser:
+    with contextlib.closing(IsolatedParser(limits)) as parser:
         for index, path in enumerate(paths):
             outcome: Document | InputError
             try:

@@ -223,6 +223,7 @@ def test_html_is_its_main_part_in_blocks(tmp_path):
         ("2<sup>2</sup> = 4", "2^2 = 4"),
         ("10<sup>6</sup> m and 10<sup>-6</sup>m", "10^6 m and 10^-6 m"),
         ("e<sup>x + 1</sup>", "e^(x + 1)"),
+        ("10<sup> 6 </sup>m and x<sup>i<sub>j</sub></sup>", "10^6 m and x^(i_j)"),
         ("Ca<sup>2+</sup>, <b>m</b><sup><i>2</i></sup>.", "Ca^2+, m^2."),
         ("the 1<sup>st</sup> and 2<sup>nd</sup>, Brand<sup>TM</sup>", "the 1st and 2nd, BrandTM"),
         ('as said<sup><a href="#n1">1</a></sup> and<sup>[2]</sup> so', "as said[1] and[2] so"),

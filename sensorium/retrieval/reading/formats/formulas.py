@@ -9,7 +9,7 @@ from bs4.element import NavigableString, PageElement, Tag
 
 _ORDINALS = frozenset(["st", "nd", "rd", "th", "e", "er", "re", "ème", "o", "a", "os", "as"])
 _PLAIN = frozenset(["tm", "sm", "r", "®", "©", "™", "*", "**", "†", "‡", "°", "º", "ª"])
-_ONE = re.compile(r"[+\-\u2212±]?[\w.,]+[+\-\u2212]?|[^\w\s]")
+_ONE = re.compile(r"[+\-\u2212±]?(?:(?!_)[\w.,])+[+\-\u2212]?|[^\w\s]")
 _BRACKETED = re.compile(r"\[.*\]|\(.*\)")
 _TOKEN = re.compile(r"[\w.]+|\([^()]*\)")
 _INVISIBLE = str.maketrans({"\u2061": " ", "\u2062": "", "\u2063": ",", "\u2064": "+"})

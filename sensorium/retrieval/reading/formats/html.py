@@ -180,7 +180,8 @@ def _set_off(tag: Tag, writer: _PageText, parts_before: int) -> None:
     """Writes what was raised or lowered so that it is not taken for a part of what stands before it."""
     written = "".join(writer.parts[parts_before:])
     text = written.strip()
-    space = written[: len(written) - len(written.lstrip())]
+    apart = isinstance(tag.previous_sibling, NavigableString) and tag.previous_sibling[-1:].isspace()
+    space = written[: len(written) - len(written.lstrip())] if apart or not parts_before else ""
     before = "" if space or not parts_before else writer.parts[parts_before - 1][-1:]
     if before and not before.isspace() and text:
         is_link = tag.find("a") is not None

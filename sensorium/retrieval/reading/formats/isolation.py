@@ -10,8 +10,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sensorium.errors import InputError, LimitError, SensoriumError
 from sensorium.retrieval.reading.formats.decoding import Coding
@@ -77,14 +76,6 @@ class IsolatedParser:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_BREATH_S)
         return self._process.returncode
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _start(self) -> None:
         inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
