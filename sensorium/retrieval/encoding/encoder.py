@@ -129,22 +129,8 @@ class Encoder:
             CheckpointError: it cannot be used as an encoder, or its other half cannot be found.
             OptionError: an argument with an invalid value.
         """
-        settings = Settings.of(
-            device=device,
-            dtype=dtype,
-            compile=compile,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            limits=limits,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            use_safetensors=use_safetensors,
-            trust_remote_code=trust_remote_code,
-            attn_implementation=attn_implementation,
-            progress=progress,
-        )
+        given = dict(locals())  # before anything else is named here
+        settings = Settings.of(**{name: given[name] for name in Settings.names() if name in given})
         access = settings.access_for(resolve_dtype(dtype, resolve_device(device)))
         checkpoint = resolve(model, access)
         refuse_question_encoder(checkpoint)
