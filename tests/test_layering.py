@@ -52,7 +52,7 @@ ONLY_IN = {  # third party: the files that may import it
     "librosa": {"processors"},
     "tokenizers": {"processors"},
     "faiss": {"retrieval/dense/approximate.py"},
-    "pyarrow": {"retrieval", "cli/flat_files.py"},
+    "pyarrow": {"results", "retrieval", "cli/flat_files.py"},
     "bm25s": {"retrieval/lexical/bm25.py"},
     "pypdfium2": {"retrieval/reading/formats"},
     "bs4": {"retrieval/reading/formats"},

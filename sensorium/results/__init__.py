@@ -18,8 +18,9 @@ from sensorium.results.ranking import Ranking
 from sensorium.results.result import Result
 from sensorium.results.row import Row
 from sensorium.results.segments import Segments
-from sensorium.results.tables import to_pandas, to_polars, to_records
+from sensorium.results.tables import to_pandas, to_polars, to_records, to_table
 from sensorium.results.transcript import Transcript
+from sensorium.results.types import result_type
 
 __all__ = [
     "Answers",
@@ -37,8 +38,10 @@ __all__ = [
     "SearchResults",
     "Segments",
     "Transcript",
+    "result_type",
     "similarity",
     "to_pandas",
     "to_polars",
     "to_records",
+    "to_table",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
 from sensorium.results.drawing import draw_bars, draw_lines
+from sensorium.results.kinds import BOOL, FLOAT32, INT64, TEXT
 from sensorium.results.rows import Rows
 
 if TYPE_CHECKING:
@@ -28,6 +30,17 @@ class Answers(Rows):
     """
 
     __slots__ = ("answers", "ends", "index", "scores", "single", "starts")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "answers",
+            Field("answer", TEXT, "answers"),
+            Field("score", FLOAT32, "scores", optional=True),
+            Field("start", INT64, "starts", optional=True),
+            Field("end", INT64, "ends", optional=True),
+        ),
+        Scalar("single", BOOL),
+    )
 
     def __init__(
         self,

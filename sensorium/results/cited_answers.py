@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.kinds import BOOL, FLOAT32, INT64, OFFSET, PASSAGE, TEXT, lists
 from sensorium.results.rows import Rows
 from sensorium.results.tables import flatten, plain
 
@@ -44,6 +46,21 @@ class CitedAnswers(Rows):
         "scores",
         "span_scores",
         "starts",
+    )
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "answers",
+            Field("answer", TEXT, "answers"),
+            Field("score", FLOAT32, "scores", optional=True),
+            Field("span_score", FLOAT32, "span_scores", optional=True),
+            Field("relevance_score", FLOAT32, "relevance_scores", optional=True),
+            Field("start", OFFSET, "starts", optional=True),
+            Field("end", OFFSET, "ends", optional=True),
+            Field("citations", lists(INT64), "citations"),
+        ),
+        Scalar("passages", lists(PASSAGE)),
+        Scalar("refused", BOOL),
     )
 
     def __init__(

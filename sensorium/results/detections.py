@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Structs, TypedColumn
 from sensorium.results.drawing import to_rgb
+from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.palette import colour
 from sensorium.results.rows import Rows
 from sensorium.results.tags import Tags, line_width
@@ -35,6 +37,16 @@ class Detections(Rows):
     """
 
     __slots__ = ("ids", "index", "labels", "scores", "xyxy")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "detections",
+            Field("label", TEXT, "labels"),
+            Field("score", FLOAT32, "scores"),
+            Field("id", INT64, "ids"),
+            *(Field(side, FLOAT32, "xyxy", part) for part, side in enumerate(SIDES)),
+        ),
+    )
 
     def __init__(self, xyxy: Any, scores: Any, labels: Sequence[str], ids: Any = None, *, index: int = 0) -> None:
         """Checks that the four agree in length; `ids` are -1 where they are not given.

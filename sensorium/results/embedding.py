@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Array, Field, Scalar, Structs, TypedColumn
 from sensorium.results.drawing import to_rgb
+from sensorium.results.kinds import ARRAY, TEXT
 from sensorium.results.result import Result
 from sensorium.results.saving import suffix_of
 
@@ -31,6 +33,12 @@ class Embedding(Result):
     """
 
     __slots__ = ("feature_maps", "index", "out_features", "vector")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Array("vector"),
+        Structs("feature_maps", Field("name", TEXT, "out_features"), Field("map", ARRAY, "feature_maps")),
+        Scalar("return_tensors", TEXT, nullable=True),
+    )
 
     def __init__(
         self, vector: Any, feature_maps: Sequence[Any] = (), out_features: Sequence[str] = (), *, index: int = 0
@@ -76,6 +84,19 @@ class Embedding(Result):
         import torch
 
         return torch.as_tensor(self.vector)
+
+    def _held(self) -> dict[str, Any]:
+        held = {name: getattr(self, name) for name in ("vector", "feature_maps", "out_features")}
+        return held | {"return_tensors": None if isinstance(self.vector, np.ndarray) else "pt"}
+
+    @classmethod
+    def _made(cls, *, return_tensors: str | None = None, **held: Any) -> Self:
+        if return_tensors == "pt":
+            import torch
+
+            held["vector"] = torch.from_numpy(held["vector"])
+            held["feature_maps"] = [torch.from_numpy(each) for each in held["feature_maps"]]
+        return cls(**held)
 
     def to_dict(self) -> list[Any]:
         """Nested lists with a leading axis of one, as Transformers' `image-feature-extraction` gives them."""

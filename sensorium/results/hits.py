@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.kinds import FLOAT32, PASSAGE, TEXT
 from sensorium.results.rows import Rows
 from sensorium.results.tables import plain, to_pandas, to_polars
 
@@ -28,6 +30,17 @@ class Hits(Rows):
 
     __slots__ = ("ids", "index", "passages", "query", "scores")
 
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "hits",
+            Field("id", TEXT, "ids"),
+            Field("score", FLOAT32, "scores"),
+            Field("passage", PASSAGE, "passages"),
+        ),
+        Scalar("id_type", TEXT),
+        Scalar("query", TEXT, nullable=True),
+    )
+
     def __init__(
         self, ids: Any, scores: Any, passages: Sequence[Passage], *, query: str | None = None, index: int = 0
     ) -> None:
@@ -43,6 +56,15 @@ class Hits(Rows):
         lengths = {"ids": self.ids.shape, "scores": self.scores.shape, "passages": (len(self.passages),)}
         if len(set(lengths.values())) != 1 or self.scores.ndim != 1:
             raise ValueError(f"ids, scores and passages must be of one length, got the shapes {lengths}")
+
+    def _held(self) -> dict[str, Any]:
+        held = {name: getattr(self, name) for name in ("scores", "passages", "query")}
+        kind = "str" if self.ids.dtype.kind == "U" else self.ids.dtype.name
+        return held | {"ids": [str(each) for each in self.ids.tolist()], "id_type": kind}
+
+    @classmethod
+    def _made(cls, *, ids: Sequence[str] = (), id_type: str = "str", **held: Any) -> Self:
+        return cls(np.array(ids, np.str_).astype(id_type), **held)
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Array, Field, Structs, TypedColumn
 from sensorium.results.drawing import to_rgb
+from sensorium.results.kinds import FLOAT32, TEXT
 from sensorium.results.palette import Colour, colour
 from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
@@ -32,6 +34,17 @@ class Keypoints(Rows):
     """
 
     __slots__ = ("descriptors", "index", "labels", "scores", "xy")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "keypoints",
+            Field("x", FLOAT32, "xy", 0),
+            Field("y", FLOAT32, "xy", 1),
+            Field("score", FLOAT32, "scores"),
+            Field("label", TEXT, "labels", optional=True),
+        ),
+        Array("descriptors", nullable=True),
+    )
 
     def __init__(
         self,

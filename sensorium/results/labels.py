@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Structs, TypedColumn
 from sensorium.results.drawing import draw_bars
+from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.rows import Rows
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ class Labels(Rows):
     """
 
     __slots__ = ("ids", "index", "labels", "scores")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs("labels", Field("label", TEXT, "labels"), Field("score", FLOAT32, "scores"), Field("id", INT64, "ids")),
+    )
 
     def __init__(self, labels: Sequence[str], scores: Any, ids: Any = None, *, index: int = 0) -> None:
         """Checks that the three agree in length.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorium.results import rle
+from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
 from sensorium.results.drawing import blend, contour, to_rgb
+from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.palette import colour
 from sensorium.results.rows import Rows
 from sensorium.results.tags import line_width
@@ -37,6 +39,20 @@ class Masks(Rows):
     """
 
     __slots__ = ("_runs", "_unpacked", "areas", "boxes", "index", "objects", "scores", "size", "stability")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "masks",
+            Field("rle", TEXT, "rles"),
+            Field("score", FLOAT32, "scores"),
+            Field("stability", FLOAT32, "stability"),
+            Field("area", INT64, "areas"),
+            Field("object", INT64, "objects"),
+            *(Field(side, INT64, "boxes", part) for part, side in enumerate(("xmin", "ymin", "xmax", "ymax"))),
+        ),
+        Scalar("height", INT64),
+        Scalar("width", INT64),
+    )
 
     def __init__(
         self,
@@ -143,6 +159,16 @@ class Masks(Rows):
         first = np.ones(len(order), bool)
         first[1:] = np.diff(self.objects[order]) != 0
         return self[order[first]]
+
+    def _held(self) -> dict[str, Any]:
+        held = {name: getattr(self, name) for name in ("scores", "stability", "areas", "objects", "boxes")}
+        rles = [rle.compress(lengths) for lengths in self._runs]
+        return held | {"rles": rles, "height": self.size[0], "width": self.size[1]}
+
+    @classmethod
+    def _made(cls, *, rles: Sequence[str] = (), height: int = 0, width: int = 0, **held: Any) -> Self:
+        del held["areas"]  # which the runs tell
+        return cls.from_runs([rle.decompress(counts) for counts in rles], (int(height), int(width)), **held)
 
     def __len__(self) -> int:
         return len(self._runs)

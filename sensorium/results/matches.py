@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Structs, TypedColumn
 from sensorium.results.drawing import to_rgb
 from sensorium.results.keypoints import Keypoints, heat
+from sensorium.results.kinds import FLOAT32
 from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
 
@@ -29,6 +31,17 @@ class Matches(Rows):
     """
 
     __slots__ = ("index", "scores", "xy0", "xy1")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "matches",
+            Field("x0", FLOAT32, "xy0", 0),
+            Field("y0", FLOAT32, "xy0", 1),
+            Field("x1", FLOAT32, "xy1", 0),
+            Field("y1", FLOAT32, "xy1", 1),
+            Field("score", FLOAT32, "scores"),
+        ),
+    )
 
     def __init__(self, xy0: Any, xy1: Any, scores: Any, *, index: int = 0) -> None:
         """Checks that the three agree in length, and copies the arrays.

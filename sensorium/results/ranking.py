@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.kinds import BOOL, FLOAT32, INT64, TEXT
 from sensorium.results.rows import Rows
 
 
@@ -24,6 +26,16 @@ class Ranking(Rows):
     """
 
     __slots__ = ("index", "order", "scores", "single", "texts")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "ranking",
+            Field("corpus_id", INT64, "order"),
+            Field("score", FLOAT32, "scores"),
+            Field("text", TEXT, "texts"),
+        ),
+        Scalar("single", BOOL),
+    )
 
     def __init__(self, order: Any, scores: Any, texts: Sequence[str], *, single: bool = False, index: int = 0) -> None:
         """Checks that the three agree in length.

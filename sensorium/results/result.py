@@ -6,10 +6,14 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, runtime_checkable
 
+from sensorium.results import columns as typed
+from sensorium.results.cells import Cells
 from sensorium.results.saving import suffix_of
+from sensorium.results.surrogates import as_they_were
 from sensorium.results.tables import flatten, plain, to_html, to_pandas, to_polars
 
 if TYPE_CHECKING:
@@ -29,11 +33,14 @@ class Result(Protocol):
 
     Attributes:
         index: the position of its input among the call's inputs, from 0.
+        columns: what it is in a table with typed columns, from `sensorium.results.columns`; unless a class names its
+            own, one text, its JSON.
     """
 
     __slots__ = ("_source",)
 
     index: int
+    columns: ClassVar[tuple[typed.TypedColumn, ...]] = (typed.WholeJson(),)
 
     @property
     def source(self) -> str | None:
@@ -76,6 +83,47 @@ class Result(Protocol):
             ImportError: polars is not installed.
         """
         return to_polars(self)
+
+    def schema(self) -> Any:
+        """The `pyarrow.Schema` of its row: the same for all results of a task with the same options and model."""
+        return typed.schema(self.columns, self._held())
+
+    def to_row(self) -> dict[str, Any]:
+        """The result as one row of the table that `schema()` tells, exactly: lists, dicts and NumPy arrays.
+
+        `pyarrow.Table.from_pylist([result.to_row()], schema=result.schema())` takes it; `sensorium.results.to_table`
+        makes a table of several.
+        """
+        return typed.store(self.columns, self._held())
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Brings back the result that a row was made of.
+
+        Args:
+            row: what `table.to_pylist()`, or `to_dict("records")` of pandas, gives of one row. Of further columns
+                `source` becomes the result's source, `input_id` its index where it is a whole number; the rest are
+                not looked at.
+
+        Raises:
+            ValueError: a column is missing, or the row is that of an input that failed.
+        """
+        cells = Cells(row, cls.__name__)
+        cells.check()
+        held = typed.load(cls.columns, cells)
+        number = row.get("input_id")
+        result = cls._made(**held, index=int(number) if isinstance(number, Integral) else 0)
+        put_source(result, as_they_were([row.get("source")])[0])
+        return result
+
+    def _held(self) -> dict[str, Any]:
+        """The values of those attributes that the columns name."""
+        return {name: getattr(self, name) for column in self.columns for name in column.attributes}
+
+    @classmethod
+    def _made(cls, **held: Any) -> Self:
+        """A result of what `_held` gives, and its index."""
+        return cls(**held)
 
     def lines(self) -> list[str]:
         """Short texts for a terminal, one for each thing that was found; by default `to_dict()` as JSON, cut off."""

@@ -71,6 +71,30 @@ def runs(mask: ArrayLike) -> NDArray[np.int64]:
     return runs_between(np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat), starts_set=bool(flat[:1].any()))
 
 
+def runs_by_value(segmentation: NDArray[Any]) -> dict[int, NDArray[np.int64]]:
+    """The runs of the mask of each value in a map, as `runs` gives them.
+
+    Args:
+        segmentation: `(H, W)` integers.
+
+    Returns:
+        `(R,)` int64 for each value that there is, in ascending order.
+    """
+    flat = np.ravel(segmentation, order="F")
+    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(flat)), bool), flat[1:] != flat[:-1]]))
+    ends = np.append(starts[1:], len(flat))
+    held = flat[starts]
+    order = np.argsort(held, kind="stable")
+    values, firsts = np.unique(held[order], return_index=True)
+    found = {}
+    for value, own in zip(values.tolist(), np.split(order, firsts[1:]), strict=False):
+        changes = np.column_stack([starts[own], ends[own]]).ravel()
+        set_first = bool(starts[own[0]] == 0)
+        last = len(changes) - int(changes[-1] == len(flat))
+        found[value] = runs_between(changes[int(set_first) : last], len(flat), starts_set=set_first)
+    return found
+
+
 def runs_between(changes: NDArray[Any], length: int, *, starts_set: bool) -> NDArray[np.int64]:
     """The lengths of runs, from where they begin.
 

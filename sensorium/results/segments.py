@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
 from sensorium.results.drawing import contour, to_rgb
+from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.palette import colour
-from sensorium.results.rle import encode
+from sensorium.results.rle import compress, decode, encode, runs, runs_by_value
 from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
 from sensorium.results.tags import Tags, line_width
@@ -40,6 +42,21 @@ class Segments(Rows):
     """
 
     __slots__ = ("_bits", "ids", "index", "labels", "scores", "segmentation", "size", "values")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Structs(
+            "segments",
+            Field("label", TEXT, "labels"),
+            Field("score", FLOAT32, "scores", optional=True),
+            Field("id", INT64, "ids"),
+            Field("value", INT64, "values"),
+            Field("rle", TEXT, "rles"),
+        ),
+        Structs("background", Field("value", INT64, "other_values"), Field("rle", TEXT, "other_rles")),
+        Scalar("height", INT64),
+        Scalar("width", INT64),
+        Scalar("dtype", TEXT, nullable=True),
+    )
 
     def __init__(
         self,
@@ -101,6 +118,33 @@ class Segments(Rows):
         if {column.shape for column in columns} != {(len(self.values),)}:
             shapes = ", ".join(str(column.shape) for column in columns)
             raise ValueError(f"values, labels, ids and scores are of one length, got the shapes {shapes}")
+
+    def _held(self) -> dict[str, Any]:
+        held = {name: getattr(self, name) for name in ("labels", "scores", "ids", "values")}
+        held |= {"height": self.size[0], "width": self.size[1], "other_values": [], "other_rles": [], "dtype": None}
+        if self.segmentation is None:
+            return held | {"rles": [compress(runs(self.mask(i))) for i in range(len(self))]}
+        found = {value: compress(lengths) for value, lengths in runs_by_value(self.segmentation).items()}
+        nowhere = compress(np.array([self.segmentation.size]))
+        held["rles"] = [found.pop(value, nowhere) for value in self.values.tolist()]
+        return held | {
+            "other_values": list(found),
+            "other_rles": [*found.values()],
+            "dtype": self.segmentation.dtype.name,
+        }
+
+    @classmethod
+    def _made(cls, *, rles: Any = (), other_values: Any = (), other_rles: Any = (), **held: Any) -> Self:
+        size, dtype, values = (int(held.pop("height")), int(held.pop("width"))), held.pop("dtype"), held.pop("values")
+        masks = [decode({"size": size, "counts": counts}) for counts in (*rles, *other_rles)]
+        if dtype is None:
+            made = cls.from_masks(np.stack(masks) if masks else np.zeros((0, *size), bool), **held)
+            made.values = np.array(values, np.int64)
+            return made
+        segmentation = np.zeros(size, dtype)
+        for value, mask in zip((*values, *other_values), masks, strict=True):
+            segmentation[mask] = value
+        return cls(segmentation, values, **held)
 
     def __len__(self) -> int:
         return len(self.values)

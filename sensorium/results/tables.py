@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
+from sensorium.results.surrogates import storable
 
 INPUT, ERROR = ("index", "source"), ("error_code", "error_message")
 """Columns that say which input a row is of, and why there is no result of it."""
@@ -66,6 +67,41 @@ def to_polars(results: Any) -> Any:
         ImportError: polars is not installed.
     """
     return _library("polars").DataFrame(to_records(results), infer_schema_length=None)
+
+
+def to_table(results: Any) -> Any:
+    """A `pyarrow.Table` with one row a result, its values exact and in typed columns; see `Result.schema`.
+
+    Args:
+        results: a result, or an iterable of them, of one task with the same options and model. None, which stands for
+            an input that was skipped, has no row; an `InputError` has one.
+
+    Returns:
+        `input_id` and `source` of each input, `status` ("ok" or "failed"), `error_code` and `error_message`, and the
+        columns of the results, null where an input failed. `from_row` of the results' class reads a row.
+
+    Raises:
+        ValueError: the results are of several types, or of one whose columns differ.
+    """
+    import pyarrow as pa
+
+    outcomes = [results] if _is_one(results) else [each for each in results if each is not None]
+    kinds = {type(each) for each in outcomes if not isinstance(each, InputError)}
+    if len(kinds) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"a table has results of one type, got {names}; make one of each")
+    rows: list[dict[str, Any]] = []
+    typed: list[Any] = []
+    for each in outcomes:
+        row: dict[str, Any] = {"input_id": each.index, "source": storable([each.source])[0], "status": "ok"}
+        if isinstance(each, InputError):
+            row |= {"status": "failed", "error_code": each.code, "error_message": storable([each.message])[0]}
+        else:
+            row |= each.to_row()
+            typed = typed or list(each.schema())
+        rows.append(row)
+    told = [("input_id", pa.int64()), *((name, pa.string()) for name in ("source", "status", *ERROR))]
+    return pa.Table.from_pylist(rows, schema=pa.schema([*pa.schema(told), *typed]))
 
 
 def to_html(result: Any) -> str:

@@ -6,11 +6,13 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.kinds import BOOL, SECONDS, TEXT
 from sensorium.results.lettering import clean, fitting, write
 from sensorium.results.palette import colour
 from sensorium.results.rows import Rows
@@ -36,6 +38,18 @@ class Transcript(Rows):
     """
 
     __slots__ = ("chunks", "ends", "index", "languages", "starts", "text", "timed")
+
+    columns: ClassVar[tuple[TypedColumn, ...]] = (
+        Scalar("text", TEXT),
+        Structs(
+            "chunks",
+            Field("text", TEXT, "chunks"),
+            Field("start", SECONDS, "starts"),
+            Field("end", SECONDS, "ends"),
+            Field("language", TEXT, "languages", optional=True),
+        ),
+        Scalar("timed", BOOL),
+    )
 
     def __init__(
         self,
