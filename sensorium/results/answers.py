@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.drawing import draw_bars, draw_lines
 from sensorium.results.kinds import BOOL, FLOAT32, INT64, TEXT
 from sensorium.results.rows import Rows
@@ -31,7 +31,7 @@ class Answers(Rows):
 
     __slots__ = ("answers", "ends", "index", "scores", "single", "starts")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "answers",
             Field("answer", TEXT, "answers"),

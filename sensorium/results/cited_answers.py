@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.kinds import BOOL, FLOAT32, INT64, OFFSET, PASSAGE, TEXT, lists
 from sensorium.results.rows import Rows
 from sensorium.results.tables import flatten, plain
@@ -48,7 +48,7 @@ class CitedAnswers(Rows):
         "starts",
     )
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "answers",
             Field("answer", TEXT, "answers"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Structs, TypedColumn
+from sensorium.results.columns import Field, Structs
 from sensorium.results.drawing import to_rgb
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.palette import colour
@@ -38,7 +38,7 @@ class Detections(Rows):
 
     __slots__ = ("ids", "index", "labels", "scores", "xyxy")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "detections",
             Field("label", TEXT, "labels"),

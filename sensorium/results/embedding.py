@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Array, Field, Scalar, Structs, TypedColumn
+from sensorium.results.columns import Array, Field, Scalar, Structs
 from sensorium.results.drawing import to_rgb
 from sensorium.results.kinds import ARRAY, TEXT
 from sensorium.results.result import Result
@@ -34,7 +34,7 @@ class Embedding(Result):
 
     __slots__ = ("feature_maps", "index", "out_features", "vector")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Array("vector"),
         Structs("feature_maps", Field("name", TEXT, "out_features"), Field("map", ARRAY, "feature_maps")),
         Scalar("return_tensors", TEXT, nullable=True),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.kinds import FLOAT32, PASSAGE, TEXT
 from sensorium.results.rows import Rows
 from sensorium.results.tables import plain, to_pandas, to_polars
@@ -30,7 +30,7 @@ class Hits(Rows):
 
     __slots__ = ("ids", "index", "passages", "query", "scores")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "hits",
             Field("id", TEXT, "ids"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Array, Field, Structs, TypedColumn
+from sensorium.results.columns import Array, Field, Structs
 from sensorium.results.drawing import to_rgb
 from sensorium.results.kinds import FLOAT32, TEXT
 from sensorium.results.palette import Colour, colour
@@ -35,7 +35,7 @@ class Keypoints(Rows):
 
     __slots__ = ("descriptors", "index", "labels", "scores", "xy")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "keypoints",
             Field("x", FLOAT32, "xy", 0),

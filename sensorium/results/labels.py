@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Structs, TypedColumn
+from sensorium.results.columns import Field, Structs
 from sensorium.results.drawing import draw_bars
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.rows import Rows
@@ -33,7 +33,7 @@ class Labels(Rows):
 
     __slots__ = ("ids", "index", "labels", "scores")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs("labels", Field("label", TEXT, "labels"), Field("score", FLOAT32, "scores"), Field("id", INT64, "ids")),
     )
 

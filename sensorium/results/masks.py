@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorium.results import rle
-from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.drawing import blend, contour, to_rgb
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.palette import colour
@@ -40,7 +40,7 @@ class Masks(Rows):
 
     __slots__ = ("_runs", "_unpacked", "areas", "boxes", "index", "objects", "scores", "size", "stability")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "masks",
             Field("rle", TEXT, "rles"),

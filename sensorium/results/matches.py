@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Structs, TypedColumn
+from sensorium.results.columns import Field, Structs
 from sensorium.results.drawing import to_rgb
 from sensorium.results.keypoints import Keypoints, heat
 from sensorium.results.kinds import FLOAT32
@@ -32,7 +32,7 @@ class Matches(Rows):
 
     __slots__ = ("index", "scores", "xy0", "xy1")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "matches",
             Field("x0", FLOAT32, "xy0", 0),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.kinds import BOOL, FLOAT32, INT64, TEXT
 from sensorium.results.rows import Rows
 
@@ -27,7 +27,7 @@ class Ranking(Rows):
 
     __slots__ = ("index", "order", "scores", "single", "texts")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "ranking",
             Field("corpus_id", INT64, "order"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.drawing import contour, to_rgb
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.palette import colour
@@ -43,7 +43,7 @@ class Segments(Rows):
 
     __slots__ = ("_bits", "ids", "index", "labels", "scores", "segmentation", "size", "values")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Structs(
             "segments",
             Field("label", TEXT, "labels"),

@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Scalar, Structs, TypedColumn
+from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.kinds import BOOL, SECONDS, TEXT
 from sensorium.results.lettering import clean, fitting, write
 from sensorium.results.palette import colour
@@ -39,7 +39,7 @@ class Transcript(Rows):
 
     __slots__ = ("chunks", "ends", "index", "languages", "starts", "text", "timed")
 
-    columns: ClassVar[tuple[TypedColumn, ...]] = (
+    columns = (
         Scalar("text", TEXT),
         Structs(
             "chunks",
