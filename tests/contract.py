@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROUNDING = 5e-5
@@ -73,6 +74,40 @@ def assert_close(a: Any, b: Any, tolerance: float = ROUNDING) -> None:
             assert_close(x, y, tolerance)
     elif isinstance(a, float):
         assert a == pytest.approx(b, abs=tolerance, rel=tolerance)
+    else:
+        assert a == b
+
+
+def assert_same_object(a: Any, b: Any) -> None:
+    """Compares two results in all that is public of them: types, values to the bit, dtypes and shapes."""
+    assert a.to_dict() == b.to_dict()
+    assert a.source == b.source
+    _assert_same(_attributes(a), _attributes(b))
+    if type(a).__eq__ is not object.__eq__:
+        assert a == b
+
+
+def _attributes(result: Any) -> dict[str, Any]:
+    slots = {name for kind in type(result).__mro__ for name in getattr(kind, "__slots__", ())}
+    names = {name for name in slots | vars(type(result)).keys() if not name.startswith("_")}
+    held = {name: getattr(result, name) for name in names | getattr(result, "__dict__", {}).keys()}
+    return {name: value for name, value in held.items() if not callable(value) and name != "columns"}
+
+
+def _assert_same(a: Any, b: Any) -> None:
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            _assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            _assert_same(x, y)
+    elif hasattr(a, "dtype"):  # a text's dtype tells the longest of those that a longer list had, too
+        x, y = np.asarray(a), np.asarray(b)
+        assert x.dtype == y.dtype or x.dtype.kind == y.dtype.kind == "U"
+        assert np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
     else:
         assert a == b
 

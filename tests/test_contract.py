@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import importlib
+import io
 import json
 import math
 import pickle
@@ -13,14 +14,15 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from sensorium import pipeline
 from sensorium.errors import InputError, OptionError, UnknownNameError
-from sensorium.results import Result
+from sensorium.results import Result, result_type, to_table
 from sensorium.tasks.base import Options, Task, get_task, task_names
-from tests.contract import assert_close, ignored
+from tests.contract import assert_close, assert_same_object, ignored
 
 ROOT = Path(__file__).parents[1]
 TASKS = task_names()
@@ -136,6 +138,23 @@ def test_results_are_plain_picklable_and_finite(pipe, contract, tmp_path):
                 assert value.device.type == "cpu"
             if isinstance(value, np.ndarray):
                 assert value.base is None or value.base.nbytes <= 4 * value.nbytes, "a result holds no whole batch"
+
+
+def test_a_result_goes_into_a_table_and_comes_back(pipe, contract):
+    inputs = list(contract.inputs())
+    for options in ({}, *contract.options):
+        results = pipe(inputs, **options)
+        schema = results[0].schema()
+        assert all(result.schema() == schema for result in results), "another input has other columns"
+        file = io.BytesIO()
+        pq.write_table(to_table([*results, InputError("it is broken", index=len(inputs))]), file, compression="zstd")
+        *rows, failed = pq.read_table(io.BytesIO(file.getvalue())).to_pylist()
+        for row, result in zip(rows, results, strict=True):
+            kind = result_type(type(result).__name__)
+            assert kind is type(result)
+            assert_same_object(kind.from_row(row), result)
+        with pytest.raises(ValueError, match="its input failed, bad-input: it is broken"):
+            kind.from_row(failed)
 
 
 def test_empty_list(pipe):
