@@ -14,6 +14,8 @@
     ├── ClosedError(RuntimeError)         a pipeline closed before an input was done, or used before a fork
     ├── DeviceError(RuntimeError)         a device that has failed for good; what came before is right
     ├── IndexFileError(ValueError)        the folder of an index that is damaged, incomplete, or not an index
+    ├── JobError(RuntimeError)            the folder of a job that is in use, damaged, or something else
+    │   └── JobStoppedError               a job that ended before its end: too many failures, or no worker that runs
     └── DownloadError(OSError)            the Hub could not be reached, or refused
 
 Each message says what was expected, what came, and what to do. A library's exception is kept as `__cause__`.
@@ -123,6 +125,14 @@ class DeviceError(SensoriumError, RuntimeError):
 
 class IndexFileError(SensoriumError, ValueError):
     """The folder of an index that is damaged, incomplete, or not an index; nothing was opened."""
+
+
+class JobError(SensoriumError, RuntimeError):
+    """The folder of a job that another run uses, that is damaged, or that holds something else."""
+
+
+class JobStoppedError(JobError):
+    """A job that was ended before its end, for too many failures or because no worker runs; what was done is kept."""
 
 
 class DownloadError(SensoriumError, OSError):

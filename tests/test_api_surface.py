@@ -25,6 +25,8 @@ PUBLIC = {
     "ImageProcessor",
     "IndexFileError",
     "InputError",
+    "JobError",
+    "JobStoppedError",
     "Keypoints",
     "Labels",
     "LimitError",
@@ -110,6 +112,7 @@ def test_the_pipeline():
     calls = {"acall", "image", "stream", "submit"}
     assert members == {
         *calls,
+        "checkpoint",
         "close",
         "device",
         "model",

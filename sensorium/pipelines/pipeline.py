@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
+from sensorium.checkpoints import Checkpoint
 from sensorium.errors import InputError, OptionError
 from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.inputs import check_delay, gather, is_lazy, length_of
@@ -71,6 +72,11 @@ class Pipeline:
     def device(self) -> torch.device:
         """Where batches go."""
         return self.placement.device
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """What the model was loaded from; None for one that the caller has loaded."""
+        return None if self._recipe is None else self._recipe.checkpoint
 
     def __call__(self, *inputs: Any, on_error: OnError = "raise", progress: bool = False, **options: Any) -> Any:
         """Runs the task.

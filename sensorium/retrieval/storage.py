@@ -94,14 +94,14 @@ def write_folder(
         listed = {}
         for key, (_, write) in files.items():
             write(paths[key])
-            _sync(paths[key])
+            sync(paths[key])
             listed[key] = {"name": paths[key].name, **_measure(paths[key])}
         content = {"format": FORMAT, **facts, "files": listed}
         content["digest"] = _digest_of(content)
         part = folder / f"{NAME}.part"
         part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        _sync(part)
-        _sync(folder)
+        sync(part)
+        sync(folder)
         if replaced is not None:
             replaced.check()
         part.replace(folder / NAME)
@@ -111,7 +111,7 @@ def write_folder(
         if isinstance(error, FileNotFoundError) and replaced is not None:
             replaced.check()  # another write took the files for left over
         raise
-    _sync(folder)
+    sync(folder)
     _sweep(folder, keep={path.name for path in paths.values()})
     return opened if replaced is None else Opened(replaced.folder, content["digest"])
 
@@ -226,7 +226,7 @@ def _digest_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Waits until the disk has it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

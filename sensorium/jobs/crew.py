@@ -1,0 +1,120 @@
+"""Worker processes, as the run that starts them sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sensorium.jobs.gauge import Gauge
+
+Event = tuple["Worker", dict[str, Any]]
+
+
+class Worker:
+    """One worker process.
+
+    Its events come on a queue that all workers share; the last is `{"event": "ended"}`.
+
+    Attributes:
+        gauge: how far it is.
+        order: what it was last told to do; None while it waits.
+        ready: whether its model is loaded.
+        ran: how many inputs it has run.
+    """
+
+    def __init__(
+        self, start: Mapping[str, Any], events: queue.Queue[Event], *, keep: int, env: Mapping[str, str]
+    ) -> None:
+        """Starts it.
+
+        Args:
+            start: its first order.
+            events: where its events go.
+            keep: a file descriptor that it inherits: the lock.
+            env: what is added to the environment.
+        """
+        self.gauge = Gauge.make()
+        self.order: dict[str, Any] | None = None
+        self.ready = False
+        self.ran = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sensorium.jobs.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(keep,),
+            env={**os.environ, **env},
+        )
+        self._reader = threading.Thread(target=self._read, args=(events,), daemon=True)
+        self._reader.start()
+        self._seen = (-1, -1, -1)
+        self._since = time.monotonic()
+        self._send({**start, "gauge": str(self.gauge.path)})
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def do(self, order: dict[str, Any]) -> None:
+        """Gives it an order."""
+        self.gauge.reset()
+        self.order = order
+        self._since = time.monotonic()
+        self._send(order)
+
+    def idle_s(self) -> float:
+        """For how many seconds it has got no further with its order."""
+        now = (self.gauge.taken, self.gauge.given, self.gauge.failed)
+        if now[1:] != self._seen[1:] or (self.order is not None and self.order.get("alone") and now != self._seen):
+            self._seen, self._since = now, time.monotonic()
+        return time.monotonic() - self._since
+
+    def let_go(self) -> None:
+        """Tells it to end when it has nothing to do."""
+        self._send({"do": "end"})
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Ends it, and waits until it is gone."""
+        assert self._process.stdin is not None
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        with suppress(OSError):  # what was not yet read of an order
+            self._process.stdin.close()
+        self.gauge.remove()
+
+    def how_it_ended(self) -> str:
+        """What is known of a process that has ended."""
+        code = self._process.wait()
+        return f"by signal {-code}" if code < 0 else f"with exit code {code}"
+
+    def _send(self, order: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended: that is an event of its own
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _read(self, events: queue.Queue[Event]) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                events.put((self, json.loads(line)))
+        events.put((self, {"event": "ended"}))
+
+
+def start_order(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
+    """The first order of a worker."""
+    return {"folder": str(folder.absolute()), "description": dict(description)}

@@ -1,0 +1,223 @@
+"""One run of a job on this machine: hands shards to workers, and finds the inputs that end them."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import sensorium.errors
+from sensorium.errors import JobError, JobStoppedError, OptionError, SensoriumError
+from sensorium.jobs.crew import Event, Worker, start_order
+from sensorium.jobs.description import FOUND, check_same, write_description
+from sensorium.jobs.listing import NAME as LISTING
+from sensorium.jobs.listing import Listing
+from sensorium.jobs.parts import find_parts
+from sensorium.jobs.reporting import JobReport, told_codes
+from sensorium.jobs.settings import RunSettings
+from sensorium.jobs.shard import Shard
+from sensorium.pipelines.cores import usable_cores
+
+TICK_S = 0.2
+MOST_CRASHES = 10
+"""Workers that may end one after the other without a shard being done, before the job is given up."""
+
+
+class LocalRun:
+    """Workers on this machine, and what they are told.
+
+    Args:
+        folder: of the job.
+        description: of `job.json`; gets what the workers find.
+        settings: how to run.
+        lock: the descriptor of the folder's lock, which workers inherit.
+    """
+
+    def __init__(self, folder: Path, description: dict[str, Any], settings: RunSettings, lock: int) -> None:
+        self._folder, self._description, self._settings, self._lock = folder, description, settings, lock
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._workers: list[Worker] = []
+        self._timed_out: set[Worker] = set()
+        self._leaving: set[Worker] = set()
+        self._shards: dict[int, Shard] = {}
+        self._waiting: deque[Shard] = deque()
+        self._crew, self._started, self._in_a_row = 1, 0, 0
+        self.report = JobReport()
+
+    def run(
+        self,
+        list_inputs: Callable[[Mapping[str, Any]], Listing],
+        again: list[str] | None,
+        shown: Callable[[JobReport, int], None],
+    ) -> JobReport:
+        """Does what is still to be done.
+
+        Args:
+            list_inputs: writes the job's listing, where there is none; told the task's inputs.
+            again: the codes of failures that are tried again, empty for all; None to try none again.
+            shown: is told now and then how the job stands, and how many inputs are done.
+
+        Raises:
+            JobStoppedError: too many inputs failed, or workers do not run.
+            SensoriumError, OSError: what a worker refuses.
+        """
+        try:
+            listed = (self._folder / LISTING).exists()
+            if listed:
+                self._plan(Listing(self._folder), again)
+                if not self._waiting:
+                    return self.report
+            self._start()
+            task = self._wait_for("task")
+            if not listed:
+                self._plan(list_inputs(task), again)
+            self._crew = task["devices"] if self._settings.workers == "auto" else self._settings.workers
+            while len(self._workers) < min(self._crew, len(self._waiting)):
+                self._start()
+            while self._shards:
+                self._step()
+                under_way = (worker.gauge.given for worker in self._workers if worker.order)
+                shown(self.report, self.report.done + sum(under_way))
+            return self.report
+        finally:
+            self.report.workers_started = self._started
+            for worker in self._workers:
+                worker.end()
+
+    def _plan(self, listing: Listing, again: list[str] | None) -> None:
+        self.report.inputs, self.report.shards = listing.inputs, listing.shards
+        parts = find_parts(self._folder)
+        for number in range(listing.shards):
+            part = parts.get(number)
+            counts = None if part is None else part.counts()
+            if part is None or counts is None:
+                self._waiting.append(Shard(number))
+            elif again is not None and _to_try_again(counts, again):
+                self._waiting.append(Shard(number, part.generation + 1, again))
+            else:
+                self.report.add(counts)
+        self._shards = {shard.number: shard for shard in self._waiting}
+
+    def _start(self) -> Worker:
+        threads = max(1, usable_cores() // max(1, self._crew))
+        env = {} if self._crew == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        order = {**start_order(self._folder, self._description), "rank": self._started}
+        worker = Worker(order, self._events, keep=self._lock, env=env)
+        self._workers.append(worker)
+        self._started += 1
+        return worker
+
+    def _wait_for(self, event: str) -> dict[str, Any]:
+        """The first event of this kind of the first worker."""
+        while True:
+            worker, told = self._events.get()
+            if told["event"] == event:
+                return told
+            self._take(worker, told)
+
+    def _step(self) -> None:
+        """Deals with what has happened, or looks for workers that hang."""
+        try:
+            self._take(*self._events.get(timeout=TICK_S))
+        except queue.Empty:
+            for worker in self._workers:
+                if worker.order is not None and worker.idle_s() > self._settings.timeout_s:
+                    self._timed_out.add(worker)
+                    worker.kill()
+
+    def _take(self, worker: Worker, told: dict[str, Any]) -> None:
+        event = told["event"]
+        if event == "refused":
+            raise _error(told["error"], told["message"])
+        if event == "ready":
+            self._compare(told["facts"])
+            worker.ready = True
+        elif event == "cleared":
+            self._shards[told["shard"]].suspects = []
+            self._waiting.appendleft(self._shards[told["shard"]])
+            worker.order = None
+        elif event == "done":
+            self._finish(worker, told)
+        elif event == "ended":
+            self._bury(worker)
+        self._hand_out()
+
+    def _finish(self, worker: Worker, told: Mapping[str, Any]) -> None:
+        self._in_a_row = 0
+        self._shards.pop(told["shard"])
+        self.report.add(Counter(told["counts"]))
+        self.report.ran += told["ran"]
+        worker.order = None
+        worker.ran += told["ran"]
+        bad = self.report.failed + self.report.quarantined
+        if self._settings.too_many(bad, self.report.done):
+            raise JobStoppedError(
+                f"{bad} of the first {self.report.done} inputs failed, more than max_failures="
+                f"{self._settings.max_failures}: {told_codes(self.report.codes, 3)}. Their rows say why; the same call "
+                "with more allowed goes on"
+            )
+        most = self._settings.max_inputs_per_worker
+        if most is not None and worker.ran >= most and worker not in self._leaving:
+            self._leaving.add(worker)
+            worker.let_go()
+
+    def _bury(self, worker: Worker) -> None:
+        """Deals with the end of a worker."""
+        self._workers.remove(worker)
+        how = worker.how_it_ended()
+        order, hung = worker.order, worker in self._timed_out
+        if order is not None:
+            self._in_a_row += 1
+            shard = self._shards[order["shard"]]
+            seconds = f"{self._settings.timeout_s:g} s"
+            told = f"it gave nothing for {seconds}" if hung else f"the worker ended {how}"
+            before = len(shard.quarantined)
+            how_twice = f"{told}, twice: with others, and alone"
+            shard.blame(worker.gauge, code="timed-out" if hung else "crashed", how=how_twice)
+            self._in_a_row = 0 if len(shard.quarantined) > before else self._in_a_row
+            self._waiting.appendleft(shard)
+        elif not worker.ready and worker not in self._leaving:
+            worker.end()
+            raise JobStoppedError(
+                f"a worker ended {how} before its model was loaded; what it printed stands above. A model needs its "
+                "memory once for each worker"
+            )
+        worker.end()
+        if self._in_a_row >= MOST_CRASHES:
+            raise JobStoppedError(
+                f"{MOST_CRASHES} workers ended one after the other, the last one {how}, and no input alone is to "
+                "blame; what was done is kept"
+            )
+        if len(self._workers) < min(self._crew, len(self._shards)):
+            self._start()
+
+    def _hand_out(self) -> None:
+        for worker in self._workers:
+            if worker.ready and worker.order is None and worker not in self._leaving and self._waiting:
+                worker.do(self._waiting.popleft().order())
+
+    def _compare(self, facts: dict[str, Any]) -> None:
+        """Notes what the first worker has found, and refuses a later one that has found something else."""
+        if "result" in self._description:
+            check_same(self._description, facts, FOUND, self._folder)
+            return
+        self._description.update(facts)
+        write_description(self._folder, self._description)
+
+
+def _to_try_again(counts: Mapping[str, int], codes: list[str]) -> bool:
+    failed = {name.removeprefix("code:") for name in counts if name.startswith("code:")}
+    return bool(failed & set(codes) if codes else failed)
+
+
+def _error(name: str, message: str) -> Exception:
+    """The error that a worker has told of."""
+    kind = getattr(sensorium.errors, name, None)
+    if name == "UnknownNameError":  # is made of more than its message
+        return OptionError(message)
+    if isinstance(kind, type) and issubclass(kind, SensoriumError):
+        return kind(message)
+    return OSError(message) if name.endswith("Error") else JobError(f"{name}: {message}")

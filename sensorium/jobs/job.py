@@ -1,0 +1,308 @@
+"""Job: a task over very many inputs, in a folder that survives whatever stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from sensorium.errors import JobError, OptionError, UnknownNameError
+from sensorium.jobs.description import ASKED, check_folder, check_same, read_description, write_description
+from sensorium.jobs.driving import LocalRun
+from sensorium.jobs.inputs import Inputs
+from sensorium.jobs.listing import NAME as LISTING
+from sensorium.jobs.listing import Listing, write_listing
+from sensorium.jobs.lock import locked
+from sensorium.jobs.parts import find_parts, sweep
+from sensorium.jobs.reporting import JobReport
+from sensorium.jobs.settings import SHARD_SIZE, RunSettings
+from sensorium.processors.limits import MediaLimits
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
+
+SETTINGS = (
+    "index",
+    "processor",
+    "device",
+    "dtype",
+    "compile",
+    "batch_size",
+    "num_workers",
+    "decode",
+    "limits",
+    "revision",
+    "cache_dir",
+    "local_files_only",
+    "use_safetensors",
+    "trust_remote_code",
+    "attn_implementation",
+)
+"""Arguments of `pipeline()` that a job takes: those that can be written down."""
+
+
+class Job:
+    """A task over very many inputs. What it does lies in its folder; whatever stops it, the same call goes on.
+
+        job = Job("image-classification", model="…", inputs="photos/**/*.jpg", out="runs/photos", options={"top_k": 3})
+        report = job.run(progress=True)
+        table = job.results().to_table()
+
+    Each input has one row in the results, in the order of the inputs: with its result, or with why there is none.
+
+    Attributes:
+        folder: where it lies.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        inputs: Any,
+        out: str | os.PathLike[str],
+        options: Mapping[str, Any] | None = None,
+        columns: Mapping[str, str] | None = None,
+        carry: Iterable[str] = (),
+        named: Mapping[str, Any] | None = None,
+        exclude: Iterable[str] = (),
+        shard_size: int = SHARD_SIZE,
+        **settings: Any,
+    ) -> None:
+        """Says what is to be done; nothing is read or written before `run`.
+
+        Args:
+            task: a task's name.
+            model: a name or a folder, as `pipeline()` takes them.
+            inputs: one of, or a list of: files, folders, globs, URLs, texts, `@list.txt` with one a line; files of
+                tables (`.parquet`, `.csv`, `.jsonl`, `.arrow`); or a table of pandas, polars, Arrow or `datasets`. They
+                are listed when the job is begun, and files that come later are no part of it.
+            out: the job's folder, new or its own.
+            options: the task's options.
+            columns: of a table: which column has which input of the task, `{"image": "path"}`; an input that is not
+                named is in the column of its own name.
+            carry: columns of a table that go into the results as they are.
+            named: inputs of the task that are the same for all, `{"question": "…"}`.
+            exclude: patterns of files and folders that are left out.
+            shard_size: inputs that are done, and written, together: what a run that is killed does again, at most, for
+                each worker.
+            **settings: arguments of `pipeline()` that can be written down: device, dtype, batch_size, limits, …;
+                `index` is the folder of an index.
+
+        Raises:
+            UnknownNameError: no such setting; names the nearest one.
+            OptionError: an invalid value.
+        """
+        for name in settings:
+            if name not in SETTINGS:
+                raise UnknownNameError("setting of a job", name, SETTINGS)
+        if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
+            raise OptionError(f"shard_size is a whole number from 1, got {shard_size!r}")
+        self.folder = Path(out)
+        self._inputs: Inputs | None = Inputs(
+            inputs, dict(columns or {}), tuple(carry), dict(named or {}), tuple(exclude)
+        )
+        self._description: dict[str, Any] = {
+            "task": task,
+            "model": None if model is None else _settled(model),
+            "settings": {name: _plain(name, value) for name, value in settings.items() if value is not None},
+            "options": {name: _plain(name, value) for name, value in (options or {}).items()},
+            "inputs": self._inputs.described(),
+            "shard_size": shard_size,
+        }
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Self:
+        """The job of a folder, as it was begun.
+
+        Raises:
+            JobError: there is no job.
+        """
+        self = cls.__new__(cls)
+        self.folder, self._inputs = Path(folder), None
+        known = read_description(self.folder)
+        if known is None:
+            raise JobError(f"{self.folder} is not the folder of a job; expected what Job(…, out=…).run() has made")
+        self._description = {name: known[name] for name in ASKED}
+        return self
+
+    def run(
+        self,
+        *,
+        workers: int | Literal["auto"] = "auto",
+        timeout_s: float = 600.0,
+        max_failures: float | str | None = None,
+        max_inputs_per_worker: int | None = None,
+        progress: bool = False,
+    ) -> JobReport:
+        """Does what is still to be done; returns at once where that is nothing.
+
+        The model runs in processes of its own. An input that ends one of them, or gives nothing for `timeout_s`, is
+        found, and has a row that says so; its neighbours have theirs.
+
+        Args:
+            workers: processes; "auto" is one for each CUDA device, or one. Each loads the model.
+            timeout_s: seconds without an outcome after which a worker is taken to hang.
+            max_failures: ends the job when more inputs fail: a share, `"5%"`, or a number; None never to.
+            max_inputs_per_worker: inputs after which a worker is replaced; None for never.
+            progress: shows a progress bar on standard error.
+
+        Raises:
+            OptionError: an invalid value, inputs that are not there, or settings other than the folder's; each
+                difference is named.
+            JobError: another run uses the folder, or it holds something else.
+            JobStoppedError: too many inputs failed, or no worker runs; what was done is kept.
+            CheckpointError, UnknownNameError: as `pipeline()` raises them.
+        """
+        settings = RunSettings(workers, timeout_s, max_failures, max_inputs_per_worker)
+        return self._run(settings, again=None, progress=progress)
+
+    def retry(self, codes: str | Iterable[str] = (), *, progress: bool = False, **settings: Any) -> JobReport:
+        """Does again what has failed, and what is still to be done.
+
+        Args:
+            codes: the errors that are tried again, such as `"missing-file"`; all unless given.
+            progress: shows a progress bar on standard error.
+            **settings: as of `run`.
+
+        Raises:
+            SensoriumError: as `run`.
+        """
+        again = [codes] if isinstance(codes, str) else list(codes)
+        return self._run(RunSettings(**settings), again=again, progress=progress)
+
+    def status(self) -> JobReport:
+        """How the job stands.
+
+        Raises:
+            JobError: nothing was begun, or a part is damaged.
+        """
+        report = JobReport()
+        listing = self._listing()
+        report.inputs, report.shards = listing.inputs, listing.shards
+        for part in find_parts(self.folder).values():
+            report.add(part.counts())
+        return report
+
+    def results(self, *, verify: bool = True) -> pyarrow.dataset.Dataset:
+        """The rows that there are, in the order of the inputs, as a data set of Arrow.
+
+        Their columns are `input_id` and `source` of the input, the carried ones, `status` ("ok", "failed" or
+        "quarantined"), `error_code` and `error_message`, and those of the result, from which `from_row` of its class
+        makes it again.
+
+        Args:
+            verify: whether to compare the files with their digests, which reads them.
+
+        Raises:
+            JobError: nothing is done yet, or a part is damaged.
+        """
+        import pyarrow.dataset
+
+        parts = [part for _, part in sorted(find_parts(self.folder).items())]
+        if not parts:
+            raise JobError(f"{self.folder} has no results yet; run the job")
+        if verify:
+            for part in parts:
+                part.check()
+        return pyarrow.dataset.dataset([str(part.path) for part in parts], format="parquet")
+
+    def failures(self, *, verify: bool = True) -> pyarrow.dataset.Dataset:
+        """The rows without a result, as a data set of Arrow; as `results`."""
+        import pyarrow.compute
+
+        return self.results(verify=verify).filter(pyarrow.compute.field("status") != "ok")
+
+    def _run(self, settings: RunSettings, *, again: list[str] | None, progress: bool) -> JobReport:
+        check_folder(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder) as lock:
+            description = self._begun()
+            sweep(self.folder)
+            began = time.perf_counter()
+            run = LocalRun(self.folder, description, settings, lock)
+            try:
+                with _shown(progress) as shown:
+                    run.run(self._list, again, shown)
+            finally:
+                run.report.seconds = time.perf_counter() - began
+            sweep(self.folder)  # parts of which there are newer ones
+            if "result" in description:
+                write_description(self.folder, {**description, "counts": run.report.to_dict()})
+            return run.report
+
+    def _begun(self) -> dict[str, Any]:
+        """The description in the folder, written first where there is none."""
+        known = read_description(self.folder)
+        if known is None:
+            known = {**self._description, "cwd": str(Path.cwd())}
+            write_description(self.folder, known)
+        check_same(known, self._description, ASKED, self.folder)
+        return {name: value for name, value in known.items() if name != "format"}
+
+    def _list(self, task: Mapping[str, Any]) -> Listing:
+        """Writes the listing."""
+        if self._inputs is None:
+            raise JobError(
+                f"the inputs of {self.folder} were not listed when it was begun; make the call that began it"
+            )
+        facts: dict[str, Any] = {}
+        batches = self._inputs.batches(task["inputs"], task["optional"], facts)
+        listing = write_listing(self.folder, batches, facts, shard_size=self._description["shard_size"])
+        if facts.get("skipped"):
+            warnings.warn(f"skipped {facts['skipped']}", UserWarning, stacklevel=5)
+        return listing
+
+    def _listing(self) -> Listing:
+        if not (self.folder / LISTING).exists():
+            raise JobError(f"{self.folder} holds no job whose inputs were listed; run it first")
+        return Listing(self.folder)
+
+
+@contextlib.contextmanager
+def _shown(progress: bool) -> Iterator[Callable[[JobReport, int], None]]:
+    """What is told how many inputs are done, and shows it if that is wanted."""
+    if not progress:
+        yield lambda _, __: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="input") as bar:
+
+        def show(report: JobReport, done: int) -> None:
+            bar.total = report.inputs
+            bar.initial = bar.initial or report.done
+            bar.update(max(0, done - bar.n))
+
+        yield show
+
+
+def _settled(model: str | os.PathLike[str]) -> str:
+    """A model's name; a folder's is made absolute."""
+    name = os.fspath(model)
+    folder = Path(name).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else name
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A setting as JSON has it.
+
+    Raises:
+        OptionError: it cannot be written down.
+    """
+    if isinstance(value, MediaLimits):
+        return dataclasses.asdict(value)
+    if isinstance(value, os.PathLike):
+        return str(Path(value).absolute())
+    if isinstance(value, (list, tuple)):
+        return [_plain(name, each) for each in value]
+    if type(value).__module__ == "torch":  # a dtype or a device
+        return str(value).removeprefix("torch.")
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    raise OptionError(f"a job is written down, and {name}={value!r:.100} cannot be; give names, numbers and folders")

@@ -1,0 +1,173 @@
+"""Tables as the inputs of a job: files that are read a piece at a time, and those in memory."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sensorium.errors import OptionError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".arrow": "ipc",
+    ".feather": "feather",
+}
+"""What files of tables are read as, by the ends of their names."""
+
+PREFIX = "input:"
+"""Before the names of those columns of a listing that hold the task's inputs."""
+
+
+def is_table_file(path: str) -> bool:
+    """Whether a file is a table, by its name."""
+    return Path(path).suffix.lower() in FORMATS
+
+
+def is_table(given: Any) -> bool:
+    """Whether an object is a table: of pandas, polars, Arrow or `datasets`."""
+    return hasattr(given, "column_names") or hasattr(given, "columns") or hasattr(given, "to_batches")
+
+
+def open_table(
+    table: Any,
+    columns: Mapping[str, str],
+    carry: Sequence[str],
+    inputs: Sequence[str],
+    optional: Sequence[str],
+    *,
+    at_once: int,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a table, as a listing has them.
+
+    Args:
+        table: a file, or what `is_table` takes, or a list of dicts.
+        columns: from the task's inputs to names of columns; an input that is not named has its own name.
+        carry: the names of columns that go along.
+        inputs: the task's inputs.
+        optional: those that may be left out.
+        at_once: rows a batch at most.
+
+    Raises:
+        OptionError: the file cannot be read.
+        UnknownNameError: a column, or an input, that is not there; names the nearest one.
+    """
+    import pyarrow as pa
+
+    for name in columns:
+        if name not in (*inputs, *optional):
+            raise UnknownNameError("input of the task", name, (*inputs, *optional))
+    called = os.fspath(table) if isinstance(table, (str, os.PathLike)) else f"{type(table).__name__}"
+    wanted: dict[str, str] | None = None
+    row = 0
+    try:
+        for batch in _batches(table, at_once):
+            if wanted is None:
+                wanted = _wanted(columns, carry, inputs, optional, batch.schema.names)
+            arrays = {PREFIX + name: batch.column(column) for name, column in wanted.items()}
+            named = [_source_of(value, called, row + i) for i, value in enumerate(_texts(next(iter(arrays.values()))))]
+            arrays = {"source": pa.array(named, pa.string()), **arrays, **{name: batch.column(name) for name in carry}}
+            yield pa.RecordBatch.from_pydict(arrays)
+            row += len(batch)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"the table {called} cannot be read after row {row}: {str(error).strip()}. Nothing of the job was begun"
+        ) from error
+
+
+def _wanted(
+    columns: Mapping[str, str], carry: Sequence[str], inputs: Sequence[str], optional: Sequence[str], known: list[str]
+) -> dict[str, str]:
+    """The columns that hold the task's inputs, by the names of these."""
+    for column in carry:
+        if column not in known:
+            raise UnknownNameError("column to carry along", column, known)
+    wanted = {}
+    for name in (*inputs, *optional):
+        column = columns.get(name, name)
+        if column in known:
+            wanted[name] = column
+        elif name in columns:
+            raise UnknownNameError("column", column, known)
+        elif name not in optional:
+            advice = (
+                f"It holds the task's input {name!r}: say which one does, columns={{{name!r}: …}}, --column {name}=…"
+            )
+            raise UnknownNameError("column", name, known, advice)
+    return wanted
+
+
+def _batches(table: Any, at_once: int) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.dataset
+
+    if isinstance(table, (str, os.PathLike)):
+        path = Path(table)
+        if not path.is_file():
+            raise OptionError(f"the table {os.fspath(table)!r} does not exist")
+        yield from _of_file(path, at_once)
+    elif isinstance(table, (list, tuple)):
+        schema = None
+        for some in _in_pieces(table, at_once):
+            batch = pa.RecordBatch.from_pylist(list(some), schema=schema)
+            schema = batch.schema
+            yield batch
+    elif hasattr(table, "with_format") and hasattr(table, "iter"):  # of `datasets`
+        for each in table.with_format("arrow").iter(at_once):
+            yield from each.to_batches(max_chunksize=at_once)
+    elif isinstance(table, (pa.Table, pyarrow.dataset.Dataset)):
+        small = {"max_chunksize": at_once} if isinstance(table, pa.Table) else {"batch_size": at_once}
+        yield from table.to_batches(**small)
+    elif hasattr(table, "iloc"):
+        yield from pa.Table.from_pandas(table, preserve_index=False).to_batches(max_chunksize=at_once)
+    elif hasattr(table, "to_arrow"):
+        yield from table.to_arrow().to_batches(max_chunksize=at_once)
+    else:
+        raise OptionError(f"expected a table of pandas, polars, Arrow or datasets, got a {type(table).__name__}")
+
+
+def _of_file(path: Path, at_once: int) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.dataset
+
+    kind: Any = FORMATS[path.suffix.lower()]
+    if kind == "csv":  # 007 stays 007: what is carried along is not changed
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+        if not header:
+            raise OptionError(f"the table {path} is empty; expected a first line with the columns' names")
+        converted = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
+        kind = pyarrow.dataset.CsvFileFormat(convert_options=converted)
+    found = pyarrow.dataset.dataset(path, format=kind)
+    yield from found.to_batches(batch_size=at_once, batch_readahead=1, fragment_readahead=1)
+
+
+def _texts(column: Any) -> list[Any]:
+    import pyarrow as pa
+
+    kind = column.type
+    return column.to_pylist() if pa.types.is_string(kind) or pa.types.is_large_string(kind) else [None] * len(column)
+
+
+def _source_of(value: str | None, table: str, row: int) -> str:
+    """What a row is called: by the path, the URL or the text in it, if it is short, else by its place."""
+    return value if value is not None and len(value) <= _LONGEST_NAME else f"{table}, row {row}"
+
+
+def _in_pieces(rows: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    iterator = iter(rows)
+    while some := tuple(itertools.islice(iterator, size)):
+        yield some
+
+
+_LONGEST_NAME = 4096

@@ -1,0 +1,268 @@
+"""What a worker does: from a shard of the listing to its part."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sensorium.errors import DeviceError, InputError, OptionError
+from sensorium.jobs.gauge import Gauge
+from sensorium.jobs.inputs import RESERVED
+from sensorium.jobs.listing import Listing
+from sensorium.jobs.parts import find_parts, write_part
+from sensorium.jobs.tables import PREFIX
+from sensorium.pipelines.batching import BatchSizer
+from sensorium.pipelines.factory import pipeline
+from sensorium.pipelines.placement import resolve_device
+from sensorium.processors.limits import MediaLimits
+from sensorium.results.surrogates import as_they_were, storable
+from sensorium.tasks.base import get_task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sensorium.pipelines.pipeline import Pipeline
+
+Tell = Callable[..., None]
+
+
+class Work:
+    """One worker's model, and the shards that it makes with it.
+
+    Args:
+        folder: of the job.
+        description: of `job.json`.
+        gauge: where it shows how far it is.
+        tell: answers.
+        rank: its number among the workers, which says on which of several devices it runs.
+    """
+
+    def __init__(self, folder: Path, description: Mapping[str, Any], gauge: Gauge, tell: Tell, *, rank: int) -> None:
+        self._folder, self._description, self._gauge, self._tell = folder, description, gauge, tell
+        os.chdir(description["cwd"])  # relative paths mean what they meant when the job was begun
+        task = get_task(description["task"])
+        task.options.parse(description["options"])
+        devices = torch.cuda.device_count() if wants_cuda(description["settings"].get("device")) else 1
+        tell("task", inputs=task.inputs, optional=task.optional_inputs, devices=max(1, devices))
+        self._pipe = _pipeline(description, rank % max(1, devices))
+        self._pipe.task.check(task.options.parse(description["options"]))
+        self._schema, facts = self._find_out()
+        tell("ready", facts=facts)
+        self._listing: Listing | None = None
+
+    def do(self, order: Mapping[str, Any]) -> None:
+        """Makes the part of a shard, or looks for the input that ends the process.
+
+        Args:
+            order: `shard`, `generation`; `quarantined`, outcomes of inputs that are not run, by their places in the
+                shard; `alone`, places of inputs to be run one by one, whose outcomes are not kept; `one_by_one`,
+                whether all are run so, and kept; `codes`, the errors that are tried again, of an older part.
+        """
+        self._listing = self._listing or Listing(self._folder)
+        shard, rows = order["shard"], self._listing.read(order["shard"])
+        raws = list(_raws(rows, self._listing.facts, self._description["inputs"]["named"]))
+        if order.get("alone") is not None:
+            for place in order["alone"]:
+                self._gauge.taken = place + 1
+                self._run([raws[place]])
+                self._gauge.given = place + 1
+            self._tell("cleared", shard=shard)
+            return
+        before = find_parts(self._folder)[shard].read() if order.get("codes") is not None else None
+        again = range(len(raws)) if before is None else _failed(before, order["codes"])
+        quarantined = {int(place): error for place, error in order.get("quarantined", {}).items()}
+        places = [place for place in again if place not in quarantined]
+        outcomes = self._outcomes(raws, places, one_by_one=order.get("one_by_one", False))
+        table = self._table(rows, dict(zip(places, outcomes, strict=True)), quarantined, before)
+        part = write_part(self._folder, table, shard, order["generation"])
+        self._tell("done", shard=shard, counts=part.counts(), ran=len(places))
+
+    def _outcomes(self, raws: list[Any], places: list[int], *, one_by_one: bool) -> list[Any]:
+        """The outcomes of the inputs at these places."""
+        if not one_by_one:
+            return self._run(_Watched([raws[place] for place in places], places, self._gauge))
+        outcomes = []
+        for place in places:
+            self._gauge.taken = place + 1
+            outcomes += self._run([raws[place]])
+            self._gauge.given = place + 1
+        return outcomes
+
+    def _run(self, raws: list[Any]) -> list[Any]:
+        given = []
+        stream = self._pipe.stream(raws, on_error="return", total=len(raws), **self._description["options"])
+        try:
+            for outcome in stream:
+                given.append(outcome)
+                if isinstance(raws, _Watched):
+                    raws.given(len(given), failed=isinstance(outcome, InputError))
+        except DeviceError:
+            os._exit(75)  # a process that cannot use its device any more: one of the inputs may have done it
+        return given
+
+    def _table(
+        self,
+        rows: pa.Table,
+        outcomes: Mapping[int, Any],
+        quarantined: Mapping[int, Mapping[str, str]],
+        before: pa.Table | None,
+    ) -> pa.Table:
+        """The rows of the part."""
+        import pyarrow as pa
+
+        made = [
+            {"status": "quarantined", **quarantined[place]} if place in quarantined else {}
+            for place in range(len(rows))
+        ]
+        for place, outcome in outcomes.items():
+            made[place] = _row_of(outcome)
+        if before is not None:
+            kept = before.to_pylist()
+            made = [row or kept[place] for place, row in enumerate(made)]
+        columns = {"input_id": rows.column("input_id"), "source": rows.column("source")}
+        columns |= {name: rows.column(name) for name in self._description["inputs"]["carry"]}
+        columns |= self._typed(made)
+        schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()])
+        metadata = {b"sensorium.task": self._pipe.task.name, b"sensorium.result": self._result}
+        return pa.table(columns, schema=schema.with_metadata(metadata))
+
+    def _typed(self, made: list[dict[str, Any]]) -> dict[str, pa.Array]:
+        """The columns of what was made; a result that does not fit them is a failure."""
+        import pyarrow as pa
+
+        texts = [pa.field(name, pa.string()) for name in ("status", "error_code", "error_message")]
+        try:
+            return {
+                field.name: pa.array([row.get(field.name) for row in made], field.type)
+                for field in [*texts, *self._schema]
+            }
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            if len(made) == 1:
+                raise
+        for row in made:
+            try:
+                self._typed([row])
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                row.clear()
+                row.update(
+                    _row_of(
+                        InputError(f"the result does not fit the columns of the job: {error}", code="other-columns")
+                    )
+                )
+        return self._typed(made)
+
+    def _find_out(self) -> tuple[pa.Schema, dict[str, Any]]:
+        """The columns of the results, told from an example, and what the job is made with."""
+        options = self._description["options"]
+        example = self._pipe(self._pipe.task.example(), **options)
+        schema = example.schema()
+        self._result = type(example).__name__
+        carried = self._description["inputs"]["carry"]
+        taken = [name for name in carried if name in schema.names]
+        if taken:
+            raise OptionError(
+                f"the column {taken[0]!r} cannot be carried: the results of {self._pipe.task.name} have one of that "
+                f"name. Give it another one in the table; theirs are {', '.join([*RESERVED, *schema.names])}"
+            )
+        checkpoint = self._pipe.checkpoint
+        facts = {
+            "weights": None if checkpoint is None else _digest_of(checkpoint.weights()),
+            "revision": None if checkpoint is None else checkpoint.revision,
+            "dtype": str(self._pipe.placement.dtype).removeprefix("torch."),
+            "device": str(self._pipe.device),
+            "result": self._result,
+            "columns": {field.name: str(field.type) for field in schema},
+            "versions": {name: version(name) for name in ("sensorium", "torch", "transformers", "timm", "pillow")},
+        }
+        return schema, facts
+
+
+class _Watched(list[Any]):
+    """Inputs of a run that shows on a gauge how many of them were taken, by their places in the shard."""
+
+    def __init__(self, raws: list[Any], places: list[int], gauge: Gauge) -> None:
+        super().__init__(raws)
+        self._places, self._gauge = [*places, places[-1] + 1 if places else 0], gauge
+        gauge.reset()
+        gauge.given = self._places[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        for i, raw in enumerate(super().__iter__()):
+            self._gauge.taken = self._places[i] + 1
+            yield raw
+
+    def given(self, count: int, *, failed: bool) -> None:
+        self._gauge.given = self._places[count]
+        self._gauge.failed += failed
+
+
+def wants_cuda(device: Any) -> bool:
+    """Whether a device as `pipeline()` takes it leaves open which of several CUDA devices it is."""
+    return device in (None, "cuda") and resolve_device(device).type == "cuda"
+
+
+def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline:
+    settings = dict(description["settings"])
+    if wants_cuda(settings.get("device")):
+        settings["device"] = f"cuda:{number}"
+    if settings.get("batch_size", "auto") == "auto":  # batches that do not depend on timing give the same rows again
+        settings["batch_size"] = BatchSizer("auto", resolve_device(settings.get("device")), grows=False).size
+    if settings.get("limits") is not None:
+        settings["limits"] = MediaLimits(**settings["limits"])
+    if settings.get("index") is not None:
+        from sensorium.retrieval import Index
+
+        settings["index"] = Index.load(settings["index"])
+    return pipeline(description["task"], description["model"], **settings)
+
+
+def _raws(rows: pa.Table, facts: Mapping[str, Any], named: Mapping[str, Any]) -> Iterator[Any]:
+    """The raw inputs of a shard, as a pipeline takes them."""
+    if facts["kind"] != "table":
+        for raw in as_they_were(rows.column("source").to_pylist()):
+            yield {facts["input"]: raw, **named} if named else raw
+        return
+    names = [name for name in rows.column_names if name.startswith(PREFIX)]
+    for row in rows.select(names).to_pylist():
+        given = {name.removeprefix(PREFIX): _plain(value) for name, value in row.items()} | dict(named)
+        yield next(iter(given.values())) if len(given) == 1 else given
+
+
+def _plain(value: Any) -> Any:
+    """The picture or sound in a cell as `datasets` has it, else the cell."""
+    if isinstance(value, Mapping) and value.keys() == {"bytes", "path"}:
+        return value["path"] if value["bytes"] is None else value["bytes"]
+    return value
+
+
+def _failed(part: pa.Table, codes: list[str]) -> list[int]:
+    """The places of the rows that failed, with one of these codes if any is named."""
+    rows = zip(part.column("status").to_pylist(), part.column("error_code").to_pylist(), strict=True)
+    return [i for i, (status, code) in enumerate(rows) if status != "ok" and (not codes or code in codes)]
+
+
+def _row_of(outcome: Any) -> dict[str, Any]:
+    """An outcome in the columns of a part."""
+    if isinstance(outcome, InputError):
+        return {"status": "failed", "error_code": outcome.code, "error_message": storable([outcome.message])[0]}
+    return {"status": "ok", **outcome.to_row()}
+
+
+def _digest_of(paths: list[Path]) -> str:
+    """A digest of the weights. A file in the Hub's cache is the link to one that is named by its own digest."""
+    whole = hashlib.sha256()
+    for path in paths:
+        named = re.fullmatch(r"[0-9a-f]{64}", path.resolve().name)
+        if named:
+            whole.update(bytes.fromhex(named[0]))
+        else:
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()

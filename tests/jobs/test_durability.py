@@ -1,0 +1,86 @@
+"""What stops a job, and what its workers fall over: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from sensorium.errors import JobError
+from sensorium.jobs.lock import locked
+from tests import tiny
+
+from .conftest import make_job, parts_of, rows_of
+
+
+def test_inputs_that_end_or_hold_a_worker_are_quarantined_and_their_neighbours_done(pictures, tmp_path, poison):
+    for name in ("03-segfault.jpg", "04-segfault.jpg", "11-hang.jpg", "15-once.jpg"):
+        (pictures / name).write_bytes((pictures / "00.jpg").read_bytes())
+    job = make_job(pictures, tmp_path / "out", shard_size=12)
+    report = job.run(timeout_s=8.0)
+    rows = {os.path.basename(row["source"]): row for row in rows_of(job)}  # noqa: PTH119
+    assert (report.inputs, report.ok, report.quarantined, report.failed) == (24, 21, 3, 0)
+    assert report.codes == {"crashed": 2, "timed-out": 1}
+    assert (
+        rows["03-segfault.jpg"]["status"] == "quarantined" and "signal 11" in rows["03-segfault.jpg"]["error_message"]
+    )
+    assert rows["11-hang.jpg"]["error_code"] == "timed-out"
+    assert rows["15-once.jpg"]["status"] == "ok"  # what ended one worker may have been its neighbour
+    assert rows["15-once.jpg"]["labels"] == rows["00.jpg"]["labels"]
+    assert report.workers_started <= 9
+
+
+def test_a_run_that_is_killed_goes_on_and_gives_the_same_files(pictures, tmp_path):
+    expected, out = tmp_path / "expected", tmp_path / "out"
+    make_job(pictures, expected, shard_size=2).run()
+    code = (
+        "import sys\nfrom sensorium.jobs import Job\n"
+        "Job('image-classification', sys.argv[1], inputs=sys.argv[2], out=sys.argv[3], shard_size=2, device='cpu', "
+        "dtype='float32').run()"
+    )
+    for parts in (1, 5):
+        process = subprocess.Popen([sys.executable, "-c", code, str(tiny.folder("vit")), str(pictures), str(out)])
+        try:
+            while not ((out / "parts").is_dir() and len(_whole(out)) >= parts):
+                assert process.poll() is None or len(_whole(out)) >= parts
+                threading.Event().wait(0.002)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    make_job(str(pictures), out, shard_size=2).run()
+    assert parts_of(out) == parts_of(expected)  # their names are digests of their content
+    assert sorted(path.name for path in out.iterdir()) == ["inputs.parquet", "job.json", "job.lock", "parts"]
+
+
+def test_two_runs_do_not_mix(pictures, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with (
+        locked(out),
+        pytest.raises(JobError, match=rf"in use by another run \(process {os.getpid()} on"),
+        locked(out, wait_s=0.0),
+    ):
+        pass
+    with (out / "job.lock").open() as file:  # is let go with the process, however that ends
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_worker_is_replaced_after_so_many_inputs(pictures, tmp_path):
+    report = make_job(pictures, tmp_path / "out", shard_size=10).run(max_inputs_per_worker=10)
+    assert (report.ok, report.workers_started) == (20, 2)
+
+
+def test_two_workers_share_the_shards(pictures, tmp_path):
+    job = make_job(pictures, tmp_path / "out", shard_size=4)
+    report = job.run(workers=2)
+    assert (report.ok, report.workers_started) == (20, 2)
+    assert [row["input_id"] for row in rows_of(job)] == list(range(20))
+
+
+def _whole(out):
+    return [path for path in (out / "parts").iterdir() if path.suffix == ".parquet"]

@@ -1,0 +1,178 @@
+"""What a job takes for inputs: files of any name, lists, tables of files and in memory; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sensorium.errors import JobError, OptionError, UnknownNameError
+from sensorium.jobs.inputs import Inputs
+from sensorium.jobs.listing import Listing, write_listing
+from sensorium.results.surrogates import as_they_were
+from tests import tiny_answering
+
+from .conftest import make_job, rows_of
+
+
+def listed(folder, given, *, inputs=("image",), optional=(), shard_size=4, **more):
+    """What a listing of these inputs holds."""
+    facts = {}
+    batches = Inputs(given, **more).batches(inputs, optional, facts)
+    listing = write_listing(folder, batches, facts, shard_size=shard_size)
+    rows = [row for shard in range(listing.shards) for row in listing.read(shard).to_pylist()]
+    assert [row.pop("input_id") for row in rows] == list(range(listing.inputs))
+    return rows, Listing(folder)
+
+
+@pytest.fixture
+def table():
+    return pa.table({"path": ["a.jpg", "b.jpg", "c.jpg"], "id": ["007", "8", "9"], "label": [1, 2, None]})
+
+
+def write(table, path):
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    elif path.suffix == ".arrow":
+        with pa.ipc.new_file(path, table.schema) as file:
+            file.write_table(table)
+    elif path.suffix == ".csv":
+        rows = [",".join("" if v is None else str(v) for v in row.values()) for row in table.to_pylist()]
+        path.write_text("\n".join([",".join(table.column_names), *rows]) + "\n")
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    return path
+
+
+def test_files_of_any_name_are_listed_once_in_order(tmp_path):
+    names = [b"a\nb.jpg", b"caf\xe9.jpg", "日本.jpg".encode(), b"x" * 200 + b".jpg", b"z.PNG"]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes(b"")
+    (folder / "notes.txt").write_text("")
+    words = [str(folder), str(folder / "*.PNG"), "x" * 4000]
+    rows, listing = listed(tmp_path, words)
+    sources = as_they_were(row["source"] for row in rows)
+    assert [os.fsencode(source).rpartition(b"/")[2] for source in sources] == [*sorted(names), b"x" * 4000]
+    assert listing.facts["repeated"] == 1 and listing.facts["skipped"] == "notes.txt"
+    assert (listing.inputs, listing.shards, listing.size(1)) == (6, 2, 2)
+
+
+def test_a_file_names_an_input_a_line(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"a.jpg\r\ncaf\xe9.jpg\n\nhttps://example.org/b.jpg\n")
+    rows, _ = listed(tmp_path, f"@{tmp_path}/list.txt")
+    assert as_they_were(row["source"] for row in rows) == [
+        "a.jpg",
+        os.fsdecode(b"caf\xe9.jpg"),
+        "https://example.org/b.jpg",
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl", ".arrow"])
+def test_the_rows_of_a_table_are_inputs_and_columns_are_carried(tmp_path, table, suffix):
+    path = write(table, tmp_path / f"table{suffix}")
+    rows, listing = listed(tmp_path, path, columns={"image": "path"}, carry=("id", "label"), shard_size=2)
+    assert [row["source"] for row in rows] == [row["input:image"] for row in rows] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert [row["id"] for row in rows] == ["007", "8", "9"]  # as it is written there
+    labels = [row["label"] for row in rows]
+    assert labels == (["1", "2", ""] if suffix == ".csv" else [1, 2, None])
+    assert listing.shards == 2
+
+
+def test_tables_in_memory_and_rows_are_inputs(tmp_path, table):
+    class Frame:  # what polars has
+        columns = ("path",)
+
+        def to_arrow(self):
+            return table
+
+    for given in (table, Frame(), table.to_pylist()):
+        rows, _ = listed(tmp_path, given, columns={"image": "path"}, carry=("id",))
+        assert [(row["source"], row["id"]) for row in rows] == [("a.jpg", "007"), ("b.jpg", "8"), ("c.jpg", "9")]
+
+
+def test_tables_have_several_inputs_a_row_and_inputs_may_be_the_same_for_all(tmp_path):
+    table = pa.table({"image": ["a.jpg"] * 2, "question": ["What?", "Who?"]})
+    rows, _ = listed(tmp_path, table, inputs=("image", "question"))
+    assert [row["input:question"] for row in rows] == ["What?", "Who?"]  # a picture may be asked twice
+    rows, _ = listed(tmp_path, "a.jpg", inputs=("image", "question"), named={"question": "What?"})
+    assert rows == [{"source": "a.jpg"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "error", "told"),
+    [
+        ("table.csv", {"columns": {"image": "pth"}}, UnknownNameError, r"'pth'.*Did you mean 'path'"),
+        ("table.csv", {}, UnknownNameError, r"columns=\{'image': …\}"),
+        ("table.csv", {"columns": {"image": "path"}, "carry": ("lable",)}, UnknownNameError, "label"),
+        ("table.csv", {"columns": {"imge": "path"}}, UnknownNameError, "image"),
+        ("ragged.csv", {"columns": {"image": "path"}}, OptionError, "Expected 3 columns, got 4"),
+        ("cut.parquet", {"columns": {"image": "path"}}, OptionError, r"cut\.parquet cannot be read"),
+        ("empty.csv", {}, OptionError, "empty"),
+        ("gone.csv", {}, OptionError, "does not exist"),
+        ("@gone.txt", {}, OptionError, "input a line"),
+        ([], {}, OptionError, "no input was found"),
+        (["a.jpg", "table.csv"], {}, OptionError, "came together"),
+        ([object()], {}, OptionError, "found again"),
+        ("a.jpg", {"carry": ("id",)}, OptionError, "no table"),
+    ],
+)
+def test_what_cannot_be_listed_is_refused_and_leaves_nothing(tmp_path, table, monkeypatch, given, more, error, told):
+    monkeypatch.chdir(tmp_path)
+    write(table, tmp_path / "table.csv")
+    (tmp_path / "ragged.csv").write_text("path,id,label\na.jpg,1,2\nb.jpg,1,2,3\n")
+    whole = write(table, tmp_path / "cut.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(error, match=told):
+        listed(tmp_path / "out", given, **more)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_listing_that_was_changed_is_named(tmp_path):
+    _, listing = listed(tmp_path, ["a.jpg", "b.jpg"])
+    listing.path.write_bytes(listing.path.read_bytes()[:-20])
+    with pytest.raises(JobError, match=r"inputs\.parquet cannot be read"):
+        Listing(tmp_path)
+
+
+def test_a_long_listing_is_never_in_memory_whole(tmp_path):
+    class Words(list):
+        def __iter__(self):
+            return (f"pictures/of/a/long/name/{i:012}.jpg" for i in range(self[0]))
+
+    def peak_of(count):
+        tracemalloc.reset_peak()
+        facts = {}
+        write_listing(tmp_path, Inputs(Words([count])).batches(("image",), (), facts), facts, shard_size=512)
+        assert Listing(tmp_path).inputs == count
+        return tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    peak_of(10)  # imports what it needs
+    assert peak_of(40_000) - peak_of(10_000) < 2**18  # the names alone are 1.1 MB
+    tracemalloc.stop()
+
+
+def test_a_table_of_pictures_and_questions_is_answered_with_its_columns(pictures, tmp_path):
+    paths = sorted(map(str, pictures.iterdir()))[:3]
+    table = pa.table({"file": paths, "question": ["What is it?", "Who?", None], "id": [3, 5, 8]})
+    job = make_job(
+        table,
+        tmp_path / "out",
+        task="visual-question-answering",
+        model=tiny_answering.vilt(),
+        columns={"image": "file"},
+        carry=["id"],
+    )
+    report = job.run()
+    rows = rows_of(job)
+    assert [row["id"] for row in rows] == [3, 5, 8] and [row["source"] for row in rows] == paths
+    assert report.ok == 2 and [row["status"] for row in rows] == ["ok", "ok", "failed"]
+    assert rows[0]["answers"]
