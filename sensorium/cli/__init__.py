@@ -1,4 +1,4 @@
-"""The command line: `sensorium run`, `sensorium index`, `sensorium tasks`, `sensorium doctor`.
+"""The command line: `sensorium run`, `sensorium index`, `sensorium job`, `sensorium tasks`, `sensorium doctor`.
 
 `--help` is to answer in well under half a second, so nothing here imports torch or transformers before a command
 needs it, tasks are described from a file (`catalogue`), and help is written without rich.
@@ -14,7 +14,7 @@ import typer
 
 import sensorium
 from sensorium.cli.catalogue import known_tasks, task_card
-from sensorium.cli.groups import IndexCommands, TaskCommands
+from sensorium.cli.groups import IndexCommands, JobCommands, JobRunCommands, TaskCommands
 from sensorium.cli.telling import printable, told
 
 _HELP = (
@@ -32,6 +32,13 @@ _INDEX_HELP = """Builds, searches and measures indexes of documents, passages, p
 
 `sensorium index build FOLDER --encoder starter/text-embedding --out IDX`, then `sensorium index search IDX "…"`. Exit
 code: 0; 1 if an input failed or the command could not begin; 2 for wrong options; 130 after Ctrl-C.
+"""
+
+_JOB_HELP = """Runs a task over very many inputs, in a folder that survives whatever stops it.
+
+`sensorium job run TASK INPUT... --out FOLDER`; the same command goes on where it stopped. `sensorium job run TASK
+--help` shows the options of a task. Exit code: 0; 1 if an input has no result or the command could not begin; 2 for
+wrong options; 130 after Ctrl-C, with what was done so far kept.
 """
 
 
@@ -88,6 +95,24 @@ _indexes = typer.Typer(
     subcommand_metavar="COMMAND INDEX|PATH... [OPTIONS]",
 )
 app.add_typer(_indexes, name="index", short_help="Build, search and measure an index.")
+_jobs = typer.Typer(
+    cls=JobCommands,
+    help=_JOB_HELP,
+    add_help_option=False,
+    no_args_is_help=True,
+    options_metavar="",
+    subcommand_metavar="run TASK INPUT... --out FOLDER | COMMAND FOLDER [OPTIONS]",
+)
+app.add_typer(_jobs, name="job", short_help="Run a task over very many inputs, and go on where it stopped.")
+_job_runs = typer.Typer(
+    cls=JobRunCommands,
+    help=_JOB_HELP,
+    add_help_option=False,
+    no_args_is_help=True,
+    options_metavar="",
+    subcommand_metavar="TASK INPUT... --out FOLDER [OPTIONS]",
+)
+_jobs.add_typer(_job_runs, name="run", short_help="Run a task on files, folders, globs, URLs and tables.")
 
 
 @app.callback()
@@ -102,6 +127,16 @@ def _run(help: Help = False) -> None:
 
 @_indexes.callback()
 def _index(help: Help = False) -> None:
+    pass
+
+
+@_jobs.callback()
+def _job(help: Help = False) -> None:
+    pass
+
+
+@_job_runs.callback()
+def _job_run(help: Help = False) -> None:
     pass
 
 

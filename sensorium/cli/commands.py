@@ -42,12 +42,12 @@ _INPUT_HELP = "Files, folders (searched to any depth), globs and URLs; - reads o
 
 def task_command(card: TaskCard) -> Any:
     """Builds the command that runs a task."""
-    options, general, further = options_of(card), _general(card), _input_options(card)
+    options, general, further = options_of(card), _general(card), input_options(card)
     flags = flags_of(options, general, ("inputs", *card.inputs, *card.optional_inputs))
 
     def run(**arguments: Any) -> None:
         with told(debug=bool(arguments["debug"])):
-            named = _named_inputs(card, further, arguments)
+            named = named_inputs(card, further, arguments)
             index = IndexSettings(**read_all(_index(card), arguments)) if arguments.get("index") else None
             code = TaskRun(
                 card,
@@ -58,7 +58,7 @@ def task_command(card: TaskCard) -> Any:
                 OutputSettings(**read_all(OUTPUT, arguments)),
                 MediaLimits(**read_all(LIMITS, arguments)),
                 index,
-                InputSettings(**read_all(_files(card), arguments)),
+                InputSettings(**read_all(files_of(card), arguments)),
             ).run()
             raise typer.Exit(code)
 
@@ -91,10 +91,10 @@ def pipeline_cards(card: TaskCard) -> Cards:
 
 
 def _general(card: TaskCard) -> Cards:
-    return (*_index(card), *pipeline_cards(card), *_files(card), *OUTPUT, *LIMITS)
+    return (*_index(card), *pipeline_cards(card), *files_of(card), *OUTPUT, *LIMITS)
 
 
-def _files(card: TaskCard) -> Cards:
+def files_of(card: TaskCard) -> Cards:
     """What says which files are inputs, for tasks whose inputs are files."""
     return INPUT if media_kind(card.inputs[0]) else ()
 
@@ -105,7 +105,7 @@ def _index(card: TaskCard) -> Cards:
     return tuple(replace(option, hint=str, default=REQUIRED) if option.name == "index" else option for option in INDEX)
 
 
-def _input_options(card: TaskCard) -> Cards:
+def input_options(card: TaskCard) -> Cards:
     """The inputs after the first, which are options here: the same for every INPUT, and text or JSON."""
     cards = []
     for name in card.inputs[1:]:
@@ -122,7 +122,12 @@ def _input_options(card: TaskCard) -> Cards:
     return tuple(cards)
 
 
-def _named_inputs(card: TaskCard, further: Cards, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def named_inputs(card: TaskCard, further: Cards, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that are the same for every INPUT, as they were given.
+
+    Raises:
+        typer.BadParameter: one cannot be read, or is given twice.
+    """
     named = read_all(further, arguments)
     if card.searches == "optionally":
         _check_index_or_inputs(card, named, arguments)

@@ -42,13 +42,13 @@ class WholeFile:
         OptionError: it cannot be written, told before any work.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, option: str = "output") -> None:
         self._path = Path(path)
         self._part = self._path.with_name(self._path.name + ".part")
         try:
             self._part.touch()
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise _unwritable(path, error, option) from error
 
     def write(self, write: Callable[[Path], None]) -> None:
         """Has the file written under its passing name, and gives it its own."""
@@ -60,8 +60,8 @@ class WholeFile:
         self._part.unlink(missing_ok=True)
 
 
-def _unwritable(path: str, error: OSError) -> OptionError:
-    return OptionError(f"--output takes a file that can be written, got {path!r}: {error.strerror}")
+def _unwritable(path: str, error: OSError, option: str = "output") -> OptionError:
+    return OptionError(f"--{option} takes a file that can be written, got {path!r}: {error.strerror}")
 
 
 class JsonLines(Sink):

@@ -1,0 +1,1 @@
+"""`sensorium job`: the commands, each in a file that is imported when it runs."""
