@@ -89,9 +89,8 @@ def assert_same_object(a: Any, b: Any) -> None:
 
 def _attributes(result: Any) -> dict[str, Any]:
     slots = {name for kind in type(result).__mro__ for name in getattr(kind, "__slots__", ())}
-    names = {name for name in slots | vars(type(result)).keys() if not name.startswith("_")}
-    held = {name: getattr(result, name) for name in names | getattr(result, "__dict__", {}).keys()}
-    return {name: value for name, value in held.items() if not callable(value) and name != "columns"}
+    names = slots | getattr(result, "__dict__", {}).keys()
+    return {name: getattr(result, name) for name in names if not name.startswith("_")}
 
 
 def _assert_same(a: Any, b: Any) -> None:

@@ -24,7 +24,7 @@ class Cells:
             raise ValueError(f"this row has no {self.of}: its input failed, {code}: {message}")
 
     def __getitem__(self, name: str) -> Any:
-        """What stands in a column.
+        """What stands in a column, as it is.
 
         Raises:
             ValueError: there is no such column.
@@ -36,14 +36,23 @@ class Cells:
             )
         return self._row[name]
 
+    def get(self, name: str) -> Any:
+        """What stands in a column, None where it is null, which is NaN in pandas.
+
+        Raises:
+            ValueError: there is no such column.
+        """
+        value = self[name]
+        return None if isinstance(value, float) and math.isnan(value) else value
+
     def needed(self, name: str) -> Any:
         """What stands in a column in which the row of a result has a value.
 
         Raises:
             ValueError: it is null.
         """
-        value = self[name]
-        if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN is pandas' null
+        value = self.get(name)
+        if value is None:
             raise ValueError(f"this row has no {self.of}: its column {name!r} is null")
         return value
 

@@ -70,9 +70,10 @@ class Scalar(TypedColumn):
 
     def load(self, cells: Cells) -> dict[str, Any]:
         """The value."""
-        value = cells[self.name] if self.nullable or self.kind.floating else cells.needed(self.name)
-        loaded = None if value is None else self.kind.load([value])[0]
-        return {self.name: cells.needed(self.name) if loaded is None and not self.nullable else loaded}
+        value = cells.get(self.name) if self.nullable else cells[self.name]
+        if not self.nullable and not (self.kind.floating and isinstance(value, float)):  # of which NaN is one
+            value = cells.needed(self.name)
+        return {self.name: None if value is None else self.kind.load([value])[0]}
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,11 @@ class Array(TypedColumn):
 
     def load(self, cells: Cells) -> dict[str, Any]:
         """The array."""
-        numbers, shape = cells[self.name], cells[self.shape]
-        if shape is None and self.nullable:
+        get = cells.get if self.nullable else cells.needed
+        numbers, shape = get(self.name), get(self.shape)
+        if numbers is None:
             return {self.name: None}
-        shape = [int(side) for side in cells.needed(self.shape)]
-        return {self.name: np.array(numbers if shape != [0] else [], np.float32).reshape(shape)}
+        return {self.name: np.array(numbers, np.float32).reshape([int(side) for side in shape])}
 
 
 class Arrays(TypedColumn):

@@ -90,16 +90,8 @@ def to_table(results: Any) -> Any:
     if len(kinds) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise ValueError(f"a table has results of one type, got {names}; make one of each")
-    rows: list[dict[str, Any]] = []
-    typed: list[Any] = []
-    for each in outcomes:
-        row: dict[str, Any] = {"input_id": each.index, "source": storable([each.source])[0], "status": "ok"}
-        if isinstance(each, InputError):
-            row |= {"status": "failed", "error_code": each.code, "error_message": storable([each.message])[0]}
-        else:
-            row |= each.to_row()
-            typed = typed or list(each.schema())
-        rows.append(row)
+    rows = [_typed_row(each) for each in outcomes]
+    typed = next((list(each.schema()) for each in outcomes if not isinstance(each, InputError)), [])
     told = [("input_id", pa.int64()), *((name, pa.string()) for name in ("source", "status", *ERROR))]
     return pa.Table.from_pylist(rows, schema=pa.schema([*pa.schema(told), *typed]))
 
@@ -137,6 +129,20 @@ def plain(value: Any) -> Any:
     if value is None or type(value) in (str, int, float, bool):
         return value
     return str(value)
+
+
+def _typed_row(outcome: Any) -> dict[str, Any]:
+    failed = isinstance(outcome, InputError)
+    if not failed and not hasattr(outcome, "to_row"):
+        raise TypeError(f"results of a pipeline are expected, got {type(outcome).__name__}")
+    row: dict[str, Any] = {
+        "input_id": outcome.index,
+        "source": storable([outcome.source])[0],
+        "status": "failed" if failed else "ok",
+    }
+    if failed:
+        return row | dict(zip(ERROR, storable([outcome.code, outcome.message]), strict=True))
+    return {**row, **outcome.to_row()}
 
 
 def _is_one(results: Any) -> bool:
