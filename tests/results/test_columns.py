@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -243,6 +244,16 @@ def test_values_are_readable_as_they_are(tmp_path):
     typed = {"id": "7", "text": "Faust", "title": "", "source": None, "start": 3, "end": 8}
     more = '{"id": 7, "year": 1808, "tags": ["a", "b"]}'
     assert row["hits"] == [{"id": "7", "score": 0.5, "passage": typed | {"more": more}}]
+
+
+def test_the_page_names_every_column():
+    page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+    for kind in {type(make()) for make in MAKERS.values()}:
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{kind.__name__}` |"))
+        names = [
+            name for column in kind.columns for name in (column.name, *(f.name for f in getattr(column, "fields", ())))
+        ]
+        assert [name for name in names if f"`{name}`" not in line] == []
 
 
 def test_it_is_drawn_as_before():
