@@ -80,6 +80,59 @@ PIPELINE_PARAMETERS = [
 ]
 
 
+RESULTS = {
+    "Answers",
+    "CitedAnswers",
+    "Detections",
+    "Embedding",
+    "Hits",
+    "Keypoints",
+    "Labels",
+    "Masks",
+    "Matches",
+    "Ranking",
+    "Result",
+    "Row",
+    "SearchResults",
+    "Segments",
+    "Transcript",
+    "result_type",
+    "similarity",
+    "to_pandas",
+    "to_polars",
+    "to_records",
+    "to_table",
+}
+
+COLUMNS = {"Array", "Arrays", "Field", "Scalar", "Structs", "TypedColumn", "WholeJson"}
+KINDS = {
+    "ARRAY",
+    "BOOL",
+    "FLOAT32",
+    "FLOAT64",
+    "INT64",
+    "OFFSET",
+    "PASSAGE",
+    "SECONDS",
+    "TEXT",
+    "Kind",
+    "lists",
+    "number",
+}
+
+
+def test_public_names_of_results():
+    import sensorium.results
+    from sensorium.results import columns, kinds
+
+    assert set(sensorium.results.__all__) == RESULTS
+    assert {name for name in COLUMNS if inspect.getdoc(getattr(columns, name))} == COLUMNS
+    assert {name for name in KINDS if getattr(kinds, name) is not None} == KINDS
+    members = {name for name in dir(sensorium.results.Result) if not name.startswith("_")}
+    tables = {"columns", "from_row", "records", "schema", "to_pandas", "to_polars", "to_row"}
+    assert members == {*tables, "arrays", "lines", "plot", "save", "source", "to_dict", "to_json"}
+
+
 def test_public_names():
     assert set(sensorium.__all__) == PUBLIC
     assert sensorium.__all__ == sorted(sensorium.__all__)
