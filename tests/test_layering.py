@@ -52,7 +52,7 @@ ONLY_IN = {  # third party: the files that may import it
     "librosa": {"processors"},
     "tokenizers": {"processors"},
     "faiss": {"retrieval/dense/approximate.py"},
-    "pyarrow": {"results", "retrieval", "jobs", "cli/flat_files.py", "cli/jobs/exporting.py"},
+    "pyarrow": {"results", "retrieval", "jobs", "cli/typed_file.py", "cli/jobs/exporting.py"},
     "bm25s": {"retrieval/lexical/bm25.py"},
     "pypdfium2": {"retrieval/reading/formats"},
     "bs4": {"retrieval/reading/formats"},

@@ -17,6 +17,7 @@ from sensorium.cli.inputs import count_inputs, read_inputs
 from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
 from sensorium.cli.sinks import Archive, JsonLines, Lines, Page, Sink, Tables
 from sensorium.cli.telling import INTERRUPTED, Failures, say, wants_progress
+from sensorium.cli.typed_file import TypedFile
 from sensorium.errors import InputError
 from sensorium.processors.limits import MediaLimits
 from sensorium.processors.skipped import Skipped
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _FILES: Mapping[str, Callable[[str], Sink]] = {
     ".jsonl": JsonLines,
     ".csv": FlatFile,
-    ".parquet": FlatFile,
+    ".parquet": TypedFile,
     ".npz": Archive,
 }
 

@@ -126,8 +126,9 @@ class OutputSettings:
 
     Attributes:
         json: print one JSON object per line to standard output (JSON Lines).
-        output: write to this file instead: results.jsonl, a JSON object per line as they come; results.csv or
-            results.parquet, a flat row for each thing found; or vectors.npz, embeddings as one NumPy archive.
+        output: write to this file instead: results.jsonl, a JSON object per line as they come; results.csv, a
+            flat row for each thing found; results.parquet, a row for each input in typed columns; or vectors.npz,
+            embeddings as one NumPy archive.
         html: write a self-contained page with each picture and its result to this file as well.
         overwrite: replace the files that --output and --html name, if they are there.
         on_error: what a failed input gives: return its error row, skip it without one, raise to end the run.
