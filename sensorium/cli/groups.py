@@ -10,8 +10,8 @@ from typing import Any
 import typer
 import typer.core
 
-from sensorium.cli.catalogue import known_tasks, task_card
 from sensorium.errors import UnknownNameError
+from sensorium.tasks.catalogue import known_tasks, task_card
 
 
 class TaskCommands(typer.core.TyperGroup):

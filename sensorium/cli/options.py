@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 import typer.main
 
-from sensorium.cli.catalogue import REQUIRED, OptionCard
+from sensorium.tasks.catalogue import REQUIRED, OptionCard
 
 
 def command(name: str, run: Callable[..., None], parameters: Sequence[inspect.Parameter], *, help: str) -> Any:

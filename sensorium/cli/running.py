@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium.cli.catalogue import TaskCard
+from sensorium.cli.finding import find_encoder, find_model
 from sensorium.cli.flat_files import FlatFile
 from sensorium.cli.inputs import count_inputs, read_inputs
 from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
@@ -21,8 +21,10 @@ from sensorium.cli.typed_file import TypedFile
 from sensorium.errors import InputError
 from sensorium.processors.limits import MediaLimits
 from sensorium.processors.skipped import Skipped
+from sensorium.tasks.catalogue import TaskCard
 
 if TYPE_CHECKING:
+    from sensorium.checkpoints import Checkpoint
     from sensorium.pipelines.pipeline import Pipeline
 
 _FILES: Mapping[str, Callable[[str], Sink]] = {
@@ -99,6 +101,7 @@ class TaskRun:
 
     def _pipeline(self, opened: ExitStack) -> Pipeline:
         """The pipeline, and what it needs, which `opened` closes at the end."""
+        model = self._found()
         from sensorium.pipelines.factory import pipeline
         from sensorium.tasks.base import get_task
 
@@ -106,7 +109,7 @@ class TaskRun:
         parse(self.options)  # a wrong value costs no download
         if self.settings.model is None and self.card.default:
             say(f"model: {self.card.default} (the task's default; --model names another)")
-        settings: dict[str, Any] = {**asdict(self.settings), "limits": self.limits}
+        settings: dict[str, Any] = {**asdict(self.settings), "model": model, "limits": self.limits}
         if settings["compile"] is None:
             settings["compile"] = "auto"
         if self.card.searches:
@@ -114,6 +117,13 @@ class TaskRun:
         pipe = opened.enter_context(pipeline(self.card.name, **settings))
         pipe.task.check(parse(self.options))  # before an output is emptied
         return pipe
+
+    def _found(self) -> Checkpoint | None:
+        """The model that was named; what else is named is looked for, too, before torch is imported."""
+        if self.index is not None:
+            find_encoder(self.index, self.settings)
+        find_model(self.options.get("reranker"), self.settings)
+        return find_model(self.settings.model, self.settings, revision=self.settings.revision)
 
     def _searching(self, settings: dict[str, Any], opened: ExitStack) -> dict[str, Any]:
         """Opens the index and the reranker; gives the arguments that the pipeline takes besides."""

@@ -7,8 +7,8 @@ import types
 import typing
 from typing import Any, Literal
 
-from sensorium.cli.catalogue import FILE, REQUIRED, TYPES, OptionCard, TaskCard, card_of_class
 from sensorium.tasks import task_files
+from sensorium.tasks.catalogue import FILE, REQUIRED, TYPES, OptionCard, TaskCard, card_of_class
 
 COMMAND = f"python -m {__spec__.name}"
 

@@ -1,36 +1,35 @@
-"""`pipeline()`: from a task and a model to something that can be called."""
+"""`pipeline()`: from a task and a model to something that can be called.
+
+What is wrong with a call is told before torch is imported, which takes seconds: a keyword, a task and a setting that do
+not exist, and a model that cannot be found.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
-
-from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
-from sensorium.errors import OptionError, TaskMismatchError
+from sensorium.checkpoints import Checkpoint, resolve
+from sensorium.errors import OptionError
 from sensorium.pipelines.other_names import known_names_only
-from sensorium.pipelines.pipeline import Pipeline
-from sensorium.pipelines.placement import Placement, resolve_device, resolve_dtype
-from sensorium.pipelines.remaking import Making
 from sensorium.pipelines.settings import Settings
-from sensorium.processors.media import MediaLimits
-from sensorium.tasks.base import Task, all_tasks, get_task
-from sensorium.tasks.loading import describe_module
+from sensorium.processors.limits import MediaLimits
+from sensorium.tasks.catalogue import TaskCard, task_card
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from sensorium.pipelines.pipeline import Pipeline
 
 
 @known_names_only
 def pipeline(
     task: str | None = None,
-    model: str | os.PathLike[str] | nn.Module | None = None,
+    model: str | os.PathLike[str] | Checkpoint | nn.Module | None = None,
     *,
     index: Any = None,
-    reader: str | os.PathLike[str] | nn.Module | None = None,
+    reader: str | os.PathLike[str] | Checkpoint | nn.Module | None = None,
     processor: Any = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
@@ -54,8 +53,8 @@ def pipeline(
 
     Args:
         task: a task's name, such as "image-classification"; None to find it from the model.
-        model: a Hub id (`org/name`, optionally `@revision`), `timm/…`, a local folder, `starter/…`, or a loaded
-            Transformers, timm or Sensorium module; None for the task's default.
+        model: a Hub id (`org/name`, optionally `@revision`), `timm/…`, a local folder, `starter/…`, a Checkpoint
+            that was found, or a loaded Transformers, timm or Sensorium module; None for the task's default.
         index: an `Index`, for tasks that search one. Those that only search take no model: the index knows its encoder.
         reader: "retrieval-qa"'s model by its other name; one of the two is given.
         processor: a name, a folder or a loaded processor, instead of the checkpoint's own; needed for a loaded
@@ -91,120 +90,25 @@ def pipeline(
     """
     given = dict(locals())  # before anything else is named here
     settings = Settings.of(**{name: given[name] for name in Settings.names()})
-    parts = {"index": index, "reader": reader}
-    return _built(task, model, settings, processor, parts=parts, recipe=Making(pipeline, given))
-
-
-def _built(
-    task: str | None, model: Any, settings: Settings, processor: Any, *, parts: Mapping[str, Any], recipe: Making
-) -> Pipeline:
-    """The pipeline of a call; `parts` are what only some tasks take, None where nothing was given."""
-    chosen = None if task is None else get_task(task)
-    parts = {name: part for name, part in parts.items() if part is not None}
-    for name in parts:
-        if chosen is None or name not in chosen.takes:
-            raise OptionError(_not_taken(name, chosen))
-    loader = _CallLoader(settings, processor)
-    built = loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
-    recipe.checkpoint = loader.checkpoint
-    return Pipeline(
-        built,
-        Placement(built.runtime.device, built.dtype),
-        batch_size=settings.batch_size,
-        compile=settings.compile,
-        num_workers=settings.num_workers,
-        decode=settings.decode,
-        recipe=recipe,
-    )
-
-
-class _CallLoader:
-    """Loads a task by the settings of one call; see `sensorium.tasks.base.Loader`."""
-
-    def __init__(self, settings: Settings, processor: Any) -> None:
-        self._settings, self._processor = settings, processor
-        self.checkpoint: Checkpoint | None = None  # that was loaded last
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        given = {} if self._processor is None else {"processor": self._processor}
-        return {**given, **self._settings.of_loading()}
-
-    def load(self, task: type[T] | None, model: Any) -> T:
-        wanted: Any = task
-        built: Any = self._place(wanted, _default_model(wanted) if model is None else model)
-        built.limits = self._settings.limits or MediaLimits()
-        loaded: T = built
-        return loaded
-
-    def _place(self, task: type[Task] | None, model: Any) -> Task:
-        """The task with its model in its place."""
-        device, dtype, access = self._settings.device, self._settings.dtype, self._settings.access
-        target = resolve_device(device)
-        if isinstance(model, nn.Module):
-            built = _wrap(task, model, self._processor, access)
-            chosen = None if dtype == "auto" else resolve_dtype(dtype, target)
-        else:
-            if access.device_map is not None and device is not None:
-                raise OptionError(
-                    f"device={device!r} and device_map={access.device_map!r} were both given; pass one of them"
-                )
-            chosen = resolve_dtype(dtype, target)
-            self.checkpoint = resolve(model, self._settings.access_for(chosen))
-            built = _load(task, self.checkpoint, self._processor)
-        spread = access.device_map is not None or access.quantization_config is not None
-        built.runtime.place(target, chosen, spread=spread or hasattr(built.model, "hf_device_map"))
-        return built
-
-
-def _not_taken(name: str, task: type[Task] | None) -> str:
-    takers = [other.name for other in all_tasks().values() if name in other.takes]
-    return f"{name} is for {', '.join(takers)}, not for {'no task' if task is None else task.name}"
-
-
-def _default_model(task: type[Task] | None) -> str:
-    if task is None:
+    card = None if task is None else task_card(task)
+    if card is None and model is None and index is None and reader is None:
         raise OptionError('name a task, a model, or both: pipeline("image-classification"), pipeline(model="…")')
-    if task.default is None:
-        raise OptionError(f"{task.name} has no default model; name one: pipeline({task.name!r}, model=…)")
-    return task.default
+    if _is_loaded(card, model, index, reader):
+        model, reader = _found(model, settings), _found(reader, settings)
+    from sensorium.pipelines.assembling import assemble  # torch comes with it
+
+    parts = {"index": index, "reader": reader}
+    return assemble(task, model, settings, processor, parts=parts, build=pipeline, given=given)
 
 
-def _load(task: type[Task] | None, checkpoint: Checkpoint, processor: Any) -> Task:
-    task = task or _task_for(checkpoint)
-    if task.fits(checkpoint) is None:
-        raise _mismatch(task.name, checkpoint)
-    return task.load(checkpoint, processor=processor)
+def _is_loaded(card: TaskCard | None, model: Any, index: Any, reader: Any) -> bool:
+    """Whether the model that is named is one that the task loads; else it is refused, wherever it lies."""
+    searches = None if card is None else card.searches
+    if searches == "always" or (model is not None and reader is not None):
+        return False
+    return searches == "optionally" or (index is None and reader is None)
 
 
-def _wrap(task: type[Task] | None, model: nn.Module, processor: Any, options: LoadOptions) -> Task:
-    """Takes a loaded module; arguments that only matter while loading are refused, not ignored."""
-    for field in dataclasses.fields(LoadOptions):
-        if getattr(options, field.name) != field.default:
-            raise OptionError(f"{field.name} has no meaning for a loaded {type(model).__name__}; leave it out")
-    described = describe_module(model)
-    task = task or _task_for(described)
-    if task.fits(described) is None:
-        raise _mismatch(task.name, described)
-    return task.wrap(model, processor)
-
-
-def _task_for(checkpoint: Checkpoint) -> type[Task]:
-    """The only task that the checkpoint was saved for, or could be used for if it does not say."""
-    fits = {name: task.fits(checkpoint) for name, task in all_tasks().items()}
-    for degree in ("native",) if checkpoint.architectures else ("native", "possible"):
-        names = [name for name, fit in fits.items() if fit == degree]
-        if len(names) == 1:
-            return get_task(names[0])
-        if names:
-            raise TaskMismatchError(f"{checkpoint.name!r} fits several tasks: {', '.join(names)}; name one", fits=names)
-    raise _mismatch(None, checkpoint)
-
-
-def _mismatch(task: str | None, checkpoint: Checkpoint) -> TaskMismatchError:
-    degrees = {name: other.fits(checkpoint) for name, other in all_tasks().items()}
-    fits = [name for degree in ("native", "possible") for name, fit in degrees.items() if fit == degree]
-    what = ", ".join(checkpoint.architectures) or checkpoint.model_type or checkpoint.kind
-    wanted = f"does not fit the task {task!r}" if task else "was saved for no task that Sensorium has"
-    advice = f"It fits: {', '.join(fits)}." if fits else "It fits none of this version's tasks."
-    return TaskMismatchError(f"{checkpoint.name!r} ({what}) {wanted}. {advice}", fits=fits)
+def _found(model: Any, settings: Settings) -> Any:
+    """The checkpoint that a name stands for; a module, and None, are as they are."""
+    return resolve(model, settings.access) if isinstance(model, (str, os.PathLike)) else model

@@ -6,11 +6,14 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from sensorium.errors import OptionError, UnknownNameError
 from sensorium.pipelines.settings import Settings
-from sensorium.tasks.base import Task, get_task
+from sensorium.tasks.catalogue import TaskCard, task_card
+
+if TYPE_CHECKING:
+    from sensorium.tasks.base import Task
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +50,7 @@ def known_names_only(build: Callable[P, T]) -> Callable[P, T]:
         for name in keywords:
             if name not in names:
                 task = keywords.get("task", args[0] if args else None)
-                raise _unknown_argument(name, names, get_task(task) if isinstance(task, str) else None)
+                raise _unknown_argument(name, names, task_card(task) if isinstance(task, str) else None)
         return build(*args, **keywords)
 
     return checked
@@ -76,9 +79,9 @@ def check_names(task: Task, given: Iterable[str], *, inputs: bool = False, also:
 _SETTINGS = frozenset([*Settings.names(), "model", "processor", "index", "reader"])
 
 
-def _unknown_argument(name: str, names: Iterable[str], task: type[Task] | None) -> UnknownNameError | OptionError:
-    if task is not None and name in {each.name for each in dataclasses.fields(task.options)}:
-        return OptionError(f"{name} is an option of {task.name}'s calls; pass it there: pipe(input, {name}=…)")
+def _unknown_argument(name: str, names: Iterable[str], card: TaskCard | None) -> UnknownNameError | OptionError:
+    if card is not None and name in {option.name for option in card.options}:
+        return OptionError(f"{name} is an option of {card.name}'s calls; pass it there: pipe(input, {name}=…)")
     if name in _ADVICE:
         return OptionError(f"pipeline() has no {name}; {_ADVICE[name]}")
     return UnknownNameError("argument of pipeline()", name, names)

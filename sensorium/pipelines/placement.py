@@ -8,15 +8,7 @@ from pathlib import Path
 import torch
 
 from sensorium.errors import OptionError
-
-DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-}
+from sensorium.pipelines.settings import DTYPES
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,8 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
         return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     if dtype not in DTYPES:
         raise OptionError(f'dtype is "auto", a torch.dtype or one of {", ".join(DTYPES)}, got {dtype!r}')
-    return DTYPES[dtype]
+    chosen: torch.dtype = getattr(torch, DTYPES[dtype])
+    return chosen
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

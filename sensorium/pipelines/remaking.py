@@ -85,6 +85,8 @@ class OneProcess:
 
 
 def _settled(value: Any) -> Any:
+    if isinstance(value, Checkpoint):
+        value = value.name
     if isinstance(value, (str, os.PathLike)) and Path(value).expanduser().is_dir():
         return str(Path(value).expanduser().absolute())
     return value

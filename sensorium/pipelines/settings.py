@@ -5,15 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sensorium.checkpoints import LoadOptions
 from sensorium.errors import OptionError
 from sensorium.processors.limits import MediaLimits
 
+if TYPE_CHECKING:
+    import torch
+
 Auto = Literal["auto"]
+
+DTYPES = {
+    "float32": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+}
+"""The names of dtypes, and torch's for each."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.compile not in (True, False, "auto"):
             raise OptionError(f'compile is "auto", True or False, got {self.compile!r}')
+        if isinstance(self.dtype, str) and self.dtype != "auto" and self.dtype not in DTYPES:
+            raise OptionError(f'dtype is "auto", a torch.dtype or one of {", ".join(DTYPES)}, got {self.dtype!r}')
         if self.decode not in ("cpu", "cuda"):
             raise OptionError(f'decode is "cpu" or "cuda", got {self.decode!r}')
         for name in ("batch_size", "num_workers"):

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as tvF
 
 from sensorium.errors import CheckpointError, InputError, LimitError
 from sensorium.processors.resampling_on_device import resample_on_device, resamples_on_device
@@ -30,12 +28,8 @@ Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 
 MAX_RESIZED_PIXELS = 100_000_000  # a 1x20,000 px picture with its shorter edge at 224 px would take 3 GB
 
-_TORCH_MODES: dict[str, InterpolationMode] = {
-    "nearest": InterpolationMode.NEAREST_EXACT,
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-    "lanczos": InterpolationMode.LANCZOS,
-}
+_TORCH_MODES = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "lanczos"}
+"""The names of torchvision's interpolation modes."""
 
 
 def resized_size(height: int, width: int, *, rule: SizeRule, size: tuple[int, int], multiple: int) -> tuple[int, int]:
@@ -143,9 +137,12 @@ def resample(image: Tensor, size: tuple[int, int], *, mode: Resample, pillow: bo
         image = image.cpu()
     if pillow:
         return _resample_pillow(image, size, mode)
+    from torchvision.transforms import InterpolationMode  # torchvision takes a while, and sounds and texts need none
+    from torchvision.transforms.v2 import functional as tvF
+
     # torchvision decides per mode, version and machine whether bytes are resampled as bytes: what it does, the
     # reference does. One uint8 picture is never split over threads, so worker threads do not oversubscribe.
-    return tvF.resize_image(image, list(size), interpolation=_TORCH_MODES[mode], antialias=antialias)  # type: ignore[no-any-return]
+    return tvF.resize_image(image, list(size), interpolation=InterpolationMode(_TORCH_MODES[mode]), antialias=antialias)  # type: ignore[no-any-return]
 
 
 def torch_resamples(mode: str) -> bool:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import pytest
 
-from sensorium.cli import catalogue, write_catalogue
-from sensorium.cli.catalogue import REQUIRED, OptionCard, cards_of, known_tasks, task_card
+from sensorium.cli import write_catalogue
 from sensorium.cli.settings import IndexSettings, PipelineSettings
 from sensorium.errors import UnknownNameError
+from sensorium.tasks import catalogue
+from sensorium.tasks.catalogue import REQUIRED, OptionCard, cards_of, known_tasks, task_card
 
 
 def test_the_file_says_what_the_classes_say():
@@ -67,7 +68,7 @@ def test_a_task_that_is_not_in_the_file_is_imported(monkeypatch):
 
 def test_the_command_line_tells_of_tasks_without_importing_a_framework():
     code = (
-        "import sys; from sensorium.cli.catalogue import known_tasks, task_card; "
+        "import sys; from sensorium.tasks.catalogue import known_tasks, task_card; "
         "cards = [*map(task_card, known_tasks())]; "
         "print(len(cards), [m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     )

@@ -9,8 +9,8 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.cli.catalogue import REQUIRED, OptionCard
 from sensorium.cli.options import read, read_all
+from sensorium.tasks.catalogue import REQUIRED, OptionCard
 
 
 def card(hint, default=None):

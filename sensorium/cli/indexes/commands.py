@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
-from sensorium.cli.catalogue import REQUIRED, OptionCard, cards_of, task_card
 from sensorium.cli.commands import INDEX, LIMITS, OF_A_MODEL, OUTPUT, PIPELINE, SHORT, Cards, flags_of, options_of
+from sensorium.cli.finding import find_encoder, find_model
 from sensorium.cli.indexes.settings import (
     OF_TEXTS,
     AddSettings,
@@ -25,6 +25,7 @@ from sensorium.cli.telling import told
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.reading.formats.limits import DocumentLimits
 from sensorium.retrieval.reading.splitting import Splitting
+from sensorium.tasks.catalogue import REQUIRED, OptionCard, cards_of, task_card
 
 _BUILD, _ADD, _ENCODER, _READ, _SPLITTING, _DOCUMENTS, _REPORT, _EVALUATION = (
     cards_of(settings)
@@ -63,13 +64,13 @@ _PATHS = argument("paths", "PATH...", _PATHS_HELP, several=True)
 
 def _build() -> Any:
     def run(**arguments: Any) -> int:
+        settings = BuildSettings(**read_all(_BUILD, arguments))
+        encoder = EncoderSettings(**read_all(_ENCODER, arguments))
+        report = ReportSettings(**read_all(_REPORT, arguments))
+        find_model(settings.encoder, encoder, revision=encoder.revision)
+        find_model(encoder.query_model, encoder)
         from sensorium.cli.indexes.building import Build
 
-        settings = BuildSettings(**read_all(_BUILD, arguments))
-        encoder, report = (
-            EncoderSettings(**read_all(_ENCODER, arguments)),
-            ReportSettings(**read_all(_REPORT, arguments)),
-        )
         return Build(_sources(arguments), settings, encoder, report).run()
 
     options = (*_BUILD, *_SPLITTING, *_READ, *_ENCODER, *_DOCUMENTS, *_REPORT)
@@ -86,11 +87,12 @@ def _build() -> Any:
 
 def _add() -> Any:
     def run(**arguments: Any) -> int:
+        settings, pipeline = AddSettings(**read_all(_ADD, arguments)), PipelineSettings(**read_all(_ACCESS, arguments))
+        opening, report = _opening(arguments), ReportSettings(**read_all(_REPORT, arguments))
+        find_encoder(opening, pipeline)
         from sensorium.cli.indexes.building import Add
 
-        settings, pipeline = AddSettings(**read_all(_ADD, arguments)), PipelineSettings(**read_all(_ACCESS, arguments))
-        report = ReportSettings(**read_all(_REPORT, arguments))
-        return Add(_sources(arguments), settings, _opening(arguments), pipeline, report).run()
+        return Add(_sources(arguments), settings, opening, pipeline, report).run()
 
     options = (*_ADD, *_SPLITTING, *_READ, *_OPENING, *_ACCESS, *_DOCUMENTS, *_REPORT)
     text = (
@@ -102,11 +104,12 @@ def _add() -> Any:
 
 def _refresh() -> Any:
     def run(**arguments: Any) -> int:
+        settings, pipeline = AddSettings(**read_all(_ADD, arguments)), PipelineSettings(**read_all(_ACCESS, arguments))
+        opening, report = _opening(arguments), ReportSettings(**read_all(_REPORT, arguments))
+        find_encoder(opening, pipeline)
         from sensorium.cli.indexes.refreshing import Refresh
 
-        settings, pipeline = AddSettings(**read_all(_ADD, arguments)), PipelineSettings(**read_all(_ACCESS, arguments))
-        report = ReportSettings(**read_all(_REPORT, arguments))
-        return Refresh(_sources(arguments), settings, _opening(arguments), pipeline, report).run()
+        return Refresh(_sources(arguments), settings, opening, pipeline, report).run()
 
     options = (*_ADD, *_SPLITTING, *_READ, *_OPENING, *_ACCESS, *_DOCUMENTS, *_REPORT)
     text = (
@@ -217,15 +220,19 @@ def _eval() -> Any:
     general = tuple(option for option in PIPELINE if option.name != "model")
 
     def run(**arguments: Any) -> int:
+        settings = EvaluationSettings(**read_all(_EVALUATION, arguments))
+        opening, pipeline = _opening(arguments), PipelineSettings(**read_all(general, arguments))
+        find_encoder(opening, pipeline)
+        find_model(settings.reader, pipeline, revision=pipeline.revision)
         from sensorium.cli.indexes.evaluation import Evaluation
 
         return Evaluation(
-            _opening(arguments),
+            opening,
             arguments["questions"],
             read_all(search, arguments),
             read_all(read, arguments),
-            EvaluationSettings(**read_all(_EVALUATION, arguments)),
-            PipelineSettings(**read_all(general, arguments)),
+            settings,
+            pipeline,
             ReportSettings(**read_all(_REPORT, arguments)),
         ).run()
 

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sensorium.cli.indexes.hit_sinks import HitLines, HitTables
-from sensorium.cli.indexes.opening import open_index, open_reranker
 from sensorium.cli.inputs import read_inputs
 from sensorium.cli.running import TaskRun
 from sensorium.cli.settings import PipelineSettings
 from sensorium.cli.sinks import Lines, Sink, Tables
 from sensorium.errors import InputError, OptionError
-from sensorium.retrieval import Index
+
+if TYPE_CHECKING:
+    from sensorium.retrieval import Index
 
 TASKS = {"text": "retrieval", "image": "image-retrieval", "audio": "audio-retrieval"}
 """The task that searches an index, by what it holds."""
@@ -40,6 +41,8 @@ class IndexSearch(TaskRun):
         return HitTables() if isinstance(usual, Tables) else HitLines() if isinstance(usual, Lines) else usual
 
     def _pipeline(self, opened: ExitStack) -> Any:
+        self._found()
+        from sensorium.cli.indexes.opening import open_index, open_reranker
         from sensorium.pipelines.factory import pipeline
         from sensorium.tasks.searching.search_task import SearchOptions
 

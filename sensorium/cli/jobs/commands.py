@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import typer
 
-from sensorium.cli.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 from sensorium.cli.commands import LIMITS, SHORT, Cards, files_of, flags_of, input_options, named_inputs, options_of
 from sensorium.cli.commands import pipeline_cards as cards_of_pipeline
 from sensorium.cli.jobs.settings import JobReportSettings, JobRunSettings, JobSettings
@@ -16,6 +15,7 @@ from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.settings import InputSettings, PipelineSettings
 from sensorium.cli.telling import told
 from sensorium.processors.limits import MediaLimits
+from sensorium.tasks.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 
 _JOB, _RUN, _REPORT = (cards_of(settings) for settings in (JobSettings, JobRunSettings, JobReportSettings))
 _FOLDER = argument("folder", "FOLDER", "The folder of a job, as `sensorium job run --out` has made it.")

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from sensorium.cli.catalogue import TaskCard
 from sensorium.cli.jobs.settings import JobReportSettings, JobRunSettings, JobSettings
 from sensorium.cli.settings import InputSettings, PipelineSettings
 from sensorium.cli.telling import INTERRUPTED, printable, say, wants_progress
 from sensorium.jobs import Job, JobReport
 from sensorium.jobs.settings import RunSettings
 from sensorium.processors.limits import MediaLimits
+from sensorium.tasks.catalogue import TaskCard
 
 
 @dataclass

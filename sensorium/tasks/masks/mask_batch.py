@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import nms
 
 from sensorium.models.on_device import brought
 
@@ -54,6 +53,8 @@ class MaskBatch:
 
     def suppressed(self, threshold: float) -> Tensor:
         """`(K,)` int64, the best of each group of masks whose boxes overlap, best first; behind them some not kept."""
+        from torchvision.ops import nms  # imports torch._dynamo, which takes as long as torch itself
+
         # what is not kept comes last, and suppresses nothing that is
         order: Tensor = nms(self.boxes.float(), self.scores.masked_fill(~self.kept, -torch.inf), threshold)
         return order

@@ -1,4 +1,4 @@
-"""What the command line says of tasks without importing them.
+"""What can be said of tasks without importing them.
 
 Importing a task takes seconds, for it imports torch. `catalogue.json` says the same in milliseconds: each task's
 summary, inputs, default and options. `python -m sensorium.cli.write_catalogue` writes it, and a test holds it to the
