@@ -76,11 +76,13 @@ WRONG_COMMANDS = [
     ["index", "search", "idx", "a question", "--reranker"],
     ["index", "search", "idx", "a question", "--encoder"],
     ["index", "ask", "idx", "a question", "--reader"],
-    ["index", "eval", "idx", "a.jsonl", "--reader"],
+    ["index", "eval", "idx", "questions.jsonl", "--reader"],
 ]
 
 
-def test_the_command_line_refuses_a_wrong_model_before_torch_is_imported():
+def test_the_command_line_refuses_a_wrong_model_before_torch_is_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "questions.jsonl").write_text('{"question": "who?", "answers": ["she"]}')
     for words, (code, says, with_torch) in zip(WRONG_COMMANDS, _run(COMMANDS, commands=WRONG_COMMANDS), strict=True):
         assert (code, with_torch) == (1, False), (words, says)
         assert says.startswith("error: expected a local folder, but './nowhere' does not exist"), words

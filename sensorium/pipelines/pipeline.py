@@ -23,6 +23,7 @@ from sensorium.pipelines.remaking import Making
 from sensorium.pipelines.saving import save
 from sensorium.pipelines.settings import Settings
 from sensorium.pipelines.tables import spread
+from sensorium.processors.several import refuse_one
 from sensorium.tasks.base import Options, Task
 
 MAX_DELAY_S = 0.005
@@ -153,6 +154,7 @@ class Pipeline:
             raise OptionError("stream takes an iterable of inputs, got one input; call the pipeline with it instead")
         check_names(self.task, options, also=("on_error", "progress", "total"))
         inputs = spread(self.task, inputs)
+        refuse_one(inputs, "inputs")
         parsed = self._parse(options, on_error)
         if getattr(parsed, "stream", False):
             raise OptionError("stream=True gives the text of one input, piece by piece; call the pipeline with one")

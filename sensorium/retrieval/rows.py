@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.errors import InputError, OptionError
+from sensorium.errors import InputError
+from sensorium.processors.several import refuse_one
 from sensorium.retrieval.reading.passages import RESERVED, Passage
 
 Modality = Literal["text", "image", "audio"]
@@ -53,8 +54,7 @@ def read_rows(
     Raises:
         InputError: an invalid item, or one whose id is of another kind or was used before; it carries its `index`.
     """
-    if isinstance(items, (str, bytes, Mapping)):
-        raise OptionError(f"expected several passages, got one {type(items).__name__}; put it in a list")
+    refuse_one(items, "passages")
     read = _text if modality == "text" else _medium
     seen: set[Any] = set()
     for index, item in enumerate(items):

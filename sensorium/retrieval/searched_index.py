@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorium.errors import OptionError
+from sensorium.processors.audio_forms import is_with_rate
 from sensorium.results import SearchResults
 from sensorium.retrieval.dense.vectors import as_queries, unit_rows
 from sensorium.retrieval.encoding.encoder import Encoder
@@ -167,11 +168,12 @@ class SearchedIndex:
         checked("mode", mode, Mode)
         if isinstance(queries, np.ndarray) and queries.dtype.kind in "OU":
             queries = queries.tolist()
+        one = is_with_rate(queries) or not isinstance(queries, (list, tuple))
         are_vectors = isinstance(queries, (np.ndarray, torch.Tensor)) and queries.ndim <= 2
         if mode == "dense" and (are_vectors or _are_numbers(queries)):
             vectors = as_queries(queries, width=self.dimension)
             return None, unit_rows(vectors) if self.similarity == "cosine" else vectors
-        several = list(queries) if isinstance(queries, (list, tuple)) else [queries]
+        several = [queries] if one else list(queries)
         texts = [query if isinstance(query, str) else None for query in several]
         if mode != "dense" and None in texts:
             raise OptionError(f"mode={mode!r} searches for words; give the queries as texts")
@@ -181,6 +183,6 @@ class SearchedIndex:
 def _are_numbers(queries: Any) -> bool:
     """Whether queries are a vector, or several, in lists; lists of arrays are media."""
     first = queries
-    while isinstance(first, (list, tuple)) and len(first):
+    while isinstance(first, (list, tuple)) and len(first) and not is_with_rate(first):
         first = first[0]
     return first is not queries and isinstance(first, Real) and not isinstance(first, (bool, np.bool_))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,33 @@ CONTRACT = Contract(
     options=[{"top_k": 3}, {"where": {"loud": True}}],
     tolerance=ROUNDING,
 )
+
+
+def test_a_sound_with_its_rate_is_one_query_wherever_one_or_many_are_taken():
+    """As Gradio and librosa hand it over: a tuple, but not two queries."""
+    samples = np.asarray(make_audio(1.0, seed=103, rate=RATE))
+    here = index()
+    wanted = here.search([{"audio": {"array": samples, "sampling_rate": RATE}}], 3)
+    for query in ((RATE, samples), (samples, RATE), (float(RATE), torch.from_numpy(samples))):
+        found = here.search(query, 3)
+        assert len(found) == 1
+        assert found.ids.tolist() == wanted.ids.tolist()
+        assert here.search([query, query], 3).ids.tolist() == wanted.ids.tolist() * 2
+    with ours() as pipe:
+        for query in ((RATE, samples), (samples, RATE)):
+            one = pipe(query, top_k=3)
+            assert one.ids.tolist() == wanted.ids[0].tolist()
+            assert pipe(query=query, top_k=3).ids.tolist() == one.ids.tolist()
+            assert [hits.ids.tolist() for hits in pipe([query, query], top_k=3)] == [one.ids.tolist()] * 2
+        with pytest.raises(OptionError, match="got one sound with its rate; put it in a list"):
+            pipe.stream((RATE, samples))
+    for several in (encoder().encode, encoder().encode_queries, here.add, lambda one: Index.build(one, encoder())):
+        with pytest.raises(OptionError, match="got one sound with its rate; put it in a list"):
+            several((RATE, samples))
+
+
+@pytest.mark.parametrize("one", [b"RIFF", {"audio": b"RIFF"}, Path("a.wav"), io.BytesIO(b"RIFF"), 5])
+def test_one_input_is_refused_where_several_are_expected(one):
+    for several in (encoder().encode, index().add, lambda one: Index.build(one, encoder())):
+        with pytest.raises(OptionError, match=f"got one {type(one).__name__}; put it in a list"):
+            several(one)

@@ -220,19 +220,15 @@ def _eval() -> Any:
     general = tuple(option for option in PIPELINE if option.name != "model")
 
     def run(**arguments: Any) -> int:
-        settings = EvaluationSettings(**read_all(_EVALUATION, arguments))
-        opening, pipeline = _opening(arguments), PipelineSettings(**read_all(general, arguments))
-        find_encoder(opening, pipeline)
-        find_model(settings.reader, pipeline, revision=pipeline.revision)
         from sensorium.cli.indexes.evaluation import Evaluation
 
         return Evaluation(
-            opening,
+            _opening(arguments),
             arguments["questions"],
             read_all(search, arguments),
             read_all(read, arguments),
-            settings,
-            pipeline,
+            EvaluationSettings(**read_all(_EVALUATION, arguments)),
+            PipelineSettings(**read_all(general, arguments)),
             ReportSettings(**read_all(_REPORT, arguments)),
         ).run()
 

@@ -7,19 +7,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sensorium.cli.indexes.opening import open_index, open_reranker
+from sensorium.cli.finding import find_encoder, find_model
 from sensorium.cli.indexes.questions import Questions, read_questions
 from sensorium.cli.indexes.settings import EvaluationSettings, ReportSettings
 from sensorium.cli.settings import IndexSettings, PipelineSettings
 from sensorium.cli.telling import say, wants_progress
 from sensorium.errors import InputError, OptionError
-from sensorium.results import Hits
-from sensorium.retrieval import Index
-from sensorium.retrieval.measuring import evaluate
+
+if TYPE_CHECKING:
+    from sensorium.checkpoints import Checkpoint
+    from sensorium.results import Hits
+    from sensorium.retrieval import Index
 
 AT_ONCE = 256
 """Questions that are searched for, and read, together."""
@@ -62,11 +64,15 @@ class Evaluation:
         asked = read_questions(self.questions)
         if self.settings.reader is not None and asked.answers is None:
             raise OptionError(f'--reader is measured by answers, and {self.questions} has no "answers"')
+        reader = self._found()
+        from sensorium.cli.indexes.opening import open_index, open_reranker
+        from sensorium.retrieval.measuring import evaluate
+
         progress = wants_progress(self.report.progress)
         with ExitStack() as opened:
             index = open_index(self.index, self.pipeline)
             relevant = _checked_ids(asked.relevant, index)
-            ask = None if self.settings.reader is None else self._reader(opened)
+            ask = None if reader is None else self._reader(reader, opened)
             search = open_reranker(self.search, self.pipeline, opened)
             index.check_search(**search)
             all_hits, predictions = self._find(asked.texts, index, search, ask, progress)
@@ -88,12 +94,18 @@ class Evaluation:
         for name in (*self.read, *changed):
             raise OptionError(f"--{name.replace('_', '-')} is for a reader; pass --reader, too")
 
-    def _reader(self, opened: ExitStack) -> Any:
+    def _found(self) -> Checkpoint | None:
+        """The reader that was named; what else is named is looked for, too, before torch is imported."""
+        find_encoder(self.index, self.pipeline)
+        find_model(self.search.get("reranker"), self.pipeline)
+        return find_model(self.settings.reader, self.pipeline, revision=self.pipeline.revision)
+
+    def _reader(self, reader: Checkpoint, opened: ExitStack) -> Any:
         from sensorium.pipelines.factory import pipeline
         from sensorium.tasks.retrieval_qa import RetrievalQaOptions
 
         RetrievalQaOptions.parse(self.read)  # a wrong value costs no download
-        settings = asdict(self.pipeline) | {"model": self.settings.reader}
+        settings = asdict(self.pipeline) | {"model": reader}
         settings["compile"] = "auto" if settings["compile"] is None else settings["compile"]
         ask = opened.enter_context(pipeline("retrieval-qa", **settings))
         ask.task.check(RetrievalQaOptions.parse(self.read))

@@ -20,6 +20,7 @@ from sensorium.errors import CheckpointError, InputError, OptionError
 from sensorium.pipelines.placement import resolve_device, resolve_dtype
 from sensorium.pipelines.settings import Settings
 from sensorium.processors.limits import MediaLimits
+from sensorium.processors.several import refuse_one
 from sensorium.retrieval.encoding.families import refuse_question_encoder
 from sensorium.retrieval.encoding.sides import (
     Encoded,
@@ -286,8 +287,7 @@ class Encoder:
     def _encode(self, side: Side, items: Iterable[Any], noun: str, progress: bool, on_error: str) -> Any:
         if on_error not in ("raise", "return"):
             raise OptionError(f'on_error is "raise" or "return", got {on_error!r}')
-        if isinstance(items, (str, bytes, Mapping)):
-            raise OptionError(f"expected several {noun}, got one {type(items).__name__}; put it in a list")
+        refuse_one(items, noun)
         vectors: list[NDArray[np.float32]] = []
         errors: list[InputError] = []
         done = cut = 0

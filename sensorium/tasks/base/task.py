@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
+from sensorium.processors.audio_forms import is_with_rate
 from sensorium.processors.media import MediaLimits, is_batch, split_batch
 from sensorium.processors.padding import Padding
 from sensorium.tasks.base.head import Head
@@ -133,9 +134,9 @@ class Task(ABC):
     def expand(self, inputs: Any) -> list[Any] | None:
         """Splits several inputs into raw inputs; None for one input, or for a lazy stream of them.
 
-        The default takes lists, tuples and 4-D arrays apart.
+        The default takes lists, tuples and 4-D arrays apart, but not a sound as a tuple of its array and its rate.
         """
-        return split_batch(inputs) if is_batch(inputs) else None
+        return split_batch(inputs) if is_batch(inputs) and not is_with_rate(inputs) else None
 
     def combine(self, named: Mapping[str, Any]) -> Any:
         """Turns inputs given by name into what a call takes: one raw input, or a list of them.
