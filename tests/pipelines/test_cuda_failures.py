@@ -7,9 +7,9 @@ import threading
 import pytest
 import torch
 
-from sensorium.errors import DeviceError
+from sensorium.errors import DeviceError, InputError
 from sensorium.pipelines import graphs
-from sensorium.pipelines.forwarding import _Flight
+from sensorium.pipelines.forwarding import Flights, _Flight
 from sensorium.pipelines.graphs import GraphPool
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
@@ -203,6 +203,29 @@ def test_an_index_out_of_range_ends_the_run_with_its_cause(compiled):
     assert not wrong(raws[: len(got)], got)
     assert len(got) >= 8
     assert cuda.dead
+
+
+TAKEN_FOR_ONE_INPUTS = {
+    "nobody asks whether it goes on": (
+        PipelineRuntime,
+        "lost",
+        "torch.cuda.synchronize(self._device)",
+        "pass",
+    ),
+    "its answer is taken for no": (PipelineRuntime, "lost", "return True", "return False"),
+    "a failure is looked at as one of memory": (Flights, "_after", "not memory and runtime.lost()", "False"),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_FOR_ONE_INPUTS)
+def test_a_dead_device_that_is_taken_for_the_inputs_fault_is_noticed(name, monkeypatch):
+    owner, method, old, new = TAKEN_FOR_ONE_INPUTS[name]
+    monkeypatch.setattr(owner, method, mutated(getattr(owner, method), old, new))
+    raws = [*RAWS[:16], {"series": [1.0], "question": 8}, *RAWS[17:]]
+    with PretendCuda() as cuda, opened(WindowScoring()) as pipe:
+        outcomes = pipe(raws, on_error="return")  # no DeviceError: each later input is blamed instead
+    assert cuda.dead
+    assert [type(outcome) for outcome in outcomes[17:]] == [InputError] * 7
 
 
 # Runs beside each other

@@ -19,6 +19,8 @@ BOUNDED |= {
     "index_add_",
     "index_copy",
     "index_copy_",
+    "index_fill",
+    "index_fill_",
     "scatter",
     "scatter_",
     "scatter_add",

@@ -185,7 +185,7 @@ def test_an_index_out_of_range_ends_the_context(cuda):
     assert torch.ones(2).sum() == 2
 
 
-@pytest.mark.parametrize("operation", ["index", "gather", "index_select"])
+@pytest.mark.parametrize("operation", ["index", "gather", "index_select", "index_fill_"])
 def test_other_indices_out_of_range_end_it_too(cuda, operation):
     x, wrong = torch.randn(4, 2, device="cuda"), torch.full((1,), 7, device="cuda")
     with pytest.raises(getattr(torch, "AcceleratorError", RuntimeError), match="device-side assert"):
@@ -193,6 +193,7 @@ def test_other_indices_out_of_range_end_it_too(cuda, operation):
             "index": lambda: x[wrong],
             "gather": lambda: x.gather(0, wrong[None]),
             "index_select": lambda: x.index_select(0, wrong),
+            "index_fill_": lambda: x.index_fill_(0, wrong, 0),
         }[operation]()
     assert cuda.dead
 
