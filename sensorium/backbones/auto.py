@@ -120,4 +120,4 @@ def _of_composite(checkpoint: Checkpoint, *, out_indices: OutIndices, out_featur
         stored.update(load_file(path))
     part = {name.removeprefix("backbone."): tensor for name, tensor in stored.items() if name.startswith("backbone.")}
     copy_weights(backbone, part, of=repr(checkpoint.name), optional=("hidden_states_norms.",))
-    return backbone.to(checkpoint.options.dtype or torch.float32).eval()
+    return backbone.to(device=checkpoint.options.device, dtype=checkpoint.options.dtype or torch.float32).eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sensorium.backbones.backbone import Backbone, BackboneOutput, OutIndices, select_stages
+from sensorium.backbones.unfilled import Unfilled
 from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError, OptionError, UnknownNameError
@@ -122,7 +123,7 @@ def load(checkpoint: Checkpoint, *, out_indices: OutIndices, out_features: Seque
     backbone = build(_architecture_of(config), model_args=arguments, out_indices=out_indices, out_features=out_features)
     net = getattr(backbone.model, "net", backbone.model)
     copy_weights(net, _read_weights(checkpoint.weights()), of=checkpoint.name)
-    return backbone if checkpoint.options.dtype is None else backbone.to(checkpoint.options.dtype)
+    return backbone.to(device=checkpoint.options.device, dtype=checkpoint.options.dtype)
 
 
 def load_model(checkpoint: Checkpoint) -> nn.Module:
@@ -148,7 +149,7 @@ def load_model(checkpoint: Checkpoint) -> nn.Module:
     model: Any = _create(name, arguments, pretrained=True, pretrained_cfg=pretrained_cfg, of=repr(checkpoint.name))
     if isinstance(getattr(model, "pretrained_cfg", None), dict):
         model.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
-    loaded: nn.Module = model.eval() if options.dtype is None else model.to(options.dtype).eval()
+    loaded: nn.Module = model.to(device=options.device, dtype=options.dtype).eval()
     return loaded
 
 
@@ -229,8 +230,9 @@ def _create(
         raise UnknownNameError(
             "timm architecture", architecture, near, f"Asked for by {of}; timm.list_models() has all."
         )
+    stored = (pretrained_cfg or {}).get("state_dict", {})
     try:
-        with _missing_keys() as missing:
+        with _missing_keys() as missing, Unfilled(stored.values()) if pretrained else nullcontext():
             model = timm.create_model(
                 architecture if pretrained_cfg else name,
                 pretrained=pretrained,

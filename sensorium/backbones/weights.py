@@ -6,13 +6,14 @@ import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from sensorium.backbones.backbone import unique_state
+from sensorium.backbones.one_device import one_device
 from sensorium.backbones.parts import Parts, name_some
 from sensorium.backbones.quiet_loading import quiet_loading
+from sensorium.backbones.unfilled import take
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError, MissingWeightsError
 
@@ -34,13 +35,13 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
     options = checkpoint.options
     arguments = {
         "attn_implementation": options.attn_implementation,
-        "device_map": options.device_map,
+        "device_map": options.device_map if options.device is None else {"": options.device},
         "quantization_config": options.quantization_config,
         "dtype": options.dtype,
         "trust_remote_code": options.trust_remote_code and checkpoint.needs_remote_code,
     }
     try:
-        with quiet_loading(progress=options.progress):
+        with quiet_loading(progress=options.progress), one_device(options.device):
             model, info = model_class.from_pretrained(
                 checkpoint.folder,
                 config=copy.deepcopy(config),
@@ -92,9 +93,8 @@ def copy_weights(module: nn.Module, stored: Mapping[str, Tensor], *, of: str, op
     if shapes:
         wrong = [f"{name} {tuple(stored[name].shape)}, expected {tuple(state[name].shape)}" for name in shapes]
         raise CheckpointError(f"{of} holds weights of other shapes: {name_some(wrong)}.")
-    with torch.no_grad():
-        for name in shared:
-            state[name].copy_(stored[name])
+    for name in shared:
+        take(state[name], stored[name])
 
 
 def only_pools(key: str, parts: Parts) -> bool:

@@ -22,6 +22,7 @@ class LoadOptions:
         quantization_config: passed to Transformers.
         progress: show Transformers' bar on standard error while weights are read.
         dtype: a torch.dtype for the weights, or None for the checkpoint's own.
+        device: a torch.device for the weights, which go there as they are read, each by itself; None for the CPU.
     """
 
     revision: str | None = None
@@ -35,3 +36,4 @@ class LoadOptions:
     quantization_config: Any = None
     progress: bool = False
     dtype: Any = None
+    device: Any = None

@@ -97,7 +97,7 @@ class _CallLoader:
                     f"device={device!r} and device_map={access.device_map!r} were both given; pass one of them"
                 )
             chosen = resolve_dtype(dtype, target)
-            self.checkpoint = resolve(model, self._settings.access_for(chosen))
+            self.checkpoint = resolve(model, self._settings.access_for(target, chosen))
             built = _load(task, self.checkpoint, self._processor)
         spread = access.device_map is not None or access.quantization_config is not None
         built.runtime.place(target, chosen, spread=spread or hasattr(built.model, "hf_device_map"))

@@ -26,6 +26,9 @@ DTYPES = {
 }
 """The names of dtypes, and torch's for each."""
 
+_ACCESS = tuple(each.name for each in dataclasses.fields(LoadOptions) if each.name not in ("dtype", "device"))
+"""What of `LoadOptions` is said as it is; device and dtype may be "auto" before."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -70,7 +73,7 @@ class Settings:
     @classmethod
     def of(cls, **given: Any) -> Self:
         """Settings by their names, those of `access` among them."""
-        names = {each.name for each in dataclasses.fields(LoadOptions)} - {"dtype"}
+        names = set(_ACCESS)
         access = LoadOptions(**{name: value for name, value in given.items() if name in names})
         return cls(access=access, **{name: value for name, value in given.items() if name not in names})
 
@@ -78,16 +81,17 @@ class Settings:
     def names(cls) -> list[str]:
         """What `of` takes: the names of its own fields, and of those of `access`."""
         own = [each.name for each in dataclasses.fields(cls) if each.name not in ("access", "steady")]
-        return own + [each.name for each in dataclasses.fields(LoadOptions) if each.name != "dtype"]
+        return own + list(_ACCESS)
 
-    def access_for(self, dtype: torch.dtype) -> LoadOptions:
-        """How checkpoints are opened whose weights are to be of this dtype."""
-        return dataclasses.replace(self.access, dtype=dtype)
+    def access_for(self, device: torch.device, dtype: torch.dtype) -> LoadOptions:
+        """How checkpoints are opened whose weights are to lie on this device, in this dtype."""
+        straight = device.type == "cuda" and self.access.device_map is None and self.access.quantization_config is None
+        return dataclasses.replace(self.access, dtype=dtype, device=device if straight else None)
 
     def of_loading(self) -> Mapping[str, Any]:
         """Those that say how a model is loaded and placed, by name, where they are not the usual ones."""
         fields: list[tuple[Any, Any]] = [
             (self, each) for each in dataclasses.fields(self) if each.name in ("device", "dtype", "limits")
         ]
-        fields += [(self.access, each) for each in dataclasses.fields(self.access) if each.name != "dtype"]
+        fields += [(self.access, each) for each in dataclasses.fields(self.access) if each.name in _ACCESS]
         return {each.name: value for of, each in fields if (value := getattr(of, each.name)) != each.default}

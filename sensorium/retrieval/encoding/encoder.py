@@ -132,7 +132,8 @@ class Encoder:
         """
         given = dict(locals())  # before anything else is named here
         settings = Settings.of(**{name: given[name] for name in Settings.names() if name in given})
-        access = settings.access_for(resolve_dtype(dtype, resolve_device(device)))
+        target = resolve_device(device)
+        access = settings.access_for(target, resolve_dtype(dtype, target))
         checkpoint = resolve(model, access)
         refuse_question_encoder(checkpoint)
         other = query_checkpoint(checkpoint, query_model, access)

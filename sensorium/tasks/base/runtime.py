@@ -53,9 +53,11 @@ class Runtime:
         """
         self._without_weights = device
         if not spread:
-            if is_convolutional(self.module):  # before they are moved: afterwards it would be work of one CUDA stream
+            if is_convolutional(self.module):
                 self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.module.to(device=device, dtype=dtype)
+            if device.type == "cuda":  # what was done there was work of one stream, and others will use the weights
+                torch.cuda.synchronize(device)
         self.module.eval()
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:

@@ -151,7 +151,7 @@ class Composite(nn.Module):
         for path in checkpoint.weights():
             stored.update(load_file(path))
         copy_weights(composite, stored, of=repr(checkpoint.name))
-        composite.to(checkpoint.options.dtype or torch.float32)
+        composite.to(device=checkpoint.options.device, dtype=checkpoint.options.dtype or torch.float32)
         return composite.eval()
 
 
