@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sensorium.errors import InputError
 from sensorium.models.on_device import sent
-from sensorium.retrieval.dense import device_scan
+from sensorium.retrieval.dense import device_scan, flat_scan
 from sensorium.retrieval.dense.coarse import Coarse, CoarseQueries, coarse_copy, mapped
 from sensorium.retrieval.dense.device_scan import DeviceScan, Pending
 from sensorium.retrieval.dense.rounding import GROUP
@@ -50,6 +50,9 @@ GATHERED = {"cpu": 0.2, "cuda": 0.003}
 
 A GPU scans all in the time in which a CPU gathers some of a hundred.
 """
+
+MOST_OPEN = 0.1
+"""The share of queries left open by faiss's scan beyond which it is not asked again: it does not suit the vectors."""
 
 Found = tuple[Tensor, Tensor, Tensor]
 """`(B, k)` float32 products and `(B, k)` int64 rows, and `(B,)` bool, the queries of which they do not hold."""
@@ -88,6 +91,7 @@ class ExactScan:
         self.vectors = vectors
         self.device = device if device is not None and device.type == "cuda" else torch.device("cpu")
         self.scanned_again = 0
+        self._flat = True
         self._exact = mapped(vectors)
         with torch.inference_mode():
             self.coarse = coarse or coarse_copy(self._exact, dtype=dtype, device=self.device)
@@ -161,7 +165,7 @@ class ExactScan:
             (few,) = allowed.nonzero(as_tuple=True)
             yield from (self._scan(queries, k, self._in_float32, few) for queries in parts)
         elif self._on_device is None:
-            yield from (self._scan(queries, k, self.coarse, allowed) for queries in parts)
+            yield from (self._scanned_here(queries, k, allowed) for queries in parts)
         else:
             yield from self._scanned_on_device(self._on_device, parts, k, allowed)
 
@@ -199,6 +203,17 @@ class ExactScan:
         scores, rows = best.best()
         return scores, rows, best.given_up
 
+    def _scanned_here(self, queries: Tensor, k: int, allowed: Tensor | None) -> Found:
+        """What is found by the fastest scan of a CPU."""
+        flat = self._flat and allowed is None and self.dtype == torch.float32
+        if not flat or not flat_scan.suits(len(queries), len(self), k):
+            return self._scan(queries, k, self.coarse, allowed)
+        asked = CoarseQueries.of(queries, torch.float32, self.device)
+        upper, rows, least = flat_scan.flat_scan(asked, self.vectors, self._in_float32, k)
+        scores, rows, open_ = self._looked_at(asked, upper, rows, least, k)
+        self._flat = int(open_.sum()) < len(open_) * MOST_OPEN
+        return scores, rows, open_
+
     def _scanned_on_device(
         self, scan: DeviceScan, parts: Sequence[Tensor], k: int, allowed: Tensor | None
     ) -> Iterator[Found]:
@@ -211,22 +226,33 @@ class ExactScan:
             asked = CoarseQueries.of(part, self.dtype, self.device)
             started = asked, scan.start(asked, width, every)
             if waiting is not None:
-                yield self._looked_at(*waiting, k, count)
+                yield self._brought(*waiting, k, count)
             waiting = started
         if waiting is not None:
-            yield self._looked_at(*waiting, k, count)
+            yield self._brought(*waiting, k, count)
 
-    def _looked_at(self, asked: CoarseQueries, pending: Pending, k: int, count: int) -> Found:
-        """The best k by their float32 products, and of which queries it cannot be told that those are all."""
+    def _brought(self, asked: CoarseQueries, pending: Pending, k: int, count: int) -> Found:
+        """The best k of what a GPU has found among `count` rows."""
         upper, rows = pending.wait()
-        least = upper.amin(1)
-        best = RowCandidates(asked, self._exact, k, budget=count)
+        least = upper.amin(1) if upper.shape[1] < count else torch.full((len(upper),), -torch.inf)
+        return self._looked_at(asked, upper, rows, least, k)
+
+    def _looked_at(self, asked: CoarseQueries, upper: Tensor, rows: Tensor, least: Tensor, k: int) -> Found:
+        """The best k by their float32 products, and of which queries it cannot be told that those are all.
+
+        Args:
+            asked: B queries.
+            upper: `(B, W)` float32, than which products are not larger; -inf for no row.
+            rows: `(B, W)` int64.
+            least: `(B,)` float32, than which the products of all other rows are not larger.
+            k: how many are wanted, no more than W.
+        """
+        best = RowCandidates(asked, self._exact, k, budget=rows.shape[1])
         rows, order = rows.sort(dim=1)
         (query, at), upper = (upper > -torch.inf).gather(1, order).nonzero(as_tuple=True), upper.gather(1, order)
         best.add(query, rows[query, at], upper[query, at])
         scores, rows = best.best()
-        open_ = least >= scores[:, -1]
-        return scores, rows, torch.zeros_like(open_) if upper.shape[1] == count else open_
+        return scores, rows, least >= scores[:, -1]
 
 
 def _tiles(vectors: Coarse, which: Tensor | None, size: int, first: int) -> Iterator[Tile]:

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from sensorium.retrieval.dense.coarse import Coarse, CoarseQueries
+from sensorium.retrieval.dense.products import inner_products
 from sensorium.retrieval.dense.rounding import GROUP
-
-TOGETHER = 1_024
-"""Rows whose float32 products are computed at once: they stay in the cache."""
 
 ROOM = 32
 """Candidates of a query, as a multiple of k, beyond which their float32 products are computed before going on."""
@@ -50,9 +48,11 @@ class RowCandidates:
 
     Of the products of a tile, the largest of each 32 is compared with what is needed: the k-th best float32 product so
     far, less the bound of what rounding can have changed. Rows that pass become candidates. Whenever twice as many rows
-    have been seen, float32 products of the best candidates raise what is needed, and those that fall below it go.
+    have been seen, float32 products of the best candidates raise what is needed, and those that fall below it go. Where
+    tiles are multiplied in float32, bounds are so narrow that what candidates reach at least raises it as well, and
+    only the products of the last are computed again.
 
-    It holds up to `2 * room(k)` candidates for each query, and those of a tile, of 16 bytes.
+    It holds up to `2 * room(k)` candidates for each query, and those of a tile, of 20 bytes.
 
     Args:
         queries: in the dtype in which the tiles are scanned.
@@ -71,11 +71,13 @@ class RowCandidates:
         self.given_up = torch.zeros(count, dtype=torch.bool)
         self._needed = torch.full((count,), -torch.inf)
         self._spent = torch.zeros(count, dtype=torch.int64)
+        self._narrow = queries.values.dtype == torch.float32
         self._seen = self._settled = 0
         parts = (queries.of_left_over, queries.of_longest, queries.always)
         self._counts: Tensor
         self._rows: Tensor
         self._upper: Tensor
+        self._lower: Tensor
         self._exact: Tensor
         self._of_left_over, self._of_longest, self._always = ((-part / queries.scales)[:, None] for part in parts)
         self._empty()
@@ -103,13 +105,14 @@ class RowCandidates:
         if self._seen >= 2 * self._settled or int(self._counts.max()) > room(self._k):
             self._settle()
 
-    def add(self, query: Tensor, rows: Tensor, upper: Tensor) -> None:
+    def add(self, query: Tensor, rows: Tensor, upper: Tensor, lower: Tensor | None = None) -> None:
         """Takes candidates.
 
         Args:
             query: `(M,)` int64, ascending.
             rows: `(M,)` int64, ascending for each query, and above those that it has.
             upper: `(M,)` float32, than which their float32 products are not larger.
+            lower: `(M,)` float32, than which they are not smaller; None where that is not known.
         """
         if not len(query):
             return
@@ -120,6 +123,8 @@ class RowCandidates:
         before += torch.arange(len(before)) * self._rows.shape[1]
         at = before[query] + torch.arange(len(query))
         self._rows.view(-1)[at], self._upper.view(-1)[at] = rows, upper
+        if lower is not None:
+            self._lower.view(-1)[at] = lower
 
     def best(self) -> tuple[Tensor, Tensor]:
         """`(B, k)` float32 products and `(B, k)` int64 rows, best first, of equal ones the lower row.
@@ -178,15 +183,23 @@ class RowCandidates:
         query = near // lowest.shape[1]
         group = near - query * lowest.shape[1]
         position, value = group * GROUP + hits % GROUP, values.view(-1).index_select(0, hits).float()
+        bound = bounds.view(-1).index_select(0, near)
+        rows = tile.rows + position if isinstance(tile.rows, int) else tile.rows[position]
+        if self._narrow:
+            self.add(query, rows, value - bound, value + bound)
+            return
         upper = value.mul_(1 + self._queries.spread * value.sign()) if self._queries.spread else value
-        upper = upper.sub_(bounds.view(-1).index_select(0, near)).mul_(tile.vectors.scales.index_select(0, group))
-        upper.mul_(self._queries.scales.index_select(0, query))
-        self.add(query, tile.rows + position if isinstance(tile.rows, int) else tile.rows[position], upper)
+        upper = upper.sub_(bound).mul_(tile.vectors.scales.index_select(0, group))
+        self.add(query, rows, upper.mul_(self._queries.scales.index_select(0, query)))
 
     def _raise(self) -> None:
         """Raises what is needed to the k-th best float32 product, having computed those that promise most."""
         width = self._rows.shape[1]
         if width < self._k:
+            return
+        if self._narrow:
+            reached = torch.maximum(self._lower, self._exact).topk(self._k, dim=1).values[:, -1]
+            self._needed = torch.maximum(self._needed, reached)
             return
         best = self._upper.topk(self._k, dim=1, sorted=False).indices
         new = (self._exact.gather(1, best) == -torch.inf) & (best < self._counts[:, None])
@@ -233,10 +246,10 @@ class RowCandidates:
 
     def _keep(self, at: Tensor) -> None:
         """Moves the candidates that stay together."""
-        rows, upper, exact = self._rows.view(-1)[at], self._upper.view(-1)[at], self._exact.view(-1)[at]
+        rows, upper, lower, exact = (each.view(-1)[at] for each in (self._rows, self._upper, self._lower, self._exact))
         query = at // max(1, self._rows.shape[1])
         self._empty()
-        self.add(query, rows, upper)
+        self.add(query, rows, upper, lower)
         first = torch.arange(len(self._counts)) * self._rows.shape[1] - (self._counts.cumsum(0) - self._counts)
         self._exact.view(-1)[first[query] + torch.arange(len(query))] = exact
 
@@ -244,15 +257,16 @@ class RowCandidates:
         count = len(self.given_up)
         self._counts = torch.zeros(count, dtype=torch.int64)
         self._rows = torch.zeros((count, 0), dtype=torch.int64)
-        self._upper, self._exact = torch.zeros((2, count, 0))
+        self._upper, self._lower, self._exact = torch.zeros((3, count, 0))
 
     def _widen(self, width: int) -> None:
         """Makes room for that many candidates of each query, and some more."""
         more = (0, width + width // 2 - self._rows.shape[1])
         if width > self._rows.shape[1]:
             self._rows = torch.nn.functional.pad(self._rows, more)
-            self._upper = torch.nn.functional.pad(self._upper, more, value=-torch.inf)
-            self._exact = torch.nn.functional.pad(self._exact, more, value=-torch.inf)
+            parts = self._upper, self._lower, self._exact
+            padded = (torch.nn.functional.pad(part, more, value=-torch.inf) for part in parts)
+            self._upper, self._lower, self._exact = padded
 
 
 def _places(mask: Tensor) -> Tensor:
@@ -263,15 +277,3 @@ def _places(mask: Tensor) -> Tensor:
     eights = flat.view(torch.int64).nonzero().view(-1)
     within = flat.view(-1, 8).index_select(0, eights).view(-1).nonzero().view(-1)
     return (eights << 3).index_select(0, within >> 3) + (within & 7)
-
-
-def inner_products(vectors: Tensor, rows: Tensor, queries: Tensor, query: Tensor) -> Tensor:
-    """`(M,)` float32 products of rows with queries, each summed by itself: the same whatever stands beside it."""
-    products = torch.empty(len(rows))
-    order = rows.argsort()  # rows that lie together in memory, or in a file, are read together
-    some = torch.empty((2, min(TOGETHER, len(rows)), vectors.shape[1]))
-    for places in order.split(TOGETHER):
-        left = torch.index_select(vectors, 0, rows[places], out=some[0, : len(places)])
-        right = torch.index_select(queries, 0, query[places], out=some[1, : len(places)])
-        products[places] = left.mul_(right).sum(dim=1)
-    return products

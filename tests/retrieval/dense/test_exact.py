@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError
-from sensorium.retrieval.dense import exact
+from sensorium.retrieval.dense import exact, flat_scan
 from sensorium.retrieval.dense.exact import ExactScan
 from sensorium.retrieval.dense.selection import RowCandidates
 
@@ -118,11 +118,13 @@ def test_what_few_bits_cannot_tell_apart_is_scanned_again(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16])
 def test_the_bounds_are_what_makes_it_exact(dtype, monkeypatch):
-    x = alike(20_000, 64, 0)
-    x[10_000:] = data("normal", 10_000, 64, 1) / 4
+    x = 1 + data("normal", 20_000, 64, 0) / 1_000
+    q = np.where(np.arange(64) % 2, -1, 1) + data("normal", 4, 64, 1) / 1_000  # products far smaller than lengths
+    x, q = x.astype(np.float32), q.astype(np.float32)
+    assert_exact(ExactScan(x, dtype=dtype), x, q, 10)
     monkeypatch.setattr(RowCandidates, "_bounds", lambda self, tile: torch.zeros(len(self.given_up), len(tile.scales)))
     with pytest.raises(AssertionError):
-        assert_exact(ExactScan(x, dtype=dtype), x, x[:4], 10)
+        assert_exact(ExactScan(x, dtype=dtype), x, q, 10)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -183,6 +185,42 @@ def test_products_beyond_float32_are_refused(dtype):
 def test_no_queries():
     scores, rows = ExactScan(data("normal", 5, 4, 0)).search(np.empty((0, 4), np.float32), 3)
     assert scores.shape == rows.shape == (0, 3)
+
+
+@pytest.mark.parametrize("rows", [20, 3_000])
+@pytest.mark.parametrize("kind", ["normal", "integers", "zeros", "huge and tiny", "near-duplicates"])
+def test_what_faiss_scans_is_what_torch_scans(kind, rows, monkeypatch):
+    x, q = data(kind, rows, 24, 0), data("normal" if kind != "integers" else kind, 40, 24, 1)
+    scan = ExactScan(x, dtype=torch.float32)
+    x.setflags(write=False)
+    monkeypatch.setattr(flat_scan, "suits", lambda queries, vectors, k: True)
+    assert_exact(scan, x, q, 10)
+    again = scan.scanned_again
+    scores, best = scan.search(q, 10)
+    monkeypatch.setattr(flat_scan, "suits", lambda queries, vectors, k: False)
+    want_scores, want = scan.search(q, 10)
+    assert (scores == want_scores).all() and (best == want).all(), "to the bit, whoever scans"
+    if kind in ("normal", "near-duplicates"):
+        left_open = kind != "normal" and rows > exact.GROUP
+        assert bool(again) == left_open, "what float32's rounding leaves open is scanned again"
+
+
+def test_faiss_scans_long_runs_where_it_is_faster(monkeypatch):
+    relative = {"time": 1.2}
+    monkeypatch.setattr(flat_scan, "relative_time", lambda: relative["time"])
+    assert not flat_scan.suits(1_024, 1_000_000, 100)
+    relative["time"] = 1.03
+    assert flat_scan.suits(1_024, 1_000_000, 100)
+    assert not flat_scan.suits(64, 1_000_000, 100) and not flat_scan.suits(1_024, 1_000, 100)
+
+
+def test_faiss_does_not_take_more_threads_than_torch_may(monkeypatch):
+    flat_scan.relative_time.cache_clear()
+    monkeypatch.setattr("faiss.omp_get_max_threads", lambda: torch.get_num_threads() + 1)
+    try:
+        assert flat_scan.relative_time() == float("inf")
+    finally:
+        flat_scan.relative_time.cache_clear()
 
 
 @pytest.mark.gpu
