@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import sensorium
 from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.settings import Settings
 from sensorium.tasks.base import Runtime
+from sensorium.tasks.base.runtime import release_file
 from tests import tiny
 from tests.media import make_image
 from tests.pipelines.made_up import WindowScoring, expected
@@ -119,3 +121,46 @@ def test_settings_tell_which_of_loading_were_chosen():
         "dtype": "float32",
         "revision": "main",
     }
+
+
+def borrowed_bytes():
+    """Of all tensors that live, what lies in memory that torch has not allocated, such as mapped files."""
+    gc.collect()
+    tensors = (each for each in gc.get_objects() if type(each) in (torch.Tensor, nn.Parameter))
+    plain = (each for each in tensors if each.layout == torch.strided and each.device.type == "cpu")
+    storages = {each.untyped_storage().data_ptr(): each.untyped_storage() for each in plain}
+    return sum(storage.nbytes() for storage in storages.values() if not storage.resizable())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dtype", "mapped"),
+    [
+        ("resnet", "float32", False),  # laid out channels-last
+        ("resnet", "bfloat16", False),  # converted, but for counters
+        ("vit", "bfloat16", False),
+        ("vit", "float32", True),  # as in the file, whose pages processes share
+    ],
+)
+def test_weights_are_not_held_twice(architecture, dtype, mapped):
+    folder = tiny.folder(architecture)
+    before = borrowed_bytes()
+    with sensorium.pipeline("image-classification", folder, device="cpu", dtype=dtype, compile=False) as pipe:
+        pipe(make_image(40, 40))
+        weights = pipe.task.model.state_dict().values()
+        added = borrowed_bytes() - before
+        assert added == (sum(weight.nbytes for weight in weights) if mapped else 0)
+        maps = Path("/proc/self/maps")
+        if maps.exists():
+            assert (str(folder.resolve() / "model.safetensors") in maps.read_text()) == mapped
+
+
+def test_weights_that_share_memory_go_on_sharing_it():
+    array = torch.arange(6.0).numpy()
+    model = nn.Module()
+    model.one, model.other = nn.Parameter(torch.from_numpy(array)), nn.Parameter(torch.from_numpy(array))
+    model.register_buffer("third", torch.from_numpy(array), persistent=False)
+    model.large = nn.Parameter(torch.zeros(100))
+    release_file(model)
+    array[:] = -1
+    assert model.one.tolist() == list(range(6)) and "third" not in model.state_dict()
+    assert model.one.data_ptr() == model.other.data_ptr() == model.third.data_ptr()

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+LEFT_IN_FILE = 0.9
+"""The share of a model's bytes above which weights stay in the file that they are read from as they are needed."""
 
 
 class Runtime:
@@ -56,6 +59,7 @@ class Runtime:
             if is_convolutional(self.module):
                 self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.module.to(device=device, dtype=dtype)
+            release_file(self.module)
             if device.type == "cuda":  # what was done there was work of one stream, and others will use the weights
                 torch.cuda.synchronize(device)
         self.module.eval()
@@ -68,3 +72,35 @@ class Runtime:
 def is_convolutional(model: nn.Module) -> bool:
     """Whether convolutions other than a patch embedding make up a good part of the model."""
     return sum(isinstance(m, nn.Conv2d) and m.groups == 1 for m in model.modules()) > 4
+
+
+def release_file(model: nn.Module) -> None:
+    """Copies the weights that lie in a mapped file, where most have been copied from it to another layout or dtype.
+
+    A file is mapped as a whole as long as one of its tensors is: a counter of 8 bytes would hold all weights once more.
+    """
+    weights = [*model.parameters(), *model.buffers()]
+    borrowed = [weight for weight in weights if _is_borrowed(weight)]
+    if sum(weight.nbytes for weight in borrowed) > LEFT_IN_FILE * sum(weight.nbytes for weight in weights):
+        return
+    copies: dict[tuple[Any, ...], Tensor] = {}  # weights that share memory go on sharing it
+
+    def copied(weight: Tensor) -> Tensor:
+        place = weight.data_ptr(), weight.dtype, weight.shape, weight.stride()
+        if place not in copies:
+            copies[place] = weight.detach().clone()
+        return copies[place]
+
+    for parameter in model.parameters():
+        if _is_borrowed(parameter):
+            parameter.data = copied(parameter)
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if _is_borrowed(buffer):  # replaced, since a view would keep what it is a view of
+                module._buffers[name] = copied(buffer)
+
+
+def _is_borrowed(weight: Tensor) -> bool:
+    """Whether a tensor lies in memory that torch has not allocated: a mapped file, or an array."""
+    plain = weight.device.type == "cpu" and weight.layout == torch.strided and not weight.is_quantized
+    return plain and type(weight) in (Tensor, nn.Parameter) and not weight.untyped_storage().resizable()
