@@ -23,10 +23,11 @@ from sensorium.models.speech_encoders import (
 )
 from sensorium.processors.audio_reading import AudioReader, read_all
 from sensorium.processors.audio_resampling import resampled_length
+from sensorium.processors.audio_silence import trim
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Models, Options, Unit
 from sensorium.tasks.loading import load_audio_processor, load_transformers
-from sensorium.tasks.media.audio import AudioTask, windows
+from sensorium.tasks.media.audio import AudioTask, TrimDb, windows
 from sensorium.tasks.options import Range, lower_case
 
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -44,12 +45,15 @@ class AudioClassificationOptions(Options):
         window_s: a sound longer than this is cut into windows of this length, or of what the model hears at once if
             that is less, seconds; None to give every sound to the model as a whole, as Transformers does.
         pool: how the windows' scores become one: their "mean", each second of sound counted once, or their "max".
+        trim_db: leaves silence at both ends out: what is this many decibels below the loudest moment, or more; 60 is
+            usual, and what librosa takes. None leaves nothing out.
     """
 
     top_k: Annotated[int | None, Range(1, none="all labels")] = None
     function_to_apply: Activation | None = None
     window_s: Annotated[float | None, Range(above=0, unit="seconds", none="no windows")] = 30.0
     pool: Pool = "mean"
+    trim_db: TrimDb = None
 
     def __post_init__(self) -> None:
         lower_case(self, "function_to_apply")
@@ -104,7 +108,8 @@ class AudioClassification(AudioTask):
 
     def split(self, raw: Any, options: AudioClassificationOptions) -> Iterator[Unit]:
         """The whole sound, or its windows, read one after another; `meta` is how many new samples each brings."""
-        with self.listen(raw) as reader:
+        with self.listen(raw) as opened:
+            reader, _ = trim(opened, options.trim_db)
             if self._is_long(reader, options.window_s):
                 assert options.window_s is not None
                 rate = self.processor.sampling_rate

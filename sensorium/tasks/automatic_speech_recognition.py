@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import CheckpointError
 from sensorium.models.speech_encoders import fold_weight_norm
 from sensorium.processors.audio import AudioProcessor
+from sensorium.processors.audio_silence import trim
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Transcript
 from sensorium.tasks.base import Batch, Call, Empty, Models, Unit
@@ -71,8 +72,10 @@ class AutomaticSpeechRecognition(AudioTask):
 
     def split(self, raw: Any, options: AutomaticSpeechRecognitionOptions) -> Iterator[Unit]:
         """The whole sound, or its windows, read one after the other."""
-        with self.listen(raw) as reader:
-            yield from self._recognizer.split(reader, options)
+        with self.listen(raw) as opened:
+            reader, begins_s = trim(opened, options.trim_db)
+            for unit in self._recognizer.split(reader, options):
+                yield Unit(unit.inputs, _Heard(unit.meta, begins_s))
 
     def bucket(self, unit: Unit) -> Hashable:
         """Units of like length; Whisper's windows, and its long sounds of any length."""
@@ -88,12 +91,23 @@ class AutomaticSpeechRecognition(AudioTask):
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """Ids of letters or tokens on the CPU, one part per unit."""
-        return self._recognizer.decode(outputs, metas)
+        parts = self._recognizer.decode(outputs, [meta.what for meta in metas])
+        return [_Heard(part, meta.begins_s) for part, meta in zip(parts, metas, strict=True)]
 
     def merge(self, parts: Sequence[Any], options: Any, index: int) -> Transcript:
         """The transcript of a sound."""
         with self._spelling:
-            return self._recognizer.merge(parts, options, index)
+            transcript = self._recognizer.merge([part.what for part in parts], options, index)
+        transcript.starts += parts[0].begins_s
+        transcript.ends += parts[0].begins_s
+        return transcript
+
+
+class _Heard(NamedTuple):
+    """What a recognizer knows of a unit, or makes of it, and when what is heard begins in the sound, seconds."""
+
+    what: Any
+    begins_s: float
 
 
 def _part(processor: Any, name: str) -> Any:

@@ -6,6 +6,7 @@ import io
 import json
 import warnings
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -325,3 +326,16 @@ def test_on_the_command_line_a_folder_is_its_sounds(tmp_path):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["source"] for row in rows] == [str(tmp_path / "a.wav"), str(tmp_path / "b.FLAC")]
     assert [len(row["result"]) for row in rows] == [2, 2]
+
+
+@pytest.mark.parametrize("options", [{}, {"window_s": 0.25}, {"window_s": None}])
+def test_silence_at_the_ends_is_left_out_where_asked_for(options):
+    quiet = np.zeros(RATE // 2, np.float32)
+    sound = np.concatenate([quiet, make_audio(0.7), quiet])
+    trimmed, _ = librosa.effects.trim(sound, top_db=40)
+    with ours(tiny_audio.folder("wav2vec2")) as pipe:
+        asked, kept = pipe(sound, trim_db=40, **LOGITS, **options), pipe(sound, **LOGITS, **options)
+        np.testing.assert_allclose(values(asked), values(pipe(trimmed, **LOGITS, **options)), atol=TOLERANCE)
+        assert np.abs(values(asked) - values(kept)).max() > 10 * TOLERANCE
+        with pytest.raises(OptionError, match="trim_db is a number of decibels above 0"):
+            pipe(sound, trim_db=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -331,3 +332,29 @@ def test_bfloat16_runs(kind):
     with ours(folder, dtype="bfloat16") as pipe:
         assert pipe.task.dtype == torch.bfloat16
         assert any(r.text for r in pipe([*make_audios(), make_audio(3, 1)]))
+
+
+@pytest.mark.parametrize(
+    ("folder", "options"),
+    [
+        (lambda: tiny_speech.ctc(sorted(tiny_speech.CTC)[0]), {"return_timestamps": "char"}),
+        (lambda: tiny_speech.ctc(sorted(tiny_speech.CTC)[0]), {"return_timestamps": "char", "chunk_length_s": 0.6}),
+        (tiny_speech.whisper, {"return_timestamps": True, "num_beams": 1}),
+        (tiny_speech.whisper, {"return_timestamps": True, "num_beams": 1, "chunk_length_s": 0.6}),
+    ],
+    ids=["ctc", "ctc in windows", "whisper", "whisper in windows"],
+)
+def test_times_are_those_of_the_whole_sound_where_its_silence_is_left_out(folder, options):
+    said = make_audio(1.2, seed=3)
+    sound = np.concatenate([np.zeros(RATE // 2, np.float32), said, np.zeros(RATE, np.float32)])
+    with ours(folder()) as pipe:
+        results, untouched = pipe([sound, said], trim_db=40, **options), pipe(sound)
+        for given, result in zip([sound, said], results, strict=True):
+            trimmed, (first, _) = librosa.effects.trim(given, top_db=40)
+            alone = pipe(trimmed, **options)
+            assert len(alone) > 0
+            assert result.text == alone.text
+            np.testing.assert_allclose(result.starts, alone.starts + first / RATE)
+            np.testing.assert_allclose(result.ends, alone.ends + first / RATE)
+            assert (first > 0) == (given is sound)
+    assert untouched.text != results[0].text, "nothing is left out unless asked for"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ from sensorium.errors import InputError
 from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.audio_reading import AudioReader, is_audio_batch, open_audio
 from sensorium.tasks.base import Task
+from sensorium.tasks.options import Range
+
+TrimDb = Annotated[float | None, Range(above=0, unit="decibels", none="no trimming")]
+"""The option of how quiet is silence."""
 
 
 class AudioTask(Task):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from sensorium.errors import OptionError
+from sensorium.tasks.media.audio import TrimDb
 from sensorium.tasks.options import Range, checked
 from sensorium.tasks.speech.plan import FURTHER
 from sensorium.tasks.writing.options import GenerationOptions
@@ -35,6 +36,8 @@ class AutomaticSpeechRecognitionOptions(GenerationOptions):
         top_p: in (0, 1]; the share of probability to draw from, likeliest first.
         length_penalty: with beams, the power of the length that a score is divided by.
         seed: makes random draws repeatable.
+        trim_db: leaves silence at both ends out: what is this many decibels below the loudest moment, or more; 60 is
+            usual, and what librosa takes. None leaves nothing out. Times stay those of the whole sound.
     """
 
     chunk_length_s: Seconds | None = None
@@ -43,6 +46,7 @@ class AutomaticSpeechRecognitionOptions(GenerationOptions):
     return_language: bool = False
     language: str | None = None
     task: str | None = None
+    trim_db: TrimDb = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
