@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from sensorium.pipelines import attention
 from sensorium.pipelines.batching import is_out_of_memory
 from sensorium.pipelines.graphs import GraphPool
+from sensorium.pipelines.libraries import Counted, Libraries
 from sensorium.pipelines.statistics import Statistics
 
 MOST_SHAPES = 16
@@ -31,12 +32,13 @@ PAYBACK_S = {"cpu": 60.0, "cuda": 60.0}
 class Compiler:
     """Runs tensor functions eagerly or through `torch.compile`, one static graph for each shape.
 
-    On the CPU the weights are frozen into the graph and packed for the matrix kernels (inductor's freezing); on CUDA
-    small static batches are replayed as CUDA graphs.
+    On the CPU the weights are frozen into the graph and packed for the matrix kernels (inductor's freezing), and the
+    libraries that come out are kept for later processes; on CUDA small static batches are replayed as CUDA graphs.
 
     Attributes:
         report: of each function and shape that was compiled: `function`, `shapes` of its tensors, `seconds` that it
-            took, with the first run, and `graph`: "captured", or why there is no CUDA graph of it; None on the CPU.
+            took, with the first run; `cache`: "read" if an earlier process had compiled it, "written" if a later one
+            need not, or why neither; and `graph`: "captured", or why there is no CUDA graph of it; None on the CPU.
     """
 
     def __init__(
@@ -123,7 +125,9 @@ class Compiler:
 
         # freezing as an option of torch.compile is read too late to take effect (torch 2.13): it is set around the call
         freezing = torch._inductor.config.patch(freezing=self.device.type == "cpu")
-        fast = torch.compile(function, dynamic=False)
+        kept: Libraries | Counted = Libraries() if self.device.type == "cpu" else Counted()
+        backend = kept if isinstance(kept, Libraries) else "inductor"
+        fast = torch.compile(function, dynamic=False, backend=backend)
         began = time.perf_counter()
         try:
             with freezing, torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
@@ -143,8 +147,8 @@ class Compiler:
         graph = self._graphs.capture((function, shape), fast, args)
         shapes = [tuple(x.shape) for x in pytree.tree_leaves(args) if isinstance(x, torch.Tensor)]
         name = getattr(function, "__qualname__", type(function).__name__)
-        seconds = round(time.perf_counter() - began, 3)
-        self.report.append({"function": name, "shapes": shapes, "seconds": seconds, "graph": graph})
+        entry = {"function": name, "shapes": shapes, "seconds": round(time.perf_counter() - began, 3)}
+        self.report.append({**entry, "cache": kept.outcome, "graph": graph})
         return result
 
 
