@@ -32,7 +32,7 @@ class Unfilled(TorchFunctionMode):
         super().__init__()
         self._stored = {id(tensor): tensor for tensor in stored}
 
-    def __torch_function__(  # type: ignore[override]
+    def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Leaves out fills of weights, and copies of stored tensors."""
