@@ -65,15 +65,15 @@ class LocalRun:
             SensoriumError, OSError: what a worker refuses.
         """
         try:
-            listed = (self._folder / LISTING).exists()
-            if listed:
-                self._plan(Listing(self._folder), again)
-                if not self._waiting:
-                    return self.report
-            self._start()
+            listing = Listing(self._folder) if (self._folder / LISTING).exists() else None
+            if listing is not None and again is None and len(find_parts(self._folder)) == listing.shards:
+                self._plan(listing, again)
+                return self.report
+            self._start()  # loads its model while inputs are listed, and parts are read
             task = self._wait_for("task")
-            if not listed:
-                self._plan(list_inputs(task), again)
+            self._plan(listing or list_inputs(task), again)
+            if not self._waiting:
+                return self.report
             self._crew = task["devices"] if self._settings.workers == "auto" else self._settings.workers
             while len(self._workers) < min(self._crew, len(self._waiting)):
                 self._start()

@@ -125,7 +125,10 @@ class Inputs:
         import pyarrow as pa
 
         skipped = Skipped()
-        words = self._files(FileSearch.of(name, skipped, excluded=lambda path: is_excluded(path, self.exclude)))
+        search = FileSearch.of(
+            name, skipped, excluded=lambda path: bool(self.exclude) and is_excluded(path, self.exclude)
+        )
+        words = self._files(search)
         with _Seen() as seen:
             for some in _in_batches(seen.first_of(words), AT_ONCE):
                 sources = pa.array(storable(some), pa.string())

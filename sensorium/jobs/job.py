@@ -22,6 +22,7 @@ from sensorium.jobs.parts import find_parts, sweep
 from sensorium.jobs.reporting import JobReport
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
 from sensorium.processors.limits import MediaLimits
+from sensorium.tasks.catalogue import task_card
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -95,12 +96,16 @@ class Job:
                 `index` is the folder of an index.
 
         Raises:
-            UnknownNameError: no such setting; names the nearest one.
+            UnknownNameError: no such task, option or setting; names the nearest one.
             OptionError: an invalid value.
         """
         for name in settings:
             if name not in SETTINGS:
                 raise UnknownNameError("setting of a job", name, SETTINGS)
+        card = task_card(task)
+        for name in options or {}:
+            if name not in {option.name for option in card.options}:
+                raise UnknownNameError(f"option of {task}", name, [option.name for option in card.options])
         if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
             raise OptionError(f"shard_size is a whole number from 1, got {shard_size!r}")
         self.folder = Path(out)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sensorium.checkpoints import resolve
 from sensorium.errors import DeviceError, InputError, OptionError
 from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.inputs import RESERVED
@@ -21,6 +22,7 @@ from sensorium.jobs.tables import PREFIX
 from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.factory import pipeline
 from sensorium.pipelines.placement import resolve_device
+from sensorium.pipelines.settings import Settings
 from sensorium.processors.limits import MediaLimits
 from sensorium.results.surrogates import as_they_were, storable
 from sensorium.tasks.base import get_task
@@ -49,6 +51,9 @@ class Work:
         os.chdir(description["cwd"])  # relative paths mean what they meant when the job was begun
         task = get_task(description["task"])
         task.options.parse(description["options"])
+        if description["model"] is not None:  # a wrong name is told before inputs are listed
+            given = {name: value for name, value in _settings(description).items() if name in Settings.names()}
+            resolve(description["model"], Settings.of(**given).access)
         devices = torch.cuda.device_count() if wants_cuda(description["settings"].get("device")) else 1
         tell("task", inputs=task.inputs, optional=task.optional_inputs, devices=max(1, devices))
         self._pipe = _pipeline(description, rank % max(1, devices))
@@ -208,14 +213,20 @@ def wants_cuda(device: Any) -> bool:
     return device in (None, "cuda") and resolve_device(device).type == "cuda"
 
 
-def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline:
+def _settings(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `pipeline()`, as they were given to the job."""
     settings = dict(description["settings"])
+    if settings.get("limits") is not None:
+        settings["limits"] = MediaLimits(**settings["limits"])
+    return settings
+
+
+def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline:
+    settings = _settings(description)
     if wants_cuda(settings.get("device")):
         settings["device"] = f"cuda:{number}"
     if settings.get("batch_size", "auto") == "auto":  # batches that do not depend on timing give the same rows again
         settings["batch_size"] = BatchSizer("auto", resolve_device(settings.get("device")), grows=False).size
-    if settings.get("limits") is not None:
-        settings["limits"] = MediaLimits(**settings["limits"])
     if settings.get("index") is not None:
         from sensorium.retrieval import Index
 

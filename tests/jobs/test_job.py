@@ -91,8 +91,9 @@ def test_too_many_failures_end_the_job_with_the_commonest(pictures, tmp_path):
 
 
 def test_what_a_worker_refuses_is_raised_here(pictures, tmp_path):
-    with pytest.raises(OptionError, match=r"top_j.*top_k"):
-        make_job(pictures, tmp_path / "out", options={"top_j": 2}).run()
+    with pytest.raises(OptionError, match=r"top_k is a whole number from 1"):
+        make_job(pictures, tmp_path / "out", options={"top_k": 0}).run()
+    assert not (tmp_path / "out" / "inputs.parquet").exists()
 
 
 def test_a_part_that_was_changed_is_named(pictures, tmp_path):
@@ -115,6 +116,7 @@ def test_a_part_that_was_changed_is_named(pictures, tmp_path):
         ({"shard_size": 0}, OptionError, "shard_size"),
         ({"carry": ["status"]}, OptionError, "status"),
         ({"options": {"top_k": object()}}, OptionError, "written down"),
+        ({"options": {"top_j": 2}}, UnknownNameError, "top_k"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything(tmp_path, wrong, error, told):
