@@ -45,8 +45,8 @@ def _where_they_lie(vectors: Tensor, rows: Tensor, queries: Tensor, query: Tenso
     torch.cumsum(torch.bincount(query, minlength=len(queries)), 0, out=first[1:])
     size = (len(queries), len(vectors))
     places = torch.sparse_csr_tensor(first, rows, torch.zeros(len(rows)), size=size, check_invariants=False)
-    found: Tensor = torch.sparse.sampled_addmm(places, queries, vectors.T, beta=0.0).values()
-    return found
+    products: Tensor = torch.sparse.sampled_addmm(places, queries, vectors.T, beta=0.0).values()
+    return products
 
 
 def _gathered(vectors: Tensor, rows: Tensor, queries: Tensor, query: Tensor) -> Tensor:
