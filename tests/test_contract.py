@@ -20,6 +20,7 @@ import torch
 
 from sensorium import pipeline
 from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.pipelines.duplicates import identity
 from sensorium.results import Result, result_type, to_table
 from sensorium.tasks.base import Options, Task, get_task, task_names
 from tests.contract import assert_close, assert_same_object, ignored
@@ -120,6 +121,17 @@ def test_neighbours_do_not_matter(pipe, contract):
     forwards, backwards = pipe(inputs), pipe(inputs[::-1])[::-1]
     for a, b in zip(forwards, backwards, strict=True):
         assert_alike(a.to_dict(), b.to_dict(), contract)
+
+
+def test_duplicates_are_computed_once(pipe, contract):
+    inputs = list(contract.inputs())[:2]
+    pipe.reset_stats()
+    results = pipe([*inputs, *inputs], dedupe=True)
+    told = [identity(raw, pipe.task.upstream or pipe.task) is not None for raw in inputs]
+    assert [r.index for r in results] == [0, 1, 2, 3]
+    assert pipe.stats()["deduplicated"] == sum(told)
+    for first, second in zip(results[:2], results[2:], strict=True):
+        assert_alike(first.to_dict(), second.to_dict(), contract)
 
 
 def test_results_are_plain_picklable_and_finite(pipe, contract, tmp_path):

@@ -95,8 +95,8 @@ def _general(card: TaskCard) -> Cards:
 
 
 def files_of(card: TaskCard) -> Cards:
-    """What says which files are inputs, for tasks whose inputs are files."""
-    return INPUT if media_kind(card.inputs[0]) else ()
+    """What is said of inputs; which files are any, for tasks whose inputs are files."""
+    return tuple(option for option in INPUT if option.name != "exclude" or media_kind(card.inputs[0]))
 
 
 def _index(card: TaskCard) -> Cards:

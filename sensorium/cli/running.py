@@ -48,7 +48,7 @@ class TaskRun:
         output: where results go.
         limits: what an input may cost.
         index: what the task searches, if it does.
-        inputs: which files of folders are inputs.
+        inputs: which files of folders are inputs, and whether the same one is computed again.
     """
 
     card: TaskCard
@@ -161,7 +161,10 @@ class TaskRun:
         return self._sum_up(time.perf_counter() - began)
 
     def _consume(self, pipe: Pipeline, sinks: Iterable[Sink], total: int | None, progress: bool) -> None:
-        stream = pipe.stream(self._inputs(), on_error="return", progress=progress, total=total, **self.options)
+        dedupe = self.inputs.dedupe
+        stream = pipe.stream(
+            self._inputs(), on_error="return", progress=progress, dedupe=dedupe, total=total, **self.options
+        )
         for outcome in stream:
             source = self._sources.popleft()
             failed = isinstance(outcome, InputError)

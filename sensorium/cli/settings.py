@@ -99,13 +99,15 @@ class IndexSettings:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """Which files of folders are inputs.
+    """Which files of folders are inputs, and whether the same input is computed again.
 
     Attributes:
+        dedupe: compute inputs that are the same once, such as a file that is named twice, or equal texts.
         exclude: files and folders to leave out, by name, path or pattern, such as thumbnails or *.small.jpg; may be
             repeated.
     """
 
+    dedupe: bool = False
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -62,7 +62,7 @@ class Engine:
         self._lock = threading.Lock()
 
     def run(
-        self, inputs: Iterable[Any], options: Any, *, total: int | None = None
+        self, inputs: Iterable[Any], options: Any, *, total: int | None = None, dedupe: bool = False
     ) -> Generator[tuple[int, Any], None, None]:
         """Yields `(index, result or InputError)` for every input, in order, lazily.
 
@@ -73,8 +73,9 @@ class Engine:
             inputs: raw inputs; taken one by one, a few batches ahead.
             options: the task's options.
             total: how many inputs there are, where that is known.
+            dedupe: whether inputs that are the same are computed once.
         """
-        return self._start(inputs, options, total).outcomes()
+        return self._start(inputs, options, total, dedupe=dedupe).outcomes()
 
     def submit(self, raw: Any, options: Any, *, max_delay_s: float) -> Future[Any]:
         """Takes one input; never waits.
@@ -154,18 +155,18 @@ class Engine:
         if self.upstream is not None:
             self.upstream.reset_stats()
 
-    def _start(self, inputs: Iterable[Any], options: Any, total: int | None) -> Run:
+    def _start(self, inputs: Iterable[Any], options: Any, total: int | None, *, dedupe: bool) -> Run:
         self._process.use()
         source: Source
         if self.upstream is not None:
             # what has failed upstream keeps its place
-            upstream = self.upstream._start(inputs, self.task.upstream_options(options), total)
+            upstream = self.upstream._start(inputs, self.task.upstream_options(options), total, dedupe=dedupe)
             source = Outcomes(upstream, self.statistics)
         elif self._steady or total == 1 or isinstance(inputs, (list, tuple, np.ndarray, torch.Tensor)):
             source = InMemory(_members(inputs, self.task), self.statistics)
         else:
             source = ReadAhead(_members(inputs, self.task), self.statistics)
-        return Run(Stages(self.forwarder, self._pool, total), source, options, inline=total == 1)
+        return Run(Stages(self.forwarder, self._pool, total), source, options, inline=total == 1, dedupe=dedupe)
 
 
 def _members(inputs: Iterable[Any], task: Task) -> Iterator[Any]:

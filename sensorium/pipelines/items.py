@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sensorium.errors import InputError
+from sensorium.pipelines.duplicates import Original
 from sensorium.pipelines.splitting import Chunk
 from sensorium.tasks.base import Unit
 
@@ -28,6 +29,8 @@ class Item:
         exhausted: whether these are all.
         error: why there will be no result.
         source: the path or URL that it is, if it is one.
+        original: what tells it from other inputs of a run without duplicates.
+        twin: the input itself, where it is the same as its original's and waits for what comes of that.
     """
 
     index: int
@@ -40,6 +43,8 @@ class Item:
     exhausted: bool = False
     error: InputError | None = None
     source: str | None = None
+    original: Original | None = None
+    twin: Any = None
 
     @property
     def wanted(self) -> bool:
@@ -49,6 +54,8 @@ class Item:
     @property
     def done(self) -> bool:
         """Whether nothing more is awaited for this input."""
+        if self.twin is not None:
+            return self.original is not None and self.original.parts is not None
         return self.error is not None or (self.exhausted and len(self.parts) == self.opened)
 
 

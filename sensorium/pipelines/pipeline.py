@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import InputError, OptionError
+from sensorium.errors import OptionError
+from sensorium.pipelines.calling import Calling, OnError
 from sensorium.pipelines.engine import Engine
 from sensorium.pipelines.inputs import check_delay, gather, is_lazy, length_of
 from sensorium.pipelines.other_names import check_names
 from sensorium.pipelines.placement import Placement
-from sensorium.pipelines.progress import with_progress
 from sensorium.pipelines.remaking import Making
 from sensorium.pipelines.saving import save
 from sensorium.pipelines.settings import Settings
@@ -29,8 +29,6 @@ from sensorium.tasks.base import Options, Task
 MAX_DELAY_S = 0.005
 """Seconds for which a submitted input waits for others unless told otherwise. A lone caller pays them in full; with 8
 callers and more, anything from 0 to 50 ms gave the same throughput, since batches gather while the model runs."""
-
-OnError = Literal["raise", "skip", "return"]
 
 
 class Pipeline:
@@ -79,7 +77,9 @@ class Pipeline:
         """What the model was loaded from; None for one that the caller has loaded."""
         return None if self._recipe is None else self._recipe.checkpoint
 
-    def __call__(self, *inputs: Any, on_error: OnError = "raise", progress: bool = False, **options: Any) -> Any:
+    def __call__(
+        self, *inputs: Any, on_error: OnError = "raise", progress: bool = False, dedupe: bool = False, **options: Any
+    ) -> Any:
         """Runs the task.
 
         Args:
@@ -90,6 +90,8 @@ class Pipeline:
             on_error: "raise" ends the call at the first input that cannot be processed; "skip" leaves it out;
                 "return" puts its `InputError` in its place.
             progress: shows a progress bar on standard error.
+            dedupe: computes inputs that are the same once: files of one path, time of change and size, equal texts,
+                bytes and arrays; not URLs, PIL images and open files. What fails is tried each time.
             **options: the task's options; an unknown one fails before any work.
 
         Returns:
@@ -101,18 +103,18 @@ class Pipeline:
             OptionError: an option with an invalid value.
             InputError: an input that cannot be processed, under `on_error="raise"`.
         """
-        check_names(self.task, options, inputs=True, also=("on_error", "progress"))
+        check_names(self.task, options, inputs=True, also=("on_error", "progress", "dedupe"))
         raw, several = gather(self.task, inputs, options)
-        parsed = self._parse(options, on_error)
+        calling, parsed = Calling(on_error, progress, dedupe), self._parse(options)
         if getattr(parsed, "stream", False):
             if several is not None or is_lazy(raw):
                 raise OptionError("stream=True gives the text of one input, piece by piece; give one input a call")
             return self._engine.sessions.pieces(self._engine.prepared(raw, parsed), parsed)
         if several is not None:
-            return list(self._outcomes(several, parsed, on_error, progress, len(several)))
+            return list(calling.outcomes(self._engine, several, parsed, len(several)))
         if is_lazy(raw):
-            return self._outcomes(raw, parsed, on_error, progress, length_of(raw))
-        outcomes = list(self._outcomes([raw], parsed, on_error, progress, 1))
+            return calling.outcomes(self._engine, raw, parsed, length_of(raw))
+        outcomes = list(calling.outcomes(self._engine, [raw], parsed, 1))
         return outcomes[0] if outcomes else None
 
     def stream(
@@ -122,6 +124,7 @@ class Pipeline:
         *,
         on_error: OnError = "raise",
         progress: bool = False,
+        dedupe: bool = False,
         total: int | None = None,
         **options: Any,
     ) -> Generator[Any, None, None]:
@@ -140,6 +143,7 @@ class Pipeline:
             inputs: any iterable of raw inputs.
             on_error: as in a call.
             progress: shows a progress bar on standard error.
+            dedupe: as in a call; what came of 16,384 inputs is kept at most, and 256 MB of it.
             total: the number of inputs where `inputs` does not tell its length; for the progress bar, and for
                 deciding whether compiling pays.
             **options: the task's options.
@@ -152,13 +156,14 @@ class Pipeline:
         """
         if isinstance(inputs, (str, bytes)):
             raise OptionError("stream takes an iterable of inputs, got one input; call the pipeline with it instead")
-        check_names(self.task, options, also=("on_error", "progress", "total"))
+        check_names(self.task, options, also=("on_error", "progress", "dedupe", "total"))
         inputs = spread(self.task, inputs)
         refuse_one(inputs, "inputs")
-        parsed = self._parse(options, on_error)
+        calling, parsed = Calling(on_error, progress, dedupe), self._parse(options)
         if getattr(parsed, "stream", False):
             raise OptionError("stream=True gives the text of one input, piece by piece; call the pipeline with one")
-        return self._outcomes(inputs, parsed, on_error, progress, length_of(inputs) if total is None else total)
+        total = length_of(inputs) if total is None else total
+        return calling.outcomes(self._engine, inputs, parsed, total)
 
     def submit(self, *inputs: Any, max_delay_s: float = MAX_DELAY_S, **options: Any) -> Future[Any]:
         """Takes one input and returns at once; for servers, queues, and whoever has one input at a time.
@@ -228,13 +233,13 @@ class Pipeline:
                 up to the pipeline's batch size.
             **options: the task's options.
         """
-        parsed = self._parse(options, "raise")
+        parsed = self._parse(options)
         if batch_sizes is None:
             largest = self._engine.sizer.size
             powers = [1 << i for i in range(largest.bit_length()) if 1 << i < largest]
             batch_sizes = [*powers, largest] if self._engine.runtime.compiler.setting is True else [1]
         for size in batch_sizes:
-            for _ in self._outcomes([self.task.example()] * size, parsed, "raise", False, size):
+            for _ in Calling().outcomes(self._engine, [self.task.example()] * size, parsed, size):
                 pass
         return self
 
@@ -255,10 +260,11 @@ class Pipeline:
         Returns:
             `stages`: for each of source, split, forward, decode and merge, the items, the seconds of work and
             `bottleneck`, the share of the time for which the run waited for it; and counts of inputs, failures,
-            batches, padded_rows, eager_batches (run without compiling for want of room for their shape),
-            out_of_memory, compiles, recompiles; `compiled`, for each function and shape that was ever compiled the
-            seconds, and whether it is a CUDA graph; `batch_size`, the size in use; `sessions`, of pictures that are
-            kept and texts that are streamed: opened, open at the moment, timed_out, and the steps that they took.
+            deduplicated (the same as earlier ones), batches, padded_rows, eager_batches (run without compiling for
+            want of room for their shape), out_of_memory, compiles, recompiles; `compiled`, for each function and shape
+            that was ever compiled the seconds, and whether it is a CUDA graph; `batch_size`, the size in use;
+            `sessions`, of pictures that are kept and texts that are streamed: opened, open at the moment, timed_out,
+            and the steps that they took.
             `upstream` holds the same of the task whose results this one's inputs are made from, where there is one.
         """
         return self._engine.stats()
@@ -287,26 +293,9 @@ class Pipeline:
         model = type(self.task.model).__name__
         return f"Pipeline({self.task.name!r}, {model}, device={str(self.device)!r}, dtype={self.placement.dtype})"
 
-    def _parse(self, options: Mapping[str, Any], on_error: str = "raise") -> Options:
+    def _parse(self, options: Mapping[str, Any]) -> Options:
         """The call's options, checked."""
-        if on_error not in ("raise", "skip", "return"):
-            raise OptionError(f'on_error is "raise", "skip" or "return", got {on_error!r}')
         check_names(self.task, options)
         parsed = self.task.options.parse(options)
         self.task.check(parsed)
         return parsed
-
-    def _outcomes(
-        self, inputs: Iterable[Any], options: Options, on_error: OnError, progress: bool, total: int | None
-    ) -> Generator[Any, None, None]:
-        run = self._engine.run(inputs, options, total=total)
-        try:
-            for _, outcome in with_progress(run, self.task.name, total) if progress else run:
-                if not isinstance(outcome, InputError):
-                    yield outcome
-                elif on_error == "raise":
-                    raise outcome
-                elif on_error == "return":
-                    yield outcome
-        finally:
-            run.close()

@@ -8,13 +8,15 @@ be done: what there is runs as a smaller batch, and while it runs the next one g
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
 from sensorium.errors import InputError
+from sensorium.pipelines.duplicates import Originals
 from sensorium.pipelines.items import Item
 from sensorium.pipelines.sources import Begin, Source
 from sensorium.pipelines.stages import Stages
@@ -32,10 +34,16 @@ class Run:
         source: of its inputs.
         options: of the call.
         inline: splits on the caller's own thread; for a single input, beside which nothing runs.
+        dedupe: whether inputs that are the same are computed once.
+
+    Attributes:
+        key: what tells the input of the latest outcome from others, where it is deduplicated.
     """
 
-    def __init__(self, stages: Stages, source: Source, options: Any, *, inline: bool) -> None:
+    def __init__(self, stages: Stages, source: Source, options: Any, *, inline: bool, dedupe: bool = False) -> None:
         self._stages, self._source, self._options, self._inline = stages, source, options, inline
+        self._originals = Originals() if dedupe else None
+        self.key: Hashable | None = None
         self._splits: deque[Item] = deque()
         self._items: deque[Item] = deque()
         self._starts: float | None = None  # when the next batch does, though it is not full
@@ -92,7 +100,7 @@ class Run:
         """Yields the outcomes that are next in order."""
         while self._items and self._items[0].done:
             item = self._items.popleft()
-            yield item.index, self._stages.outcome(item)
+            yield item.index, self._outcome(item)
 
     def wait(self) -> bool:
         """Waits for the source; False if nothing more comes."""
@@ -115,6 +123,7 @@ class Run:
             self._items.extend(items)
             splits = [item for item in items if item.split is not None]
             self._splits.extend(splits)
+            self._start_over(items)
             if len(splits) == len(items):  # else there is room again: what has failed upstream is not split
                 return
 
@@ -122,9 +131,44 @@ class Run:
         item = Item(index, self._options)
         if isinstance(self._source, Outcomes) and isinstance(raw, InputError):
             item.error = raw
-        else:
+        elif self._originals is None or not self._is_twin(item, raw, self._originals):
             self._stages.begin(item, raw, here=self._inline)
         return item
+
+    def _is_twin(self, item: Item, raw: Any, originals: Originals) -> bool:
+        """Whether an input is the same as an earlier one, for whose parts it then waits."""
+        raw = self._stages.named(item, raw)
+        key = self._source.key if isinstance(self._source, Outcomes) else self._stages.identity(raw)
+        if key is None:
+            return False
+        item.original, known = originals.meet(key)
+        item.twin = raw if known else None
+        return known
+
+    def _outcome(self, item: Item) -> Any:
+        """The result or error of an input, which those that are the same may take over."""
+        original, originals = item.original, self._originals
+        self.key = None if original is None else original.key
+        if originals is None or original is None:
+            return self._stages.outcome(item)
+        if item.twin is not None:
+            assert original.parts is not None
+            return self._stages.adopt(item, copy.deepcopy(original.parts))
+        if item.error is None:  # before the task makes its result, which may be of the very same arrays
+            originals.settle(original, [item.parts[position] for position in range(item.opened)])
+        outcome = self._stages.outcome(item)
+        if isinstance(outcome, InputError):
+            originals.fail(original)
+            self._start_over(self._items)
+        return outcome
+
+    def _start_over(self, items: Iterable[Item]) -> None:
+        """Has inputs computed whose originals came to nothing: what failed once need not fail again."""
+        for item in items:
+            if item.twin is not None and item.original is not None and item.original.failed:
+                raw, item.twin, item.original = item.twin, None, None
+                self._stages.begin(item, raw, here=self._inline)
+                self._splits.append(item)
 
     def _receive(self) -> None:
         """Takes the oldest split that is under way into the buckets."""
@@ -147,13 +191,18 @@ class Run:
 
 
 class Outcomes:
-    """A source that gives what comes of another run: that of the task upstream."""
+    """A source that gives what comes of another run: that of the task upstream.
+
+    Attributes:
+        key: what tells the input that was taken last from others, where it is deduplicated.
+    """
 
     def __init__(self, run: Run, statistics: Statistics) -> None:
         self._run, self._statistics = run, statistics
         self.exhausted = False
         self.error: Exception | None = None
         self.live = run.live
+        self.key: Hashable | None = None
 
     def take(self, room: int, begin: Begin) -> list[Item]:
         """Takes up to `room` outcomes; has the run upstream do what it can do without waiting."""
@@ -162,6 +211,7 @@ class Outcomes:
         while len(items) < room:
             outcome = next(self._run.ready(), None)
             if outcome is not None:
+                self.key = self._run.key
                 items.append(begin(*outcome))
             elif not self._run.step():
                 self.exhausted, self.error = self._run.exhausted, self._run.error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from sensorium.errors import InputError
 from sensorium.pipelines.batching import Buckets
+from sensorium.pipelines.duplicates import identity
 from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.items import Entry, Item
 from sensorium.pipelines.origins import origin_of
@@ -77,9 +78,24 @@ class Stages:
 
     def begin(self, item: Item, raw: Any, *, here: bool = False) -> None:
         """Starts to split an input: on the pool, or on this very thread."""
+        raw = self.named(item, raw)
+        self._split(item, partial(_open, self._task, raw, item.options), raw, here=here)
+
+    def named(self, item: Item, raw: Any) -> Any:
+        """Notes where an input comes from; returns what the task takes of it, of a row its own column."""
         raw = of_row(self._task, raw)
         item.source = origin_of(raw, self._task)
-        self._split(item, partial(_open, self._task, raw, item.options), raw, here=here)
+        return raw
+
+    def identity(self, raw: Any) -> Hashable | None:
+        """What an input has in common only with those that are the same; None where that is not told."""
+        return identity(raw, self._task)
+
+    def adopt(self, item: Item, parts: list[Any]) -> Any:
+        """The result of an input, of what came of another that is the same."""
+        item.parts, item.opened, item.exhausted = dict(enumerate(parts)), len(parts), True
+        self._statistics.count("deduplicated")
+        return self.outcome(item)
 
     def receive(self, item: Item) -> bool:
         """Takes what has been split of an input into the buckets, or waits for it.

@@ -55,6 +55,7 @@ class Statistics:
             names = (
                 "inputs",
                 "failures",
+                "deduplicated",
                 "batches",
                 "refused",
                 "cancelled",

@@ -11,6 +11,7 @@ import pytest
 from sensorium import pipeline
 from sensorium.cli import running, sinks, telling
 from sensorium.errors import InputError
+from sensorium.pipelines.engine import Engine
 from sensorium.results import Embedding, Labels
 from tests.pipelines.made_up import expected
 
@@ -108,6 +109,16 @@ def test_what_folders_hold_besides_is_told(classify, images):
     ]  # fmt: skip
     assert classify(images / "b.jpg").stderr == ""
     assert classify(images, "--exclude", "/").exit_code == 2
+
+
+def test_a_picture_named_twice_is_computed_once_if_asked(classify, images, monkeypatch):
+    runs = []
+    real = Engine.run
+    monkeypatch.setattr(Engine, "run", lambda self, *a, **k: runs.append(k["dedupe"]) or real(self, *a, **k))
+    picture = images / "b.jpg"
+    once, twice = classify(picture, picture, "--json", "--dedupe"), classify(picture, picture, "--json")
+    assert [row["source"] for row in rows(once.stdout)] == [row["source"] for row in rows(twice.stdout)]
+    assert len(rows(once.stdout)) == 2 and runs == [True, False]
 
 
 def test_many_failures_are_told_once(classify, monkeypatch):

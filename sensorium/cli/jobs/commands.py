@@ -37,7 +37,8 @@ _INPUT_HELP = (
 def run_command(card: TaskCard) -> Any:
     """Builds the command that runs a job of a task."""
     options, job = options_of(card), tuple(c for c in _JOB if c.name != "index" or card.searches)
-    files, further = files_of(card), tuple(dataclasses.replace(c, default=None) for c in input_options(card))
+    files = tuple(c for c in files_of(card) if c.name == "exclude")
+    further = tuple(dataclasses.replace(c, default=None) for c in input_options(card))
     general = (*job, *cards_of_pipeline(card), *files, *_RUN)
     media = {name: flag.replace("option-", "media-") for name, flag in flags_of(LIMITS, general).items()}
     flags = flags_of(options, (*general, *LIMITS), ("inputs", *card.inputs, *card.optional_inputs))
