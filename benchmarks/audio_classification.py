@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, sampled, save
 
 RATE = 16_000
@@ -120,7 +121,8 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     found = in_turn(runs, len(audios), arguments)
     print(f"\n{name}")
     stats = {key: pipe.stats() for key, pipe in mine.items()}
-    return {**compared(found), "peer_settings_tried": tried, "stats": stats}
+    figures = {**compared(found), **shares_of_bound(found, mine, list(audios), device)}
+    return {**figures, "peer_settings_tried": tried, "stats": stats}
 
 
 def drift(name: str, arguments: argparse.Namespace, folder: Path) -> dict:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save
 
 
@@ -103,6 +104,7 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     print(f"\n{name}")
     return {
         **compared(found),
+        **shares_of_bound(found, mine, images[:8], device),
         "peer_settings_tried": tried,
         "stats": {key: pipe.stats() for key, pipe in mine.items()},
     }

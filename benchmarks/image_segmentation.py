@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save
 from benchmarks.machine import seconds
 
@@ -114,7 +115,7 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     }
     found = in_turn(runs, len(images), arguments)
     print(f"\n{name}")
-    figures = compared(found)
+    figures = {**compared(found), **shares_of_bound(found, mine, images[:4], device)}
     stats = {key: pipe.stats() for key, pipe in mine.items()}
     enlarged = upsampling(place, images[0], device)
     return {**figures, "peer_settings_tried": tried, "stats": stats, "upsampling": enlarged}

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, sampled, save
 
 POINTS = 1000
@@ -117,7 +118,7 @@ def speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         **{key: (lambda pipe=pipe: pipe(images)) for key, pipe in mine.items()},
     }
     found = in_turn(runs, len(images), arguments)
-    figures = compared(found)
+    figures = {**compared(found), **shares_of_bound(found, mine, images[:4], device)}
     points = float(np.mean([len(result) for result in mine["ours, float32"](images[:8])]))
     stats = {key: pipe.stats() for key, pipe in mine.items()}
     return {**figures, "peer_settings_tried": tried, "points_a_picture": points, "stats": stats}

@@ -57,8 +57,11 @@ def seconds(call: Callable[[], Any], device: torch.device | str, *, calls: int =
 def product_rates(device: torch.device | str) -> dict[str, float]:
     """10^12 operations per second of a large matrix product in each dtype that a model may have there.
 
-    They bound what any way of running a model of matrix products can reach, and tell machines of one name apart.
+    They bound what any way of running a model of matrix products can reach, and tell machines of one name apart. Those
+    of int8, with sums in int32, are told of CPUs that multiply it natively.
     """
+    from sensorium.retrieval.dense.coarse import multiplies_int8
+
     cuda, rates = torch.device(device).type == "cuda", {}
     for dtype in ("float32", "float16", "bfloat16") if cuda else ("float32", "bfloat16"):
         rows, inner, columns = WIDTHS
@@ -68,6 +71,10 @@ def product_rates(device: torch.device | str) -> dict[str, float]:
             product = _product(rows, inner, columns, dtype=getattr(torch, dtype), device=device)
             spent = seconds(product, device, calls=1, warmup_s=0)
         rates[dtype] = round(2e-12 * rows * inner * columns / seconds(product, device), 4)
+    if not cuda and multiplies_int8():
+        left, right = (torch.randint(-127, 128, size, dtype=torch.int8) for size in ((1_576, 768), (3_072, 768)))
+        spent = seconds(lambda: torch._int_mm(left, right.T), device)
+        rates["int8"] = round(2e-12 * len(left) * left.shape[1] * len(right) / spent, 4)
     return rates
 
 

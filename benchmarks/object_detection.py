@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save, settings
 
 FOLDER = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
@@ -158,7 +159,7 @@ def speed(name: str, arguments: argparse.Namespace) -> dict:
     }
     found = in_turn(runs, len(images), arguments)
     print(f"\n{name}")
-    figures = compared(found)
+    figures = {**compared(found), **shares_of_bound(found, mine, images[:2], device)}
     stats = {key: pipe.stats() for key, pipe in mine.items()}
     return {**figures, "peer_settings_tried": tried, "stats": stats}
 

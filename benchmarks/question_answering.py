@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, sampled, save
 
 QUESTION = "Where does the river begin and who saw it?"
@@ -134,7 +135,8 @@ def compare(place: Path, contexts: list[str], arguments: argparse.Namespace) -> 
         **{name: (lambda pipe=pipe: pipe(question=QUESTION, context=contexts)) for name, pipe in mine.items()},
     }
     found = in_turn(runs, len(contexts), arguments)
-    figures = compared(found)
+    asked = [{"question": QUESTION, "context": context} for context in contexts]
+    figures = {**compared(found), **shares_of_bound(found, mine, asked, device)}
     agree(peers("float32")(contexts[:8]), mine["ours, float32, eager"](question=QUESTION, context=contexts[:8]))
     stats = {name: pipe.stats() for name, pipe in mine.items()}
     return {**figures, "peer_settings_tried": tried, "stats": stats}
