@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from sensorium.pipelines import attention
 from sensorium.pipelines.batching import is_out_of_memory
 from sensorium.pipelines.graphs import GraphPool
 from sensorium.pipelines.libraries import Counted, Libraries
+from sensorium.pipelines.modes import DEFAULT, TUNED, Compiled, milliseconds, options_of
 from sensorium.pipelines.statistics import Statistics
 
 MOST_SHAPES = 16
@@ -38,18 +40,20 @@ class Compiler:
     Attributes:
         report: of each function and shape that was compiled: `function`, `shapes` of its tensors, `seconds` that it
             took, with the first run; `cache`: "read" if an earlier process had compiled it, "written" if a later one
-            need not, or why neither; and `graph`: "captured", or why there is no CUDA graph of it; None on the CPU.
+            need not, or why neither; `graph`: "captured", or why there is no CUDA graph of it, None on the CPU; `mode`
+            of torch.compile; and `ms`, what a call took in each mode where two were compared, or why one failed.
     """
 
     def __init__(
         self,
-        setting: bool | Literal["auto"],
+        setting: bool | Literal["auto", "max-autotune"],
         device: torch.device,
         statistics: Statistics,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.setting, self.device, self._statistics = setting, device, statistics
-        self._compiled: dict[Hashable, Callable[..., Any]] = {}
+        self._compiled: dict[Hashable, Compiled] = {}
+        self._modes: dict[Hashable, str] = {}
         self._shapes: dict[Hashable, set[Hashable]] = {}
         self._writes_out = attention.applies(device, dtype)
         self._attends: dict[Hashable, bool] = {}
@@ -58,6 +62,11 @@ class Compiler:
         self._broken: str | None = None
         self._slower = self._said_crowded = False
         self.report: list[dict[str, Any]] = []
+
+    @property
+    def always(self) -> bool:
+        """Whether each batch is compiled, whatever it costs."""
+        return self.setting not in (False, "auto")
 
     def pays(self, spent_s: float, foreseen_s: float | None) -> bool:
         """Whether a run should be compiled from here on.
@@ -113,43 +122,74 @@ class Compiler:
                 shapes.add(shape)
                 return self._first_call(function, shape, args)
             before = _graph_count()
-            result = self._graphs.replay((function, shape), args)
-            if result is None:
-                result = self._compiled[function, shape](*args)
+            result = self._run(self._compiled[function, shape], args)
             if _graph_count() > before:
                 self._statistics.count("recompiles")
             return result
 
-    def _first_call(self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]) -> Any:
-        import torch._inductor.config  # takes as long as torch itself: for those alone who compile
+    def _run(self, compiled: Compiled, args: tuple[Any, ...]) -> Any:
+        result = self._graphs.replay(compiled.key, args)
+        return compiled.call(*args) if result is None else result
 
-        # freezing as an option of torch.compile is read too late to take effect (torch 2.13): it is set around the call
-        freezing = torch._inductor.config.patch(freezing=self.device.type == "cpu")
-        kept: Libraries | Counted = Libraries() if self.device.type == "cpu" else Counted()
-        backend = kept if isinstance(kept, Libraries) else "inductor"
-        fast = torch.compile(function, dynamic=False, backend=backend)
+    def _first_call(self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]) -> Any:
         began = time.perf_counter()
         try:
-            with freezing, torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
-                result = fast(*args)
+            compiled, result = self._compile(function, shape, args, self._modes.get(function, DEFAULT))
         except Exception as error:  # inductor raises many kinds; "auto" goes on eagerly and says so, once
             self._shapes[function].discard(shape)  # nothing was compiled for it
             if is_out_of_memory(error):
                 raise  # a smaller batch may compile
-            if self.setting is True:
-                error.add_note("compile=True was asked for; compile=False runs the model without torch.compile.")
+            if self.setting != "auto":
+                error.add_note(f"compile={self.setting!r} was asked for; compile=False runs the model as it is.")
                 raise
             self._broken = f"{type(error).__name__}: {error}"
             warnings.warn(f"torch.compile failed, going on without it: {self._broken}", RuntimeWarning, stacklevel=2)
             return self.eager(function, *args)
-        self._compiled[function, shape] = fast
+        ms: dict[str, float | str] = {}
+        if self.setting == "max-autotune" and function not in self._modes:  # the first shape decides for all
+            compiled, ms = self._faster(compiled, function, shape, args)
+            self._modes[function] = compiled.mode
+        self._compiled[function, shape] = compiled
         self._statistics.count("compiles")
-        graph = self._graphs.capture((function, shape), fast, args)
         shapes = [tuple(x.shape) for x in pytree.tree_leaves(args) if isinstance(x, torch.Tensor)]
         name = getattr(function, "__qualname__", type(function).__name__)
         entry = {"function": name, "shapes": shapes, "seconds": round(time.perf_counter() - began, 3)}
-        self.report.append({**entry, "cache": kept.outcome, "graph": graph})
+        outcome = {"cache": compiled.cache, "graph": compiled.graph, "mode": compiled.mode, "ms": ms}
+        self.report.append({**entry, **outcome})
         return result
+
+    def _compile(
+        self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...], mode: str
+    ) -> tuple[Compiled, Any]:
+        """Compiles a function for these arguments, and calls it."""
+        import torch._inductor.config  # takes as long as torch itself: for those alone who compile
+
+        # freezing as an option of torch.compile is read too late to take effect (torch 2.13): it is set around the call
+        cpu = self.device.type == "cpu"
+        settings = torch._inductor.config.patch({"freezing": True, **options_of(mode)} if cpu else {})
+        kept: Libraries | Counted = Libraries() if cpu else Counted()
+        how = {"backend": kept} if isinstance(kept, Libraries) else {"mode": mode}
+        fast = torch.compile(function, dynamic=False, **how)
+        with settings, torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
+            result = fast(*args)
+        key = (function, shape, mode)
+        graph = self._graphs.capture(key, fast, args)
+        return Compiled(mode, fast, key, graph, kept.outcome), result
+
+    def _faster(
+        self, plain: Compiled, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]
+    ) -> tuple[Compiled, dict[str, float | str]]:
+        """This one or a tuned one, whichever is faster, and what a call of each takes, in milliseconds."""
+        args = pytree.tree_map_only(torch.Tensor, torch.clone, args)  # they may be written to
+        try:
+            tuned, _ = self._compile(function, shape, args, TUNED)
+        except Exception as error:  # noqa: BLE001 - as above; the plain one is there
+            return plain, {TUNED: f"{type(error).__name__}: {error}".splitlines()[0]}
+        both = (plain, tuned)
+        ms = milliseconds(self.device, *(partial(self._run, each, args) for each in both))
+        keep, leave = both if ms[0] <= ms[1] else (tuned, plain)
+        self._graphs.forget(leave.key)
+        return keep, {DEFAULT: ms[0], TUNED: ms[1]}
 
 
 def can_compile(device: torch.device) -> bool:

@@ -48,7 +48,7 @@ class Engine:
         self.statistics = Statistics()
         self.runtime = PipelineRuntime(task, settings.compile, self.statistics)
         task.runtime = self.runtime
-        grows = settings.compile is not True and not settings.steady
+        grows = not self.runtime.compiler.always and not settings.steady
         self.sizer = BatchSizer(settings.batch_size, self.runtime.device, grows=grows)
         self.forwarder = Forwarder(task, self.runtime, self.sizer, self.statistics)
         self._process = OneProcess()

@@ -33,7 +33,7 @@ def pipeline(
     processor: Any = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
-    compile: bool | Literal["auto"] = "auto",
+    compile: bool | Literal["auto", "max-autotune"] = "auto",
     batch_size: int | Literal["auto"] = "auto",
     num_workers: int | Literal["auto"] = "auto",
     decode: Literal["cpu", "cuda"] = "cpu",
@@ -62,7 +62,8 @@ def pipeline(
         device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal (-1 for the CPU); None for the best there is.
         dtype: "float32", "bfloat16", "float16", a torch.dtype, or "auto": bfloat16 where the hardware multiplies it
             natively, else float32. A loaded module keeps its own dtype under "auto".
-        compile: True, False, or "auto": once a stream is long enough to win the compiling back.
+        compile: True, False, or "auto": once a stream is long enough to win the compiling back. "max-autotune" also
+            has inductor try further kernels, which takes longer, and keeps what is faster on the first batch.
         batch_size: units per batch, or "auto" for the fastest that fits.
         num_workers: threads that decode and prepare inputs, or "auto" for one per core.
         decode: "cuda" decodes and resizes baseline JPEGs on the model's GPU. It changes pixels: nvJPEG's differ from

@@ -87,6 +87,11 @@ class GraphPool:
         self._copied.record(current)
         return outputs
 
+    def forget(self, key: Hashable) -> None:
+        """Lets a graph go, if there is one, and what is its alone."""
+        if self._graphs.pop(key, None) is not None:
+            torch.cuda.synchronize(self._device)  # it may be running
+
     def _capture(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[torch.cuda.CUDAGraph, Any]:
         """Captures on the current stream.
 

@@ -48,7 +48,7 @@ class Pipeline:
         placement: Placement,
         *,
         batch_size: int | Literal["auto"] = "auto",
-        compile: bool | Literal["auto"] = "auto",
+        compile: bool | Literal["auto", "max-autotune"] = "auto",
         num_workers: int | Literal["auto"] = "auto",
         decode: Literal["cpu", "cuda"] = "cpu",
         recipe: Making | None = None,
@@ -237,7 +237,7 @@ class Pipeline:
         if batch_sizes is None:
             largest = self._engine.sizer.size
             powers = [1 << i for i in range(largest.bit_length()) if 1 << i < largest]
-            batch_sizes = [*powers, largest] if self._engine.runtime.compiler.setting is True else [1]
+            batch_sizes = [*powers, largest] if self._engine.runtime.compiler.always else [1]
         for size in batch_sizes:
             for _ in Calling().outcomes(self._engine, [self.task.example()] * size, parsed, size):
                 pass

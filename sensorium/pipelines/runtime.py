@@ -27,7 +27,7 @@ class PipelineRuntime(Runtime):
         compiler: decides when functions are compiled, and compiles them.
     """
 
-    def __init__(self, task: Task, compile: bool | Literal["auto"], statistics: Statistics) -> None:
+    def __init__(self, task: Task, compile: bool | Literal["auto", "max-autotune"], statistics: Statistics) -> None:
         super().__init__(task.runtime.module)
         use_no_more_threads()
         self.turns = Turns()

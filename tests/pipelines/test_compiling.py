@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import sensorium
+from sensorium.errors import OptionError
 from sensorium.pipelines.compiling import Compiler, can_compile
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement
@@ -17,6 +18,7 @@ from sensorium.pipelines.statistics import Statistics
 from tests import tiny
 from tests.media import make_images
 from tests.pipelines.made_up import WindowScoring, expected
+from tests.pretend_cuda import PretendCuda
 
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(not can_compile(CPU), reason="torch.compile needs a C++ compiler")
@@ -157,3 +159,79 @@ def test_too_many_shapes_are_said_once_and_run_eagerly(monkeypatch, recwarn):
         ([(2,)], None),
     ]
     assert all(each["function"].endswith("add") and each["seconds"] >= 0 for each in compiler.report), compiler.report
+
+
+@pytest.mark.parametrize(("tuned_s", "chosen"), [(0.002, "max-autotune-no-cudagraphs"), (0.03, "default")])
+def test_of_two_modes_the_faster_one_is_kept_for_all_shapes(monkeypatch, tuned_s, chosen):
+    now, used = 0.0, []
+
+    def fake_compile(function, **_):
+        tuned = []
+
+        def call(rows):
+            nonlocal now
+            tuned.append(torch._inductor.config.max_autotune)  # what is set around the first call decides
+            now += tuned_s if tuned[0] else 0.01
+            used.append(tuned[0])
+            return function(rows)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fake_compile)
+    monkeypatch.setattr("sensorium.pipelines.modes.time", SimpleNamespace(perf_counter=lambda: now))
+    compiler = Compiler("max-autotune", CPU, Statistics())
+    assert compiler.always
+    assert compiler.pays(0.0, 0.0)
+    rows = torch.zeros(2)
+    assert compiler.compiled(_one_more, rows).tolist() == [1, 1]
+    assert rows.tolist() == [1, 1], "the comparison writes into copies"
+    used.clear()
+    assert compiler.compiled(_one_more, torch.zeros(3)).tolist() == [1, 1, 1]
+    assert compiler.compiled(_one_more, rows).tolist() == [2, 2]
+    assert used == [chosen != "default"] * 2
+    first, second = compiler.report
+    assert (first["mode"], first["ms"]) == (chosen, {"default": 10.0, "max-autotune-no-cudagraphs": 1000 * tuned_s})
+    assert (second["mode"], second["ms"]) == (chosen, {})
+
+
+def _one_more(rows):
+    return rows.add_(1)
+
+
+def test_where_tuning_fails_the_plain_mode_stays_and_the_report_says_why(monkeypatch):
+    def fake_compile(function, **_):
+        def call(rows):
+            if torch._inductor.config.max_autotune:
+                raise RuntimeError("no such kernel")
+            return function(rows)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fake_compile)
+    compiler = Compiler("max-autotune", CPU, Statistics())
+    assert compiler.compiled(torch.neg, torch.ones(2)).tolist() == [-1, -1]
+    assert compiler.report[0]["mode"] == "default"
+    assert compiler.report[0]["ms"] == {"max-autotune-no-cudagraphs": "RuntimeError: no such kernel"}
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(OptionError, match='compile is "auto", True, False or "max-autotune", got \'fast\''):
+        sensorium.pipeline(model=tiny.folder("vit"), compile="fast")
+
+
+def test_modes_are_compared_as_cuda_graphs_and_one_of_them_is_left():
+    folder, inputs = tiny.folder("vit"), make_images()[:4]
+    settings = {"model": folder, "dtype": "float32", "batch_size": 2}
+    with sensorium.pipeline(device="cpu", compile=False, **settings) as eager:
+        want = eager(inputs, top_k=None)
+    with PretendCuda() as cuda, sensorium.pipeline(device="cuda", compile="max-autotune", **settings) as pipe:
+        for _ in range(2):
+            for a, b in zip(pipe(inputs, top_k=None), want, strict=True):
+                np.testing.assert_allclose(sorted(a.scores), sorted(b.scores), atol=1e-4)
+        stats = pipe.stats()
+        assert (stats["compiles"], stats["recompiles"], stats["eager_batches"]) == (1, 0, 0)
+        [entry] = stats["compiled"]
+        assert entry["graph"] == "captured"
+        assert set(entry["ms"]) == {"default", "max-autotune-no-cudagraphs"}
+        assert len(pipe._engine.runtime.compiler._graphs._graphs) == 1
+        cuda.check()
