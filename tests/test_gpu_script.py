@@ -18,7 +18,7 @@ from _pytest.mark.expression import Expression
 from tests.pretend_cuda import PretendCuda
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["environment", "core", "eager", "races", "throughput", "compiled"]
+PARTS = ["environment", "core", "eager", "races", "throughput", "compiled", "compiled-start"]
 PARTS += ["peers-pictures", "peers-encoding", "peers-search", "peers-masks", "peers-speech"]
 
 pytestmark = pytest.mark.skipif(shutil.which("timeout") is None, reason="needs bash and coreutils")
