@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from sensorium.pipelines.compiling import Compiler
 from sensorium.pipelines.cores import use_no_more_threads
 from sensorium.pipelines.precision import FullFloat32
+from sensorium.pipelines.recording import GraphRecorder
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.transfer import Uploader
 from sensorium.pipelines.turns import Turns
@@ -25,6 +26,7 @@ class PipelineRuntime(Runtime):
     Attributes:
         turns: whose turn it is; held while the model runs.
         compiler: decides when functions are compiled, and compiles them.
+        recorder: records steps as CUDA graphs, unless nothing is to be compiled.
     """
 
     def __init__(self, task: Task, compile: bool | Literal["auto", "max-autotune"], statistics: Statistics) -> None:
@@ -33,6 +35,8 @@ class PipelineRuntime(Runtime):
         self.turns = Turns()
         self._device = super().device
         self.compiler = Compiler(compile, self._device, statistics, super().dtype)
+        records = self._device.type == "cuda" and compile is not False
+        self.recorder = GraphRecorder(self._device) if records else None
         self._upload = Uploader(self._device)
         self._decode_stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
         self._precision = FullFloat32() if super().dtype == torch.float32 else nullcontext()
@@ -99,6 +103,8 @@ class PipelineRuntime(Runtime):
 
     def release(self) -> None:
         """Gives back device memory that is kept for later, after a batch did not fit."""
+        if self.recorder is not None:
+            self.recorder.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -87,7 +87,7 @@ class AutomaticSpeechRecognition(AudioTask):
 
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
         """Runs the model, and for Whisper the search for the text."""
-        return self._recognizer.forward(batch, options, call, self.dtype)
+        return self._recognizer.forward(batch, options, call, self.runtime)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """Ids of letters or tokens on the CPU, one part per unit."""

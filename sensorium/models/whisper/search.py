@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sensorium.models.whisper.decoder import WhisperDecoder
+from sensorium.models.whisper.desk import Desk
 
 NEVER = -1.0e9
 """A log-probability that rules a sequence out."""
@@ -89,7 +90,7 @@ class Rules:
 
 
 def write_greedily(
-    decoder: WhisperDecoder, heard: Tensor, prompt: Tensor, rules: Rules, *, max_tokens: int
+    decoder: WhisperDecoder, heard: Tensor, prompt: Tensor, rules: Rules, *, max_tokens: int, desk: Desk | None = None
 ) -> list[list[int]]:
     """Writes the likeliest token at each step.
 
@@ -99,11 +100,12 @@ def write_greedily(
         prompt: `(B, P)` int64.
         rules: what may be written.
         max_tokens: how many tokens to write at most.
+        desk: where `heard` lies, if steps are recorded.
 
     Returns:
         For each of the B windows the tokens written, with the end token if it was reached; or `BROKEN` alone.
     """
-    memory = decoder.remember(heard, prompt.shape[1] + max_tokens)
+    memory = decoder.remember(heard, prompt.shape[1] + max_tokens, desk)
     written = prompt.new_full((prompt.shape[0], max_tokens), rules.end)
     ended = torch.zeros(prompt.shape[0], dtype=torch.bool, device=prompt.device)
     broken = torch.zeros_like(ended)
@@ -139,10 +141,17 @@ class Beams:
 
 
 def write_with_beams(
-    decoder: WhisperDecoder, heard: Tensor, prompt: Tensor, rules: Rules, *, max_tokens: int, beams: Beams
+    decoder: WhisperDecoder,
+    heard: Tensor,
+    prompt: Tensor,
+    rules: Rules,
+    *,
+    max_tokens: int,
+    beams: Beams,
+    desk: Desk | None = None,
 ) -> list[list[int]]:
     """Writes the sequence of the best score that a search with beams finds; arguments as in `write_greedily`."""
-    memory = decoder.remember(heard, prompt.shape[1] + max_tokens)
+    memory = decoder.remember(heard, prompt.shape[1] + max_tokens, desk)
     search = _BeamSearch(prompt.shape[0], max_tokens, rules.end, beams, prompt.device)
     look_every = _looks_every(prompt.device)
     scores = decoder.step(prompt, memory)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 LEFT_IN_FILE = 0.9
 """The share of a model's bytes above which weights stay in the file that they are read from as they are needed."""
 
+from sensorium.models.recorder import Recorder
+
 
 class Runtime:
     """A module of torch, where its weights lie; the one place that asks them.
@@ -20,7 +22,12 @@ class Runtime:
 
     Args:
         module: the model.
+
+    Attributes:
+        recorder: records steps that are done again and again; None where they run as they are.
     """
+
+    recorder: Recorder | None = None
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module

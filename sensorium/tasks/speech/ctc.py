@@ -18,7 +18,7 @@ from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.audio_reading import AudioReader, read_all
 from sensorium.processors.audio_resampling import resampled_length
 from sensorium.results import Transcript
-from sensorium.tasks.base import Batch, Call, Unit
+from sensorium.tasks.base import Batch, Call, Runtime, Unit
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
 from sensorium.tasks.speech.recognizer import Recognizer, nan_where
 from sensorium.tasks.speech.windows import Stride
@@ -68,14 +68,14 @@ class CtcRecognizer(Recognizer):
             raise self.too_short(reader, self._min_samples)
         yield Unit(self.audio.fit(samples, reader.rate))
 
-    def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, options: Options, call: Call, runtime: Runtime) -> dict[str, Tensor]:
         """What is heard of a batch.
 
         Returns:
             `ids`, `(B, frames)` int32; `frames`, `(B,)` int64, how many of them are of the sound itself; `finite`,
             `(B,)` float32, NaN for a sound whose scores were not.
         """
-        inputs = self.audio.finish(batch, dtype=dtype)
+        inputs = self.audio.finish(batch, dtype=runtime.dtype)
         ids = call(self._ids, inputs)
         outputs = {"ids": ids, "finite": nan_where((ids == BROKEN).any(-1))}
         if not self._exact:

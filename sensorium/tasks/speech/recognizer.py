@@ -14,7 +14,7 @@ from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.audio_reading import AudioReader
 from sensorium.processors.padding import Padding
 from sensorium.results import Transcript
-from sensorium.tasks.base import Batch, Call, Empty, Unit
+from sensorium.tasks.base import Batch, Call, Empty, Runtime, Unit
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
 from sensorium.tasks.speech.windows import Stride, overlapping
 
@@ -45,7 +45,7 @@ class Recognizer(ABC):
         """The units of a sound."""
 
     @abstractmethod
-    def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, options: Options, call: Call, runtime: Runtime) -> dict[str, Tensor]:
         """Runs the model; tensors whose first axis is the batch's."""
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.models.on_device import kept, sent
+from sensorium.models.recorder import Recorder
 from sensorium.models.whisper.decoder import WhisperDecoder
+from sensorium.models.whisper.desk import Desk, whole
 from sensorium.models.whisper.search import BROKEN, write_greedily, write_with_beams
 from sensorium.tasks.base import Call
 from sensorium.tasks.speech.plan import WritingPlan
@@ -54,23 +56,27 @@ class Walker:
         self.stride = encoder.conv1.stride[0] * encoder.conv2.stride[0]
         self.frames = self.stride * model.config.max_source_positions
 
-    def walk(self, features: Sequence[Tensor], plan: WritingPlan, call: Call) -> list[Speech]:
+    def walk(
+        self, features: Sequence[Tensor], plan: WritingPlan, call: Call, recorder: Recorder | None = None
+    ) -> list[Speech]:
         """Transcribes sounds of any length, window by window, many sounds at a time.
 
         Args:
             features: a `(mels, frames)` tensor for each sound.
             plan: how to write.
             call: runs the encoder.
+            recorder: records the decoder's steps; None for where they run as they are.
         """
+        desk = None if recorder is None else Desk(recorder, plan.beams.count)
         speeches = [Speech() for _ in features]
         at = [0] * len(features)
         step = 0
         while unread := [i for i, one in enumerate(features) if at[i] < one.shape[1]]:
-            for group in self._groups(unread):
+            for group in self._groups(unread, whole if desk is not None else int):
                 windows = torch.stack([self._window(features[i], at[i]) for i in group])
-                heard = self._listen(windows, call)
+                heard = self._listen(windows, call, desk)
                 prompt = self._prompt(plan, heard, [speeches[i] for i in group])
-                written = self._write(heard, prompt, plan, step)
+                written = self._write(heard, prompt, plan, step, desk)
                 del heard  # or it is still there when the next group's is made
                 for i, tokens in zip(group, written, strict=True):
                     if tokens == [BROKEN]:
@@ -83,10 +89,10 @@ class Walker:
             step += 1
         return speeches
 
-    def _groups(self, rows: Sequence[int]) -> Iterator[Sequence[int]]:
+    def _groups(self, rows: Sequence[int], rounded: Callable[[int], int]) -> Iterator[Sequence[int]]:
         config, weight = self.model.config, self.model.proj_out.weight
         one = 2 * config.decoder_layers * config.max_source_positions * config.d_model * weight.element_size()
-        size = max(1, _budget(HEARD_BYTES, weight.device) // one)
+        size = rounded(max(1, _budget(HEARD_BYTES, weight.device) // one))
         for i in range(0, len(rows), size):
             yield rows[i : i + size]
 
@@ -94,7 +100,7 @@ class Walker:
         window = features[:, at : at + self.frames]
         return F.pad(window.to(self.model.proj_out.weight.dtype), (0, self.frames - window.shape[1]))
 
-    def _listen(self, windows: Tensor, call: Call) -> Tensor:
+    def _listen(self, windows: Tensor, call: Call, desk: Desk | None) -> Tensor:
         """Encodes windows, a few at a time, to the keys and values that the decoder looks at."""
         config, size = self.model.config, windows.element_size()
         one = config.max_source_positions * max(config.encoder_ffn_dim, 2 * config.d_model) * size
@@ -102,7 +108,7 @@ class Walker:
         heard: Tensor | None = None  # filled in place: two of them would be all the memory that an hour may take
         for i in range(0, len(windows), rows):
             encoded = call(self._encode, windows[i : i + rows])
-            heard = self.decoder.room(len(windows), encoded) if heard is None else heard
+            heard = self.decoder.room(len(windows), encoded, desk) if heard is None else heard
             self.decoder.listen(encoded, heard[:, :, i : i + rows])
         assert heard is not None
         return heard
@@ -125,11 +131,11 @@ class Walker:
             speech.language = speech.language or plan.language
         return sent(rows, heard.device)
 
-    def _write(self, heard: Tensor, prompt: Tensor, plan: WritingPlan, step: int) -> list[list[int]]:
-        rules, max_tokens = plan.rules(heard.device), plan.max_new_tokens(step)
+    def _write(self, heard: Tensor, prompt: Tensor, plan: WritingPlan, step: int, desk: Desk | None) -> list[list[int]]:
+        rules, settings = plan.rules(heard.device), {"max_tokens": plan.max_new_tokens(step), "desk": desk}
         if plan.beams.count == 1:
-            return write_greedily(self.decoder, heard, prompt, rules, max_tokens=max_tokens)
-        return write_with_beams(self.decoder, heard, prompt, rules, max_tokens=max_tokens, beams=plan.beams)
+            return write_greedily(self.decoder, heard, prompt, rules, **settings)
+        return write_with_beams(self.decoder, heard, prompt, rules, beams=plan.beams, **settings)
 
     def _cut(self, tokens: list[int], plan: WritingPlan, *, left: int) -> tuple[list[int], int]:
         """The tokens of a window that count, and how many frames they cover.

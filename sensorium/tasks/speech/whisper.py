@@ -14,7 +14,7 @@ from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.audio_reading import AudioReader
 from sensorium.processors.features import LogMel
 from sensorium.results import Transcript
-from sensorium.tasks.base import Batch, Call, Empty, Unit
+from sensorium.tasks.base import Batch, Call, Empty, Runtime, Unit
 from sensorium.tasks.speech.options import AutomaticSpeechRecognitionOptions as Options
 from sensorium.tasks.speech.plan import DEFAULTS, check_settings, make_plan
 from sensorium.tasks.speech.recognizer import Recognizer, nan_where
@@ -118,13 +118,14 @@ class WhisperRecognizer(Recognizer):
                     unit.inputs[name] = row
         return batch
 
-    def forward(self, batch: Batch, options: Options, call: Call, dtype: torch.dtype) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, options: Options, call: Call, runtime: Runtime) -> dict[str, Tensor]:
         """`tokens`, `(B, T)` int64, -1 after the last; `times`, `(B, T)`; `languages`, `(B,)` int64, -1 if unknown."""
+        dtype = runtime.dtype
         spectra = self._spectra(batch, dtype)
         long = spectra[0].shape[1] > self.walker.frames
         plan = self._plan(options, long=long)
         if plan is not None and options.return_timestamps != "word":
-            speeches = self.walker.walk(spectra, plan, call)
+            speeches = self.walker.walk(spectra, plan, call, runtime.recorder)
         else:
             settings = self._settings(options, long=long)
             extra = {"words": options.return_timestamps == "word", "language": options.return_language}
