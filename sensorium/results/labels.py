@@ -13,6 +13,7 @@ from sensorium.results.columns import Field, Structs
 from sensorium.results.drawing import draw_bars
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.rows import Rows
+from sensorium.results.spectrogram import draw_spectrogram
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,14 +84,24 @@ class Labels(Rows):
         rows = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
         return [f"{label} {score:.4f}" for label, score in rows] or ["no labels"]
 
-    def plot(self, image: Any, *, most: int = 5) -> Image.Image:
-        """Draws the best labels and their scores as bars under the picture.
+    def plot(self, image: Any = None, *, audio: Any = None, most: int = 5, width_px: int = 640) -> Image.Image:
+        """Draws the best labels and their scores as bars under the picture, or under the sound's spectrogram.
 
         Args:
             image: in any form that the pipeline takes.
+            audio: instead of a picture, the sound: in any form that the pipeline takes, an array with its rate.
             most: how many labels to draw at most.
+            width_px: of the drawing of a sound, at least 240.
 
         Returns:
             An RGB picture at least 240 px wide, taller than `image` by one row a label.
+
+        Raises:
+            ValueError: neither a picture nor a sound, or both.
+            InputError: it cannot be read.
         """
+        if (image is None) == (audio is None):
+            raise ValueError("labels are drawn under a picture, plot(image), or under a sound, plot(audio=…); give one")
+        if audio is not None:
+            image = draw_spectrogram(audio, width_px=width_px).image
         return draw_bars(image, self.labels.tolist()[:most], self.scores.tolist()[:most])

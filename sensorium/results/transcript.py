@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.kinds import BOOL, SECONDS, TEXT
-from sensorium.results.lettering import clean, fitting, write
-from sensorium.results.palette import colour
 from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
+from sensorium.results.timeline import clock, draw_rows, draw_under_audio
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -178,41 +177,26 @@ class Transcript(Rows):
         suffix = suffix_of(path, tuple(forms), what="a transcript")
         Path(path).write_text(forms[suffix](), encoding="utf-8", newline="\n")
 
-    def plot(self, image: None = None, /, *, width_px: int = 960) -> Image.Image:
-        """Draws when each chunk was said: a row for each, a bar from its start to its end, its text beside it.
+    def plot(self, image: None = None, /, *, audio: Any = None, width_px: int = 960) -> Image.Image:
+        """Draws when each chunk was said: in rows with a bar from its start to its end, or under the sound.
 
         Args:
             image: None; what was said is not drawn on a picture.
-            width_px: of the drawing, at least 240; as tall as it has to be; shows 200 chunks at most.
+            audio: the sound, in any form that the pipeline takes, an array with its rate: its spectrogram is drawn,
+                a box for each chunk under it, and the text, which then needs no times.
+            width_px: of the drawing, at least 240; as tall as it has to be; shows 200 rows at most.
 
         Raises:
-            ValueError: the transcript has no times, or there is a picture.
+            ValueError: the transcript has no times, and there is no sound; or there is a picture.
+            InputError: the sound cannot be read.
         """
-        from PIL import Image, ImageDraw
-
         if image is not None:
-            raise ValueError("a transcript is not drawn on a picture; call plot() without one")
+            raise ValueError("a transcript is not drawn on a picture; call plot() without one, or with audio=")
+        if audio is not None:
+            return draw_under_audio(audio, self.text, self.chunks.tolist(), *self._spans(), width_px=width_px)
         self._check_timed()
         shown = self[:200]
-        starts, ends = shown._spans()
-        clocks = [_clock(ms, ".")[:-1] for ms in np.rint(starts * 1000).clip(min=0).astype(np.int64).tolist()]
-        row, left, width = 22, 84, max(240, width_px)
-        track = (width - left) * 2 // 5
-        canvas = Image.new("RGB", (width, row * (len(shown) + 1) + 6), "white")
-        draw, grey = ImageDraw.Draw(canvas), (110, 110, 120)
-        last = float(ends.max())
-        scale = track / (last or 1.0)
-        write(draw, (left, row / 2), "0 s", grey, 13)
-        write(draw, (left + track, row / 2), f"{last:.1f} s", grey, 13, anchor="rm")
-        for i, (text, start, end) in enumerate(zip(shown.chunks.tolist(), starts, ends, strict=True)):
-            y = row * (i + 1) + row / 2
-            write(draw, (6, y), clocks[i], grey, 11)
-            draw.line((left, y, left + track, y), fill=(225, 228, 232))
-            x = left + start * scale
-            draw.rectangle((x, y - 6, max(x + 2, left + end * scale), y + 6), fill=colour(1))
-            room = width - left - track - 20
-            write(draw, (left + track + 12, y), fitting(clean(text, max_length=200), 13, room), (20, 30, 45), 13)
-        return canvas
+        return draw_rows(shown.chunks.tolist(), *shown._spans(), width_px=width_px)
 
     def _row(self, i: int) -> dict[str, Any]:
         chunk: dict[str, Any] = {"text": str(self.chunks[i])}
@@ -254,9 +238,4 @@ class Transcript(Rows):
                 later = starts[starts > start]
                 end = min(start + _SHOWN_MS, int(later.min(initial=start + _SHOWN_MS)))
             if shown:
-                yield f"{_clock(start, point)} --> {_clock(end, point)}", shown
-
-
-def _clock(ms: int, point: str) -> str:
-    """hh:mm:ss and milliseconds after a comma or a point."""
-    return f"{ms // 3600000:02d}:{ms // 60000 % 60:02d}:{ms // 1000 % 60:02d}{point}{ms % 1000:03d}"
+                yield f"{clock(start, point)} --> {clock(end, point)}", shown
