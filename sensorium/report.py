@@ -1,16 +1,18 @@
 """A self-contained HTML page of pictures and what a task made of them.
 
-Nothing is loaded from elsewhere and no script runs: pictures are embedded as small JPEGs, and a content security
-policy forbids the rest. Labels, file names and messages are untrusted text and are escaped.
+Nothing is loaded from elsewhere: pictures are embedded as small JPEGs, one script of a few lines filters what is shown,
+and a content security policy forbids the rest. Labels, file names and messages are untrusted text and are escaped.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 
     from sensorium.processors.media import MediaLimits
 
-SIDE_PX = 320
+SIDE_PX = 200
 """The longest side of an embedded picture."""
+
+_TEMPLATE, _SCRIPT = "report.html.jinja", "report.js"
 
 LINES = 20
 """How many lines of a result that is not bars are shown."""
@@ -57,7 +61,8 @@ class Report:
     Args:
         title: the page's heading.
         details: facts of the run (the model, the device, …), shown under the heading.
-        max_shown: how many inputs are shown; the rest are only counted, so that the page of a long run still opens.
+        max_shown: how many failures, and how many results, are shown; the rest are only counted, so that the page of a
+            long run still opens.
         limits: what a picture may cost to load again for the page.
     """
 
@@ -70,8 +75,15 @@ class Report:
         limits: MediaLimits | None = None,
     ) -> None:
         self.title, self.details, self.max_shown, self.limits = title, dict(details or {}), max_shown, limits
-        self.inputs = self.failures = 0
-        self._cards: list[Card] = []
+        self.inputs = 0
+        self.codes: Counter[str] = Counter()
+        self._failed: list[Card] = []
+        self._done: list[Card] = []
+
+    @property
+    def failures(self) -> int:
+        """How many inputs failed."""
+        return self.codes.total()
 
     def add(self, source: str, outcome: Result | InputError, *, image: Any = None) -> None:
         """Adds one input.
@@ -82,12 +94,12 @@ class Report:
             image: the picture itself as any input may be given (a path, bytes, a PIL image, …); None for none.
         """
         self.inputs += 1
-        failed = isinstance(outcome, InputError)
-        self.failures += failed
-        if len(self._cards) >= self.max_shown:
-            return
         if isinstance(outcome, InputError):
-            self._cards.append(Card(source, None, [], "", outcome))
+            self.codes[outcome.code] += 1
+            if len(self._failed) < self.max_shown:
+                self._failed.append(Card(source, None, [], "", outcome))
+            return
+        if len(self._done) >= self.max_shown:
             return
         bars = score_bars(outcome)
         loaded = None if image is None else self._load(image)
@@ -95,22 +107,29 @@ class Report:
             loaded = _plotted(outcome, loaded)
         uri = None if loaded is None else _data_uri(loaded)
         text = "" if bars else "\n".join(outcome.lines()[:LINES])
-        self._cards.append(Card(source, uri, bars, text, None))
+        self._done.append(Card(source, uri, bars, text, None))
 
     def html(self) -> str:
         """The page."""
-        from jinja2 import Environment
-
-        source = resources.files("sensorium").joinpath("report.html.jinja").read_text(encoding="utf-8")
-        template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-        return template.render(report=self, cards=self._cards)
+        return "".join(self._pieces())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the page, whole or not at all."""
         target = Path(path)
         part = target.with_name(target.name + ".part")
-        part.write_text(self.html(), encoding="utf-8", errors="backslashreplace")
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(self._pieces())
         part.replace(target)
+
+    def _pieces(self) -> Iterator[str]:
+        """The page, in pieces: failures first, then results, each in the order of the inputs."""
+        from jinja2 import Environment
+
+        script = _read(_SCRIPT)
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+        template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_read(_TEMPLATE))
+        cards = [*self._failed, *self._done]
+        yield from template.generate(report=self, cards=cards, script=script, script_hash=f"sha256-{digest}")
 
     def _load(self, image: Any) -> Image.Image | None:
         """The picture again; None if it has gone since it was processed."""
@@ -145,9 +164,13 @@ def _plotted(result: Result, image: Image.Image) -> Image.Image:
         return image
 
 
+def _read(name: str) -> str:
+    return resources.files("sensorium").joinpath(name).read_text(encoding="utf-8")
+
+
 def _data_uri(image: Image.Image) -> str:
     small = image.convert("RGB")
     small.thumbnail((SIDE_PX, SIDE_PX))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=82, optimize=True)
+    small.save(buffer, "JPEG", quality=75, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import sensorium
 from sensorium.errors import InputError
 from sensorium.report import SIDE_PX, Report, score_bars
 from sensorium.results import Embedding, Labels
 
+SCRIPT = Path(sensorium.__file__).with_name("report.js").read_text(encoding="utf-8")
 EVIL = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -32,7 +36,7 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
-        self.elements, self.text = [], []
+        self.elements, self.text, self.script = [], [], ""
         self.feed(html)
         self.close()
 
@@ -40,7 +44,10 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data):
-        self.text.append(data.strip())
+        if self.elements and self.elements[-1][0] == "script" and data.strip():
+            self.script += data
+        else:
+            self.text.append(data.strip())
 
     def images(self):
         return [attrs["src"] for tag, attrs in self.elements if tag == "img"]
@@ -51,12 +58,15 @@ def labels(*names):
 
 
 def check_inert(page: Page) -> None:
+    assert [attrs for tag, attrs in page.elements if tag == "script"] == [{}], "ours, and no other"
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert page.script == SCRIPT
     for tag, attrs in page.elements:
-        assert tag not in ("script", "iframe", "object", "embed", "link", "base", "form", "svg"), tag
+        assert tag not in ("iframe", "object", "embed", "link", "base", "form", "svg"), tag
         assert not [name for name in attrs if name.startswith("on") or name == "href"], attrs
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.images())
     policies = [a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a]
-    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    assert policies == [f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"]
 
 
 @pytest.mark.parametrize("evil", EVIL)
@@ -66,7 +76,8 @@ def test_untrusted_text_is_shown_as_it_is_and_does_nothing(evil):
     report.add("bad", InputError(evil, code=evil))
     page = Page(report.html())
     check_inert(page)
-    places = ["title", "heading", "detail", "its name", "source", "label", "code", "message"]
+    places = ["title", "heading", "detail", "its name", "source", "label", "message"]
+    places += ["code of its card", "code among the counts", "code to choose"]
     assert page.text.count(evil) == len(places)
 
 
@@ -90,18 +101,33 @@ def test_pictures_are_embedded_small_and_in_colour():
     assert len(data) < 4000
 
 
-def test_counts_and_cut_are_told():
+def test_counts_and_cut_are_told_and_failures_come_first():
     report = Report("run", max_shown=2)
     for i in range(4):
         report.add(f"{i}.jpg", labels("cat"))
-    report.add("4.jpg", InputError("truncated", code="truncated"))
+    for i, code in enumerate(["truncated", "empty-file", "truncated"], 4):
+        report.add(f"{i}.jpg", InputError(f"{code} {i}", code=code))
     page = Page(report.html())
     text = " ".join(filter(None, page.text))
-    assert "inputs 5" in text
-    assert "failed 1" in text
-    assert "The first 2 of 5 inputs are shown." in text
-    assert "1.jpg" in text
+    assert "inputs 7 results 4 failed 3 truncated 2 empty-file 1" in text
+    assert "4 of 7 inputs are shown: the first 2 that failed, and the first results." in text
+    shown = [attrs["data-state"] for tag, attrs in page.elements if tag == "article"]
+    assert shown == ["truncated", "empty-file", "result", "result"]
+    places = [page.text.index(f"{i}.jpg") for i in (4, 5, 0, 1)]
+    assert places == sorted(places)
     assert "2.jpg" not in text
+    assert [attrs["value"] for tag, attrs in page.elements if tag == "option"] == [
+        "", "result", "truncated", "empty-file",
+    ]  # fmt: skip
+
+
+def test_a_thousand_photographs_make_a_page_that_opens(tmp_path):
+    """Grain, which JPEG is worst at, costs no more than 20 kB a picture."""
+    grain = np.random.default_rng(0).integers(0, 255, (600, 800, 3), dtype=np.uint8)
+    report = Report("run")
+    report.add("grain.png", labels("cat"), image=Image.fromarray(grain))
+    [source] = Page(report.html()).images()
+    assert 1000 * len(source) < 20e6
 
 
 def test_a_picture_that_has_gone_costs_only_itself(tmp_path):

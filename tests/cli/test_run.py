@@ -241,8 +241,8 @@ def test_a_page_shows_every_input(classify, broken, tmp_path):
     got = classify(broken, "--html", page)
     html = page.read_text()
     assert got.exit_code == 1
-    assert html.count("<article>") == 3
-    assert html.count('<article class="failed">') == 2
+    assert html.count('<article data-state="result">') == 3
+    assert html.count('<article class="failed"') == 2
     assert html.count("data:image/jpeg;base64,") == 3
     assert "tabby, tabby cat" in html
     assert len(got.stdout.splitlines()) == 3, "the page comes beside the lines"
