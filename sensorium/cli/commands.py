@@ -44,9 +44,10 @@ def task_command(card: TaskCard) -> Any:
     """Builds the command that runs a task."""
     options, general, further = options_of(card), _general(card), input_options(card)
     flags = flags_of(options, general, ("inputs", *card.inputs, *card.optional_inputs))
+    all_flags = {**flags, **flags_of(general, ())}
 
     def run(**arguments: Any) -> None:
-        with told(debug=bool(arguments["debug"])):
+        with told(debug=bool(arguments["debug"]), flags=all_flags):
             named = named_inputs(card, further, arguments)
             index = IndexSettings(**read_all(_index(card), arguments)) if arguments.get("index") else None
             code = TaskRun(

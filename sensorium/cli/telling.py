@@ -7,11 +7,12 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
 
+from sensorium.cli.wording import in_options
 from sensorium.errors import InputError, OptionError, SensoriumError, UnknownNameError
 
 INTERRUPTED = 130
@@ -39,7 +40,8 @@ class Failures:
         """Says what failed; `source` is named where the message does not."""
         self._counts[error.code] += 1
         if len(self) <= FAILURES_TOLD:
-            say(f"failed: {error.message if source in error.message else f'{source}: {error.message}'}")
+            message = in_options(error.message, {})
+            say(f"failed: {message if source in message else f'{source}: {message}'}")
         elif len(self) == FAILURES_TOLD + 1:
             say(f"failed: further inputs; {self._rest}")
 
@@ -82,11 +84,12 @@ def printable(text: str) -> str:
 
 
 @contextlib.contextmanager
-def told(*, debug: bool) -> Iterator[None]:
+def told(*, debug: bool, flags: Mapping[str, str] | None = None) -> Iterator[None]:
     """Turns errors into a line on standard error and an exit code: 2 for a wrong option, 1 for other errors.
 
     Args:
         debug: lets the error pass, with its traceback.
+        flags: the options of the command by the names of the arguments that they set, which messages may name.
     """
     show = warnings.showwarning
     if not debug:
@@ -101,7 +104,7 @@ def told(*, debug: bool) -> Iterator[None]:
     except (SensoriumError, OSError) as error:
         if debug:
             raise
-        say(f"error: {error}")
+        say(f"error: {in_options(str(error), flags or {})}")
         raise typer.Exit(2 if isinstance(error, (OptionError, UnknownNameError)) else 1) from None
     finally:
         warnings.showwarning = show

@@ -268,9 +268,10 @@ def _command(
     further: Iterable[inspect.Parameter] = (),
 ) -> Any:
     """A command whose `run` gives the exit code; its errors are reported."""
+    flags = flags_of(options, ())
 
     def told_run(**arguments: Any) -> None:
-        with told(debug=bool(arguments["debug"])):
+        with told(debug=bool(arguments["debug"]), flags=flags):
             raise typer.Exit(run(**arguments))
 
     short = {**SHORT, "out": "o"}
