@@ -433,7 +433,7 @@ def test_a_search_that_cannot_be(sensorium, built, tmp_path):
         (["a", "--where", "[1]"], 2, "where is a mapping"),
         (["a", "--where", "{"], 2, "takes JSON"),
         (["a", "--mode", "sparse"], 2, "dense|lexical|hybrid"),
-        (["a", "--top-k", "0"], 2, "top_k is a whole number from 1"),
+        (["a", "--top-k", "0"], 2, "--top-k is a whole number from 1"),
         (["a", "--mode", "lexical", "--batch-size", "2"], 2, "--batch-size has no meaning for --mode lexical"),
         ([], 2, "expected a query"),
         (["--image", "a.png"], 2, "--image is for an index of image"),
