@@ -27,3 +27,7 @@ class Recorder(Protocol):
     def forget(self) -> None:
         """Drops the recordings, since memory on which they work is going to move."""
         ...
+
+    def clear(self) -> None:
+        """Gives back the recordings and the memory."""
+        ...

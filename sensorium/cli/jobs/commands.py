@@ -44,7 +44,7 @@ def run_command(card: TaskCard) -> Any:
     flags = flags_of(options, (*general, *LIMITS), ("inputs", *card.inputs, *card.optional_inputs))
 
     def run_job(**arguments: Any) -> None:
-        with told(debug=bool(arguments["debug"])):
+        with told(debug=bool(arguments["debug"]), flags={**flags, **media, **flags_of(general, ())}):
             from sensorium.cli.jobs.running import JobRun
 
             run = JobRun(
@@ -134,7 +134,7 @@ def _command(name: str, text: str, run: Callable[..., int], options: Cards) -> A
     """A command on the folder of a job, whose `run` gives the exit code; its errors are reported."""
 
     def told_run(**arguments: Any) -> None:
-        with told(debug=bool(arguments["debug"])):
+        with told(debug=bool(arguments["debug"]), flags=flags_of(options, ())):
             raise typer.Exit(run(**arguments))
 
     return command(name, told_run, [_FOLDER, *(parameter(option) for option in options)], help=text)

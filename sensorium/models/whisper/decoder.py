@@ -123,9 +123,9 @@ class WhisperDecoder:
 
     def _through(self, hidden: Tensor, written: Tensor, heard: Tensor, place: _Span | _Spot) -> Tensor:
         """Through all layers, to the scores of what follows the last token."""
-        for layer, own, sound in zip(self.layers, written, heard, strict=True):
+        for layer, own, shared in zip(self.layers, written, heard, strict=True):
             hidden = hidden + self._look_back(layer.self_attn, layer.self_attn_layer_norm(hidden), own, place)
-            hidden = hidden + self._look_at(layer.encoder_attn, layer.encoder_attn_layer_norm(hidden), sound)
+            hidden = hidden + self._look_at(layer.encoder_attn, layer.encoder_attn_layer_norm(hidden), shared)
             inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden)))
             hidden = hidden + layer.fc2(inner)
         last: Tensor = self.project(self.decoder.layer_norm(hidden[:, -1]))

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sensorium.models.recorder import Recorder
+
 LEFT_IN_FILE = 0.9
 """The share of a model's bytes above which weights stay in the file that they are read from as they are needed."""
-
-from sensorium.models.recorder import Recorder
 
 
 class Runtime:

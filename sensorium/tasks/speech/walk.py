@@ -132,10 +132,10 @@ class Walker:
         return sent(rows, heard.device)
 
     def _write(self, heard: Tensor, prompt: Tensor, plan: WritingPlan, step: int, desk: Desk | None) -> list[list[int]]:
-        rules, settings = plan.rules(heard.device), {"max_tokens": plan.max_new_tokens(step), "desk": desk}
+        rules, most = plan.rules(heard.device), plan.max_new_tokens(step)
         if plan.beams.count == 1:
-            return write_greedily(self.decoder, heard, prompt, rules, **settings)
-        return write_with_beams(self.decoder, heard, prompt, rules, beams=plan.beams, **settings)
+            return write_greedily(self.decoder, heard, prompt, rules, max_tokens=most, desk=desk)
+        return write_with_beams(self.decoder, heard, prompt, rules, max_tokens=most, beams=plan.beams, desk=desk)
 
     def _cut(self, tokens: list[int], plan: WritingPlan, *, left: int) -> tuple[list[int], int]:
         """The tokens of a window that count, and how many frames they cover.
