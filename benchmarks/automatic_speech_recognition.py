@@ -7,7 +7,7 @@
 Both sides read the same FLAC files and hear windows of 30 s (`chunk_length_s=30`) with a fixed number of new tokens, so
 that random weights do not decide how much is written. The peer's defaults are float32, one window at a time, 5 beams;
 its best setting is the fastest of dtype × batch size with one beam. Ours runs at its defaults with the same number of
-beams. Prints seconds of sound per second, and ratios. `--drift` compares what is written in bfloat16 with float32, by
+beams; on a card with one beam without CUDA graphs, too. Prints seconds of sound per second, and ratios. `--drift` compares what is written in bfloat16 with float32, by
 words; `--memory` what an hour in one file costs above the model, in the memory of the process.
 """
 
@@ -77,6 +77,9 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
         "ours, float32, 5 beams": lambda: exact(paths, **options),
         "ours, 1 beam": lambda: mine(paths, num_beams=1, **options),
     }
+    if str(device).startswith("cuda"):  # what recording the decoder's steps is worth
+        plain = sensorium.pipeline(NAME, place, device=device, compile=False)
+        runs["ours, 1 beam, without CUDA graphs"] = lambda: plain(paths, num_beams=1, **options)
     found = in_turn(runs, round(seconds), arguments)
     return {
         "size": arguments.size,

@@ -29,23 +29,25 @@ class Worker:
         order: what it was last told to do; None while it waits.
         ready: whether its model is loaded.
         ran: how many inputs it has run.
+        rank: its number among those that run; another gets it when this one has ended.
     """
 
     def __init__(
-        self, start: Mapping[str, Any], events: queue.Queue[Event], *, keep: int, env: Mapping[str, str]
+        self, start: Mapping[str, Any], events: queue.Queue[Event], *, rank: int, keep: int, env: Mapping[str, str]
     ) -> None:
         """Starts it.
 
         Args:
             start: its first order.
             events: where its events go.
+            rank: its number among those that run, which says on which of several devices it is.
             keep: a file descriptor that it inherits: the lock.
             env: what is added to the environment.
         """
         self.gauge = Gauge.make()
         self.order: dict[str, Any] | None = None
         self.ready = False
-        self.ran = 0
+        self.ran, self.rank = 0, rank
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sensorium.jobs.worker"],
             stdin=subprocess.PIPE,
@@ -57,7 +59,7 @@ class Worker:
         self._reader.start()
         self._seen = (-1, -1, -1)
         self._since = time.monotonic()
-        self._send({**start, "gauge": str(self.gauge.path)})
+        self._send({**start, "rank": rank, "gauge": str(self.gauge.path)})
 
     @property
     def pid(self) -> int:

@@ -104,8 +104,9 @@ class LocalRun:
     def _start(self) -> Worker:
         threads = max(1, usable_cores() // max(1, self._crew))
         env = {} if self._crew == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-        order = {**start_order(self._folder, self._description), "rank": self._started}
-        worker = Worker(order, self._events, keep=self._lock, env=env)
+        rank = min({*range(len(self._workers) + 1)} - {worker.rank for worker in self._workers})
+        order = start_order(self._folder, self._description)
+        worker = Worker(order, self._events, rank=rank, keep=self._lock, env=env)
         self._workers.append(worker)
         self._started += 1
         return worker

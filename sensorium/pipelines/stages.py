@@ -83,7 +83,10 @@ class Stages:
 
     def named(self, item: Item, raw: Any) -> Any:
         """Notes where an input comes from; returns what the task takes of it, of a row its own column."""
-        raw = of_row(self._task, raw)
+        try:
+            raw = of_row(self._task, raw)
+        except InputError:  # is told where the input is split, and is that input's alone
+            return raw
         item.source = origin_of(raw, self._task)
         return raw
 
@@ -176,7 +179,7 @@ class Stages:
 
 
 def _open(task: Task, raw: Any, options: Any) -> Iterator[Unit]:
-    return iter(task.split(raw, options))
+    return iter(task.split(of_row(task, raw), options))
 
 
 def _as_input_error(error: Exception, index: int, raw: Any) -> InputError:

@@ -200,6 +200,9 @@ class Masks(Rows):
     def _keys(self) -> list[str]:
         return ["masks", "scores", "bounding_boxes", "stability_scores", "areas", "objects"]
 
+    def __contains__(self, key: object) -> bool:
+        return key == "rle_mask" or super().__contains__(key)
+
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, Masks) else NotImplemented
 

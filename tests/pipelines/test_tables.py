@@ -117,3 +117,11 @@ def test_a_folder_and_a_glob_are_their_pictures(pipe, paths, tmp_path):
 def test_a_row_without_the_input_says_so(pipe):
     with pytest.raises(InputError, match="expected the picture under 'image', got 'label', 'img'"):
         pipe({"label": 1, "img": "cat.jpg"})
+
+
+def test_a_row_without_the_input_fails_alone(pipe, paths):
+    outcomes = pipe([paths[0], {"img": "cat.jpg"}, {"image": paths[1]}], on_error="return")
+    assert [type(each).__name__ for each in outcomes] == ["Labels", "InputError", "Labels"]
+    assert (outcomes[1].code, outcomes[1].index) == ("unsupported-type", 1)
+    with pytest.raises(InputError, match="under 'image'"):
+        pipe.submit({"img": "cat.jpg"}).result()

@@ -58,6 +58,7 @@ def test_one_item_and_the_dict_of_the_pipeline():
     np.testing.assert_array_equal(result["masks"], squares())
     np.testing.assert_array_equal(result["scores"], result.scores)
     np.testing.assert_array_equal(result["bounding_boxes"], result.boxes)
+    assert "rle_mask" in result
     assert result["rle_mask"][2] == {"size": [20, 30], "counts": [600]}
     with pytest.raises(KeyError, match="label"):
         result["label"]
