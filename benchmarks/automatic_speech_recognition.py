@@ -7,8 +7,9 @@
 Both sides read the same FLAC files and hear windows of 30 s (`chunk_length_s=30`) with a fixed number of new tokens, so
 that random weights do not decide how much is written. The peer's defaults are float32, one window at a time, 5 beams;
 its best setting is the fastest of dtype × batch size with one beam. Ours runs at its defaults with the same number of
-beams; on a card with one beam without CUDA graphs, too. Prints seconds of sound per second, and ratios. `--drift` compares what is written in bfloat16 with float32, by
-words; `--memory` what an hour in one file costs above the model, in the memory of the process.
+beams; on a card with one beam without CUDA graphs, too. Prints seconds of sound per second, and ratios. `--drift`
+compares what is written in bfloat16 with float32, by words; `--memory` what an hour in one file costs above the model,
+in the memory of the process.
 """
 
 from __future__ import annotations
