@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, save
 from benchmarks.speech_models import RATE, SIZES, files, noise, one_file, wav2vec2, whisper
 
@@ -82,8 +83,17 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
         plain = sensorium.pipeline(NAME, place, device=device, compile=False)
         runs["ours, 1 beam, without CUDA graphs"] = lambda: plain(paths, num_beams=1, **options)
     found = in_turn(runs, round(seconds), arguments)
+    counted = range(round(soundfile.info(paths[0]).duration))
+    rows = {5: {"ours, defaults (5 beams)": mine, "ours, float32, 5 beams": exact}, 1: {"ours, 1 beam": mine}}
+    shares = {
+        f"beams: {beams}": shares_of_bound(
+            found, pipes, counted, device, run=lambda pipe, _, beams=beams: pipe(paths[0], num_beams=beams, **options)
+        )
+        for beams, pipes in rows.items()
+    }
     return {
         "size": arguments.size,
+        "shares": shares,
         "seconds_of_sound": seconds,
         "tokens": arguments.tokens,
         **compared(found),

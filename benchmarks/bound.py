@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,15 +20,20 @@ _NOT_COUNTED_BY_TORCH = {torch.ops.aten._scaled_dot_product_flash_attention_for_
 """Attention as CPUs run it."""
 
 
-def operations(pipe: Any, inputs: Sequence[Any]) -> float:
-    """Floating-point operations that an eager pipeline does for an input, on average: those of products."""
+def operations(run: Callable[[], Any], inputs: int) -> float:
+    """Floating-point operations that an eager run does for each of its inputs, on average: those of products."""
     with FlopCounterMode(display=False, custom_mapping=_NOT_COUNTED_BY_TORCH) as counter:
-        pipe(inputs)
-    return counter.get_total_flops() / len(inputs)
+        run()
+    return counter.get_total_flops() / inputs
 
 
 def shares_of_bound(
-    found: Mapping[str, Measurement], pipes: Mapping[str, Any], inputs: Sequence[Any], device: str
+    found: Mapping[str, Measurement],
+    pipes: Mapping[str, Any],
+    inputs: Sequence[Any],
+    device: str,
+    *,
+    run: Callable[[Any, Sequence[Any]], Any] | None = None,
 ) -> dict[str, Any]:
     """Prints the share of each of our rows; returns all, and the operations of an input, as `save` takes them.
 
@@ -37,11 +42,14 @@ def shares_of_bound(
         pipes: ours by the names of their rows; the first runs eagerly.
         inputs: what is counted on: some of the inputs.
         device: where they ran.
+        run: how a pipeline runs on inputs, if not by a call.
     """
-    each = operations(next(iter(pipes.values())), inputs)
+    first = next(iter(pipes.values()))
+    each = operations(lambda: first(inputs) if run is None else run(first, inputs), len(inputs))
     shares = {}
     for name, pipe in pipes.items():
-        dtype = str(pipe.placement.dtype).removeprefix("torch.")
+        task = pipe.task if hasattr(pipe, "task") else pipe._passages.engine.task  # an Encoder's
+        dtype = str(task.dtype).removeprefix("torch.")
         bound = environment(device)["tflops"].get(dtype)
         if bound is not None and name in found:
             shares[name] = round(found[name].median * each / (bound * 1e12), 4)

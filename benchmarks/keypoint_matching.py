@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, save
 from benchmarks.keypoint_detection import sharpen, threshold_for
 
@@ -88,7 +89,8 @@ def speed(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, A
     }
     found = in_turn(runs, len(pairs), arguments)
     print(f"\n{name}, pairs a second")
-    return {**compared(found), "peer_settings_tried": tried}
+    shares = shares_of_bound(found, mine, pairs[:2], arguments.device)
+    return {**compared(found), **shares, "peer_settings_tried": tried}
 
 
 def drift(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:

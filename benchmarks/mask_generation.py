@@ -27,6 +27,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, save
 from benchmarks.machine import wait
 
@@ -114,7 +115,7 @@ class Everything:
     """Finds everything on pictures, and keeps what it took outside the encoder; that of compiled code is not told."""
 
     def __init__(self, pipe: Any, arguments: argparse.Namespace, *, compiled: bool = False, **options: Any) -> None:
-        self._pipe, self._device = pipe, arguments.device
+        self.pipe, self._device = pipe, arguments.device
         self._options = {"points_per_crop": arguments.points, **options}
         self._clock = None if compiled else EncoderClock(pipe.model, arguments.device)
         self.outside: list[float] = []
@@ -122,7 +123,7 @@ class Everything:
 
     def __call__(self, images: list[str]) -> None:
         before, began = self._clock.seconds if self._clock else 0.0, time.perf_counter()
-        self.masks = sum(len(self._pipe(image, **self._options)["scores"]) for image in images)
+        self.masks = sum(len(self.pipe(image, **self._options)["scores"]) for image in images)
         wait(self._device)
         if self._clock:
             spent = time.perf_counter() - began - (self._clock.seconds - before)
@@ -152,6 +153,11 @@ def everything(place: Path, images: list[str], arguments: argparse.Namespace) ->
     runs = {name: (lambda side=side: side(images)) for name, side in sides.items()}
     found = in_turn(runs, len(images), arguments)
     figures = compared(found)
+    mine = {name: side.pipe for name, side in sides.items() if name.startswith("ours")}
+    points = arguments.points
+    figures |= shares_of_bound(
+        found, mine, images[:1], device, run=lambda pipe, some: pipe(some, points_per_crop=points)
+    )
     rest = {name: median(side.outside[arguments.warmup :]) for name, side in sides.items() if side.outside}
     for name, each in rest.items():
         beyond = rest["peer, defaults (float32, 64 points)"] / each

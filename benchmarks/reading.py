@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, save
 from benchmarks.question_answering import texts
 
@@ -150,6 +151,7 @@ def compare(place: Path, rows: list[dict[str, Any]], arguments: argparse.Namespa
     }
     found = in_turn(runs, len(rows), arguments)
     figures = compared(found)
+    figures |= shares_of_bound(found, mine, rows[:2], device, run=lambda pipe, some: pipe(some, top_k=SPANS))
     agree(peers("float32")(rows[:1]), mine["ours, float32, eager"](rows[:1], top_k=SPANS))
     stages = {f"peer, {name}": {k: round(v, 2) for k, v in peer.seconds.items()} for name, peer in used.items()}
     for name, pipe in mine.items():

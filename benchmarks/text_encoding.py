@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, sampled, save
 from benchmarks.question_answering import texts
 
@@ -84,7 +85,9 @@ def compare(model: str, passages: list[str], arguments: argparse.Namespace) -> d
         f"peer, best ({label(best)})": lambda: peers(best["dtype"])(passages, batch_size=best["batch_size"]),
         **{name: (lambda encoder=encoder: encoder.encode(passages)) for name, encoder in mine.items()},
     }
-    figures = compared(in_turn(runs, len(passages), arguments))
+    found = in_turn(runs, len(passages), arguments)
+    figures = compared(found)
+    figures |= shares_of_bound(found, mine, passages[:32], device, run=lambda encoder, some: encoder.encode(some))
     sample = passages[: arguments.sample]
     exact, theirs = mine["ours, float32"].encode(sample), peers("float32")(sample)
     assert float((exact * theirs).sum(1).min()) > 0.99999, "what is compared must do the same work"

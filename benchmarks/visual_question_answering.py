@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, save
 
 TEXT = "what colour is the large dog on left side of street near a red car how many people are there"
@@ -132,7 +133,9 @@ def speed(place: Path, images: list[str], asked: list[str], arguments: argparse.
         "ours, float32, eager": lambda: exact(images, asked),
     }
     found = in_turn(runs, len(images) * len(asked), arguments)
-    return {**compared(found), "peer_settings_tried": tried, "stats": ours.stats()}
+    mine, few = {"ours, defaults": ours, "ours, float32, eager": exact}, [(i, q) for i in images[:2] for q in asked[:2]]
+    shares = shares_of_bound(found, mine, few, device, run=lambda pipe, _: pipe(images[:2], asked[:2]))
+    return {**compared(found), **shares, "peer_settings_tried": tried, "stats": ours.stats()}
 
 
 def drift(place: Path, device: str, images: list[str], asked: list[str]) -> dict[str, float]:

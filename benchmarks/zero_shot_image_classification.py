@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import as_rows, in_turn, photographs, ratio, ratio_value, save
 
 _SYLLABLES = "ka lo mi ren tu sha vel dor in bra que pa ston ley fir no wes ta gri mund"
@@ -132,12 +133,20 @@ def compare(place: Path, paths: list[str], labels: list[str], arguments: argpars
     exact = sensorium.pipeline("zero-shot-image-classification", place, device=device, dtype="float32", compile=False)(
         few, candidate_labels=labels
     )
+    shares = shares_of_bound(
+        found,
+        {f"ours, {len(labels)} labels kept": mine},
+        paths[:4],
+        device,
+        run=lambda pipe, some: pipe(some, candidate_labels=labels),
+    )
     for theirs, result in zip(expected, exact, strict=True):  # what is compared must do the same work
         np.testing.assert_allclose([row["score"] for row in theirs], result.scores, atol=1e-5)
     return {
         "measurements": as_rows(list(found.values())),
         "peer_pipeline_rate": peer_rate,
         "first_picture_s": first,
+        **shares,
         "ratios": {
             "of_features_alone": ratio_value(ours, base),
             "pipeline": ours.median / peer_rate,
