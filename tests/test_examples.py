@@ -75,6 +75,13 @@ def test_classify_folder(run_apart):
     assert all(file == label for file, label in found)
 
 
+def test_job_over_pictures(run):
+    said = run("job_over_pictures.py").splitlines()
+    assert said[0] == f"{len(NAMES)} of {len(NAMES)} inputs have a result"
+    assert said[1:] == [f"{name}.jpg: {name}" for name in NAMES]
+    assert run("job_over_pictures.py").splitlines() == said  # nothing is left to do
+
+
 def test_stream_with_errors(run, tmp_path):
     said = run("stream_with_errors.py", "--output", "rows.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
