@@ -50,7 +50,7 @@ def _fall(event, arguments):
         if "hang" in name:
             threading.Event().wait()
 
-if sys.orig_argv[1:3] == ["-m", "sensorium.jobs.worker"]:
+if "sensorium.jobs.worker" in sys.orig_argv:
     sys.addaudithook(_fall)
 """
 

@@ -161,10 +161,8 @@ class TaskRun:
         return self._sum_up(time.perf_counter() - began)
 
     def _consume(self, pipe: Pipeline, sinks: Iterable[Sink], total: int | None, progress: bool) -> None:
-        dedupe = self.inputs.dedupe
-        stream = pipe.stream(
-            self._inputs(), on_error="return", progress=progress, dedupe=dedupe, total=total, **self.options
-        )
+        more = {"dedupe": True} if self.inputs.dedupe else {}
+        stream = pipe.stream(self._inputs(), on_error="return", progress=progress, total=total, **more, **self.options)
         for outcome in stream:
             source = self._sources.popleft()
             failed = isinstance(outcome, InputError)

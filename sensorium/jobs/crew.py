@@ -48,8 +48,8 @@ class Worker:
         self.order: dict[str, Any] | None = None
         self.ready = False
         self.ran, self.rank = 0, rank
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sensorium.jobs.worker"],
+        self._process = subprocess.Popen(  # -P: nothing is imported that lies in the folder of the call
+            [sys.executable, "-P", "-m", "sensorium.jobs.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(keep,),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +15,28 @@ from sensorium.errors import JobError, OptionError
 from sensorium.retrieval.storage import sync
 
 NAME = "job.json"
+LOCK = "job.lock"
 FORMAT = 1
 
-ASKED = ("task", "model", "settings", "options", "inputs", "shard_size")
+ASKED = ("task", "model", "settings", "options", "inputs", "shard_size", "cwd")
 """What the user says of a job; the same call must say the same."""
 
-FOUND = ("weights", "revision", "dtype", "result", "columns")
+FOUND = ("checkpoint", "revision", "dtype", "result", "columns")
 """What the first worker finds, and each later one must find again."""
+
+
+_PASSING = re.compile(r"(job\.json|inputs\.parquet)\.[0-9a-f]{8}\.part")
+
+
+def is_passing(name: str) -> bool:
+    """Whether a file is one of a job's own that was not finished."""
+    return _PASSING.fullmatch(name) is not None
+
+
+def digest_of(description: Mapping[str, Any]) -> str:
+    """What tells a job from every other: what was asked, and the inputs that were listed."""
+    asked = {name: description[name] for name in (*ASKED, "listing")}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
@@ -61,7 +78,7 @@ def check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise JobError(f"out is a folder for the job, got the file {folder}")
     if folder.is_dir() and not (folder / NAME).exists():
-        others = sorted(path.name for path in folder.iterdir() if not path.name.endswith((".part", ".lock")))
+        others = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not is_passing(path.name))
         if others:
             raise JobError(
                 f"{folder} holds other files ({', '.join(others[:3])}); expected a new folder, or that of a job"

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import sensorium.errors
-from sensorium.errors import JobError, JobStoppedError, OptionError, SensoriumError
+from sensorium.errors import JobError, JobStoppedError, OptionError, SensoriumError, UnknownNameError
 from sensorium.jobs.crew import Event, Worker, start_order
-from sensorium.jobs.description import FOUND, check_same, write_description
-from sensorium.jobs.listing import NAME as LISTING
+from sensorium.jobs.description import FOUND, check_same, digest_of, write_description
 from sensorium.jobs.listing import Listing
-from sensorium.jobs.parts import find_parts
+from sensorium.jobs.parts import Part, find_parts
 from sensorium.jobs.reporting import JobReport, told_codes
 from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.shard import Shard
 from sensorium.pipelines.cores import usable_cores
 
 TICK_S = 0.2
+MOST_LOST = 2
+"""Workers that may end one after the other before their model is loaded."""
 MOST_CRASHES = 10
 """Workers that may end one after the other without a shard being done, before the job is given up."""
 
@@ -44,11 +45,13 @@ class LocalRun:
         self._leaving: set[Worker] = set()
         self._shards: dict[int, Shard] = {}
         self._waiting: deque[Shard] = deque()
-        self._crew, self._started, self._in_a_row = 1, 0, 0
+        self._crew, self._started, self._in_a_row, self._lost = 1, 0, 0, 0
+        self._job = ""
         self.report = JobReport()
 
     def run(
         self,
+        listing: Listing | None,
         list_inputs: Callable[[Mapping[str, Any]], Listing],
         again: list[str] | None,
         shown: Callable[[JobReport, int], None],
@@ -56,7 +59,8 @@ class LocalRun:
         """Does what is still to be done.
 
         Args:
-            list_inputs: writes the job's listing, where there is none; told the task's inputs.
+            listing: the job's inputs; None where they have still to be listed.
+            list_inputs: lists them; told the task's inputs.
             again: the codes of failures that are tried again, empty for all; None to try none again.
             shown: is told now and then how the job stands, and how many inputs are done.
 
@@ -65,8 +69,10 @@ class LocalRun:
             SensoriumError, OSError: what a worker refuses.
         """
         try:
-            listing = Listing(self._folder) if (self._folder / LISTING).exists() else None
-            if listing is not None and again is None and len(find_parts(self._folder)) == listing.shards:
+            if self._settings.workers != "auto":
+                self._crew = self._settings.workers
+            known = find_parts(self._folder)
+            if listing is not None and again is None and all(number in known for number in range(listing.shards)):
                 self._plan(listing, again)
                 return self.report
             self._start()  # loads its model while inputs are listed, and parts are read
@@ -74,7 +80,8 @@ class LocalRun:
             self._plan(listing or list_inputs(task), again)
             if not self._waiting:
                 return self.report
-            self._crew = task["devices"] if self._settings.workers == "auto" else self._settings.workers
+            if self._settings.workers == "auto":
+                self._crew = task["devices"]
             while len(self._workers) < min(self._crew, len(self._waiting)):
                 self._start()
             while self._shards:
@@ -89,10 +96,14 @@ class LocalRun:
 
     def _plan(self, listing: Listing, again: list[str] | None) -> None:
         self.report.inputs, self.report.shards = listing.inputs, listing.shards
-        parts = find_parts(self._folder)
+        self._job = digest_of(self._description)
+        parts, failed = find_parts(self._folder), set[str]()
+        if parts and max(parts) >= listing.shards:
+            raise JobError(f"{parts[max(parts)].path} is of no shard of this job; remove it")
         for number in range(listing.shards):
             part = parts.get(number)
-            counts = None if part is None else part.counts()
+            counts = None if part is None else part.counts(self._job)
+            failed |= {name.removeprefix("code:") for name in counts or {} if name.startswith("code:")}
             if part is None or counts is None:
                 self._waiting.append(Shard(number))
             elif again is not None and _to_try_again(counts, again):
@@ -100,6 +111,9 @@ class LocalRun:
             else:
                 self.report.add(counts)
         self._shards = {shard.number: shard for shard in self._waiting}
+        for code in again or ():
+            if code not in failed:
+                raise UnknownNameError("code of inputs that failed", code, failed)
 
     def _start(self) -> Worker:
         threads = max(1, usable_cores() // max(1, self._crew))
@@ -135,7 +149,7 @@ class LocalRun:
             raise _error(told["error"], told["message"])
         if event == "ready":
             self._compare(told["facts"])
-            worker.ready = True
+            worker.ready, self._lost = True, 0
         elif event == "cleared":
             self._shards[told["shard"]].suspects = []
             self._waiting.appendleft(self._shards[told["shard"]])
@@ -170,7 +184,10 @@ class LocalRun:
         self._workers.remove(worker)
         how = worker.how_it_ended()
         order, hung = worker.order, worker in self._timed_out
-        if order is not None:
+        if order is not None and not order["alone"] and (part := self._written(order)) is not None:
+            self._shards.pop(order["shard"])  # it has ended just after it was done
+            self.report.add(part.counts(self._job))
+        elif order is not None:
             self._in_a_row += 1
             shard = self._shards[order["shard"]]
             seconds = f"{self._settings.timeout_s:g} s"
@@ -180,6 +197,8 @@ class LocalRun:
             shard.blame(worker.gauge, code="timed-out" if hung else "crashed", how=how_twice)
             self._in_a_row = 0 if len(shard.quarantined) > before else self._in_a_row
             self._waiting.appendleft(shard)
+        elif not worker.ready and worker not in self._leaving and self._lost < MOST_LOST:
+            self._lost += 1
         elif not worker.ready and worker not in self._leaving:
             worker.end()
             raise JobStoppedError(
@@ -195,10 +214,15 @@ class LocalRun:
         if len(self._workers) < min(self._crew, len(self._shards)):
             self._start()
 
+    def _written(self, order: Mapping[str, Any]) -> Part | None:
+        """The part that an order was to make, if it is there."""
+        part = find_parts(self._folder).get(order["shard"])
+        return part if part is not None and part.generation == order["generation"] else None
+
     def _hand_out(self) -> None:
         for worker in self._workers:
             if worker.ready and worker.order is None and worker not in self._leaving and self._waiting:
-                worker.do(self._waiting.popleft().order())
+                worker.do({**self._waiting.popleft().order(), "job": self._job})
 
     def _compare(self, facts: dict[str, Any]) -> None:
         """Notes what the first worker has found, and refuses a later one that has found something else."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
+import itertools
 import os
 import sqlite3
 import sys
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import OptionError
-from sensorium.jobs.tables import is_table, is_table_file, open_table
+from sensorium.jobs.tables import digest_of_table, is_table, is_table_file, open_table
 from sensorium.processors.folders import FileSearch, media_kind
 from sensorium.processors.skipped import Skipped
 from sensorium.results.surrogates import storable
@@ -55,15 +58,20 @@ class Inputs:
     def described(self) -> dict[str, Any]:
         """What `job.json` says of them."""
         given = self.given
-        if is_table(given):
-            given = f"a {type(given).__name__}"
+        if is_table(given) or _is_rows(given):
+            given = f"a {type(given).__name__} with the digest {digest_of_table(given)}"
         elif isinstance(given, (str, os.PathLike)):
             given = [os.fspath(given)]
         elif isinstance(given, (list, tuple)) and all(isinstance(each, (str, os.PathLike)) for each in given):
             given = [os.fspath(each) for each in given]
-            given = given if len(given) <= AT_ONCE else f"{len(given)} inputs, from {given[0]!r} to {given[-1]!r}"
+            if len(given) > AT_ONCE:
+                digest = hashlib.sha256("\0".join(given).encode("utf-8", "surrogatepass")).hexdigest()
+                given = f"{len(given)} inputs with the digest {digest}"
         else:
-            given = f"a {type(given).__name__}"
+            raise OptionError(
+                "inputs are paths, globs, URLs or texts, one or a list of them, or a table, which can be found again "
+                f"when the job goes on; got a {type(given).__name__}. Save it to a file, or run pipeline(…) on it"
+            )
         return {
             "given": given,
             "columns": dict(self.columns),
@@ -85,7 +93,10 @@ class Inputs:
         Raises:
             OptionError: columns that are not there, or inputs of a kind that cannot be listed.
         """
-        first, *further = [name for name in inputs if name not in self.named]
+        wanted = [name for name in inputs if name not in self.named]
+        if not wanted:
+            raise OptionError(f"named gives all inputs of the task ({', '.join(inputs)}); one has to differ")
+        first, *further = wanted
         if self._is_of_tables():
             facts["kind"] = "table"
             yield from self._rows([first, *further], optional)
@@ -100,6 +111,19 @@ class Inputs:
         facts["kind"], facts["input"] = ("files" if media_kind(first) else "texts"), first
         yield from self._words(first, facts)
 
+    def depend_on_folder(self, name: str) -> bool:
+        """Whether they may be other ones in another working directory.
+
+        Args:
+            name: of the task's first input.
+        """
+        given = self.given if isinstance(self.given, (list, tuple)) else [self.given]
+        words = [os.fspath(each) for each in given if isinstance(each, (str, os.PathLike))]
+        if media_kind(name) is None:
+            words = [word for word in words if is_table_file(word)]
+        absolute = all(Path(word.removeprefix("@")).is_absolute() or "://" in word for word in words)
+        return not absolute or (len(words) < len(given) and media_kind(name) is not None)
+
     def _is_of_tables(self) -> bool:
         if is_table(self.given):
             return True
@@ -109,16 +133,16 @@ class Inputs:
             files = [isinstance(each, (str, os.PathLike)) and is_table_file(os.fspath(each)) for each in self.given]
             if any(files) and not all(files):
                 raise OptionError("files of tables and other inputs came together; make a job of each")
-            return all(files) or isinstance(self.given[0], Mapping)
+            return all(files) or _is_rows(self.given)
         return False
 
     def _rows(self, inputs: Sequence[str], optional: Sequence[str]) -> Iterator[pa.RecordBatch]:
         tables = self.given
         if isinstance(tables, (str, os.PathLike)):
             tables = [tables]
-        elif is_table(tables) or isinstance(tables[0], Mapping):
+        elif is_table(tables) or _is_rows(tables):
             tables = (tables,)
-        for table in tables:
+        for table in _found(tables):
             yield from open_table(table, self.columns, self.carry, inputs, optional, at_once=AT_ONCE)
 
     def _words(self, name: str, facts: dict[str, Any]) -> Iterator[pa.RecordBatch]:
@@ -154,7 +178,11 @@ class Inputs:
                 except OSError as error:
                     raise OptionError(f"{word!r} names a file with an input a line: {error}") from error
             else:
-                yield from search.expand(word)
+                found = search.expand(word)
+                first = next(found, None)
+                if first == word and search.kind is not None and _stands_for_several(word):
+                    raise OptionError(f"{word!r} stands for no input; expected files of the kind {search.kind!r} there")
+                yield from () if first is None else itertools.chain([first], found)
 
 
 class _Seen:
@@ -185,6 +213,21 @@ class _Seen:
                 yield word
             else:
                 self.repeated += 1
+
+
+def _is_rows(given: Any) -> bool:
+    return isinstance(given, (list, tuple)) and bool(given) and isinstance(given[0], Mapping)
+
+
+def _stands_for_several(word: str) -> bool:
+    return os.path.isdir(word) or (glob.has_magic(word) and not os.path.exists(word))  # noqa: PTH110, PTH112
+
+
+def _found(tables: Iterable[Any]) -> Iterator[Any]:
+    """Tables, those that a glob stands for among them."""
+    for table in tables:
+        word = os.fspath(table) if isinstance(table, (str, os.PathLike)) else ""
+        yield from sorted(glob.glob(word, recursive=True)) if _stands_for_several(word) else [table]  # noqa: PTH207
 
 
 def _lines(file: Any, search: FileSearch) -> Iterator[str]:

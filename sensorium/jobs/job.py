@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sensorium.errors import JobError, OptionError, UnknownNameError
-from sensorium.jobs.description import ASKED, check_folder, check_same, read_description, write_description
+from sensorium.jobs.description import (
+    ASKED,
+    NAME,
+    check_folder,
+    check_same,
+    digest_of,
+    read_description,
+    write_description,
+)
 from sensorium.jobs.driving import LocalRun
 from sensorium.jobs.inputs import Inputs
-from sensorium.jobs.listing import NAME as LISTING
 from sensorium.jobs.listing import Listing, write_listing
 from sensorium.jobs.lock import locked
 from sensorium.jobs.parts import find_parts, sweep
@@ -69,9 +78,9 @@ class Job:
         out: str | os.PathLike[str],
         options: Mapping[str, Any] | None = None,
         columns: Mapping[str, str] | None = None,
-        carry: Iterable[str] = (),
+        carry: str | Iterable[str] = (),
         named: Mapping[str, Any] | None = None,
-        exclude: Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
         shard_size: int = SHARD_SIZE,
         **settings: Any,
     ) -> None:
@@ -109,17 +118,18 @@ class Job:
         if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
             raise OptionError(f"shard_size is a whole number from 1, got {shard_size!r}")
         self.folder = Path(out)
-        self._inputs: Inputs | None = Inputs(
-            inputs, dict(columns or {}), tuple(carry), dict(named or {}), tuple(exclude)
-        )
-        self._description: dict[str, Any] = {
+        same = {name: _plain(name, value) for name, value in (named or {}).items()}
+        self._inputs: Inputs | None = Inputs(inputs, dict(columns or {}), _several(carry), same, _several(exclude))
+        described = {
             "task": task,
             "model": None if model is None else _settled(model),
             "settings": {name: _plain(name, value) for name, value in settings.items() if value is not None},
             "options": {name: _plain(name, value) for name, value in (options or {}).items()},
             "inputs": self._inputs.described(),
             "shard_size": shard_size,
+            "cwd": str(Path.cwd()) if self._inputs.depend_on_folder(card.inputs[0]) else None,
         }
+        self._description: dict[str, Any] = json.loads(json.dumps(described))  # as it is read again
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
@@ -187,11 +197,14 @@ class Job:
         Raises:
             JobError: nothing was begun, or a part is damaged.
         """
-        report = JobReport()
-        listing = self._listing()
+        report, known = JobReport(), read_description(self.folder) or {}
+        if "listing" not in known:
+            raise JobError(f"{self.folder} holds no job whose inputs were listed; run it first")
+        listing = self._listing(known)
         report.inputs, report.shards = listing.inputs, listing.shards
         for part in find_parts(self.folder).values():
-            report.add(part.counts())
+            if part.shard < listing.shards:
+                report.add(part.counts(digest_of(known)))
         return report
 
     def results(self, *, verify: bool = True) -> pyarrow.dataset.Dataset:
@@ -209,11 +222,15 @@ class Job:
         """
         import pyarrow.dataset
 
-        parts = [part for _, part in sorted(find_parts(self.folder).items())]
-        if not parts:
+        known, parts = (
+            read_description(self.folder) or {},
+            [part for _, part in sorted(find_parts(self.folder).items())],
+        )
+        if not parts or "listing" not in known:
             raise JobError(f"{self.folder} has no results yet; run the job")
-        if verify:
-            for part in parts:
+        for part in parts:
+            part.counts(digest_of(known))
+            if verify:
                 part.check()
         return pyarrow.dataset.dataset([str(part.path) for part in parts], format="parquet")
 
@@ -228,12 +245,13 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder) as lock:
             description = self._begun()
+            listing = self._listing(description) if "listing" in description else None
             sweep(self.folder)
             began = time.perf_counter()
             run = LocalRun(self.folder, description, settings, lock)
             try:
                 with _shown(progress) as shown:
-                    run.run(self._list, again, shown)
+                    run.run(listing, partial(self._list, description), again, shown)
             finally:
                 run.report.seconds = time.perf_counter() - began
             sweep(self.folder)  # parts of which there are newer ones
@@ -242,15 +260,17 @@ class Job:
             return run.report
 
     def _begun(self) -> dict[str, Any]:
-        """The description in the folder, written first where there is none."""
+        """The description in the folder; written first where no inputs were listed yet, since then nothing was done."""
         known = read_description(self.folder)
-        if known is None:
-            known = {**self._description, "cwd": str(Path.cwd())}
+        if known is None or "listing" not in known:
+            if find_parts(self.folder):
+                raise JobError(f"{self.folder} has results, and no {NAME} that tells of what; use another folder")
+            known = dict(self._description)
             write_description(self.folder, known)
         check_same(known, self._description, ASKED, self.folder)
         return {name: value for name, value in known.items() if name != "format"}
 
-    def _list(self, task: Mapping[str, Any]) -> Listing:
+    def _list(self, description: dict[str, Any], task: Mapping[str, Any]) -> Listing:
         """Writes the listing."""
         if self._inputs is None:
             raise JobError(
@@ -261,12 +281,19 @@ class Job:
         listing = write_listing(self.folder, batches, facts, shard_size=self._description["shard_size"])
         if facts.get("skipped"):
             warnings.warn(f"skipped {facts['skipped']}", UserWarning, stacklevel=5)
+        description["listing"] = listing.digest
+        write_description(self.folder, description)
         return listing
 
-    def _listing(self) -> Listing:
-        if not (self.folder / LISTING).exists():
-            raise JobError(f"{self.folder} holds no job whose inputs were listed; run it first")
-        return Listing(self.folder)
+    def _listing(self, description: Mapping[str, Any]) -> Listing:
+        """The listing that was written when the job was begun."""
+        listing = Listing(self.folder)
+        if listing.digest != description["listing"]:
+            raise JobError(
+                f"{listing.path} is not as it was written. It lists the inputs of the job: put it back, or start the "
+                "job in another folder"
+            )
+        return listing
 
 
 @contextlib.contextmanager
@@ -292,6 +319,10 @@ def _settled(model: str | os.PathLike[str]) -> str:
     name = os.fspath(model)
     folder = Path(name).expanduser()
     return str(folder.absolute()) if folder.is_dir() else name
+
+
+def _several(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -28,6 +30,7 @@ class Listing:
         path: of the file.
         inputs: how many there are.
         shards: how many row groups.
+        digest: of the file.
         facts: what was noted when they were listed: `skipped`, what folders held besides; `repeated`, how many inputs
             were named more than once, and are listed once.
     """
@@ -50,6 +53,7 @@ class Listing:
                 f"{self.path} cannot be read ({error}). It lists the inputs of the job: put it back, or start the job "
                 "in another folder"
             ) from error
+        self.digest = digest_of_file(self.path)
         self.inputs: int = self._file.metadata.num_rows
         self.shards: int = self._file.metadata.num_row_groups
 
@@ -77,7 +81,7 @@ def write_listing(folder: Path, batches: Columns, facts: dict[str, Any], *, shar
         shard_size: inputs a shard.
 
     Raises:
-        OptionError: there are no inputs.
+        OptionError: there are no inputs, or columns that cannot be kept.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -99,11 +103,20 @@ def write_listing(folder: Path, batches: Columns, facts: dict[str, Any], *, shar
         sync(part)
         os.replace(part, folder / NAME)  # noqa: PTH105
         sync(folder)
+    except (pa.ArrowException, ValueError) as error:
+        raise OptionError(f"the inputs cannot be listed after input {count}: {error}") from error
     finally:
         if writer is not None:
-            writer.close()
+            with contextlib.suppress(pa.ArrowException):
+                writer.close()
         part.unlink(missing_ok=True)
     return Listing(folder)
+
+
+def digest_of_file(path: Path) -> str:
+    """A digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _regrouped(batches: Columns, size: int) -> Iterator[pa.Table]:

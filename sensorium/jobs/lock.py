@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sensorium.errors import JobError, OptionError
-
-NAME = "job.lock"
+from sensorium.jobs.description import LOCK
 
 WAIT_S = 10.0
 """Seconds for which the workers of a run that was killed are waited for."""
@@ -39,7 +38,7 @@ def locked(folder: Path, *, wait_s: float = WAIT_S) -> Iterator[int]:
         import fcntl
     except ImportError as error:
         raise OptionError("jobs need a POSIX system (Linux, macOS, or WSL on Windows) for locking a folder") from error
-    path = folder / NAME
+    path = folder / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         until = time.monotonic() + wait_s

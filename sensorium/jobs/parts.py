@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import JobError
+from sensorium.jobs.description import is_passing
 from sensorium.retrieval.storage import sync
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FOLDER = "parts"
-COUNTS = b"sensorium.counts"
+FACTS = b"sensorium.part"
 
 _NAME = re.compile(r"(\d{6,})-(\d+)\.([0-9a-f]{32})\.parquet")
+_PASSING = re.compile(r"\d{6,}-\d+\.[0-9a-f]{16}\.part")
 
 
 @dataclass(frozen=True, order=True)
@@ -57,20 +59,26 @@ class Part:
                 "else is affected"
             )
 
-    def counts(self) -> Counter[str]:
+    def counts(self, job: str) -> Counter[str]:
         """How many rows it has with each status, and of those that failed with each code (`code:missing-file`).
 
+        Args:
+            job: the job's digest.
+
         Raises:
-            JobError: the file is damaged.
+            JobError: the file is damaged, or of another job or shard.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            return Counter(json.loads((pq.read_metadata(self.path).metadata or {})[COUNTS]))
-        except (OSError, pa.ArrowException, KeyError, ValueError):
+            facts = json.loads((pq.read_metadata(self.path).metadata or {})[FACTS])
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             self.check()
-            raise
+            raise JobError(f"{self.path} is not a part of a job; remove it") from error
+        if (facts["job"], facts["shard"]) != (job, self.shard):
+            raise JobError(f"{self.path} is a part of another job, or of another shard; remove it")
+        return Counter(facts["counts"])
 
     def read(self) -> pa.Table:
         """The rows.
@@ -85,26 +93,27 @@ class Part:
 
 
 def find_parts(folder: Path) -> dict[int, Part]:
-    """What has been done of a job: the newest part of each shard.
+    """What has been done of a job: the newest part of each shard, the first of those that are equally new.
 
-    Raises:
-        JobError: a shard has two parts of one generation.
+    A worker that ended just after it had written a part may have left one that was then made again.
     """
     newest: dict[int, Part] = {}
     for part in _all(folder):
         other = newest.get(part.shard)
-        if other is not None and other.generation == part.generation:
-            raise JobError(
-                f"the shard {part.shard} has two parts, {other.path.name} and {part.path.name}, as if two runs had "
-                "worked here at once. Remove one of them"
-            )
         if other is None or part.generation > other.generation:
             newest[part.shard] = part
     return newest
 
 
-def write_part(folder: Path, table: pa.Table, shard: int, generation: int) -> Part:
+def write_part(folder: Path, table: pa.Table, job: str, shard: int, generation: int) -> Part:
     """Writes the rows of a shard, whole or not at all.
+
+    Args:
+        folder: of the job.
+        table: the rows.
+        job: the job's digest.
+        shard: whose rows they are.
+        generation: 0, or how often failures in it have been tried again.
 
     Raises:
         OSError: the disk is full, or gone.
@@ -114,7 +123,8 @@ def write_part(folder: Path, table: pa.Table, shard: int, generation: int) -> Pa
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
     passing = place / f"{shard:06}-{generation}.{secrets.token_hex(8)}.part"
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), COUNTS: json.dumps(count(table)).encode()})
+    facts = {"job": job, "shard": shard, "counts": count(table)}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), FACTS: json.dumps(facts).encode()})
     try:
         pq.write_table(table, passing, compression="zstd")
         sync(passing)
@@ -133,8 +143,12 @@ def sweep(folder: Path) -> None:
     for part in _all(folder):
         if part.path not in newest:
             part.path.unlink(missing_ok=True)
-    for path in (*folder.glob("*.part"), *(folder / FOLDER).glob("*.part")):
-        path.unlink(missing_ok=True)
+    for path in (folder / FOLDER).glob("*.part"):
+        if _PASSING.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    for path in folder.glob("*.part"):
+        if is_passing(path.name):
+            path.unlink(missing_ok=True)
 
 
 def count(table: pa.Table) -> Mapping[str, int]:

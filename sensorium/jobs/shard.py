@@ -25,6 +25,7 @@ class Shard:
         quarantined: inputs that ended a worker twice, by their places, with the error of each.
         suspects: places of inputs of which one may have ended a worker; they are run alone.
         crashes: how often a worker ended while it ran as a whole.
+        accused: inputs that have ended a worker alone, once.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Shard:
     quarantined: dict[int, dict[str, str]] = field(default_factory=dict)
     suspects: list[int] = field(default_factory=list)
     crashes: int = 0
+    accused: set[int] = field(default_factory=set)
 
     def order(self) -> dict[str, Any]:
         """What a worker is told."""
@@ -56,9 +58,15 @@ class Shard:
         taken, given = gauge.taken, gauge.given
         if self.suspects or self.crashes > 1:
             if taken > given:  # the input that was begun, and run alone
-                self.quarantined[taken - 1] = {"error_code": code, "error_message": how}
+                self._accuse(taken - 1, code, how, before=bool(self.suspects))
             self.suspects = [place for place in self.suspects if place >= taken]
             return
         self.crashes += 1
         if self.crashes == 1:
             self.suspects = [place for place in range(given, taken) if place not in self.quarantined]
+
+    def _accuse(self, place: int, code: str, how: str, *, before: bool) -> None:
+        """Puts an input into quarantine if a worker has ended with it before."""
+        if before or place in self.accused:
+            self.quarantined[place] = {"error_code": code, "error_message": how}
+        self.accused.add(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -71,6 +72,8 @@ def open_table(
     row = 0
     try:
         for batch in _batches(table, at_once):
+            if wanted is None and len(set(batch.schema.names)) < len(batch.schema.names):
+                raise OptionError(f"the table {called} has two columns of one name: {', '.join(batch.schema.names)}")
             if wanted is None:
                 wanted = _wanted(columns, carry, inputs, optional, batch.schema.names)
             arrays = {PREFIX + name: batch.column(column) for name, column in wanted.items()}
@@ -78,10 +81,23 @@ def open_table(
             arrays = {"source": pa.array(named, pa.string()), **arrays, **{name: batch.column(name) for name in carry}}
             yield pa.RecordBatch.from_pydict(arrays)
             row += len(batch)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise OptionError(
             f"the table {called} cannot be read after row {row}: {str(error).strip()}. Nothing of the job was begun"
         ) from error
+
+
+def digest_of_table(table: Any) -> str:
+    """What tells a table in memory from others."""
+    digest = hashlib.sha256()
+    if isinstance(table, (list, tuple)):
+        for row in table:
+            digest.update(repr(row).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:32]
+    for batch in _batches(table.combine_chunks() if hasattr(table, "combine_chunks") else table, _AT_ONCE):
+        digest.update(repr(batch.schema).encode())
+        digest.update(batch.serialize())
+    return digest.hexdigest()[:32]
 
 
 def _wanted(
@@ -117,6 +133,8 @@ def _batches(table: Any, at_once: int) -> Iterator[pa.RecordBatch]:
         yield from _of_file(path, at_once)
     elif isinstance(table, (list, tuple)):
         schema = None
+        if not all(isinstance(row, Mapping) for row in table):
+            raise OptionError("rows and other inputs came together; make a job of each")
         for some in _in_pieces(table, at_once):
             batch = pa.RecordBatch.from_pylist(list(some), schema=schema)
             schema = batch.schema
@@ -149,6 +167,9 @@ def _of_file(path: Path, at_once: int) -> Iterator[pa.RecordBatch]:
         converted = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
         kind = pyarrow.dataset.CsvFileFormat(convert_options=converted)
     found = pyarrow.dataset.dataset(path, format=kind)
+    if kind == "json":  # what looks like a time stays the text that it is
+        schema = pa.schema([(f.name, pa.string() if pa.types.is_temporal(f.type) else f.type) for f in found.schema])
+        found = pyarrow.dataset.dataset(path, format=kind, schema=schema)
     yield from found.to_batches(batch_size=at_once, batch_readahead=1, fragment_readahead=1)
 
 
@@ -170,4 +191,4 @@ def _in_pieces(rows: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
         yield some
 
 
-_LONGEST_NAME = 4096
+_LONGEST_NAME = _AT_ONCE = 4096

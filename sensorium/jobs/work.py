@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sensorium.checkpoints import resolve
-from sensorium.errors import DeviceError, InputError, OptionError
+from sensorium.checkpoints import Checkpoint, resolve
+from sensorium.errors import DeviceError, InputError, JobError, OptionError
 from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.inputs import RESERVED
 from sensorium.jobs.listing import Listing
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
 
 Tell = Callable[..., None]
+OUTCOME = ("status", "error_code", "error_message")
+_MISFITS = (TypeError, ValueError, OverflowError, ArithmeticError, NotImplementedError)  # those of Arrow among them
 
 
 class Work:
@@ -48,7 +50,8 @@ class Work:
 
     def __init__(self, folder: Path, description: Mapping[str, Any], gauge: Gauge, tell: Tell, *, rank: int) -> None:
         self._folder, self._description, self._gauge, self._tell = folder, description, gauge, tell
-        os.chdir(description["cwd"])  # relative paths mean what they meant when the job was begun
+        if description["cwd"] is not None:
+            os.chdir(description["cwd"])  # relative paths mean what they meant when the job was begun
         task = get_task(description["task"])
         task.options.parse(description["options"])
         if description["model"] is not None:  # a wrong name is told before inputs are listed
@@ -80,14 +83,22 @@ class Work:
                 self._gauge.given = place + 1
             self._tell("cleared", shard=shard)
             return
-        before = find_parts(self._folder)[shard].read() if order.get("codes") is not None else None
+        before = self._before(shard) if order.get("codes") is not None else None
         again = range(len(raws)) if before is None else _failed(before, order["codes"])
         quarantined = {int(place): error for place, error in order.get("quarantined", {}).items()}
         places = [place for place in again if place not in quarantined]
         outcomes = self._outcomes(raws, places, one_by_one=order.get("one_by_one", False))
-        table = self._table(rows, dict(zip(places, outcomes, strict=True)), quarantined, before)
-        part = write_part(self._folder, table, shard, order["generation"])
-        self._tell("done", shard=shard, counts=part.counts(), ran=len(places))
+        try:
+            table = self._table(rows, dict(zip(places, outcomes, strict=True)), quarantined, before)
+        except Exception as error:  # no input's: another worker would fail in the same way
+            raise JobError(f"the rows of shard {shard} cannot be made: {type(error).__name__}: {error}") from error
+        part = write_part(self._folder, table, order["job"], shard, order["generation"])
+        self._tell("done", shard=shard, counts=part.counts(order["job"]), ran=len(places))
+
+    def _before(self, shard: int) -> pa.Table:
+        """What an older part says of the outcomes."""
+        told = [*OUTCOME, *self._schema.names]
+        return find_parts(self._folder)[shard].read().select(told)
 
     def _outcomes(self, raws: list[Any], places: list[int], *, one_by_one: bool) -> list[Any]:
         """The outcomes of the inputs at these places."""
@@ -140,33 +151,31 @@ class Work:
 
     def _typed(self, made: list[dict[str, Any]]) -> dict[str, pa.Array]:
         """The columns of what was made; a result that does not fit them is a failure."""
+        try:
+            return self._columns(made)
+        except _MISFITS:
+            for row in made:
+                try:
+                    self._columns([row])
+                except _MISFITS as error:
+                    row.clear()
+                    message = f"the result does not fit the columns of the job: {error}"
+                    row.update(_row_of(InputError(message, code="other-columns")))
+            return self._columns(made)
+
+    def _columns(self, made: list[dict[str, Any]]) -> dict[str, pa.Array]:
         import pyarrow as pa
 
-        texts = [pa.field(name, pa.string()) for name in ("status", "error_code", "error_message")]
-        try:
-            return {
-                field.name: pa.array([row.get(field.name) for row in made], field.type)
-                for field in [*texts, *self._schema]
-            }
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            if len(made) == 1:
-                raise
-        for row in made:
-            try:
-                self._typed([row])
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                row.clear()
-                row.update(
-                    _row_of(
-                        InputError(f"the result does not fit the columns of the job: {error}", code="other-columns")
-                    )
-                )
-        return self._typed(made)
+        fields = [*(pa.field(name, pa.string()) for name in OUTCOME), *self._schema]
+        return {field.name: pa.array([row.get(field.name) for row in made], field.type) for field in fields}
 
     def _find_out(self) -> tuple[pa.Schema, dict[str, Any]]:
         """The columns of the results, told from an example, and what the job is made with."""
         options = self._description["options"]
-        example = self._pipe(self._pipe.task.example(), **options)
+        task = self._pipe.task
+        limits, task.limits = task.limits, MediaLimits()  # those of the job are not for the example
+        example = self._pipe(task.example(), **options)
+        task.limits = limits
         schema = example.schema()
         self._result = type(example).__name__
         carried = self._description["inputs"]["carry"]
@@ -178,7 +187,7 @@ class Work:
             )
         checkpoint = self._pipe.checkpoint
         facts = {
-            "weights": None if checkpoint is None else _digest_of(checkpoint.weights()),
+            "checkpoint": None if checkpoint is None else _digest_of(self._files_of(checkpoint)),
             "revision": None if checkpoint is None else checkpoint.revision,
             "dtype": str(self._pipe.placement.dtype).removeprefix("torch."),
             "device": str(self._pipe.device),
@@ -187,6 +196,18 @@ class Work:
             "versions": {name: version(name) for name in ("sensorium", "torch", "transformers", "timm", "pillow")},
         }
         return schema, facts
+
+    def _files_of(self, checkpoint: Checkpoint) -> list[Path]:
+        """Weights, configuration, and what else a folder says of how inputs are read."""
+        places = [checkpoint.folder, checkpoint.root or checkpoint.folder]
+        processor = self._description["settings"].get("processor")
+        places += [Path(processor)] if processor is not None and Path(processor).is_dir() else []
+        small = {path for place in places for path in (*place.glob("*.*"), *place.glob("*/*.*")) if _is_small(path)}
+        return [*checkpoint.weights(), *sorted(small)]
+
+
+def _is_small(path: Path) -> bool:
+    return path.suffix in (".json", ".txt", ".model", ".jinja", ".py") and path.is_file()
 
 
 class _Watched(list[Any]):
@@ -267,7 +288,7 @@ def _row_of(outcome: Any) -> dict[str, Any]:
 
 
 def _digest_of(paths: list[Path]) -> str:
-    """A digest of the weights. A file in the Hub's cache is the link to one that is named by its own digest."""
+    """A digest of files. A file in the Hub's cache is the link to one that is named by its own digest."""
     whole = hashlib.sha256()
     for path in paths:
         named = re.fullmatch(r"[0-9a-f]{64}", path.resolve().name)

@@ -6,12 +6,14 @@ ends, because whoever started it has ended, it ends at once, wherever it is.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,6 +47,8 @@ class Wire:
 def main() -> None:
     """Works until it is told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one
+    if sys.platform == "linux":  # ends with it, even in a library that lets no other thread run
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     wire = Wire()
     order = wire.next()
     try:
@@ -56,6 +60,9 @@ def main() -> None:
             work.do(order)
     except (SensoriumError, OSError) as error:  # of the job, not of an input: whoever reads this ends the run with it
         wire.tell("refused", error=type(error).__name__, message=str(error))
+    except BaseException:  # noqa: BLE001 - maybe of an input, which is looked for as after any other end of a worker
+        traceback.print_exc()
+        os._exit(1)  # at once: the reading thread holds standard input
     os._exit(0)  # no thread of a library keeps it
 
 

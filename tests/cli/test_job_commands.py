@@ -65,7 +65,7 @@ def test_a_job_from_its_inputs_to_a_table(pictures, tmp_path):
     assert len(lines[3]["labels"]) == 2
 
     code, _, err = job(*command, "--shard-size", "3")
-    assert code == 2 and "top_k: 2 before, None now" in err and "shard_size: 2 before, 3 now" in err
+    assert code == 2 and "top_k: 2 before, None now" in err and "--shard-size: 2 before, 3 now" in err
 
 
 def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(pictures, tmp_path):

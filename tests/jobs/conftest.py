@@ -26,7 +26,7 @@ def _poison(event, arguments):
             os.close(os.open(name + ".seen", os.O_CREAT))
             ctypes.string_at(0)
 
-if sys.orig_argv[1:3] == ["-m", "sensorium.jobs.worker"]:
+if "sensorium.jobs.worker" in sys.orig_argv:
     sys.addaudithook(_poison)
 """
 """Lets a worker fall over files of these names, as over a decoder with a fault: by a real fault, and a real wait."""

@@ -45,7 +45,8 @@ def test_each_input_has_its_row_in_order_with_the_result_of_the_pipeline(picture
 
     (pictures / "09.jpg").write_bytes((pictures / "08.jpg").read_bytes())
     (pictures / "99.jpg").write_bytes((pictures / "08.jpg").read_bytes())  # came later: no part of the job
-    assert Job.open(tmp_path / "out").retry("missing-file").ran == 0
+    with pytest.raises(UnknownNameError, match=str(rows[9]["error_code"])):
+        Job.open(tmp_path / "out").retry("missing-file")
     mended = Job.open(tmp_path / "out").retry()
     assert (mended.ran, mended.ok, mended.failed) == (1, 20, 0)
     rows = rows_of(job)
@@ -61,7 +62,7 @@ def test_the_folder_tells_what_made_the_rows(pictures, tmp_path):
     report = make_job([pictures / "00.jpg", str(pictures / "00.jpg"), pictures / "01.jpg"], out).run()
     told = json.loads((out / "job.json").read_text())
     assert report.inputs == 2  # named twice, listed once
-    assert told["dtype"] == "float32" and told["result"] == "Labels" and len(told["weights"]) == 64
+    assert told["dtype"] == "float32" and told["result"] == "Labels" and len(told["checkpoint"]) == 64
     assert told["versions"].keys() >= {"sensorium", "torch"} and told["counts"]["ok"] == 2
     metadata = pq.read_schema(next((out / "parts").iterdir())).metadata
     assert metadata[b"sensorium.result"] == b"Labels"
@@ -79,7 +80,7 @@ def test_other_weights_of_the_same_name_are_refused(pictures, tmp_path):
     with torch.no_grad():
         changed.classifier.bias += 1
     changed.save_pretrained(model)
-    with pytest.raises(OptionError, match="weights"):
+    with pytest.raises(OptionError, match="checkpoint"):
         make_job(pictures, out, model=model).run()
 
 

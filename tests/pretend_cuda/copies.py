@@ -17,6 +17,8 @@ def move(cuda: PretendCuda, func: Any, source: torch.Tensor, kwargs: dict[str, A
     """`aten._to_copy` to another device."""
     kwargs = {name: value for name, value in kwargs.items() if name not in ("device", "pin_memory")}
     waits = not kwargs.pop("non_blocking", False)
+    if device.type == "meta":  # a shape: no memory anywhere
+        return func(source.inner, device=device, **kwargs)
     if source.device.type == "cpu":
         return _up(cuda, partial(func, source, **kwargs), source, device, waits=waits)
     if device.type == "cpu":

@@ -128,7 +128,7 @@ def dispatch(cuda: PretendCuda, func: Any, args: Any, kwargs: dict[str, Any]) ->
 
 
 def _full(cuda: PretendCuda, device: torch.device) -> torch.device:
-    return device if device.type == "cpu" else torch.device("cuda", cuda.index_of(device))
+    return device if device.type in ("cpu", "meta") else torch.device("cuda", cuda.index_of(device))
 
 
 def _pin(cuda: PretendCuda, operation: Operation, tensor: torch.Tensor) -> Any:

@@ -239,3 +239,10 @@ def test_compiled_functions_run_as_they_are_on_the_path_that_is_compiled(cuda):
     assert torch.compile(dynamic=False)(function)(torch.zeros(1)).item() == 1
     function(torch.zeros(1))
     assert seen == [True, True, False]
+
+
+def test_a_tensor_without_memory_takes_none():
+    with PretendCuda(devices=2):
+        there = torch.ones(1000, device="cuda:1")
+        assert there.to("meta").is_meta and there.to("meta").shape == (1000,)
+        assert torch.cuda.max_memory_allocated(0) == 0

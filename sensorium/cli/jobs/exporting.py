@@ -39,7 +39,9 @@ def export(folder: str, to: str, *, status: str | None, overwrite: bool) -> int:
         file.write(lambda part: _WRITERS[path.suffix](part, rows))
     finally:
         file.close()
-    say(f"wrote {to}: {rows.count_rows()} rows")
+    report = Job.open(folder).status()
+    missing = "" if report.complete else f"; {report.inputs - report.done} inputs are still to be done"
+    say(f"wrote {to}: {rows.count_rows()} rows{missing}")
     return 0
 
 

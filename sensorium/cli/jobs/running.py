@@ -140,4 +140,4 @@ def _told(folder: str, report: JobReport, *, as_json: bool) -> int:
         print(json.dumps({"folder": printable(folder), **report.to_dict()}, ensure_ascii=False, indent=2))
     else:
         print(f"{folder}: {report}", file=sys.stdout)
-    return 1 if report.failed or report.quarantined else 0
+    return 1 if report.failed or report.quarantined or not report.complete else 0
