@@ -85,9 +85,8 @@ def throughput(model: Path, images: list[str], folder: Path, arguments: argparse
 
 def resume(model: Path, images: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds from the call to the first new part of a job of which nearly all is done."""
-    import pyarrow as pa
-
     from sensorium.jobs import Job
+    from sensorium.jobs.description import digest_of, read_description
     from sensorium.jobs.listing import Listing
     from sensorium.jobs.parts import find_parts, write_part
 
@@ -98,12 +97,11 @@ def resume(model: Path, images: list[str], folder: Path, arguments: argparse.Nam
     settings = {"inputs": several, "out": out, "device": "cpu", "dtype": "float32", "compile": False}
     _begin(model, settings)
     listing, made = Listing(out), find_parts(out)
-    table = next(iter(made.values())).read()
+    table, job = next(iter(made.values())).read(), digest_of(read_description(out) or {})
     for shard in range(listing.shards - 2):
         if shard not in made:
             ids = listing.read(shard).column("input_id")
-            write_part(out, table.set_column(0, "input_id", ids) if len(ids) == len(table) else table, shard, 0)
-    del table, pa
+            write_part(out, table.set_column(0, "input_id", ids), job, shard, 0)
     done = len(find_parts(out))
     began = time.perf_counter()
     marks: list[tuple[float, int]] = []
