@@ -72,14 +72,15 @@ class LocalRun:
             if self._settings.workers != "auto":
                 self._crew = self._settings.workers
             known = find_parts(self._folder)
-            if listing is not None and again is None and all(number in known for number in range(listing.shards)):
+            first = listing is not None and (again is not None or all(n in known for n in range(listing.shards)))
+            if listing is not None and first:  # there may be nothing to do
                 self._plan(listing, again)
-                return self.report
+                if not self._waiting:
+                    return self.report
             self._start()  # loads its model while inputs are listed, and parts are read
             task = self._wait_for("task")
-            self._plan(listing or list_inputs(task), again)
-            if not self._waiting:
-                return self.report
+            if not first:
+                self._plan(listing or list_inputs(task), again)
             if self._settings.workers == "auto":
                 self._crew = task["devices"]
             while len(self._workers) < min(self._crew, len(self._waiting)):
@@ -193,8 +194,7 @@ class LocalRun:
             seconds = f"{self._settings.timeout_s:g} s"
             told = f"it gave nothing for {seconds}" if hung else f"the worker ended {how}"
             before = len(shard.quarantined)
-            how_twice = f"{told}, twice: with others, and alone"
-            shard.blame(worker.gauge, code="timed-out" if hung else "crashed", how=how_twice)
+            shard.blame(worker.gauge, code="timed-out" if hung else "crashed", how=f"{told}, twice")
             self._in_a_row = 0 if len(shard.quarantined) > before else self._in_a_row
             self._waiting.appendleft(shard)
         elif not worker.ready and worker not in self._leaving and self._lost < MOST_LOST:

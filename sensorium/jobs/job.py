@@ -55,6 +55,9 @@ SETTINGS = (
 )
 """Arguments of `pipeline()` that a job takes: those that can be written down."""
 
+FOLDERS = ("index", "processor", "cache_dir")
+"""Those of them that may be folders."""
+
 
 class Job:
     """A task over very many inputs. What it does lies in its folder; whatever stops it, the same call goes on.
@@ -123,7 +126,11 @@ class Job:
         described = {
             "task": task,
             "model": None if model is None else _settled(model),
-            "settings": {name: _plain(name, value) for name, value in settings.items() if value is not None},
+            "settings": {
+                name: _settled(value) if name in FOLDERS else _plain(name, value)
+                for name, value in settings.items()
+                if value is not None
+            },
             "options": {name: _plain(name, value) for name, value in (options or {}).items()},
             "inputs": self._inputs.described(),
             "shard_size": shard_size,
@@ -222,10 +229,8 @@ class Job:
         """
         import pyarrow.dataset
 
-        known, parts = (
-            read_description(self.folder) or {},
-            [part for _, part in sorted(find_parts(self.folder).items())],
-        )
+        known = read_description(self.folder) or {}
+        parts = [part for _, part in sorted(find_parts(self.folder).items())]
         if not parts or "listing" not in known:
             raise JobError(f"{self.folder} has no results yet; run the job")
         for part in parts:
@@ -315,7 +320,13 @@ def _shown(progress: bool) -> Iterator[Callable[[JobReport, int], None]]:
 
 
 def _settled(model: str | os.PathLike[str]) -> str:
-    """A model's name; a folder's is made absolute."""
+    """A name; a folder's is made absolute.
+
+    Raises:
+        OptionError: something that was loaded, which cannot be written down.
+    """
+    if not isinstance(model, (str, os.PathLike)):
+        raise OptionError(f"a job is written down, and takes names and folders, got a loaded {type(model).__name__}")
     name = os.fspath(model)
     folder = Path(name).expanduser()
     return str(folder.absolute()) if folder.is_dir() else name

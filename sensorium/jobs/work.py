@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import torch
 
 from sensorium.checkpoints import Checkpoint, resolve
@@ -28,13 +29,11 @@ from sensorium.results.surrogates import as_they_were, storable
 from sensorium.tasks.base import get_task
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from sensorium.pipelines.pipeline import Pipeline
 
 Tell = Callable[..., None]
 OUTCOME = ("status", "error_code", "error_message")
-_MISFITS = (TypeError, ValueError, OverflowError, ArithmeticError, NotImplementedError)  # those of Arrow among them
+_MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)  # what Arrow raises, of its own and Python's
 
 
 class Work:
@@ -131,8 +130,6 @@ class Work:
         before: pa.Table | None,
     ) -> pa.Table:
         """The rows of the part."""
-        import pyarrow as pa
-
         made = [
             {"status": "quarantined", **quarantined[place]} if place in quarantined else {}
             for place in range(len(rows))
@@ -164,8 +161,6 @@ class Work:
             return self._columns(made)
 
     def _columns(self, made: list[dict[str, Any]]) -> dict[str, pa.Array]:
-        import pyarrow as pa
-
         fields = [*(pa.field(name, pa.string()) for name in OUTCOME), *self._schema]
         return {field.name: pa.array([row.get(field.name) for row in made], field.type) for field in fields}
 

@@ -53,7 +53,7 @@ def test_another_working_directory_is_another_job_where_paths_are_relative(tmp_p
 
 
 def test_what_is_tried_again_may_be_carried_beyond_what_python_knows(done, out):
-    with pytest.raises(UnknownNameError, match="missing-file"):
+    with pytest.raises(UnknownNameError, match="missing-file"):  # before a worker is started
         done[1](out).retry("missing-fil")
     assert done[1](out).retry().ran == 3
 

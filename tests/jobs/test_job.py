@@ -11,6 +11,7 @@ import pytest
 from sensorium import Labels, pipeline
 from sensorium.errors import JobError, JobStoppedError, OptionError, UnknownNameError
 from sensorium.jobs import Job
+from sensorium.jobs.settings import RunSettings
 from tests import tiny
 
 from .conftest import MODEL, make_job, parts_of, rows_of
@@ -91,6 +92,15 @@ def test_too_many_failures_end_the_job_with_the_commonest(pictures, tmp_path):
     assert len(parts_of(tmp_path / "out")) == 1  # what was done is kept
 
 
+def test_a_share_of_failures_counts_from_a_hundred_inputs_on():
+    settings = RunSettings(max_failures="5%")
+    assert not settings.too_many(50, 99)
+    assert not settings.too_many(10, 200)
+    assert settings.too_many(11, 200)
+    with pytest.raises(OptionError, match="a share such as"):
+        RunSettings(max_failures="5")
+
+
 def test_what_a_worker_refuses_is_raised_here(pictures, tmp_path):
     with pytest.raises(OptionError, match=r"top_k is a whole number from 1"):
         make_job(pictures, tmp_path / "out", options={"top_k": 0}).run()
@@ -118,6 +128,7 @@ def test_a_part_that_was_changed_is_named(pictures, tmp_path):
         ({"carry": ["status"]}, OptionError, "status"),
         ({"options": {"top_k": object()}}, OptionError, "written down"),
         ({"options": {"top_j": 2}}, UnknownNameError, "top_k"),
+        ({"processor": object()}, OptionError, "loaded object"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything(tmp_path, wrong, error, told):
