@@ -78,6 +78,20 @@ def test_every_task_equals_the_cpu_and_waits_no_more(name):
 
 
 @pytest.mark.parametrize("name", seldom(TASKS, LONG))
+def test_every_task_equals_the_cpu_recorded_uncompiled(name, monkeypatch):
+    on_the_cpu(name)
+    monkeypatch.setattr(torch, "compile", None)
+    with PretendCuda(devices=2) as cuda:
+        with contract_of(name).build(device="cuda:1", compile="cudagraphs", batch_size=2) as pipe:
+            check_results(name, pipe, rounds=2)
+            assert {entry["mode"] for entry in pipe.stats()["compiled"]} == {"cudagraphs"}
+        assert torch.cuda.max_memory_allocated(0) == 0
+    cuda.check()
+    assert cuda.counts["refused captures"] == 0
+    assert cuda.graphs_replayed
+
+
+@pytest.mark.parametrize("name", seldom(TASKS, LONG))
 def test_every_task_equals_the_cpu_compiled_on_the_second_device(name):
     on_the_cpu(name)
     with PretendCuda(devices=2) as cuda:

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import torch
 from torch.utils import _pytree as pytree
 
+from sensorium.errors import OptionError
 from sensorium.pipelines import attention
 from sensorium.pipelines.batching import is_out_of_memory
 from sensorium.pipelines.graphs import GraphPool
 from sensorium.pipelines.libraries import Counted, Libraries
-from sensorium.pipelines.modes import DEFAULT, TUNED, Compiled, milliseconds, options_of
+from sensorium.pipelines.modes import DEFAULT, RECORDED, TUNED, Compiled, milliseconds, options_of
 from sensorium.pipelines.statistics import Statistics
 
 MOST_SHAPES = 16
@@ -35,23 +36,31 @@ class Compiler:
     """Runs tensor functions eagerly or through `torch.compile`, one static graph for each shape.
 
     On the CPU the weights are frozen into the graph and packed for the matrix kernels (inductor's freezing), and the
-    libraries that come out are kept for later processes; on CUDA small static batches are replayed as CUDA graphs.
+    libraries that come out are kept for later processes; on CUDA small static batches are replayed as CUDA graphs,
+    which is all that "cudagraphs" does.
 
     Attributes:
         report: of each function and shape that was compiled: `function`, `shapes` of its tensors, `seconds` that it
             took, with the first run; `cache`: "read" if an earlier process had compiled it, "written" if a later one
             need not, or why neither; `graph`: "captured", or why there is no CUDA graph of it, None on the CPU; `mode`
-            of torch.compile; and `ms`, what a call took in each mode where two were compared, or why one failed.
+            of torch.compile, or "cudagraphs"; and `ms`, what a call took in each mode where two were compared, or why
+            one failed.
+
+    Raises:
+        OptionError: "cudagraphs" on another device.
     """
 
     def __init__(
         self,
-        setting: bool | Literal["auto", "max-autotune"],
+        setting: bool | Literal["auto", "max-autotune", "cudagraphs"],
         device: torch.device,
         statistics: Statistics,
         dtype: torch.dtype | None = None,
     ) -> None:
+        if setting == RECORDED and device.type != "cuda":
+            raise OptionError(f'compile="{RECORDED}" is for CUDA devices, and this one is {device}; use "auto" or True')
         self.setting, self.device, self._statistics = setting, device, statistics
+        self._mode = RECORDED if setting == RECORDED else DEFAULT
         self._compiled: dict[Hashable, Compiled] = {}
         self._modes: dict[Hashable, str] = {}
         self._shapes: dict[Hashable, set[Hashable]] = {}
@@ -134,7 +143,7 @@ class Compiler:
     def _first_call(self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]) -> Any:
         began = time.perf_counter()
         try:
-            compiled, result = self._compile(function, shape, args, self._modes.get(function, DEFAULT))
+            compiled, result = self._compile(function, shape, args, self._modes.get(function, self._mode))
         except Exception as error:  # inductor raises many kinds; "auto" goes on eagerly and says so, once
             self._shapes[function].discard(shape)  # nothing was compiled for it
             if is_out_of_memory(error):
@@ -162,6 +171,8 @@ class Compiler:
         self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...], mode: str
     ) -> tuple[Compiled, Any]:
         """Compiles a function for these arguments, and calls it."""
+        if mode == RECORDED:
+            return self._recorded(function, shape, args)
         import torch._inductor.config  # takes as long as torch itself: for those alone who compile
 
         # freezing as an option of torch.compile is read too late to take effect (torch 2.13): it is set around the call
@@ -175,6 +186,19 @@ class Compiler:
         key = (function, shape, mode)
         graph = self._graphs.capture(key, fast, args)
         return Compiled(mode, fast, key, graph, kept.outcome), result
+
+    def _recorded(self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]) -> tuple[Compiled, Any]:
+        """Records a function as it is for these arguments, and calls it."""
+        call, key = partial(self.eager, function), (function, shape, RECORDED)
+        result = call(*args)
+        graph = self._graphs.capture(key, call, args)
+        if key in self._graphs.refused:
+            warnings.warn(
+                f"the model cannot be recorded as a CUDA graph, and runs as it is: {self._graphs.refused[key]}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return Compiled(RECORDED, call, key, graph, "none: nothing is compiled"), result
 
     def _faster(
         self, plain: Compiled, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]

@@ -33,7 +33,7 @@ def pipeline(
     processor: Any = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
-    compile: bool | Literal["auto", "max-autotune"] = "auto",
+    compile: bool | Literal["auto", "max-autotune", "cudagraphs"] = "auto",
     batch_size: int | Literal["auto"] = "auto",
     num_workers: int | Literal["auto"] = "auto",
     decode: Literal["cpu", "cuda"] = "cpu",
@@ -64,6 +64,7 @@ def pipeline(
             natively, else float32. A loaded module keeps its own dtype under "auto".
         compile: True, False, or "auto": once a stream is long enough to win the compiling back. "max-autotune" also
             has inductor try further kernels, which takes longer, and keeps what is faster on the first batch.
+            "cudagraphs", on CUDA alone, compiles nothing: each shape of batch is recorded as a CUDA graph, in a moment.
         batch_size: units per batch, or "auto" for the fastest that fits.
         num_workers: threads that decode and prepare inputs, or "auto" for one per core.
         decode: "cuda" decodes and resizes baseline JPEGs on the model's GPU. It changes pixels: nvJPEG's differ from

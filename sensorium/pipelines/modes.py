@@ -1,4 +1,4 @@
-"""The modes of `torch.compile`, and which of two compiled functions is faster."""
+"""The modes of compiling, and which of two compiled functions is faster."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import torch
 
 DEFAULT, TUNED = "default", "max-autotune-no-cudagraphs"
 
+RECORDED = "cudagraphs"
+"""Not compiled: what the function launches is recorded as a CUDA graph."""
+
 ROUNDS = 7
 """How often each of two is called to tell which is faster."""
 
@@ -21,7 +24,7 @@ class Compiled:
     """A function that is compiled for a shape.
 
     Attributes:
-        mode: how.
+        mode: of `torch.compile`, or "cudagraphs" where it is only recorded.
         call: runs it.
         key: what its CUDA graph is found by, if it has one.
         graph: "captured", or why there is none; None on the CPU.

@@ -48,7 +48,7 @@ class Pipeline:
         placement: Placement,
         *,
         batch_size: int | Literal["auto"] = "auto",
-        compile: bool | Literal["auto", "max-autotune"] = "auto",
+        compile: bool | Literal["auto", "max-autotune", "cudagraphs"] = "auto",
         num_workers: int | Literal["auto"] = "auto",
         decode: Literal["cpu", "cuda"] = "cpu",
         recipe: Making | None = None,

@@ -29,7 +29,9 @@ class PipelineRuntime(Runtime):
         recorder: records steps as CUDA graphs, unless nothing is to be compiled.
     """
 
-    def __init__(self, task: Task, compile: bool | Literal["auto", "max-autotune"], statistics: Statistics) -> None:
+    def __init__(
+        self, task: Task, compile: bool | Literal["auto", "max-autotune", "cudagraphs"], statistics: Statistics
+    ) -> None:
         super().__init__(task.runtime.module)
         use_no_more_threads()
         self.turns = Turns()

@@ -38,8 +38,8 @@ class Settings:
         device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal; None for the best there is.
         dtype: "float32", "bfloat16", "float16", a torch.dtype, or "auto": bfloat16 where the hardware multiplies it
             natively, else float32.
-        compile: True, False, "auto": once a stream is long enough to win the compiling back, or "max-autotune": True,
-            with further kernels where they are faster.
+        compile: True, False, "auto": once a stream is long enough to win the compiling back, "max-autotune": True,
+            with further kernels where they are faster, or "cudagraphs": each batch of a shape is recorded, uncompiled.
         batch_size: units per batch, or "auto" for the fastest that fits.
         decode: where JPEGs are decoded, "cpu" or "cuda".
         num_workers: threads that decode and prepare inputs, or "auto" for one per core.
@@ -50,7 +50,7 @@ class Settings:
 
     device: str | int | torch.device | None = None
     dtype: str | torch.dtype = "auto"
-    compile: bool | Literal["auto", "max-autotune"] = "auto"
+    compile: bool | Literal["auto", "max-autotune", "cudagraphs"] = "auto"
     batch_size: int | Auto = "auto"
     decode: Literal["cpu", "cuda"] = "cpu"
     num_workers: int | Auto = "auto"
@@ -59,8 +59,8 @@ class Settings:
     steady: bool = False
 
     def __post_init__(self) -> None:
-        if self.compile not in (True, False, "auto", "max-autotune"):
-            raise OptionError(f'compile is "auto", True, False or "max-autotune", got {self.compile!r}')
+        if self.compile not in (True, False, "auto", "max-autotune", "cudagraphs"):
+            raise OptionError(f'compile is "auto", True, False, "max-autotune" or "cudagraphs", got {self.compile!r}')
         if isinstance(self.dtype, str) and self.dtype != "auto" and self.dtype not in DTYPES:
             raise OptionError(f'dtype is "auto", a torch.dtype or one of {", ".join(DTYPES)}, got {self.dtype!r}')
         if self.decode not in ("cpu", "cuda"):

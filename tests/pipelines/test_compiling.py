@@ -215,8 +215,15 @@ def test_where_tuning_fails_the_plain_mode_stays_and_the_report_says_why(monkeyp
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(OptionError, match='compile is "auto", True, False or "max-autotune", got \'fast\''):
+    with pytest.raises(
+        OptionError, match='compile is "auto", True, False, "max-autotune" or "cudagraphs", got \'fast\''
+    ):
         sensorium.pipeline(model=tiny.folder("vit"), compile="fast")
+
+
+def test_cuda_graphs_are_refused_where_there_is_no_cuda():
+    with pytest.raises(OptionError, match='compile="cudagraphs" is for CUDA devices, and this one is cpu'):
+        sensorium.pipeline(model=tiny.folder("vit"), compile="cudagraphs", device="cpu")
 
 
 def test_modes_are_compared_as_cuda_graphs_and_one_of_them_is_left():

@@ -118,6 +118,16 @@ def test_a_refused_capture_leaves_nothing_behind(version):
     cuda.check()
 
 
+def test_a_model_that_cannot_be_recorded_runs_as_it_is_and_says_so():
+    with PretendCuda() as cuda, opened(WindowScoring(Waits()), compile="cudagraphs") as pipe:
+        with pytest.warns(RuntimeWarning, match="cannot be recorded as a CUDA graph, and runs as it is"):
+            results = pipe(RAWS)
+        results += pipe(RAWS)
+    assert not wrong(RAWS * 2, results)
+    assert cuda.graphs_captured == 0
+    cuda.check()
+
+
 def test_a_capture_that_is_not_cleaned_up_is_noticed(monkeypatch):
     monkeypatch.setattr(graphs, "_give_back", lambda *_: None)
     with pytest.raises(RuntimeError, match="Offset increment"):

@@ -87,7 +87,7 @@ class Encoder:
         similarity: Similarity | None = None,
         device: str | int | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
-        compile: bool | Literal["auto", "max-autotune"] = False,
+        compile: bool | Literal["auto", "max-autotune", "cudagraphs"] = False,
         batch_size: int | Literal["auto"] = "auto",
         num_workers: int | Literal["auto"] = "auto",
         limits: MediaLimits | None = None,
