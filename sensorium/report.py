@@ -117,9 +117,12 @@ class Report:
         """Writes the page, whole or not at all."""
         target = Path(path)
         part = target.with_name(target.name + ".part")
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.writelines(self._pieces())
-        part.replace(target)
+        try:
+            with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                file.writelines(self._pieces())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _pieces(self) -> Iterator[str]:
         """The page, in pieces: failures first, then results, each in the order of the inputs."""

@@ -14,7 +14,8 @@ import typer
 
 import sensorium
 from sensorium.cli.groups import IndexCommands, JobCommands, JobRunCommands, TaskCommands
-from sensorium.cli.telling import printable, told
+from sensorium.cli.process import OutputError, prepare
+from sensorium.cli.telling import flushed, printable, tell_unwritten, told
 from sensorium.tasks.catalogue import known_tasks, task_card
 
 _HELP = (
@@ -24,30 +25,36 @@ _HELP = (
 _RUN_HELP = """Runs a task on files, folders, globs and URLs.
 
 `sensorium run TASK --help` shows the options of a task. Prints one line per input (a table on a terminal). Exit code:
-0; 1 if an input failed or the run could not begin; 2 for wrong options; 130 after Ctrl-C, with what was done so far
-kept.
+0; 1 if an input failed or the run could not begin; 2 for wrong options; 130 after Ctrl-C and 143 after SIGTERM, with
+what was done so far kept.
 """
 
 _INDEX_HELP = """Builds, searches and measures indexes of documents, passages, pictures and sounds.
 
 `sensorium index build FOLDER --encoder starter/text-embedding --out IDX`, then `sensorium index search IDX "…"`. Exit
-code: 0; 1 if an input failed or the command could not begin; 2 for wrong options; 130 after Ctrl-C.
+code: 0; 1 if an input failed or the command could not begin; 2 for wrong options; 130 after Ctrl-C and
+143 after SIGTERM.
 """
 
 _JOB_HELP = """Runs a task over very many inputs, in a folder that survives whatever stops it.
 
 `sensorium job run TASK INPUT... --out FOLDER`; the same command goes on where it stopped. `sensorium job run TASK
 --help` shows the options of a task. Exit code: 0; 1 if an input has no result or the command could not begin; 2 for
-wrong options; 130 after Ctrl-C, with what was done so far kept.
+wrong options; 130 after Ctrl-C and 143 after SIGTERM, with what was done so far kept.
 """
 
 
 def main() -> None:
     """Runs the command line on this process's arguments; the console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a label must not end a run on a terminal without its script
-    app(prog_name="sensorium")
+    prepare()
+    try:
+        app(prog_name="sensorium")
+        code: Any = 0
+    except SystemExit as end:
+        code = end.code
+    except OutputError as error:
+        code = tell_unwritten(error)
+    sys.exit(flushed(code))
 
 
 def _show_version(wanted: bool) -> None:
@@ -143,15 +150,16 @@ def _job_run(help: Help = False) -> None:
 @app.command("tasks", short_help="List the tasks with their default models.")
 def tasks(json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
     """List the tasks, with the checkpoint that each runs by default."""
-    cards = [task_card(name) for name in known_tasks()]
-    rows = [{"name": c.name, "summary": c.summary, "default": c.default} for c in cards]
-    if json:
-        typer.echo(json_module.dumps(rows, ensure_ascii=False, indent=2))
-    elif sys.stdout.isatty():
-        _print_table(rows)
-    else:
-        for row in rows:
-            typer.echo("\t".join(row[key] or "-" for key in row))
+    with told(debug=False):
+        cards = [task_card(name) for name in known_tasks()]
+        rows = [{"name": c.name, "summary": c.summary, "default": c.default} for c in cards]
+        if json:
+            typer.echo(json_module.dumps(rows, ensure_ascii=False, indent=2))
+        elif sys.stdout.isatty():
+            _print_table(rows)
+        else:
+            for row in rows:
+                typer.echo("\t".join(row[key] or "-" for key in row))
 
 
 @app.command("doctor", short_help='Show versions, the machine, and what "auto" would choose.')

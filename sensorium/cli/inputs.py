@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from sensorium.cli.process import input_lines
 from sensorium.processors.folders import FileSearch
 from sensorium.processors.skipped import Skipped
 from sensorium.retrieval.reading.finding import is_excluded
@@ -35,8 +35,8 @@ def read_inputs(
     found = FileSearch.of(kind, skipped, excluded=lambda path: is_excluded(path, exclude))
     for word in words:
         if word == "-":
-            for line in sys.stdin.buffer:
-                if name := os.fsdecode(line.rstrip(b"\r\n")):
+            for line in input_lines():
+                if name := os.fsdecode(line):
                     yield from found.expand(name)
         else:
             yield from found.expand(word)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from sensorium.cli.finding import find_encoder, find_model
 from sensorium.cli.flat_files import FlatFile
 from sensorium.cli.inputs import count_inputs, read_inputs
+from sensorium.cli.process import exit_code
 from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
 from sensorium.cli.sinks import Archive, JsonLines, Lines, Page, Sink, Tables
-from sensorium.cli.telling import INTERRUPTED, Failures, say, wants_progress
+from sensorium.cli.telling import Failures, say, wants_progress
 from sensorium.cli.typed_file import TypedFile
 from sensorium.errors import InputError
 from sensorium.processors.limits import MediaLimits
@@ -72,7 +73,7 @@ class TaskRun:
         """Runs the whole command.
 
         Returns:
-            0; 1 if an input failed; 130 if it was interrupted.
+            0; 1 if an input failed; 130 if it was interrupted, 143 after SIGTERM.
 
         Raises:
             SensoriumError: the run could not begin, or an output cannot take its results.
@@ -151,10 +152,10 @@ class TaskRun:
             sink.begin()
         try:
             self._consume(pipe, sinks, total, progress)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as end:
             of = "" if total is None else f" of {total}"
             say(f"interrupted after {self._done}{of} inputs; what was done is kept")
-            return INTERRUPTED
+            return exit_code(end)
         finally:
             for sink in sinks:
                 sink.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from sensorium.cli.process import naming
 from sensorium.cli.telling import printable
 from sensorium.errors import InputError, OptionError
 
@@ -52,8 +54,9 @@ class WholeFile:
 
     def write(self, write: Callable[[Path], None]) -> None:
         """Has the file written under its passing name, and gives it its own."""
-        write(self._part)
-        self._part.replace(self._path)
+        with naming(self._path):
+            write(self._part)
+            self._part.replace(self._path)
 
     def close(self) -> None:
         """Removes what did not become the file."""
@@ -98,9 +101,10 @@ class JsonLines(Sink):
                 sys.stdout.buffer.flush()
             return
         before = self._file.tell()
-        if self._file.write(line) != len(line):
-            self._file.truncate(before)
-            raise OSError(f"only part of a line could be written; {self._file.name} ends before input {outcome.index}")
+        with naming(self._file.name):
+            if self._file.write(line) != len(line):
+                self._file.truncate(before)
+                raise OSError(errno.ENOSPC, f"no room for the line of input {outcome.index}, where the file ends")
 
     def close(self) -> None:
         """Closes the file; one that was not there before is removed if the run never began."""
@@ -225,7 +229,8 @@ class Page(Sink):
 
     def finish(self) -> None:
         """Writes the page."""
-        self._report.save(self._path)
+        with naming(self._path):
+            self._report.save(self._path)
 
 
 def encode_row(index: int | None, source: str, outcome: Result | InputError) -> bytes:

@@ -12,14 +12,9 @@ from typing import Any
 
 import typer
 
+from sensorium.cli.process import READER_LEFT, OutputError, exit_code, silence
 from sensorium.cli.wording import in_options
 from sensorium.errors import InputError, OptionError, SensoriumError, UnknownNameError
-
-INTERRUPTED = 130
-"""The exit code after Ctrl-C; a shell gives it to a process that SIGINT ended."""
-
-READER_LEFT = 141
-"""The exit code after whoever read standard output has left, as `head` does; a shell's code for SIGPIPE."""
 
 FAILURES_TOLD = 20
 """Failed inputs that are reported one by one on standard error; further ones are only counted."""
@@ -68,12 +63,16 @@ def wants_progress(choice: bool | None) -> bool:
 def say(text: str) -> None:
     """Writes a line to standard error, above a progress bar if there is one."""
     line = printable(text)
-    if "tqdm" in sys.modules:
-        from tqdm import tqdm
+    try:
+        if "tqdm" in sys.modules:
+            from tqdm import tqdm
 
-        tqdm.write(line, file=sys.stderr)
-    else:
-        print(line, file=sys.stderr)
+            tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr)
+        sys.stderr.flush()
+    except OSError:  # nobody can be told; the work goes on
+        silence(sys.stderr)
 
 
 def printable(text: str) -> str:
@@ -96,11 +95,10 @@ def told(*, debug: bool, flags: Mapping[str, str] | None = None) -> Iterator[Non
         warnings.showwarning = _show_warning
     try:
         yield
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail again
-        raise typer.Exit(READER_LEFT) from None
+    except KeyboardInterrupt as end:
+        raise typer.Exit(exit_code(end)) from None
+    except (OutputError, BrokenPipeError) as error:
+        raise typer.Exit(tell_unwritten(error)) from None
     except (SensoriumError, OSError) as error:
         if debug:
             raise
@@ -108,6 +106,24 @@ def told(*, debug: bool, flags: Mapping[str, str] | None = None) -> Iterator[Non
         raise typer.Exit(2 if isinstance(error, (OptionError, UnknownNameError)) else 1) from None
     finally:
         warnings.showwarning = show
+
+
+def flushed(code: Any) -> Any:
+    """The exit code of a command that is done but for what standard output has not taken yet."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return tell_unwritten(error)
+    return code
+
+
+def tell_unwritten(error: OSError) -> int:
+    """Says that standard output cannot be written, unless its reader has left; gives the exit code."""
+    silence(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return READER_LEFT
+    say(f"error: standard output cannot be written: {error.strerror or error}")
+    return 1
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from sensorium import __version__
 from .conftest import rows
 
 MAIN = "from sensorium.cli import main; main()"
+SUFFIXES = ("parquet", "csv", "html")
 HEAVY = ("torch", "torchvision", "transformers", "timm", "numpy", "PIL", "pydantic", "rich")
 
 
@@ -105,7 +107,11 @@ def test_usage_errors_exit_with_2(words):
     assert "image-clas" not in words or "Did you mean 'image-classification'?" in err
 
 
-def test_ctrl_c_leaves_whole_lines_and_130(vit, images, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow)],
+)
+def test_signals_leave_whole_lines_and_their_code(vit, images, tmp_path, number, code):
     """More inputs than could be done in the time, one a batch; the signal comes once a few are written."""
     target, names = tmp_path / "results.jsonl", tmp_path / "names"
     names.write_text(f"{images / 'b.jpg'}\n" * 200_000)
@@ -113,13 +119,65 @@ def test_ctrl_c_leaves_whole_lines_and_130(vit, images, tmp_path):
     with names.open() as stdin:
         process = start(*words, stdin=stdin, env={**os.environ, "OMP_NUM_THREADS": "1"})
     wait_until(process, lambda: target.exists() and target.stat().st_size > 1000)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     status, out, err = finish(process)
-    assert (status, out) == (130, "")
+    assert (status, out) == (code, "")
     done = rows(target.read_text())
     assert [row["index"] for row in done] == list(range(len(done)))
     counted = [f"interrupted after {n} inputs; what was done is kept" for n in (len(done) - 1, len(done))]
     assert err.splitlines()[-1] in counted  # the signal may fall between a line and its count
+
+
+def in_a_shell(command, *words):
+    """Runs a command with its streams as a shell gives them: the exit code, what was printed and what was said."""
+    script = f'exec "$0" "$@" {command}'
+    done = subprocess.run(["sh", "-c", script, sys.executable, "-c", MAIN, *words], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("words", [["tasks"], ["--version"], ["run", "--help"]])
+@pytest.mark.parametrize(("command", "error"), [(">&-", errno.EBADF), (">/dev/full", errno.ENOSPC)])
+def test_output_that_cannot_be_written_is_an_error(words, command, error):
+    assert in_a_shell(command, *words) == (1, "", f"error: standard output cannot be written: {os.strerror(error)}\n")
+
+
+def test_closed_streams_that_are_not_needed_do_no_harm():
+    listed = finish(start("tasks"))[1]
+    assert in_a_shell("<&-", "tasks") == (0, listed, "")
+    assert in_a_shell("2>&-", "tasks") == (0, listed, "")
+    assert in_a_shell(">&- 2>&-", "tasks") == (1, "", "")
+
+
+def test_a_closed_input_is_an_error_where_it_is_read(vit):
+    code, out, err = in_a_shell("<&-", "run", "image-classification", "-", "--model", str(vit))
+    assert (code, out) == (1, "")
+    assert err == "error: [Errno 9] Bad file descriptor: 'standard input'\n"
+
+
+def test_a_file_in_the_place_of_a_closed_stream_is_not_written_over(vit, images, tmp_path):
+    """The first file that a process opens takes the number of the stream that was closed."""
+    target = tmp_path / "x.jsonl"
+    words = ["run", "image-classification", str(images / "b.jpg"), "--model", str(vit), "--output", str(target)]
+    assert in_a_shell("<&- >&- 2>&-", *words) == (0, "", "")
+    assert len(rows(target.read_text())) == 1
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", *(pytest.param(s, marks=pytest.mark.slow) for s in SUFFIXES)])
+def test_a_full_disk_is_told_with_the_file_and_leaves_whole_lines(vit, images, tmp_path, suffix):
+    """A limit on the size of files stands for it: such a write fails half-way, too."""
+    target, option = tmp_path / f"x.{suffix}", "--html" if suffix == "html" else "--output"
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900)); {MAIN}"
+    words = ["run", "image-classification", *[images / "b.jpg"] * 20, "--model", vit, option, target]
+    process = start(*words, code=code, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})  # which would be cut short
+    status, _, err = finish(process)
+    assert status == 1
+    assert err.splitlines()[-1].startswith("error: [Errno ")
+    assert err.endswith(f"'{target}'\n")
+    if suffix == "jsonl":
+        assert 0 < len(rows(target.read_text())) < 20
+    else:
+        assert not target.exists()
+        assert not [*tmp_path.glob("x.*")]
 
 
 def test_a_reader_that_leaves_ends_the_run_without_a_word():

@@ -336,7 +336,7 @@ class TestRows:
         sink.add("a", Labels(["cat"], [1.0], index=0))
         sink.close()
         sink._file = Full(target, "ab")
-        with pytest.raises(OSError, match="only part of a line"):
+        with pytest.raises(OSError, match="no room for the line of input 1"):
             sink.add("b", Labels(["cat"], [1.0], index=1))
         sink.close()
         assert [row["source"] for row in rows(target.read_text())] == ["a"]

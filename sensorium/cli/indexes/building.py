@@ -15,8 +15,9 @@ import typer
 from sensorium.cli.indexes.opening import open_index
 from sensorium.cli.indexes.settings import AddSettings, BuildSettings, EncoderSettings, ReportSettings
 from sensorium.cli.indexes.sources import Sources
+from sensorium.cli.process import exit_code
 from sensorium.cli.settings import IndexSettings, PipelineSettings
-from sensorium.cli.telling import INTERRUPTED, printable, say, wants_progress
+from sensorium.cli.telling import printable, say, wants_progress
 from sensorium.errors import OptionError
 from sensorium.retrieval import Encoder, Index
 from sensorium.retrieval.storage import NAME, check_target
@@ -138,10 +139,10 @@ def going_on(part: Path | None, work: Callable[[Path | None], int]) -> int:
     """Does what keeps in a folder what it has encoded, which goes when all is done; gives the exit code."""
     try:
         code = work(part)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         kept = part is not None and any(part.glob("*.npy"))
         say(f"interrupted{f'; {part} keeps what is encoded: the same command goes on there' if kept else ''}")
-        return INTERRUPTED
+        return exit_code(end)
     if part is not None:
         _remove(part)
     return code

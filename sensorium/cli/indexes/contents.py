@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from sensorium.cli.indexes.settings import ReportSettings
+from sensorium.cli.process import input_lines
 from sensorium.cli.telling import printable, say
 from sensorium.errors import OptionError
 from sensorium.retrieval import Index
@@ -101,7 +102,7 @@ def _filtered(folder: Path, where: Any) -> list[Any]:
 
 def _lines(words: Iterable[str]) -> Iterator[str]:
     for word in words:
-        yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin)) if word == "-" else (word,)
+        yield from (os.fsdecode(line) for line in input_lines() if line) if word == "-" else (word,)
 
 
 def _number(text: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 from sensorium.cli.indexes.settings import OF_TEXTS, ReadSettings
 from sensorium.cli.inputs import read_inputs
+from sensorium.cli.process import input_lines
 from sensorium.cli.telling import Failures, say
 from sensorium.errors import InputError, OptionError
 from sensorium.processors.folders import SUFFIXES
@@ -166,8 +166,7 @@ def _paths(words: Iterable[str]) -> Iterator[str]:
     for word in words:
         names = [word]
         if word == "-":
-            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
-            names = [line for line in lines if line]
+            names = [os.fsdecode(line) for line in input_lines() if line]
         for name in names:
             magic = glob.has_magic(name) and not os.path.exists(name)  # noqa: PTH110
             yield from (magic and sorted(glob.glob(name, recursive=True))) or [name]  # noqa: PTH207

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from sensorium.cli.jobs.settings import JobReportSettings, JobRunSettings, JobSettings
+from sensorium.cli.process import exit_code
 from sensorium.cli.settings import InputSettings, PipelineSettings
-from sensorium.cli.telling import INTERRUPTED, printable, say, wants_progress
+from sensorium.cli.telling import printable, say, wants_progress
 from sensorium.jobs import Job, JobReport
 from sensorium.jobs.settings import RunSettings
 from sensorium.processors.limits import MediaLimits
@@ -123,9 +124,9 @@ def _ended(job: Job, run: Callable[[], JobReport], *, as_json: bool) -> int:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             report = run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         say(f"interrupted; what was done is kept in {job.folder}, and the same command goes on")
-        return INTERRUPTED
+        return exit_code(end)
     for warning in caught:
         say(str(warning.message))
     if report.ran:
