@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sensorium.checkpoints.writing import sync
 from sensorium.errors import JobError, OptionError
-from sensorium.retrieval.storage import sync
 
 NAME = "job.json"
 LOCK = "job.lock"

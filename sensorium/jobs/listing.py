@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensorium.checkpoints.writing import sync
 from sensorium.errors import JobError, OptionError
-from sensorium.retrieval.storage import sync
 
 if TYPE_CHECKING:
     import pyarrow as pa

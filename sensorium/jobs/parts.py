@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensorium.checkpoints.writing import sync
 from sensorium.errors import JobError
 from sensorium.jobs.description import is_passing
-from sensorium.retrieval.storage import sync
 
 if TYPE_CHECKING:
     import pyarrow as pa

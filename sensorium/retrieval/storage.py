@@ -3,7 +3,7 @@
 `index.json` names the files with their sizes and SHA-256 digests, and holds its own. Writing puts new files beside the
 old ones, makes them durable, and replaces `index.json` in one step: whatever ends the process leaves either the old
 content or the new. Files that `index.json` does not name are left over from an interrupted write, and are removed by
-the next one.
+the next one before it begins. Processes that write into the same folder wait for each other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sensorium.checkpoints.writing import alone_in, sync
 from sensorium.errors import IndexFileError
 
 NAME = "index.json"
@@ -85,6 +85,17 @@ def write_folder(
     """
     check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        return _replaced(folder, facts, files, opened)
+
+
+def _replaced(
+    folder: Path,
+    facts: Mapping[str, Any],
+    files: Mapping[str, tuple[str, Callable[[Path], None]]],
+    opened: Opened | None,
+) -> Opened | None:
+    _sweep(folder)
     replaced = opened if opened is not None and opened.is_in(folder) else None
     if replaced is not None:
         replaced.check()
@@ -112,7 +123,7 @@ def write_folder(
             replaced.check()  # another write took the files for left over
         raise
     sync(folder)
-    _sweep(folder, keep={path.name for path in paths.values()})
+    _sweep(folder)
     return opened if replaced is None else Opened(replaced.folder, content["digest"])
 
 
@@ -201,7 +212,13 @@ def _ours(name: str) -> bool:
     return name in (NAME, f"{NAME}.part") or _GENERATED.fullmatch(name) is not None
 
 
-def _sweep(folder: Path, *, keep: set[str]) -> None:
+def _sweep(folder: Path) -> None:
+    """Removes what interrupted writes have left: all of ours that `index.json` does not name, if it is whole."""
+    path = folder / NAME
+    current = _checked(path.read_bytes()) if path.exists() else {"files": {}}
+    if current is None:
+        return
+    keep = {listed["name"] for listed in current["files"].values()}
     for path in folder.iterdir():
         if path.name not in keep and path.name != NAME and _ours(path.name):
             with contextlib.suppress(OSError):  # another process has it open: the next write removes it
@@ -224,12 +241,3 @@ def _blocks(path: Path) -> Iterator[bytes]:
 def _digest_of(content: Mapping[str, Any]) -> str:
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Waits until the disk has it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

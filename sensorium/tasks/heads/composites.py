@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from sensorium.backbones import AutoBackbone, Backbone
 from sensorium.backbones.backbone import unique_state
 from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.checkpoints.writing import checkpoint_written
 from sensorium.errors import CheckpointError, OptionError
 from sensorium.tasks.base import Head, get_task, task_names
 from sensorium.tasks.heads.classification import ProblemType
@@ -102,24 +102,18 @@ class Composite(nn.Module):
             processor: what prepared the pictures; it writes `preprocessor_config.json`.
             dtype: what to store floating-point weights in; their own by default.
         """
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in unique_state(self).items()}
         if dtype is not None:
             state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
         stored = {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
         entries = getattr(processor, "config_entries", {})  # what Transformers looks for in config.json, not beside it
         config = {**self.config, **entries, "dtype": stored.pop() if len(stored) == 1 else "float32"}
-        with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as temporary:
-            new = Path(temporary)
+        with checkpoint_written(Path(folder)) as new:
             save_file(state, new / "model.safetensors", metadata={"format": "pt"})
             if processor is not None:
                 processor.save_pretrained(new)
             (new / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             (new / "model.safetensors").chmod((new / "config.json").stat().st_mode)  # safetensors lets nobody else read
-            for path in sorted(new.iterdir(), key=lambda path: (path.name == "config.json", path.name)):
-                _sync(path)
-                path.replace(target / path.name)
 
     @classmethod
     def from_pretrained(
@@ -221,8 +215,3 @@ def _check_config(config: Mapping[str, Any], *, of: str) -> type[Head]:
     if not isinstance(labels, dict) or sorted(labels) != sorted(map(str, range(len(labels)))) or not labels:
         raise CheckpointError(f"{of!r}: id2label should map '0', '1', … to names; got {labels!r:.200}.")
     return head_class
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
