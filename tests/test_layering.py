@@ -52,6 +52,7 @@ ONLY_IN = {  # third party: the files that may import it
     "librosa": {"processors"},
     "tokenizers": {"processors"},
     "faiss": {"retrieval/dense/approximate.py", "retrieval/dense/flat_scan.py"},
+    "fsspec": {"jobs"},
     "pyarrow": {"results", "retrieval", "jobs", "cli/typed_file.py", "cli/jobs/exporting.py"},
     "bm25s": {"retrieval/lexical/bm25.py"},
     "pypdfium2": {"retrieval/reading/formats"},

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from sensorium.jobs.gauge import Gauge
+from sensorium.jobs.stores import Folder, open_store
 
 Event = tuple["Worker", dict[str, Any]]
 
@@ -33,7 +33,13 @@ class Worker:
     """
 
     def __init__(
-        self, start: Mapping[str, Any], events: queue.Queue[Event], *, rank: int, keep: int, env: Mapping[str, str]
+        self,
+        start: Mapping[str, Any],
+        events: queue.Queue[Event],
+        *,
+        rank: int,
+        keep: Iterable[int],
+        env: Mapping[str, str],
     ) -> None:
         """Starts it.
 
@@ -41,7 +47,7 @@ class Worker:
             start: its first order.
             events: where its events go.
             rank: its number among those that run, which says on which of several devices it is.
-            keep: a file descriptor that it inherits: the lock.
+            keep: file descriptors that it inherits: those of the lock.
             env: what is added to the environment.
         """
         self.gauge = Gauge.make()
@@ -52,7 +58,7 @@ class Worker:
             [sys.executable, "-P", "-m", "sensorium.jobs.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=(keep,),
+            pass_fds=tuple(keep),
             env={**os.environ, **env},
         )
         self._reader = threading.Thread(target=self._read, args=(events,), daemon=True)
@@ -117,6 +123,6 @@ class Worker:
         events.put((self, {"event": "ended"}))
 
 
-def start_order(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
+def start_order(folder: Folder, description: Mapping[str, Any]) -> dict[str, Any]:
     """The first order of a worker."""
-    return {"folder": str(folder.absolute()), "description": dict(description)}
+    return {"folder": open_store(folder).address, "description": dict(description)}

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
-import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from sensorium.checkpoints.writing import sync
 from sensorium.errors import JobError, OptionError
+from sensorium.jobs.stores import Folder, open_store
+from sensorium.jobs.stores.base import LOCK, is_passing
 
 NAME = "job.json"
-LOCK = "job.lock"
 FORMAT = 1
 
 ASKED = ("task", "model", "settings", "options", "inputs", "shard_size", "cwd")
@@ -25,29 +21,22 @@ FOUND = ("checkpoint", "revision", "dtype", "result", "columns")
 """What the first worker finds, and each later one must find again."""
 
 
-_PASSING = re.compile(r"(job\.json|inputs\.parquet)\.[0-9a-f]{8}\.part")
-
-
-def is_passing(name: str) -> bool:
-    """Whether a file is one of a job's own that was not finished."""
-    return _PASSING.fullmatch(name) is not None
-
-
 def digest_of(description: Mapping[str, Any]) -> str:
     """What tells a job from every other: what was asked, and the inputs that were listed."""
     asked = {name: description[name] for name in (*ASKED, "listing")}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def read_description(folder: Path) -> dict[str, Any] | None:
+def read_description(folder: Folder) -> dict[str, Any] | None:
     """What a folder says of its job; None if there is none.
 
     Raises:
         JobError: it cannot be read, or another version has written it.
     """
-    path = folder / NAME
+    store = open_store(folder)
+    path = store.where(NAME)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(store.read(NAME))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -57,35 +46,28 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def write_description(folder: Path, content: Mapping[str, Any]) -> None:
+def write_description(folder: Folder, content: Mapping[str, Any]) -> None:
     """Replaces `job.json`, whole or not at all."""
-    part = folder / f"{NAME}.{secrets.token_hex(4)}.part"
-    try:
-        part.write_text(json.dumps({"format": FORMAT, **content}, indent=1) + "\n", encoding="utf-8")
-        sync(part)
-        os.replace(part, folder / NAME)  # noqa: PTH105
-        sync(folder)
-    finally:
-        part.unlink(missing_ok=True)
+    text = json.dumps({"format": FORMAT, **content}, indent=1) + "\n"
+    open_store(folder).write(NAME, text.encode())
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Folder) -> None:
     """Refuses a folder that holds something else.
 
     Raises:
         JobError: it is a file, or has files and no job.
     """
-    if folder.exists() and not folder.is_dir():
-        raise JobError(f"out is a folder for the job, got the file {folder}")
-    if folder.is_dir() and not (folder / NAME).exists():
-        others = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not is_passing(path.name))
-        if others:
-            raise JobError(
-                f"{folder} holds other files ({', '.join(others[:3])}); expected a new folder, or that of a job"
-            )
+    store = open_store(folder)
+    if store.is_file():
+        raise JobError(f"out is a folder for the job, got the file {store}")
+    names = store.names()
+    others = [name for name in names if not name.startswith(LOCK) and not is_passing(name)]
+    if NAME not in names and others:
+        raise JobError(f"{store} holds other files ({', '.join(others[:3])}); expected a new folder, or that of a job")
 
 
-def check_same(known: Mapping[str, Any], now: Mapping[str, Any], names: tuple[str, ...], folder: Path) -> None:
+def check_same(known: Mapping[str, Any], now: Mapping[str, Any], names: tuple[str, ...], folder: Folder) -> None:
     """Refuses to go on with something other than before.
 
     Raises:

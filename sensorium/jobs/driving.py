@@ -6,7 +6,6 @@ import os
 import queue
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import sensorium.errors
@@ -14,10 +13,12 @@ from sensorium.errors import JobError, JobStoppedError, OptionError, SensoriumEr
 from sensorium.jobs.crew import Event, Worker, start_order
 from sensorium.jobs.description import FOUND, check_same, digest_of, write_description
 from sensorium.jobs.listing import Listing
-from sensorium.jobs.parts import Part, find_parts
+from sensorium.jobs.parts import Part, counts_of, find_parts
 from sensorium.jobs.reporting import JobReport, told_codes
 from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.shard import Shard
+from sensorium.jobs.stores import Store
+from sensorium.jobs.stores.base import Lock
 from sensorium.pipelines.cores import usable_cores
 
 TICK_S = 0.2
@@ -34,10 +35,10 @@ class LocalRun:
         folder: of the job.
         description: of `job.json`; gets what the workers find.
         settings: how to run.
-        lock: the descriptor of the folder's lock, which workers inherit.
+        lock: that of the folder, which workers inherit where they can.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], settings: RunSettings, lock: int) -> None:
+    def __init__(self, folder: Store, description: dict[str, Any], settings: RunSettings, lock: Lock) -> None:
         self._folder, self._description, self._settings, self._lock = folder, description, settings, lock
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: list[Worker] = []
@@ -101,9 +102,10 @@ class LocalRun:
         parts, failed = find_parts(self._folder), set[str]()
         if parts and max(parts) >= listing.shards:
             raise JobError(f"{parts[max(parts)].path} is of no shard of this job; remove it")
+        known = dict(counts_of(parts.values(), self._job))
         for number in range(listing.shards):
             part = parts.get(number)
-            counts = None if part is None else part.counts(self._job)
+            counts = None if part is None else known[part]
             failed |= {name.removeprefix("code:") for name in counts or {} if name.startswith("code:")}
             if part is None or counts is None:
                 self._waiting.append(Shard(number))
@@ -121,7 +123,7 @@ class LocalRun:
         env = {} if self._crew == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
         rank = min({*range(len(self._workers) + 1)} - {worker.rank for worker in self._workers})
         order = start_order(self._folder, self._description)
-        worker = Worker(order, self._events, rank=rank, keep=self._lock, env=env)
+        worker = Worker(order, self._events, rank=rank, keep=self._lock.descriptors, env=env)
         self._workers.append(worker)
         self._started += 1
         return worker

@@ -26,10 +26,10 @@ from sensorium.jobs.description import (
 from sensorium.jobs.driving import LocalRun
 from sensorium.jobs.inputs import Inputs
 from sensorium.jobs.listing import Listing, write_listing
-from sensorium.jobs.lock import locked
-from sensorium.jobs.parts import find_parts, sweep
+from sensorium.jobs.parts import counts_of, find_parts, sweep
 from sensorium.jobs.reporting import JobReport
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
+from sensorium.jobs.stores import LocalStore, open_store
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import task_card
 
@@ -69,7 +69,7 @@ class Job:
     Each input has one row in the results, in the order of the inputs: with its result, or with why there is none.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies: a path, or the URL of a folder on an object store.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Job:
             inputs: one of, or a list of: files, folders, globs, URLs, texts, `@list.txt` with one a line; files of
                 tables (`.parquet`, `.csv`, `.jsonl`, `.arrow`); or a table of pandas, polars, Arrow or `datasets`. They
                 are listed when the job is begun, and files that come later are no part of it.
-            out: the job's folder, new or its own.
+            out: the job's folder, new or its own: a path, or a URL, such as `s3://bucket/run`.
             options: the task's options.
             columns: of a table: which column has which input of the task, `{"image": "path"}`; an input that is not
                 named is in the column of its own name.
@@ -120,7 +120,7 @@ class Job:
                 raise UnknownNameError(f"option of {task}", name, [option.name for option in card.options])
         if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
             raise OptionError(f"shard_size is a whole number from 1, got {shard_size!r}")
-        self.folder = Path(out)
+        self._open(out)
         same = {name: _plain(name, value) for name, value in (named or {}).items()}
         self._inputs: Inputs | None = Inputs(inputs, dict(columns or {}), _several(carry), same, _several(exclude))
         described = {
@@ -146,12 +146,17 @@ class Job:
             JobError: there is no job.
         """
         self = cls.__new__(cls)
-        self.folder, self._inputs = Path(folder), None
-        known = read_description(self.folder)
+        self._open(folder)
+        self._inputs = None
+        known = read_description(self._store)
         if known is None:
             raise JobError(f"{self.folder} is not the folder of a job; expected what Job(…, out=…).run() has made")
         self._description = {name: known[name] for name in ASKED}
         return self
+
+    def _open(self, folder: str | os.PathLike[str]) -> None:
+        self._store = open_store(folder)
+        self.folder = self._store.path if isinstance(self._store, LocalStore) else self._store.address
 
     def run(
         self,
@@ -204,14 +209,14 @@ class Job:
         Raises:
             JobError: nothing was begun, or a part is damaged.
         """
-        report, known = JobReport(), read_description(self.folder) or {}
+        report, known = JobReport(), read_description(self._store) or {}
         if "listing" not in known:
             raise JobError(f"{self.folder} holds no job whose inputs were listed; run it first")
         listing = self._listing(known)
         report.inputs, report.shards = listing.inputs, listing.shards
-        for part in find_parts(self.folder).values():
-            if part.shard < listing.shards:
-                report.add(part.counts(digest_of(known)))
+        parts = (part for part in find_parts(self._store).values() if part.shard < listing.shards)
+        for _, counts in counts_of(parts, digest_of(known)):
+            report.add(counts)
         return report
 
     def results(self, *, verify: bool = True) -> pyarrow.dataset.Dataset:
@@ -227,17 +232,14 @@ class Job:
         Raises:
             JobError: nothing is done yet, or a part is damaged.
         """
-        import pyarrow.dataset
-
-        known = read_description(self.folder) or {}
-        parts = [part for _, part in sorted(find_parts(self.folder).items())]
+        known = read_description(self._store) or {}
+        parts = [part for _, part in sorted(find_parts(self._store).items())]
         if not parts or "listing" not in known:
             raise JobError(f"{self.folder} has no results yet; run the job")
-        for part in parts:
-            part.counts(digest_of(known))
+        for part, _ in counts_of(parts, digest_of(known)):
             if verify:
                 part.check()
-        return pyarrow.dataset.dataset([str(part.path) for part in parts], format="parquet")
+        return self._store.dataset([part.name for part in parts])
 
     def failures(self, *, verify: bool = True) -> pyarrow.dataset.Dataset:
         """The rows without a result, as a data set of Arrow; as `results`."""
@@ -246,32 +248,32 @@ class Job:
         return self.results(verify=verify).filter(pyarrow.compute.field("status") != "ok")
 
     def _run(self, settings: RunSettings, *, again: list[str] | None, progress: bool) -> JobReport:
-        check_folder(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder) as lock:
+        check_folder(self._store)
+        self._store.make()
+        with self._store.lock() as lock:
             description = self._begun()
             listing = self._listing(description) if "listing" in description else None
-            sweep(self.folder)
+            sweep(self._store)
             began = time.perf_counter()
-            run = LocalRun(self.folder, description, settings, lock)
+            run = LocalRun(self._store, description, settings, lock)
             try:
                 with _shown(progress) as shown:
                     run.run(listing, partial(self._list, description), again, shown)
             finally:
                 run.report.seconds = time.perf_counter() - began
-            sweep(self.folder)  # parts of which there are newer ones
+            sweep(self._store)  # parts of which there are newer ones
             if "result" in description:
-                write_description(self.folder, {**description, "counts": run.report.to_dict()})
+                write_description(self._store, {**description, "counts": run.report.to_dict()})
             return run.report
 
     def _begun(self) -> dict[str, Any]:
         """The description in the folder; written first where no inputs were listed yet, since then nothing was done."""
-        known = read_description(self.folder)
+        known = read_description(self._store)
         if known is None or "listing" not in known:
-            if find_parts(self.folder):
+            if find_parts(self._store):
                 raise JobError(f"{self.folder} has results, and no {NAME} that tells of what; use another folder")
             known = dict(self._description)
-            write_description(self.folder, known)
+            write_description(self._store, known)
         check_same(known, self._description, ASKED, self.folder)
         return {name: value for name, value in known.items() if name != "format"}
 
@@ -283,16 +285,16 @@ class Job:
             )
         facts: dict[str, Any] = {}
         batches = self._inputs.batches(task["inputs"], task["optional"], facts)
-        listing = write_listing(self.folder, batches, facts, shard_size=self._description["shard_size"])
+        listing = write_listing(self._store, batches, facts, shard_size=self._description["shard_size"])
         if facts.get("skipped"):
             warnings.warn(f"skipped {facts['skipped']}", UserWarning, stacklevel=5)
         description["listing"] = listing.digest
-        write_description(self.folder, description)
+        write_description(self._store, description)
         return listing
 
     def _listing(self, description: Mapping[str, Any]) -> Listing:
         """The listing that was written when the job was begun."""
-        listing = Listing(self.folder)
+        listing = Listing(self._store)
         if listing.digest != description["listing"]:
             raise JobError(
                 f"{listing.path} is not as it was written. It lists the inputs of the job: put it back, or start the "

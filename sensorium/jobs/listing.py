@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium.checkpoints.writing import sync
 from sensorium.errors import JobError, OptionError
+from sensorium.jobs.stores import Folder, open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +23,7 @@ class Listing:
     """The inputs of a job, in shards: the row groups of one Parquet file.
 
     Attributes:
-        path: of the file.
+        path: of the file, or its URL.
         inputs: how many there are.
         shards: how many row groups.
         digest: of the file.
@@ -35,7 +31,7 @@ class Listing:
             were named more than once, and are listed once.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         """Opens the listing of a job.
 
         Raises:
@@ -44,16 +40,17 @@ class Listing:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self.path = folder / NAME
+        store = open_store(folder)
+        self.path = store.where(NAME)
         try:
-            self._file = pq.ParquetFile(self.path)
+            self._file = pq.ParquetFile(store.source(NAME))
             self.facts: dict[str, Any] = json.loads((self._file.metadata.metadata or {})[FACTS])
         except (OSError, pa.ArrowException, ValueError, KeyError) as error:
             raise JobError(
                 f"{self.path} cannot be read ({error}). It lists the inputs of the job: put it back, or start the job "
                 "in another folder"
             ) from error
-        self.digest = digest_of_file(self.path)
+        self.digest = store.digest(NAME)
         self.inputs: int = self._file.metadata.num_rows
         self.shards: int = self._file.metadata.num_row_groups
 
@@ -71,7 +68,7 @@ class Listing:
         return int(self._file.metadata.row_group(shard).num_rows)
 
 
-def write_listing(folder: Path, batches: Columns, facts: dict[str, Any], *, shard_size: int) -> Listing:
+def write_listing(folder: Folder, batches: Columns, facts: dict[str, Any], *, shard_size: int) -> Listing:
     """Writes the listing of a job, whole or not at all, as the inputs come.
 
     Args:
@@ -86,37 +83,29 @@ def write_listing(folder: Path, batches: Columns, facts: dict[str, Any], *, shar
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    part = folder / f"{NAME}.{secrets.token_hex(4)}.part"
+    store = open_store(folder)
     writer, count = None, 0
-    try:
-        for rows in _regrouped(batches, shard_size):
-            ids = pa.array(range(count, count + len(rows)), pa.int64())
-            table = pa.table({"input_id": ids, **{name: rows.column(name) for name in rows.column_names}})
+    with store.draft(NAME) as draft:
+        try:
+            for rows in _regrouped(batches, shard_size):
+                ids = pa.array(range(count, count + len(rows)), pa.int64())
+                table = pa.table({"input_id": ids, **{name: rows.column(name) for name in rows.column_names}})
+                if writer is None:
+                    writer = pq.ParquetWriter(draft, table.schema, compression="zstd")
+                writer.write_table(table, row_group_size=shard_size)
+                count += len(rows)
             if writer is None:
-                writer = pq.ParquetWriter(part, table.schema, compression="zstd")
-            writer.write_table(table, row_group_size=shard_size)
-            count += len(rows)
-        if writer is None:
-            raise OptionError("no input was found: expected files, folders, globs, or a table with rows")
-        writer.add_key_value_metadata({FACTS.decode(): json.dumps(facts)})
-        writer.close()
-        sync(part)
-        os.replace(part, folder / NAME)  # noqa: PTH105
-        sync(folder)
-    except (pa.ArrowException, ValueError) as error:
-        raise OptionError(f"the inputs cannot be listed after input {count}: {error}") from error
-    finally:
-        if writer is not None:
-            with contextlib.suppress(pa.ArrowException):
-                writer.close()
-        part.unlink(missing_ok=True)
-    return Listing(folder)
-
-
-def digest_of_file(path: Path) -> str:
-    """A digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+                raise OptionError("no input was found: expected files, folders, globs, or a table with rows")
+            writer.add_key_value_metadata({FACTS.decode(): json.dumps(facts)})
+            writer.close()
+        except (pa.ArrowException, ValueError) as error:
+            raise OptionError(f"the inputs cannot be listed after input {count}: {error}") from error
+        finally:
+            if writer is not None:
+                with contextlib.suppress(pa.ArrowException):
+                    writer.close()
+        store.publish(draft, NAME)
+    return Listing(store)
 
 
 def _regrouped(batches: Columns, size: int) -> Iterator[pa.Table]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sensorium.checkpoints.writing import sync
 from sensorium.errors import JobError
-from sensorium.jobs.description import is_passing
+from sensorium.jobs.stores import Folder, Store, open_store
+from sensorium.jobs.stores.base import Source, is_passing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,8 +21,8 @@ if TYPE_CHECKING:
 FOLDER = "parts"
 FACTS = b"sensorium.part"
 
+_DIGITS = 32
 _NAME = re.compile(r"(\d{6,})-(\d+)\.([0-9a-f]{32})\.parquet")
-_PASSING = re.compile(r"\d{6,}-\d+\.[0-9a-f]{16}\.part")
 
 
 @dataclass(frozen=True, order=True)
@@ -35,13 +33,23 @@ class Part:
         shard: whose they are.
         generation: 0, and one more for each time that failures in it were tried again; the highest one counts.
         digest: of its content, as its name has it.
-        path: where it lies.
+        store: the folder of its job.
     """
 
     shard: int
     generation: int
     digest: str
-    path: Path
+    store: Store = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """What it is called in its folder."""
+        return f"{FOLDER}/{self.shard:06}-{self.generation}.{self.digest}.parquet"
+
+    @property
+    def path(self) -> str:
+        """Where it lies: a path or a URL."""
+        return self.store.where(self.name)
 
     def check(self) -> None:
         """Compares the content with the digest.
@@ -50,7 +58,7 @@ class Part:
             JobError: it was changed after it was written.
         """
         try:
-            intact = _digest(self.path) == self.digest
+            intact = self.store.digest(self.name)[:_DIGITS] == self.digest
         except OSError as error:
             raise JobError(f"{self.path} cannot be read: {error}") from error
         if not intact:
@@ -59,11 +67,12 @@ class Part:
                 "else is affected"
             )
 
-    def counts(self, job: str) -> Counter[str]:
+    def counts(self, job: str, footer: Source | None = None) -> Counter[str]:
         """How many rows it has with each status, and of those that failed with each code (`code:missing-file`).
 
         Args:
             job: the job's digest.
+            footer: what its metadata is read from, where that is open already.
 
         Raises:
             JobError: the file is damaged, or of another job or shard.
@@ -72,7 +81,8 @@ class Part:
         import pyarrow.parquet as pq
 
         try:
-            facts = json.loads((pq.read_metadata(self.path).metadata or {})[FACTS])
+            source = next(self.store.footers([self.name])) if footer is None else footer
+            facts = json.loads((pq.read_metadata(source).metadata or {})[FACTS])
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             self.check()
             raise JobError(f"{self.path} is not a part of a job; remove it") from error
@@ -89,23 +99,40 @@ class Part:
         import pyarrow.parquet as pq
 
         self.check()
-        return pq.read_table(self.path)
+        return pq.read_table(self.store.source(self.name))
 
 
-def find_parts(folder: Path) -> dict[int, Part]:
+def counts_of(parts: Iterable[Part], job: str) -> Iterator[tuple[Part, Counter[str]]]:
+    """Parts of one folder with their counts, which are fetched many at once where they lie far away.
+
+    Args:
+        parts: the parts.
+        job: the job's digest.
+
+    Raises:
+        JobError: a file is damaged, or of another job or shard.
+    """
+    parts = list(parts)
+    if parts:
+        footers = parts[0].store.footers([part.name for part in parts])
+        for part, footer in zip(parts, footers, strict=True):
+            yield part, part.counts(job, footer)
+
+
+def find_parts(folder: Folder) -> dict[int, Part]:
     """What has been done of a job: the newest part of each shard, the first of those that are equally new.
 
     A worker that ended just after it had written a part may have left one that was then made again.
     """
     newest: dict[int, Part] = {}
-    for part in _all(folder):
+    for part in _all(open_store(folder)):
         other = newest.get(part.shard)
         if other is None or part.generation > other.generation:
             newest[part.shard] = part
     return newest
 
 
-def write_part(folder: Path, table: pa.Table, job: str, shard: int, generation: int) -> Part:
+def write_part(folder: Folder, table: pa.Table, job: str, shard: int, generation: int) -> Part:
     """Writes the rows of a shard, whole or not at all.
 
     Args:
@@ -120,35 +147,27 @@ def write_part(folder: Path, table: pa.Table, job: str, shard: int, generation: 
     """
     import pyarrow.parquet as pq
 
-    place = folder / FOLDER
-    place.mkdir(exist_ok=True)
-    passing = place / f"{shard:06}-{generation}.{secrets.token_hex(8)}.part"
+    store = open_store(folder)
     facts = {"job": job, "shard": shard, "counts": count(table)}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), FACTS: json.dumps(facts).encode()})
-    try:
-        pq.write_table(table, passing, compression="zstd")
-        sync(passing)
-        digest = _digest(passing)
-        path = place / f"{shard:06}-{generation}.{digest}.parquet"
-        passing.replace(path)
-        sync(place)
-    finally:
-        passing.unlink(missing_ok=True)
-    return Part(shard, generation, digest, path)
+    with store.draft(f"{FOLDER}/{shard:06}-{generation}") as draft:
+        pq.write_table(table, draft, compression="zstd")
+        part = Part(shard, generation, digest_of_file(draft), store)
+        store.publish(draft, part.name)
+    return part
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Folder) -> None:
     """Removes what interrupted runs have left: files that were not finished, and parts that were made again."""
-    newest = {part.path for part in find_parts(folder).values()}
-    for part in _all(folder):
-        if part.path not in newest:
-            part.path.unlink(missing_ok=True)
-    for path in (folder / FOLDER).glob("*.part"):
-        if _PASSING.fullmatch(path.name):
-            path.unlink(missing_ok=True)
-    for path in folder.glob("*.part"):
-        if is_passing(path.name):
-            path.unlink(missing_ok=True)
+    store = open_store(folder)
+    newest = set(find_parts(store).values())
+    for part in _all(store):
+        if part not in newest:
+            store.delete(part.name)
+    for within in ("", f"{FOLDER}/"):
+        for name in store.names(within.rstrip("/")):
+            if is_passing(name):
+                store.delete(within + name)
 
 
 def count(table: pa.Table) -> Mapping[str, int]:
@@ -161,15 +180,12 @@ def count(table: pa.Table) -> Mapping[str, int]:
     return dict(found)
 
 
-def _all(folder: Path) -> list[Part]:
-    place = folder / FOLDER
-    if not place.is_dir():
-        return []
-    with os.scandir(place) as entries:
-        matches: list[Any] = [_NAME.fullmatch(entry.name) for entry in entries]
-    return sorted(Part(int(m[1]), int(m[2]), m[3], place / m[0]) for m in matches if m)
-
-
-def _digest(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """What a part with this content is named by."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+
+
+def _all(store: Store) -> list[Part]:
+    matches = (_NAME.fullmatch(name) for name in store.names(FOLDER))
+    return sorted(Part(int(m[1]), int(m[2]), m[3], store) for m in matches if m)

@@ -19,6 +19,7 @@ from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.inputs import RESERVED
 from sensorium.jobs.listing import Listing
 from sensorium.jobs.parts import find_parts, write_part
+from sensorium.jobs.stores import Store
 from sensorium.jobs.tables import PREFIX
 from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.factory import pipeline
@@ -47,7 +48,7 @@ class Work:
         rank: its number among the workers, which says on which of several devices it runs.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any], gauge: Gauge, tell: Tell, *, rank: int) -> None:
+    def __init__(self, folder: Store, description: Mapping[str, Any], gauge: Gauge, tell: Tell, *, rank: int) -> None:
         self._folder, self._description, self._gauge, self._tell = folder, description, gauge, tell
         if description["cwd"] is not None:
             os.chdir(description["cwd"])  # relative paths mean what they meant when the job was begun

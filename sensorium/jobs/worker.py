@@ -52,10 +52,11 @@ def main() -> None:
     wire = Wire()
     order = wire.next()
     try:
+        from sensorium.jobs.stores import open_store
         from sensorium.jobs.work import Work  # with torch and all: after the reading thread has begun
 
         gauge = Gauge(Path(order["gauge"]))
-        work = Work(Path(order["folder"]), order["description"], gauge, wire.tell, rank=order["rank"])
+        work = Work(open_store(order["folder"]), order["description"], gauge, wire.tell, rank=order["rank"])
         while (order := wire.next()).get("do") != "end":
             work.do(order)
     except (SensoriumError, OSError) as error:  # of the job, not of an input: whoever reads this ends the run with it

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from sensorium.errors import JobError
-from sensorium.jobs.lock import locked
+from sensorium.jobs.stores.lock import locked
 from tests import tiny
 
 from .conftest import make_job, parts_of, rows_of

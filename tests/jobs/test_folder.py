@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -63,15 +64,15 @@ def test_a_part_of_another_shard_is_refused(done, out, number):
     first = find_parts(out)[0]
     for part in find_parts(out).values():
         if part.shard == min(number, 2):
-            part.path.unlink()
-    shutil.copy(first.path, out / "parts" / first.path.name.replace("000000-0", f"{number:06}-0"))
+            Path(part.path).unlink()
+    shutil.copy(first.path, out / "parts" / Path(first.path).name.replace("000000-0", f"{number:06}-0"))
     with pytest.raises(JobError, match="shard"):
         done[1](out).run()
 
 
 def test_a_part_of_another_job_is_refused(done, out):
     part = find_parts(out)[1]
-    part.path.unlink()
+    Path(part.path).unlink()
     write_part(out, find_parts(out)[0].read(), "0" * 32, 1, 0)
     with pytest.raises(JobError, match="another job"):
         Job.open(out).status()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,7 +138,8 @@ def test_what_cannot_be_listed_is_refused_and_leaves_nothing(tmp_path, table, mo
 
 def test_a_listing_that_was_changed_is_named(tmp_path):
     _, listing = listed(tmp_path, ["a.jpg", "b.jpg"])
-    listing.path.write_bytes(listing.path.read_bytes()[:-20])
+    path = Path(listing.path)
+    path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(JobError, match=r"inputs\.parquet cannot be read"):
         Listing(tmp_path)
 

@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sensorium.errors import JobError, OptionError
-from sensorium.jobs.description import LOCK
+from sensorium.jobs.stores.base import LOCK, WAIT_S, Lock
 
-WAIT_S = 10.0
-"""Seconds for which the workers of a run that was killed are waited for."""
+
+class FileLock(Lock):
+    """A lock that the kernel keeps for as long as any process has the file open."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptors = (descriptor,)
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait_s: float = WAIT_S) -> Iterator[int]:
+def locked(folder: Path, *, wait_s: float = WAIT_S) -> Iterator[FileLock]:
     """Holds a folder against every other run.
 
     The kernel keeps the lock, and lets it go when the last process that has it ends, in whatever way: the one that took
@@ -29,7 +33,7 @@ def locked(folder: Path, *, wait_s: float = WAIT_S) -> Iterator[int]:
         wait_s: seconds to wait for another run to end.
 
     Yields:
-        A file descriptor, for processes that are to hold the lock, too.
+        It, with a descriptor for processes that are to hold it, too.
 
     Raises:
         JobError: another run holds it; names it.
@@ -56,7 +60,7 @@ def locked(folder: Path, *, wait_s: float = WAIT_S) -> Iterator[int]:
         me = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, me, 0)
-        yield descriptor
+        yield FileLock(descriptor)
     finally:
         os.close(descriptor)
 
