@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from sensorium.errors import SensoriumError
+from sensorium.jobs.desk import Desk
 from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.stores import Folder, open_store
 
@@ -40,6 +42,7 @@ class Worker:
         rank: int,
         keep: Iterable[int],
         env: Mapping[str, str],
+        desk: Desk | None = None,
     ) -> None:
         """Starts it.
 
@@ -49,11 +52,12 @@ class Worker:
             rank: its number among those that run, which says on which of several devices it is.
             keep: file descriptors that it inherits: those of the lock.
             env: what is added to the environment.
+            desk: where it writes, if that is not the job's folder itself.
         """
         self.gauge = Gauge.make()
         self.order: dict[str, Any] | None = None
         self.ready = False
-        self.ran, self.rank = 0, rank
+        self.ran, self.rank, self._desk = 0, rank, desk
         self._process = subprocess.Popen(  # -P: nothing is imported that lies in the folder of the call
             [sys.executable, "-P", "-m", "sensorium.jobs.worker"],
             stdin=subprocess.PIPE,
@@ -65,7 +69,8 @@ class Worker:
         self._reader.start()
         self._seen = (-1, -1, -1)
         self._since = time.monotonic()
-        self._send({**start, "rank": rank, "gauge": str(self.gauge.path)})
+        place = {} if desk is None else {"folder": str(desk.folder)}
+        self._send({**start, **place, "rank": rank, "gauge": str(self.gauge.path)})
 
     @property
     def pid(self) -> int:
@@ -74,6 +79,8 @@ class Worker:
 
     def do(self, order: dict[str, Any]) -> None:
         """Gives it an order."""
+        if self._desk is not None:
+            self._desk.lay(order)
         self.gauge.reset()
         self.order = order
         self._since = time.monotonic()
@@ -119,8 +126,17 @@ class Worker:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
-                events.put((self, json.loads(line)))
+                events.put((self, self._kept(json.loads(line))))
         events.put((self, {"event": "ended"}))
+
+    def _kept(self, told: dict[str, Any]) -> dict[str, Any]:
+        """What it tells, when the part of which it does is in the job's folder."""
+        if self._desk is not None and told["event"] == "done":
+            try:
+                self._desk.put(told["part"])
+            except (OSError, SensoriumError) as error:
+                return {"event": "refused", "error": type(error).__name__, "message": str(error)}
+        return told
 
 
 def start_order(folder: Folder, description: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from sensorium.errors import JobError, OptionError, UnknownNameError
+from sensorium.errors import JobError, JobStoppedError, OptionError, UnknownNameError
 from sensorium.jobs.description import (
     ASKED,
     NAME,
@@ -30,6 +30,7 @@ from sensorium.jobs.parts import counts_of, find_parts, sweep
 from sensorium.jobs.reporting import JobReport
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
 from sensorium.jobs.stores import LocalStore, open_store
+from sensorium.jobs.stores.base import Lock
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import task_card
 
@@ -209,6 +210,10 @@ class Job:
         Raises:
             JobError: nothing was begun, or a part is damaged.
         """
+        with self._store.in_reach(JobError):
+            return self._status()
+
+    def _status(self) -> JobReport:
         report, known = JobReport(), read_description(self._store) or {}
         if "listing" not in known:
             raise JobError(f"{self.folder} holds no job whose inputs were listed; run it first")
@@ -232,14 +237,15 @@ class Job:
         Raises:
             JobError: nothing is done yet, or a part is damaged.
         """
-        known = read_description(self._store) or {}
-        parts = [part for _, part in sorted(find_parts(self._store).items())]
-        if not parts or "listing" not in known:
-            raise JobError(f"{self.folder} has no results yet; run the job")
-        for part, _ in counts_of(parts, digest_of(known)):
-            if verify:
-                part.check()
-        return self._store.dataset([part.name for part in parts])
+        with self._store.in_reach(JobError):
+            known = read_description(self._store) or {}
+            parts = [part for _, part in sorted(find_parts(self._store).items())]
+            if not parts or "listing" not in known:
+                raise JobError(f"{self.folder} has no results yet; run the job")
+            for part, _ in counts_of(parts, digest_of(known)):
+                if verify:
+                    part.check()
+            return self._store.dataset([part.name for part in parts])
 
     def failures(self, *, verify: bool = True) -> pyarrow.dataset.Dataset:
         """The rows without a result, as a data set of Arrow; as `results`."""
@@ -248,23 +254,27 @@ class Job:
         return self.results(verify=verify).filter(pyarrow.compute.field("status") != "ok")
 
     def _run(self, settings: RunSettings, *, again: list[str] | None, progress: bool) -> JobReport:
-        check_folder(self._store)
-        self._store.make()
-        with self._store.lock() as lock:
-            description = self._begun()
-            listing = self._listing(description) if "listing" in description else None
-            sweep(self._store)
-            began = time.perf_counter()
-            run = LocalRun(self._store, description, settings, lock)
-            try:
-                with _shown(progress) as shown:
-                    run.run(listing, partial(self._list, description), again, shown)
-            finally:
-                run.report.seconds = time.perf_counter() - began
-            sweep(self._store)  # parts of which there are newer ones
-            if "result" in description:
-                write_description(self._store, {**description, "counts": run.report.to_dict()})
-            return run.report
+        with self._store.in_reach(JobStoppedError):
+            check_folder(self._store)
+            self._store.make()
+            with self._store.lock() as lock:
+                return self._run_held(lock, settings, again=again, progress=progress)
+
+    def _run_held(self, lock: Lock, settings: RunSettings, *, again: list[str] | None, progress: bool) -> JobReport:
+        description = self._begun()
+        listing = self._listing(description) if "listing" in description else None
+        sweep(self._store)
+        began = time.perf_counter()
+        run = LocalRun(self._store, description, settings, lock)
+        try:
+            with _shown(progress) as shown:
+                run.run(listing, partial(self._list, description), again, shown)
+        finally:
+            run.report.seconds = time.perf_counter() - began
+        sweep(self._store)  # parts of which there are newer ones
+        if "result" in description:
+            write_description(self._store, {**description, "counts": run.report.to_dict()})
+        return run.report
 
     def _begun(self) -> dict[str, Any]:
         """The description in the folder; written first where no inputs were listed yet, since then nothing was done."""
@@ -287,7 +297,7 @@ class Job:
         batches = self._inputs.batches(task["inputs"], task["optional"], facts)
         listing = write_listing(self._store, batches, facts, shard_size=self._description["shard_size"])
         if facts.get("skipped"):
-            warnings.warn(f"skipped {facts['skipped']}", UserWarning, stacklevel=5)
+            warnings.warn(f"skipped {facts['skipped']}", UserWarning, stacklevel=6)
         description["listing"] = listing.digest
         write_description(self._store, description)
         return listing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import JobError, OptionError
@@ -26,7 +27,6 @@ class Listing:
         path: of the file, or its URL.
         inputs: how many there are.
         shards: how many row groups.
-        digest: of the file.
         facts: what was noted when they were listed: `skipped`, what folders held besides; `repeated`, how many inputs
             were named more than once, and are listed once.
     """
@@ -50,9 +50,14 @@ class Listing:
                 f"{self.path} cannot be read ({error}). It lists the inputs of the job: put it back, or start the job "
                 "in another folder"
             ) from error
-        self.digest = store.digest(NAME)
+        self._store = store
         self.inputs: int = self._file.metadata.num_rows
         self.shards: int = self._file.metadata.num_row_groups
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the file; to know it is to read it."""
+        return self._store.digest(NAME)
 
     @property
     def schema(self) -> pa.Schema:

@@ -93,7 +93,7 @@ class Work:
         except Exception as error:  # no input's: another worker would fail in the same way
             raise JobError(f"the rows of shard {shard} cannot be made: {type(error).__name__}: {error}") from error
         part = write_part(self._folder, table, order["job"], shard, order["generation"])
-        self._tell("done", shard=shard, counts=part.counts(order["job"]), ran=len(places))
+        self._tell("done", shard=shard, part=part.name, counts=part.counts(order["job"]), ran=len(places))
 
     def _before(self, shard: int) -> pa.Table:
         """What an older part says of the outcomes."""

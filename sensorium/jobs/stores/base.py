@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from sensorium.errors import JobError, JobStoppedError, SensoriumError
+
 if TYPE_CHECKING:
     import pyarrow.dataset
 
@@ -39,13 +41,6 @@ class Lock:
     """
 
     descriptors: tuple[int, ...] = ()
-
-    def check(self) -> None:
-        """Makes sure that it is held still; costs nothing where that is so by itself.
-
-        Raises:
-            JobStoppedError: it is not.
-        """
 
 
 class Store(ABC):
@@ -132,6 +127,21 @@ class Store(ABC):
     @abstractmethod
     def dataset(self, names: Sequence[str]) -> pyarrow.dataset.Dataset:
         """The rows of Parquet files, in their order."""
+
+    @contextlib.contextmanager
+    def in_reach(self, kind: type[JobError]) -> Iterator[None]:
+        """Says of what the store, or this machine's disk, does not do that it is nothing else.
+
+        Raises:
+            JobError: of this kind, in place of an OSError.
+        """
+        try:
+            yield
+        except SensoriumError:  # one may be an OSError, too, and says what it is
+            raise
+        except OSError as error:
+            kept = "What was done is kept, and the same call goes on" if kind is JobStoppedError else "Try it again"
+            raise kind(f"{self} cannot be used now, or this machine's disk: {error}. {kept}") from error
 
     def digest(self, name: str) -> str:
         """The SHA-256 of a file's content, in hexadecimal digits."""

@@ -49,7 +49,7 @@ class Objects(Protocol):
     def read(self, name: str) -> bytes:
         """The content of one."""
 
-    def write(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes) -> None:
         """Replaces one."""
 
     def create(self, name: str, content: bytes) -> bool:
@@ -71,7 +71,7 @@ class Lease(Lock):
     def __init__(self, store: Objects, number: int, owner: dict[str, Any]) -> None:
         self._store, self._number, self._owner = store, number, owner
         self._beats, self._taken = 0, False
-        self._shown = time.monotonic()
+        self._shown = _now()
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._live, name="sensorium-lease", daemon=True)
         self._heart.start()
@@ -82,7 +82,7 @@ class Lease(Lock):
         Raises:
             JobStoppedError: another has, or may have.
         """
-        silent = time.monotonic() - self._shown
+        silent = _now() - self._shown
         if self._taken or silent > LOST_S:
             why = "another run has taken it over" if self._taken else f"it was out of reach for {silent:.0f} s"
             raise JobStoppedError(
@@ -90,14 +90,24 @@ class Lease(Lock):
                 "goes on"
             )
 
+    def confirm(self) -> None:
+        """Asks the store whether it is still this run's.
+
+        Raises:
+            JobStoppedError: it is not.
+            OSError: the store does not answer.
+        """
+        self.beat()
+        self.check()
+
     def beat(self) -> None:
         """Shows that the run lives, and looks whether the lease is still its own."""
-        began = time.monotonic()
+        began = _now()
         self._beats += 1
         if _highest(self._store) != self._number:
             self._taken = True
             return
-        self._store.write(_name(self._number), _content(self._owner, self._beats))
+        self._store.put(_name(self._number), _content(self._owner, self._beats))
         self._shown = began  # nobody has seen it as unchanged for longer
 
     def end(self) -> None:
@@ -106,7 +116,7 @@ class Lease(Lock):
         self._heart.join()
         if not self._taken:
             with suppress(OSError):  # it runs out by itself
-                self._store.write(_name(self._number), _content(None, self._beats + 1))
+                self._store.put(_name(self._number), _content(None, self._beats + 1))
 
     def _live(self) -> None:
         while not self._ended.wait(BEAT_S) and not self._taken:
@@ -136,17 +146,16 @@ def leased(store: Objects, *, wait_s: float) -> Iterator[Lease]:
 
 def _acquired(store: Objects, owner: dict[str, Any], wait_s: float) -> int:
     """The number under which a run has got the folder."""
-    began = since = time.monotonic()
+    began = since = _now()
     seen: tuple[int, bytes] | None = None
     alive = False
     while True:
         number = _highest(store)
         content = _read(store, number)
-        if seen is not None and seen[0] == number and content != seen[1]:
-            alive = True
         if seen != (number, content):
-            seen, since = (number, content), time.monotonic()
-        now = time.monotonic()
+            alive = seen is not None
+            seen, since = (number, content), _now()
+        now = _now()
         if _is_free(content) or now - since > LEASE_S:
             if (taken := _take(store, number + 1, owner)) is not None:
                 return taken
@@ -156,7 +165,7 @@ def _acquired(store: Objects, owner: dict[str, Any], wait_s: float) -> int:
                 "then goes on"
             )
         else:
-            time.sleep(min(1.0, BEAT_S / 5))
+            _wait(min(1.0, BEAT_S / 5))
 
 
 def _take(store: Objects, number: int, owner: dict[str, Any]) -> int | None:
@@ -170,6 +179,15 @@ def _take(store: Objects, number: int, owner: dict[str, Any]) -> int | None:
         if other < number:
             store.delete(_name(other))
     return number
+
+
+def _now() -> float:
+    """Seconds on this machine's own clock, those for which it slept among them where the kernel counts them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _numbers(store: Objects) -> list[int]:

@@ -8,13 +8,12 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from sensorium.errors import JobError, OptionError
-from sensorium.jobs.stores.base import WAIT_S, Lock, Source, Store
-from sensorium.jobs.stores.lease import leased
+from sensorium.jobs.stores.base import WAIT_S, Source, Store
+from sensorium.jobs.stores.lease import Lease, leased
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -40,6 +39,7 @@ class RemoteStore(Store):
         """
         super().__init__(address.rstrip("/"))
         self._fs, self._root = _file_system(self.address)
+        self._lease: Lease | None = None
 
     def where(self, name: str) -> str:
         """Its URL."""
@@ -102,12 +102,25 @@ class RemoteStore(Store):
             Path(path).unlink(missing_ok=True)
 
     def publish(self, draft: Path, name: str) -> None:
-        """Puts it there in one go."""
+        """Puts it there in one go, if the folder is still held, where it was.
+
+        Raises:
+            JobStoppedError: another run has taken it over.
+        """
+        if self._lease is not None and name.startswith("parts/"):
+            self._lease.check()
+        elif self._lease is not None:
+            self._lease.confirm()
         with self._told(name):
             if "memory" in self._protocols:  # would be seen while it is copied
                 self._fs.pipe_file(self._path(name), draft.read_bytes())
             else:
                 self._fs.put_file(str(draft), self._path(name))
+
+    def put(self, name: str, content: bytes) -> None:
+        """Writes a small object, whether the folder is held or not."""
+        with self._told(name):
+            self._fs.pipe_file(self._path(name), content)
 
     def create(self, name: str, content: bytes) -> bool:
         """Makes an object if there is none of this name.
@@ -135,14 +148,20 @@ class RemoteStore(Store):
         with self._told(name), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
-    def lock(self, *, wait_s: float = WAIT_S) -> AbstractContextManager[Lock]:
+    @contextlib.contextmanager
+    def lock(self, *, wait_s: float = WAIT_S) -> Iterator[Lease]:
         """Takes a lease.
 
         Raises:
             JobError: another run has it, or the server lets one object be created twice.
         """
         self._prove()
-        return leased(self, wait_s=wait_s)
+        with leased(self, wait_s=wait_s) as lease:
+            self._lease = lease
+            try:
+                yield lease
+            finally:
+                self._lease = None
 
     def dataset(self, names: Sequence[str]) -> pyarrow.dataset.Dataset:
         """The rows of Parquet files; what is read of them is fetched when it is read."""
