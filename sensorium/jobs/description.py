@@ -31,7 +31,8 @@ def read_description(folder: Folder) -> dict[str, Any] | None:
     """What a folder says of its job; None if there is none.
 
     Raises:
-        JobError: it cannot be read, or another version has written it.
+        JobError: it is not as it was written, or another version has written it.
+        OSError: the folder cannot be read.
     """
     store = open_store(folder)
     path = store.where(NAME)
@@ -39,7 +40,7 @@ def read_description(folder: Folder) -> dict[str, Any] | None:
         content = json.loads(store.read(NAME))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise JobError(f"{path} cannot be read: {error}. Put it back, or start the job in another folder") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not set(ASKED) <= content.keys():
         raise JobError(f"{path} is not of a job of this version of Sensorium; start the job in another folder")

@@ -149,7 +149,8 @@ class Job:
         self = cls.__new__(cls)
         self._open(folder)
         self._inputs = None
-        known = read_description(self._store)
+        with self._store.in_reach(JobError):
+            known = read_description(self._store)
         if known is None:
             raise JobError(f"{self.folder} is not the folder of a job; expected what Job(…, out=…).run() has made")
         self._description = {name: known[name] for name in ASKED}

@@ -76,6 +76,7 @@ class Part:
 
         Raises:
             JobError: the file is damaged, or of another job or shard.
+            OSError: it cannot be read now.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -85,6 +86,8 @@ class Part:
             facts = json.loads((pq.read_metadata(source).metadata or {})[FACTS])
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             self.check()
+            if isinstance(error, OSError):  # it is intact, and could not be read just now
+                raise
             raise JobError(f"{self.path} is not a part of a job; remove it") from error
         if (facts["job"], facts["shard"]) != (job, self.shard):
             raise JobError(f"{self.path} is a part of another job, or of another shard; remove it")

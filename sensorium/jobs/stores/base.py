@@ -22,7 +22,7 @@ LOCK = "job.lock"
 WAIT_S = 10.0
 """Seconds for which another run is waited for."""
 
-_PASSING = re.compile(r"(job\.json|inputs\.parquet|\d{6,}-\d+)\.[0-9a-f]{8,16}\.part")
+_PASSING = re.compile(r"(job\.json|job\.lock|inputs\.parquet|\d{6,}-\d+)\.[0-9a-f]{8,16}\.part")
 
 Source = Path | BinaryIO
 """What Arrow reads a file from."""

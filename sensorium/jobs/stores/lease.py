@@ -150,16 +150,16 @@ def _acquired(store: Objects, owner: dict[str, Any], wait_s: float) -> int:
     seen: tuple[int, bytes] | None = None
     alive = False
     while True:
+        asked = _now()  # before the answer: whoever is suspended here has not seen what came meanwhile
         number = _highest(store)
         content = _read(store, number)
         if seen != (number, content):
             alive = seen is not None
             seen, since = (number, content), _now()
-        now = _now()
-        if _is_free(content) or now - since > LEASE_S:
+        if _is_free(content) or asked - since > LEASE_S:
             if (taken := _take(store, number + 1, owner)) is not None:
                 return taken
-        elif alive and now - began >= wait_s:
+        elif alive and asked - began >= wait_s:
             raise JobError(
                 f"{store.address} is in use by another run ({_told(content)}). Wait for it, or end it: the same call "
                 "then goes on"
