@@ -38,7 +38,7 @@ class RemoteStore(Store):
             OptionError: a file system that has no such objects, or whose package is missing.
         """
         super().__init__(address.rstrip("/"))
-        self._fs, self._root = _file_system(self.address)
+        self._fs, self._root = _file_system(address)
         self._lease: Lease | None = None
 
     def where(self, name: str) -> str:
@@ -52,7 +52,10 @@ class RemoteStore(Store):
         """Whether there is an object of its own name."""
         with self._told():
             self._fs.invalidate_cache()
-            return bool(self._fs.isfile(self._root))
+            try:
+                return bool(self._fs.info(self._root)["type"] == "file")
+            except FileNotFoundError:
+                return False
 
     def names(self, folder: str = "") -> list[str]:
         """What it holds."""
@@ -223,5 +226,5 @@ def _file_system(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise OptionError(f"{address} needs a package that is not installed: {error}") from error
     if not root.strip("/"):
-        raise OptionError(f"a job's folder is one in a bucket, as {protocol}://bucket/run, got {address!r}")
+        raise OptionError(f"a job's folder is a folder in a bucket, as {protocol}://bucket/run, got {address!r}")
     return fs, root.rstrip("/")
