@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from sensorium.jobs import listing
 from sensorium.jobs.parts import Part, find_parts
-from sensorium.jobs.stores import LocalStore, Store
+from sensorium.jobs.stores import RemoteStore, Store
 
 BLOCK = 16 * 2**20
 
@@ -29,15 +29,15 @@ class Desk:
         folder: where it is.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: RemoteStore) -> None:
         self._store, self._laid = store, False
         self._before: dict[int, Part] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="sensorium-job-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="desk-", dir=store.scratch.made()))
 
     @classmethod
     def of(cls, store: Store) -> Self | None:
         """The desk for a folder; None where workers write to it themselves."""
-        return None if isinstance(store, LocalStore) else cls(store)
+        return cls(store) if isinstance(store, RemoteStore) else None
 
     def lay(self, order: Mapping[str, Any]) -> None:
         """Lays out what a worker needs for an order: the inputs, and rows that are made before.

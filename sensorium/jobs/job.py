@@ -26,7 +26,7 @@ from sensorium.jobs.description import (
 from sensorium.jobs.driving import LocalRun
 from sensorium.jobs.inputs import Inputs
 from sensorium.jobs.listing import Listing, write_listing
-from sensorium.jobs.parts import counts_of, find_parts, sweep
+from sensorium.jobs.parts import check_parts, counts_of, find_parts, sweep
 from sensorium.jobs.reporting import JobReport
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
 from sensorium.jobs.stores import LocalStore, open_store
@@ -243,9 +243,10 @@ class Job:
             parts = [part for _, part in sorted(find_parts(self._store).items())]
             if not parts or "listing" not in known:
                 raise JobError(f"{self.folder} has no results yet; run the job")
-            for part, _ in counts_of(parts, digest_of(known)):
-                if verify:
-                    part.check()
+            for _ in counts_of(parts, digest_of(known)):
+                pass
+            if verify:
+                check_parts(parts)
             return self._store.dataset([part.name for part in parts])
 
     def failures(self, *, verify: bool = True) -> pyarrow.dataset.Dataset:

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = "parts"
 FACTS = b"sensorium.part"
+CHECKED_AT_ONCE = 8
 
 _DIGITS = 32
 _NAME = re.compile(r"(\d{6,})-(\d+)\.([0-9a-f]{32})\.parquet")
@@ -120,6 +122,17 @@ def counts_of(parts: Iterable[Part], job: str) -> Iterator[tuple[Part, Counter[s
         footers = parts[0].store.footers([part.name for part in parts])
         for part, footer in zip(parts, footers, strict=True):
             yield part, part.counts(job, footer)
+
+
+def check_parts(parts: Iterable[Part]) -> None:
+    """Compares many parts with their digests, some at once.
+
+    Raises:
+        JobError: one was changed after it was written.
+    """
+    with ThreadPoolExecutor(CHECKED_AT_ONCE) as pool:
+        for _ in pool.map(Part.check, parts):
+            pass
 
 
 def find_parts(folder: Folder) -> dict[int, Part]:

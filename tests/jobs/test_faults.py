@@ -103,3 +103,21 @@ def test_whatever_step_fails_the_same_call_goes_on(few, tmp_path, monkeypatch, c
         if passed and not failed:
             break
     assert at > 40
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_whoever_reads_is_told_what_failed(few, tmp_path, monkeypatch, clock, kind):
+    in_process.use(monkeypatch)
+    out = tmp_path / "out" if kind == "local" else "memory://faults/read"
+    make_job(few, out, shard_size=2).run()
+    faults = Faults(monkeypatch, LocalStore if kind == "local" else RemoteStore)
+    for ask in (Job.open, lambda out: Job.open(out).status(), lambda out: Job.open(out).failures()):
+        for at in itertools.count(1):
+            faults.fail(at, lasting=True, done=False)
+            try:
+                ask(out)
+            except JobError as error:
+                assert "No space left" in str(error)
+            else:
+                break
+        assert at > 1

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import subprocess
+import sys
+import threading
 import warnings
 
 import pytest
@@ -12,6 +16,7 @@ from sensorium.errors import JobError, JobStoppedError, OptionError
 from sensorium.jobs import Job
 from sensorium.jobs.parts import find_parts
 from sensorium.jobs.stores import LocalStore, open_store
+from tests import tiny
 
 from . import in_process
 from .conftest import make_job, parts_of, rows_of
@@ -72,6 +77,20 @@ def test_a_job_lies_on_an_object_store_as_on_a_disk(pictures, tmp_path, out, thr
     assert Job.open(out).status().ok == 20
     assert rows_of(job)[9]["labels"] == rows_of(job)[8]["labels"]
     assert len(store.names("parts")) == 4  # what there are newer ones of is removed
+    assert not store.scratch._path.exists()
+
+
+def test_what_a_killed_run_has_left_on_this_machine_is_cleared(out, threads, tmp_path, monkeypatch):
+    store = open_store(out)
+    with store.draft("inputs.parquet") as draft:
+        draft.write_bytes(b"half")
+        left = draft.with_suffix(".left")
+        draft.rename(left)
+    with store.lock():
+        assert not left.exists()
+    monkeypatch.setattr(store.scratch, "_user", -1)
+    with pytest.raises(OSError, match="no folder of this user"), store.draft("x"):
+        pass
 
 
 def test_the_commands_take_its_url(pictures, tmp_path, out, threads, capsys):
@@ -154,8 +173,8 @@ def test_file_systems_that_promise_less_are_refused(pictures, address, told):
 
 
 def test_a_scheme_without_its_package_is_refused(monkeypatch, pictures):
-    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
-    monkeypatch.setitem(__import__("sys").modules, "gcsfs", None)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(OptionError, match="needs a package that is not installed"):
         make_job(pictures, "gs://bucket/run")
 
@@ -192,3 +211,28 @@ def command(*words):
         except SystemExit as ended:
             return ended.code or 0
         return 0
+
+
+@pytest.mark.slow
+def test_a_run_on_s3_that_is_killed_goes_on_and_gives_the_same_files(pictures, tmp_path, s3):
+    make_job(pictures, tmp_path / "here", shard_size=2).run()
+    code = (
+        "import sys\nfrom sensorium.jobs import Job\nfrom sensorium.jobs.stores import lease\n"
+        "lease.BEAT_S, lease.LEASE_S = 0.2, 3.0\n"
+        "Job('image-classification', sys.argv[1], inputs=sys.argv[2], out=sys.argv[3], shard_size=2, device='cpu', "
+        "dtype='float32').run()"
+    )
+    out, store = f"{s3}/killed", open_store(f"{s3}/killed")
+    command = [sys.executable, "-c", code, str(tiny.folder("vit")), str(pictures), out]
+    for parts in (1, 5):
+        process = subprocess.Popen(command)
+        try:
+            while len(store.names("parts")) < parts:
+                assert process.poll() is None
+                threading.Event().wait(0.02)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert subprocess.run(command).returncode == 0
+    assert store.names("parts") == parts_of(tmp_path / "here")
+    assert store.names() == ["inputs.parquet", "job.json", "job.lock.000003", "parts"]

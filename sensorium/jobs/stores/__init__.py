@@ -10,6 +10,8 @@ from sensorium.jobs.stores.base import Store
 from sensorium.jobs.stores.local import LocalStore
 from sensorium.jobs.stores.remote import RemoteStore
 
+__all__ = ["Folder", "LocalStore", "RemoteStore", "Store", "open_store"]
+
 Folder = Store | str | os.PathLike[str]
 """A job's folder: its path, its URL, or it itself."""
 

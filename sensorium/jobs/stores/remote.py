@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from sensorium.errors import JobError, OptionError
 from sensorium.jobs.stores.base import WAIT_S, Source, Store
 from sensorium.jobs.stores.lease import Lease, leased
+from sensorium.jobs.stores.scratch import Scratch
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -29,6 +28,10 @@ class RemoteStore(Store):
     """Objects whose keys begin alike.
 
     Files are written on this machine, and put there as a whole. Nothing is taken from fsspec's caches.
+
+    Attributes:
+        scratch: a folder on this machine for what is on its way; what runs that were killed have left in it is cleared
+            away by the next one.
     """
 
     def __init__(self, address: str) -> None:
@@ -40,6 +43,7 @@ class RemoteStore(Store):
         super().__init__(address.rstrip("/"))
         self._fs, self._root = _file_system(address)
         self._lease: Lease | None = None
+        self.scratch = Scratch(self.address)
 
     def where(self, name: str) -> str:
         """Its URL."""
@@ -96,13 +100,12 @@ class RemoteStore(Store):
 
     @contextlib.contextmanager
     def draft(self, name: str) -> Iterator[Path]:
-        """A file in the folder for temporary files."""
-        descriptor, path = tempfile.mkstemp(prefix=f"sensorium-{os.path.basename(name)}.", suffix=".part")  # noqa: PTH119
-        os.close(descriptor)
+        """A file in the scratch folder."""
+        path = self.scratch.made() / f"{Path(name).name}.{secrets.token_hex(8)}.part"
         try:
-            yield Path(path)
+            yield path
         finally:
-            Path(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def publish(self, draft: Path, name: str) -> None:
         """Puts it there in one go, if the folder is still held, where it was.
@@ -161,10 +164,12 @@ class RemoteStore(Store):
         self._prove()
         with leased(self, wait_s=wait_s) as lease:
             self._lease = lease
+            self.scratch.clear()
             try:
                 yield lease
             finally:
                 self._lease = None
+                self.scratch.clear()
 
     def dataset(self, names: Sequence[str]) -> pyarrow.dataset.Dataset:
         """The rows of Parquet files; what is read of them is fetched when it is read."""
