@@ -132,7 +132,7 @@ class JobError(SensoriumError, RuntimeError):
 
 
 class JobStoppedError(JobError):
-    """A job that was ended before its end, for too many failures or because no worker runs; what was done is kept."""
+    """A job that ended early: too many failures, no worker runs, its folder is out of reach; what was done is kept."""
 
 
 class DownloadError(SensoriumError, OSError):

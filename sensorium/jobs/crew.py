@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any
 
 from sensorium.errors import SensoriumError
-from sensorium.jobs.desk import Desk
 from sensorium.jobs.gauge import Gauge
+from sensorium.jobs.outbox import Outbox
 from sensorium.jobs.stores import Folder, open_store
 
 Event = tuple["Worker", dict[str, Any]]
@@ -42,7 +42,7 @@ class Worker:
         rank: int,
         keep: Iterable[int],
         env: Mapping[str, str],
-        desk: Desk | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         """Starts it.
 
@@ -52,12 +52,12 @@ class Worker:
             rank: its number among those that run, which says on which of several devices it is.
             keep: file descriptors that it inherits: those of the lock.
             env: what is added to the environment.
-            desk: where it writes, if that is not the job's folder itself.
+            outbox: where it writes, if that is not the job's folder itself.
         """
         self.gauge = Gauge.make()
         self.order: dict[str, Any] | None = None
         self.ready = False
-        self.ran, self.rank, self._desk = 0, rank, desk
+        self.ran, self.rank, self._outbox = 0, rank, outbox
         self._process = subprocess.Popen(  # -P: nothing is imported that lies in the folder of the call
             [sys.executable, "-P", "-m", "sensorium.jobs.worker"],
             stdin=subprocess.PIPE,
@@ -69,7 +69,7 @@ class Worker:
         self._reader.start()
         self._seen = (-1, -1, -1)
         self._since = time.monotonic()
-        place = {} if desk is None else {"folder": str(desk.folder)}
+        place = {} if outbox is None else {"folder": str(outbox.folder)}
         self._send({**start, **place, "rank": rank, "gauge": str(self.gauge.path)})
 
     @property
@@ -79,8 +79,8 @@ class Worker:
 
     def do(self, order: dict[str, Any]) -> None:
         """Gives it an order."""
-        if self._desk is not None:
-            self._desk.lay(order)
+        if self._outbox is not None:
+            self._outbox.lay(order)
         self.gauge.reset()
         self.order = order
         self._since = time.monotonic()
@@ -131,9 +131,9 @@ class Worker:
 
     def _kept(self, told: dict[str, Any]) -> dict[str, Any]:
         """What it tells, when the part of which it does is in the job's folder."""
-        if self._desk is not None and told["event"] == "done":
+        if self._outbox is not None and told["event"] == "done":
             try:
-                self._desk.put(told["part"])
+                self._outbox.put(told["part"])
             except (OSError, SensoriumError) as error:
                 return {"event": "refused", "error": type(error).__name__, "message": str(error)}
         return told

@@ -12,8 +12,8 @@ import sensorium.errors
 from sensorium.errors import JobError, JobStoppedError, OptionError, SensoriumError, UnknownNameError
 from sensorium.jobs.crew import Event, Worker, start_order
 from sensorium.jobs.description import FOUND, check_same, digest_of, write_description
-from sensorium.jobs.desk import Desk
 from sensorium.jobs.listing import Listing
+from sensorium.jobs.outbox import Outbox
 from sensorium.jobs.parts import Part, counts_of, find_parts
 from sensorium.jobs.reporting import JobReport, told_codes
 from sensorium.jobs.settings import RunSettings
@@ -41,7 +41,7 @@ class LocalRun:
 
     def __init__(self, folder: Store, description: dict[str, Any], settings: RunSettings, lock: Lock) -> None:
         self._folder, self._description, self._settings, self._lock = folder, description, settings, lock
-        self._desk = Desk.of(folder)
+        self._outbox = Outbox.of(folder)
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: list[Worker] = []
         self._timed_out: set[Worker] = set()
@@ -97,8 +97,8 @@ class LocalRun:
             self.report.workers_started = self._started
             for worker in self._workers:
                 worker.end()
-            if self._desk is not None:
-                self._desk.close()
+            if self._outbox is not None:
+                self._outbox.close()
 
     def _plan(self, listing: Listing, again: list[str] | None) -> None:
         self.report.inputs, self.report.shards = listing.inputs, listing.shards
@@ -127,7 +127,7 @@ class LocalRun:
         env = {} if self._crew == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
         rank = min({*range(len(self._workers) + 1)} - {worker.rank for worker in self._workers})
         order = start_order(self._folder, self._description)
-        worker = Worker(order, self._events, rank=rank, keep=self._lock.descriptors, env=env, desk=self._desk)
+        worker = Worker(order, self._events, rank=rank, keep=self._lock.descriptors, env=env, outbox=self._outbox)
         self._workers.append(worker)
         self._started += 1
         return worker

@@ -18,7 +18,7 @@ from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 
 _JOB, _RUN, _REPORT = (cards_of(settings) for settings in (JobSettings, JobRunSettings, JobReportSettings))
-_FOLDER = argument("folder", "FOLDER", "The folder of a job, as `sensorium job run --out` has made it.")
+_FOLDER = argument("folder", "FOLDER", "The folder of a job, or its URL, as `sensorium job run --out` has made it.")
 _CODES = OptionCard("code", tuple[str, ...], (), "an error to try again, such as missing-file; all unless given.")
 _TO = OptionCard("to", str, REQUIRED, "the file to write: table.parquet, table.csv or table.jsonl.")
 _ONLY = OptionCard(

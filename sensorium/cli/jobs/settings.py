@@ -13,7 +13,7 @@ class JobSettings:
     """What a job is besides its task, its model and its inputs.
 
     Attributes:
-        out: the job's folder: a new one, or its own to go on.
+        out: the job's folder, or its URL on an object store: a new one, or its own to go on.
         column: which column of a table has which input of the task, as image=path.
         carry: a column of a table that goes into the results as it is.
         index: the folder of an index, for tasks that search one.

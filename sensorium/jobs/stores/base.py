@@ -9,11 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sensorium.errors import JobError, JobStoppedError, SensoriumError
 
 if TYPE_CHECKING:
+    from io import BytesIO
+
     import pyarrow.dataset
 
 LOCK = "job.lock"
@@ -22,7 +24,7 @@ LOCK = "job.lock"
 WAIT_S = 10.0
 """Seconds for which another run is waited for."""
 
-_PASSING = re.compile(r"(job\.json|job\.lock|inputs\.parquet|\d{6,}-\d+)\.[0-9a-f]{8,16}\.part")
+_PASSING = re.compile(r"(job\.json|job\.lock|[a-z]+(-\d+)?\.parquet|\d{6,}-\d+)\.[0-9a-f]{16}\.part")
 
 Source = Path | BinaryIO
 """What Arrow reads a file from."""
@@ -146,7 +148,7 @@ class Store(ABC):
     def digest(self, name: str) -> str:
         """The SHA-256 of a file's content, in hexadecimal digits."""
         with contextlib.closing(self.open(name)) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(cast("BytesIO", file), "sha256").hexdigest()
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a small file, as `publish` does."""

@@ -224,7 +224,8 @@ def _file_system(address: str) -> tuple[Any, str]:
     if protocol not in PROTOCOLS or "::" in address:
         raise OptionError(
             f"a job's folder is one of this machine, or on an object store ({', '.join(PROTOCOLS)}), where an object "
-            f"appears whole and is created once; got {address!r}. Elsewhere neither is certain: mount it"
+            f"appears whole and is created once; got {address!r}. Elsewhere neither is certain: use a "
+            "folder of this machine, and copy it when the job is done"
         )
     try:
         fs, root = fsspec.core.url_to_fs(address, use_listings_cache=False)

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from sensorium.jobs import listing
 from sensorium.jobs.parts import Part, find_parts
 from sensorium.jobs.stores import RemoteStore, Store
 
 BLOCK = 16 * 2**20
 
 
-class Desk:
+class Outbox:
     """A folder on this machine that looks to workers like that of their job.
 
     What they need lies in it when they get an order, and the parts that they make are put into the store by this
@@ -32,11 +31,11 @@ class Desk:
     def __init__(self, store: RemoteStore) -> None:
         self._store, self._laid = store, False
         self._before: dict[int, Part] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="desk-", dir=store.scratch.made()))
+        self.folder = Path(tempfile.mkdtemp(prefix="outbox-", dir=store.scratch.made()))
 
     @classmethod
     def of(cls, store: Store) -> Self | None:
-        """The desk for a folder; None where workers write to it themselves."""
+        """The outbox for a folder; None where workers write to it themselves."""
         return cls(store) if isinstance(store, RemoteStore) else None
 
     def lay(self, order: Mapping[str, Any]) -> None:
@@ -46,7 +45,9 @@ class Desk:
             OSError: the store, or the disk, does not give or take it.
         """
         if not self._laid:
-            self._fetch(listing.NAME)
+            for name in self._store.names():
+                if name.endswith(".parquet"):  # what lists the inputs
+                    self._fetch(name)
             self._laid = True
         if order.get("codes") is not None:
             self._before = self._before or find_parts(self._store)
