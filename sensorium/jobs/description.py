@@ -9,7 +9,7 @@ from typing import Any
 
 from sensorium.errors import JobError, OptionError
 from sensorium.jobs.stores import Folder, open_store
-from sensorium.jobs.stores.base import LOCK, is_passing
+from sensorium.jobs.stores.store import LOCK, is_passing
 
 NAME = "job.json"
 FORMAT = 1

@@ -19,7 +19,7 @@ from sensorium.jobs.reporting import JobReport, told_codes
 from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.shard import Shard
 from sensorium.jobs.stores import Store
-from sensorium.jobs.stores.base import Lock
+from sensorium.jobs.stores.store import Lock
 from sensorium.pipelines.cores import usable_cores
 
 TICK_S = 0.2

@@ -30,7 +30,7 @@ from sensorium.jobs.parts import check_parts, counts_of, find_parts, sweep
 from sensorium.jobs.reporting import JobReport
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
 from sensorium.jobs.stores import LocalStore, open_store
-from sensorium.jobs.stores.base import Lock
+from sensorium.jobs.stores.store import Lock
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import task_card
 

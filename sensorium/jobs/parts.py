@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sensorium.errors import JobError
 from sensorium.jobs.stores import Folder, Store, open_store
-from sensorium.jobs.stores.base import Source, is_passing
+from sensorium.jobs.stores.store import Source, is_passing
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from sensorium.jobs.stores.base import Store
 from sensorium.jobs.stores.local import LocalStore
 from sensorium.jobs.stores.remote import RemoteStore
+from sensorium.jobs.stores.store import Store
 
 __all__ = ["Folder", "LocalStore", "RemoteStore", "Store", "open_store"]
 

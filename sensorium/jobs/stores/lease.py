@@ -24,7 +24,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from sensorium.errors import JobError, JobStoppedError
-from sensorium.jobs.stores.base import LOCK, Lock
+from sensorium.jobs.stores.store import LOCK, Lock
 
 BEAT_S = 5.0
 """Seconds between two signs of life of a run."""

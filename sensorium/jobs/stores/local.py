@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sensorium.checkpoints.writing import sync
-from sensorium.jobs.stores.base import WAIT_S, Lock, Source, Store
 from sensorium.jobs.stores.lock import locked
+from sensorium.jobs.stores.store import WAIT_S, Lock, Source, Store
 
 if TYPE_CHECKING:
     import pyarrow.dataset

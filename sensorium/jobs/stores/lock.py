@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sensorium.errors import JobError, OptionError
-from sensorium.jobs.stores.base import LOCK, WAIT_S, Lock
+from sensorium.jobs.stores.store import LOCK, WAIT_S, Lock
 
 
 class FileLock(Lock):

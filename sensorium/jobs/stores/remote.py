@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from sensorium.errors import JobError, OptionError
-from sensorium.jobs.stores.base import WAIT_S, Source, Store
 from sensorium.jobs.stores.lease import Lease, leased
 from sensorium.jobs.stores.scratch import Scratch
+from sensorium.jobs.stores.store import WAIT_S, Source, Store
 
 if TYPE_CHECKING:
     import pyarrow.dataset
