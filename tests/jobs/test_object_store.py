@@ -14,6 +14,7 @@ import pytest
 
 from sensorium.errors import JobError, JobStoppedError, OptionError
 from sensorium.jobs import Job
+from sensorium.jobs.outbox import Outbox
 from sensorium.jobs.parts import find_parts
 from sensorium.jobs.stores import LocalStore, open_store
 from tests import tiny
@@ -236,3 +237,13 @@ def test_a_run_on_s3_that_is_killed_goes_on_and_gives_the_same_files(pictures, t
     assert subprocess.run(command).returncode == 0
     assert store.names("parts") == parts_of(tmp_path / "here")
     assert store.names() == ["inputs.parquet", "job.json", "job.lock.000003", "parts"]
+
+
+def test_workers_that_see_the_store_may_write_there_themselves(pictures, tmp_path, out, threads, monkeypatch):
+    monkeypatch.setattr(Outbox, "of", lambda store: None)
+    (pictures / "09.jpg").write_bytes(b"no picture")
+    make_job(pictures, tmp_path / "here").run()
+    make_job(pictures, out).run()
+    assert open_store(out).names("parts") == parts_of(tmp_path / "here")
+    (pictures / "09.jpg").write_bytes((pictures / "08.jpg").read_bytes())
+    assert Job.open(out).retry().ran == 1 and Job.open(out).status().ok == 20
