@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.processors.addresses import checked_beginnings
 
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SOUND_FORMATS = ("AIFF", "FLAC", "MP3", "OGG", "RF64", "WAV")
@@ -21,9 +22,11 @@ class MediaLimits:
         max_frames: frames of one animation (GIF, APNG, WebP, AVIF). Only the first is used.
         max_bytes: bytes of one encoded file, URL body (after decompression) or data URI. A sound's file on disk, which
             is read in pieces, is bounded by `max_seconds` instead.
-        timeout_s: wall clock for one URL in seconds: name look-up, redirects and body together.
-        allow_urls: whether http and https URLs are fetched at all.
+        timeout_s: wall clock for one URL or remote file in seconds: name look-up, redirects and body together.
+        allow_urls: whether URLs and remote files are fetched at all.
         allow_private_addresses: whether a URL may lead to a loopback, private or link-local address.
+        allow_remote: beginnings of the addresses on remote file systems that are opened, such as `s3://bucket/` or
+            `s3://`; none unless named, since they are opened with whatever credentials the process has.
         formats: the file formats that are opened, by Pillow's names (in any case). JPEG includes MPO (JPEGs that carry
             a second picture); HEIF is read where pillow-heif is installed. Formats outside the default are decoded by
             whatever Pillow brings for them.
@@ -33,7 +36,8 @@ class MediaLimits:
             and WAV.
 
     Raises:
-        OptionError: a bound that is not positive, an empty list of formats, or an unknown format of sound.
+        OptionError: a bound that is not positive, an empty list of formats, an unknown format of sound, or a beginning
+            of addresses that leads to no remote file system.
     """
 
     max_pixels: int = 100_000_000
@@ -42,6 +46,7 @@ class MediaLimits:
     timeout_s: float = 20.0
     allow_urls: bool = True
     allow_private_addresses: bool = False
+    allow_remote: tuple[str, ...] = ()
     formats: tuple[str, ...] = FORMATS
     max_seconds: float = 4 * 3600.0
     max_channels: int = 32
@@ -52,6 +57,7 @@ class MediaLimits:
             value = getattr(self, field)
             if not value > 0:
                 raise OptionError(f"MediaLimits.{field} has to be above 0, got {value!r}.")
+        object.__setattr__(self, "allow_remote", checked_beginnings(self.allow_remote))
         for field, example in (("formats", "('JPEG', 'PNG')"), ("sound_formats", "('WAV', 'FLAC')")):
             names: Any = getattr(self, field)  # a bare string is a tuple of letters to Python
             if isinstance(names, str) or not names:

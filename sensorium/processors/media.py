@@ -20,7 +20,9 @@ from PIL import Image
 
 from sensorium.errors import InputError
 from sensorium.processors import arrays, files, image_decoding, urls
+from sensorium.processors.addresses import OF_THE_WEB
 from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
+from sensorium.processors.remote import read_remote
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,8 +108,9 @@ def open_source(
     name = describe(source)
     if isinstance(source, str):
         scheme = _SCHEME.match(source)
-        if scheme and (scheme[1].lower() in ("http", "https") or not os.path.exists(source)):  # noqa: PTH110 - a Path raises for a long name
-            yield io.BytesIO(urls.fetch(source, name=name, limits=limits, kind=kind)), name
+        if scheme and (scheme[1].lower() in OF_THE_WEB or not os.path.exists(source)):  # noqa: PTH110 - a Path raises for a long name
+            read = urls.fetch if scheme[1].lower() in OF_THE_WEB else read_remote
+            yield io.BytesIO(read(source, name=name, limits=limits, kind=kind)), name
             return
         if source[:5].lower() == "data:":
             yield io.BytesIO(files.decode_data_uri(source, name=name, limits=limits, kind=kind)), name
