@@ -14,7 +14,7 @@ from sensorium.retrieval.reading.finding import is_excluded
 def count_inputs(words: Iterable[str], kind: str, *, exclude: Sequence[str] = ()) -> int | None:
     """How many inputs `read_inputs` will give, or None if some come from standard input."""
     words = list(words)
-    return None if "-" in words else sum(1 for _ in read_inputs(words, kind, exclude=exclude))
+    return None if {"-", "@-"} & set(words) else sum(1 for _ in read_inputs(words, kind, exclude=exclude))
 
 
 def read_inputs(
@@ -22,9 +22,9 @@ def read_inputs(
 ) -> Iterator[str]:
     """Yields the inputs that the words stand for, lazily, in order.
 
-    A folder stands for its files of the kind, to any depth, sorted; a glob for what it matches, sorted; `-` for the
-    lines of standard input. Anything else stands for itself, even if it does not exist: then it fails alone, as
-    its own row. Hidden files and folders are left out unless named.
+    A folder stands for its files of the kind, to any depth, sorted; a glob for what it matches, sorted; `-` (and `@-`,
+    but for texts) for the lines of standard input. Anything else stands for itself, even if it does not exist: then it
+    fails alone, as its own row. Hidden files and folders are left out unless named.
 
     Args:
         words: the arguments.
@@ -34,7 +34,7 @@ def read_inputs(
     """
     found = FileSearch.of(kind, skipped, excluded=lambda path: is_excluded(path, exclude))
     for word in words:
-        if word == "-":
+        if word == "-" or (word == "@-" and found.kind is not None):
             for line in input_lines():
                 if name := os.fsdecode(line):
                     yield from found.expand(name)

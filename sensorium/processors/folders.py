@@ -7,10 +7,15 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from pathlib import PurePosixPath
+from typing import Any, Literal, Self
 
+from sensorium.processors.addresses import OF_THE_WEB, scheme_of
+from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
+from sensorium.processors.remote import open_file_system
+from sensorium.processors.searching import Found, TreeSearch
 from sensorium.processors.skipped import Skipped
+from sensorium.processors.trees import LocalTree, tree_of
 
 IMAGE_SUFFIXES = "avif avifs bmp gif jfif jpe jpeg jpg mpo pbm pfm pgm png apng pnm ppm tif tiff webp"
 if importlib.util.find_spec("pillow_heif") is not None:
@@ -38,65 +43,63 @@ class FileSearch:
         kind: of media, or None for text.
         skipped: is told what folders hold besides.
         excluded: whether a path is left out; within a folder, its path from there.
+        remote: whether folders and globs on remote file systems, and globs of web servers, are searched; if not, such
+            a word stands for itself.
+        stamped: whether files are asked for their stamps.
+        limits: of URLs, for the pages of web servers.
     """
 
     kind: str | None
     skipped: Skipped = field(default_factory=Skipped)
     excluded: Callable[[str], bool] = lambda _: False
+    remote: bool = False
+    stamped: bool = False
+    limits: MediaLimits = DEFAULT_LIMITS
     suffixes: frozenset[str] = field(init=False)
 
     @classmethod
-    def of(cls, name: str, skipped: Skipped | None, excluded: Callable[[str], bool]) -> Self:
+    def of(cls, name: str, skipped: Skipped | None, excluded: Callable[[str], bool], **more: Any) -> Self:
         """The search for what an input of this name takes."""
-        return cls(media_kind(name), Skipped() if skipped is None else skipped, excluded)
+        return cls(media_kind(name), Skipped() if skipped is None else skipped, excluded, **more)
 
     def __post_init__(self) -> None:
         self.suffixes = SUFFIXES.get(self.kind or "", frozenset())
 
     def expand(self, word: str) -> Iterator[str]:
         """The inputs that a word stands for."""
-        if self.kind is None or word.startswith(("http://", "https://", "data:")):
-            yield word
-        elif os.path.isdir(word):  # noqa: PTH112 - False, not an error, for a name that no file can have
-            yield from _or_itself(self._walk(word), word)
-        elif glob.has_magic(word) and not os.path.exists(word):  # noqa: PTH110
-            yield from _or_itself(self._matches(word), word)
+        return (found.path for found in self.find(word))
+
+    def find(self, word: str) -> Iterator[Found]:
+        """The inputs that a word stands for, each with its stamp. Of none, the word itself, as an input that fails."""
+        if self.kind is None or word[:5].lower() == "data:":
+            yield Found(word)
+        elif (meaning := self.meaning(word)) is not None:
+            tree = tree_of(word if self.remote else "", limits=self.limits, stamped=self.stamped)
+            search = TreeSearch(tree, self.suffixes, self.skipped, self.excluded)
+            found = search.matching(word) if meaning == "glob" else search.in_folder(word)
+            yield next(found, Found(word))
+            yield from found
         elif not self.excluded(word):
-            yield word
+            yield Found(word, LocalTree(stamped=True).stamp(word) if self.stamped and "://" not in word else None)
 
-    def _walk(self, folder: str) -> Iterator[str]:
-        unreadable: list[str] = []
-        for where, folders, files in os.walk(folder, onerror=lambda error: unreadable.append(error.filename)):
-            inside = os.path.relpath(where, folder)
-            folders[:], kept = (self._kept(inside, names) for names in (folders, files))
-            for name in kept:
-                if Path(name).suffix.lower() in self.suffixes:
-                    yield str(Path(where, name))
-                else:
-                    self.skipped.add(name)
-        yield from unreadable  # fail as inputs of their own
-
-    def _kept(self, inside: str, names: list[str]) -> list[str]:
-        return sorted(
-            n for n in names if not n.startswith(".") and not self.excluded(os.path.normpath(f"{inside}/{n}"))
-        )
-
-    def _matches(self, pattern: str) -> Iterator[str]:
-        seen = set()
-        for name in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - also absolute patterns
-            if self.excluded(name):
-                continue
-            for path in self._walk(name) if Path(name).is_dir() else [name]:
-                if path not in seen:  # ** matches a folder and what is in it
-                    seen.add(path)
-                    yield path
+    def meaning(self, word: str) -> Literal["folder", "glob"] | None:
+        """What a word is, if it stands for several inputs."""
+        scheme = scheme_of(word)
+        if self.kind is None:
+            return None
+        if scheme in OF_THE_WEB:
+            return "glob" if self.remote and "*" in word and not set("?#") & set(word) else None
+        if scheme is None or not self.remote:
+            return _local_meaning(word)
+        if PurePosixPath(word).suffix.lower() in self.suffixes and not glob.has_magic(word):
+            return None  # to ask for each name of a long list would take too long
+        system, path = open_file_system(word)
+        if word.endswith("/") or system.isdir(path):
+            return "folder"
+        return "glob" if glob.has_magic(word) and not system.exists(path) else None
 
 
-def _or_itself(paths: Iterator[str], word: str) -> Iterator[str]:
-    """A folder without pictures, or a glob without matches, is an input that fails, not nothing."""
-    empty = True
-    for name in paths:
-        empty = False
-        yield name
-    if empty:
-        yield word
+def _local_meaning(word: str) -> Literal["folder", "glob"] | None:
+    if os.path.isdir(word):  # noqa: PTH112 - False, not an error, for a name that no file can have
+        return "folder"
+    return "glob" if glob.has_magic(word) and not os.path.exists(word) else None  # noqa: PTH110
