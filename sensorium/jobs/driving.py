@@ -113,8 +113,8 @@ class LocalRun:
             failed |= {name.removeprefix("code:") for name in counts or {} if name.startswith("code:")}
             if part is None or counts is None:
                 self._waiting.append(Shard(number))
-            elif again is not None and _to_try_again(counts, again):
-                self._waiting.append(Shard(number, part.generation + 1, again))
+            elif (changed := listing.to_do_again(number, part.generation)) or _to_try_again(counts, again):
+                self._waiting.append(Shard(number, part.generation + 1, again, changed))
             else:
                 self.report.add(counts)
         self._shards = {shard.number: shard for shard in self._waiting}
@@ -239,7 +239,9 @@ class LocalRun:
         write_description(self._folder, self._description)
 
 
-def _to_try_again(counts: Mapping[str, int], codes: list[str]) -> bool:
+def _to_try_again(counts: Mapping[str, int], codes: list[str] | None) -> bool:
+    if codes is None:
+        return False
     failed = {name.removeprefix("code:") for name in counts if name.startswith("code:")}
     return bool(failed & set(codes) if codes else failed)
 

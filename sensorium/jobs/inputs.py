@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import itertools
 import os
-import sqlite3
-import sys
-import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sensorium.errors import OptionError
+from sensorium.jobs.archives import Wanted, open_archive
+from sensorium.jobs.listing import STAMP
+from sensorium.jobs.members import is_archive
 from sensorium.jobs.tables import digest_of_table, is_table, is_table_file, open_table
+from sensorium.jobs.words import find_inputs
+from sensorium.processors.addresses import is_remote
 from sensorium.processors.folders import FileSearch, media_kind
+from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
 from sensorium.processors.skipped import Skipped
 from sensorium.results.surrogates import storable
 from sensorium.retrieval.reading.finding import is_excluded
@@ -36,12 +39,14 @@ class Inputs:
     """What the inputs of a job are, as the user says it.
 
     Attributes:
-        given: one of, or several of: files, folders, globs, URLs, texts, `@list.txt` with one of these a line, `-` for
-            the lines of standard input, and files of tables (`.parquet`, `.csv`, `.jsonl`); or a table.
+        given: one of, or several of: files, folders, globs, URLs, addresses of fsspec, texts, `@list.txt` with one of
+            these a line, `-` for the lines of standard input; or files of tables (`.parquet`, `.csv`, `.jsonl`), or
+            archives (`.tar`), or a table.
         columns: of a table: which column has which input of the task.
         carry: columns of a table that go into the results as they are.
         named: inputs of the task that are the same for all.
         exclude: patterns of files and folders that are left out.
+        limits: what pages and tables of the web may cost, and whether they may be asked for.
     """
 
     given: Any
@@ -49,6 +54,7 @@ class Inputs:
     carry: tuple[str, ...] = ()
     named: Mapping[str, Any] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
+    limits: MediaLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         taken = [name for name in self.carry if name in RESERVED]
@@ -88,7 +94,7 @@ class Inputs:
         Args:
             inputs: the names of the task's inputs.
             optional: of those that may be left out.
-            facts: gets `kind`, "files" or "table", and what is to be told of the inputs.
+            facts: gets `kind`, "files", "texts", "table" or "archives", and what is to be told of the inputs.
 
         Raises:
             OptionError: columns that are not there, or inputs of a kind that cannot be listed.
@@ -96,10 +102,17 @@ class Inputs:
         wanted = [name for name in inputs if name not in self.named]
         if not wanted:
             raise OptionError(f"named gives all inputs of the task ({', '.join(inputs)}); one has to differ")
+        if not self.limits.allow_urls and any(map(is_remote, self._named_words())):
+            raise OptionError(
+                "limits has allow_urls=False, and the inputs are on a remote file system; give one or other"
+            )
         first, *further = wanted
-        if self._is_of_tables():
-            facts["kind"] = "table"
-            yield from self._rows([first, *further], optional)
+        facts["kind"] = self._kind(first)
+        if facts["kind"] == "table":
+            yield from self._rows(wanted, optional)
+            return
+        if facts["kind"] == "archives":
+            yield from self._members(wanted, optional, facts)
             return
         missing = [name for name in further if name not in optional]
         if missing or self.columns or self.carry:
@@ -108,7 +121,7 @@ class Inputs:
                 f"{what}, and the inputs are no table. Give a table (a .parquet, .csv or .jsonl file, or an object) "
                 f"with a column for each of {', '.join(inputs)}, or what is the same for all as named={{…}}"
             )
-        facts["kind"], facts["input"] = ("files" if media_kind(first) else "texts"), first
+        facts["input"] = first
         yield from self._words(first, facts)
 
     def depend_on_folder(self, name: str) -> bool:
@@ -120,21 +133,30 @@ class Inputs:
         given = self.given if isinstance(self.given, (list, tuple)) else [self.given]
         words = [os.fspath(each) for each in given if isinstance(each, (str, os.PathLike))]
         if media_kind(name) is None:
-            words = [word for word in words if is_table_file(word)]
+            words = [word for word in words if is_table_file(word) or is_archive(word)]
         absolute = all(Path(word.removeprefix("@")).is_absolute() or "://" in word for word in words)
         return not absolute or (len(words) < len(given) and media_kind(name) is not None)
 
-    def _is_of_tables(self) -> bool:
-        if is_table(self.given):
-            return True
-        if isinstance(self.given, (str, os.PathLike)):
-            return is_table_file(os.fspath(self.given))
-        if isinstance(self.given, (list, tuple)) and self.given:
-            files = [isinstance(each, (str, os.PathLike)) and is_table_file(os.fspath(each)) for each in self.given]
-            if any(files) and not all(files):
-                raise OptionError("files of tables and other inputs came together; make a job of each")
-            return all(files) or _is_rows(self.given)
-        return False
+    def _named_words(self) -> Iterator[str]:
+        given = self.given if isinstance(self.given, (list, tuple)) else [self.given]
+        return (os.fspath(each) if isinstance(each, (str, os.PathLike)) else "" for each in given)
+
+    def _kind(self, name: str) -> Literal["table", "archives", "files", "texts"]:
+        """What they are, by what they are called.
+
+        Args:
+            name: of the first input that differs.
+        """
+        if is_table(self.given) or _is_rows(self.given):
+            return "table"
+        count, tables, archives = 0, 0, 0
+        for word in self._named_words():
+            count, tables, archives = count + 1, tables + is_table_file(word), archives + is_archive(word)
+        if tables + archives:
+            if count not in (tables, archives):
+                raise OptionError("files of tables, archives, and other inputs came together; make a job of each")
+            return "table" if tables else "archives"
+        return "texts" if media_kind(name) is None else "files"
 
     def _rows(self, inputs: Sequence[str], optional: Sequence[str]) -> Iterator[pa.RecordBatch]:
         tables = self.given
@@ -143,105 +165,54 @@ class Inputs:
         elif is_table(tables) or _is_rows(tables):
             tables = (tables,)
         for table in _found(tables):
-            yield from open_table(table, self.columns, self.carry, inputs, optional, at_once=AT_ONCE)
+            yield from open_table(
+                table, self.columns, self.carry, inputs, optional, at_once=AT_ONCE, limits=self.limits
+            )
+
+    def _members(
+        self, inputs: Sequence[str], optional: Sequence[str], facts: dict[str, Any]
+    ) -> Iterator[pa.RecordBatch]:
+        wanted = Wanted.of(inputs, optional, self.columns, self.carry)
+        given = [self.given] if isinstance(self.given, (str, os.PathLike)) else self.given
+        skipped: Counter[str] = Counter()
+        for archive in _found(given):
+            yield from open_archive(os.fspath(archive), wanted, skipped, at_once=AT_ONCE)
+        facts["skipped"] = ", ".join(f"{count} {what}" for what, count in skipped.most_common() if what != "folders")
 
     def _words(self, name: str, facts: dict[str, Any]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        skipped = Skipped()
+        skipped, given = Skipped(), self.given
         search = FileSearch.of(
-            name, skipped, excluded=lambda path: bool(self.exclude) and is_excluded(path, self.exclude)
+            name,
+            skipped,
+            excluded=lambda path: bool(self.exclude) and is_excluded(path, self.exclude),
+            remote=True,
+            stamped=True,
+            limits=self.limits,
         )
-        words = self._files(search)
-        with _Seen() as seen:
-            for some in _in_batches(seen.first_of(words), AT_ONCE):
-                sources = pa.array(storable(some), pa.string())
-                yield pa.RecordBatch.from_arrays([sources], ["source"])
-            facts["repeated"] = seen.repeated
+        words = [given] if isinstance(given, (str, os.PathLike)) else given
+        found = find_inputs(words, search, facts)
+        while some := list(itertools.islice(found, AT_ONCE)):
+            sources = pa.array(storable(each.path for each in some), pa.string())
+            stamps = pa.array([each.stamp for each in some], pa.string())
+            yield pa.RecordBatch.from_arrays([sources, stamps], ["source", STAMP])
         facts["skipped"] = skipped.told()
-
-    def _files(self, search: FileSearch) -> Iterator[str]:
-        given = [self.given] if isinstance(self.given, (str, os.PathLike)) else self.given
-        for each in given:
-            if not isinstance(each, (str, os.PathLike)):
-                raise OptionError(
-                    f"a job's inputs are paths, URLs, texts or tables, which can be found again when it goes on; got a "
-                    f"{type(each).__name__}. Save it to a file, or run pipeline(…) on it"
-                )
-            word = os.fspath(each)
-            if word == "-":
-                yield from _lines(sys.stdin.buffer, search)
-            elif word.startswith("@") and search.kind is not None:
-                try:
-                    with Path(word[1:]).open("rb") as file:
-                        yield from _lines(file, search)
-                except OSError as error:
-                    raise OptionError(f"{word!r} names a file with an input a line: {error}") from error
-            else:
-                found = search.expand(word)
-                first = next(found, None)
-                if first == word and search.kind is not None and _stands_for_several(word):
-                    raise OptionError(f"{word!r} stands for no input; expected files of the kind {search.kind!r} there")
-                yield from () if first is None else itertools.chain([first], found)
-
-
-class _Seen:
-    """Passes on each of many words once; what it has seen lies on disk."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryDirectory(prefix="sensorium-listing-")
-        self._database = sqlite3.connect(Path(self._file.name, "seen"), isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=OFF")
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("CREATE TABLE seen (word BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._database.execute("BEGIN")
-        self.repeated = 0
-
-    def __enter__(self) -> _Seen:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-        self._file.cleanup()
-
-    def first_of(self, words: Iterable[str]) -> Iterator[str]:
-        for word in words:
-            put = self._database.execute(
-                "INSERT OR IGNORE INTO seen VALUES (?)", (word.encode("utf-8", "surrogatepass"),)
-            )
-            if put.rowcount:
-                yield word
-            else:
-                self.repeated += 1
 
 
 def _is_rows(given: Any) -> bool:
     return isinstance(given, (list, tuple)) and bool(given) and isinstance(given[0], Mapping)
 
 
-def _stands_for_several(word: str) -> bool:
-    return os.path.isdir(word) or (glob.has_magic(word) and not os.path.exists(word))  # noqa: PTH110, PTH112
-
-
-def _found(tables: Iterable[Any]) -> Iterator[Any]:
-    """Tables, those that a glob stands for among them."""
-    for table in tables:
-        word = os.fspath(table) if isinstance(table, (str, os.PathLike)) else ""
-        yield from sorted(glob.glob(word, recursive=True)) if _stands_for_several(word) else [table]  # noqa: PTH207
-
-
-def _lines(file: Any, search: FileSearch) -> Iterator[str]:
-    for line in file:
-        if name := os.fsdecode(line.rstrip(b"\r\n")):
-            yield from search.expand(name)
-
-
-def _in_batches(words: Iterable[str], size: int) -> Iterator[list[str]]:
-    some: list[str] = []
-    for word in words:
-        some.append(word)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some
+def _found(files: Iterable[Any]) -> Iterator[Any]:
+    """Files of tables or archives, those that a glob stands for among them."""
+    search = FileSearch("image", remote=True)  # a glob takes what it matches, of whatever kind
+    for file in files:
+        word = os.fspath(file) if isinstance(file, (str, os.PathLike)) else ""
+        if search.meaning(word) != "glob":
+            yield file
+        else:
+            found = [path for path in search.expand(word) if path != word]
+            if not found:
+                raise OptionError(f"{word!r} stands for no file")
+            yield from found

@@ -27,10 +27,10 @@ from sensorium.jobs.driving import LocalRun
 from sensorium.jobs.inputs import Inputs
 from sensorium.jobs.listing import Listing, write_listing
 from sensorium.jobs.parts import check_parts, counts_of, find_parts, sweep
+from sensorium.jobs.relisting import Relisted, Relisting
 from sensorium.jobs.reporting import JobReport
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
 from sensorium.jobs.stores import LocalStore, open_store
-from sensorium.jobs.stores.store import Lock
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import task_card
 
@@ -93,14 +93,16 @@ class Job:
         Args:
             task: a task's name.
             model: a name or a folder, as `pipeline()` takes them.
-            inputs: one of, or a list of: files, folders, globs, URLs, texts, `@list.txt` with one a line; files of
-                tables (`.parquet`, `.csv`, `.jsonl`, `.arrow`); or a table of pandas, polars, Arrow or `datasets`. They
-                are listed when the job is begun, and files that come later are no part of it.
+            inputs: one of, or a list of: files, folders, globs, URLs, addresses of fsspec (`s3://bucket/photos/`),
+                texts, `@list.txt` with one a line; files of tables (`.parquet`, `.csv`, `.jsonl`, `.arrow`); archives
+                of samples (`.tar`); or a table of pandas, polars, Arrow or `datasets`. They are listed when the job is
+                begun, and files that come later are no part of it until `run(refresh=True)`.
             out: the job's folder, new or its own: a path, or a URL, such as `s3://bucket/run`.
             options: the task's options.
             columns: of a table: which column has which input of the task, `{"image": "path"}`; an input that is not
-                named is in the column of its own name.
-            carry: columns of a table that go into the results as they are.
+                named is in the column of its own name. Of archives, the end of the name of the member that has it.
+            carry: columns of a table, or ends of the names of an archive's members, that go into the results as they
+                are.
             named: inputs of the task that are the same for all, `{"question": "…"}`.
             exclude: patterns of files and folders that are left out.
             shard_size: inputs that are done, and written, together: what a run that is killed does again, at most, for
@@ -123,7 +125,14 @@ class Job:
             raise OptionError(f"shard_size is a whole number from 1, got {shard_size!r}")
         self._open(out)
         same = {name: _plain(name, value) for name, value in (named or {}).items()}
-        self._inputs: Inputs | None = Inputs(inputs, dict(columns or {}), _several(carry), same, _several(exclude))
+        self._inputs: Inputs | None = Inputs(
+            inputs,
+            dict(columns or {}),
+            _several(carry),
+            same,
+            _several(exclude),
+            limits=settings.get("limits") or MediaLimits(),
+        )
         described = {
             "task": task,
             "model": None if model is None else _settled(model),
@@ -167,6 +176,8 @@ class Job:
         timeout_s: float = 600.0,
         max_failures: float | str | None = None,
         max_inputs_per_worker: int | None = None,
+        refresh: bool = False,
+        redo_changed: bool = False,
         progress: bool = False,
     ) -> JobReport:
         """Does what is still to be done; returns at once where that is nothing.
@@ -179,6 +190,9 @@ class Job:
             timeout_s: seconds without an outcome after which a worker is taken to hang.
             max_failures: ends the job when more inputs fail: a share, `"5%"`, or a number; None never to.
             max_inputs_per_worker: inputs after which a worker is replaced; None for never.
+            refresh: lists the inputs again. New ones are added, as the last ones; the report's `refreshed` says how
+                many, and which have changed or are gone. What was done stays.
+            redo_changed: with `refresh`, does those that have changed again.
             progress: shows a progress bar on standard error.
 
         Raises:
@@ -188,8 +202,10 @@ class Job:
             JobStoppedError: too many inputs failed, or no worker runs; what was done is kept.
             CheckpointError, UnknownNameError: as `pipeline()` raises them.
         """
+        if redo_changed and not refresh:
+            raise OptionError("redo_changed=True does again what refresh=True has found to be changed; give both")
         settings = RunSettings(workers, timeout_s, max_failures, max_inputs_per_worker)
-        return self._run(settings, again=None, progress=progress)
+        return self._run(settings, again=None, progress=progress, refresh=refresh, redo_changed=redo_changed)
 
     def retry(self, codes: str | Iterable[str] = (), *, progress: bool = False, **settings: Any) -> JobReport:
         """Does again what has failed, and what is still to be done.
@@ -255,19 +271,38 @@ class Job:
 
         return self.results(verify=verify).filter(pyarrow.compute.field("status") != "ok")
 
-    def _run(self, settings: RunSettings, *, again: list[str] | None, progress: bool) -> JobReport:
+    def _run(
+        self,
+        settings: RunSettings,
+        *,
+        again: list[str] | None,
+        progress: bool,
+        refresh: bool = False,
+        redo_changed: bool = False,
+    ) -> JobReport:
         with self._store.in_reach(JobStoppedError):
             check_folder(self._store)
             self._store.make()
             with self._store.lock() as lock:
-                return self._run_held(lock, settings, again=again, progress=progress)
+                description = self._begun()
+                listing = self._listing(description) if "listing" in description else None
+                sweep(self._store)
+                run = LocalRun(self._store, description, settings, lock)
+                if refresh and listing is not None:
+                    run.report.refreshed = self._refresh(description, listing, again=redo_changed)
+                    listing = self._listing(description)
+                return self._run_held(run, description, listing, again=again, progress=progress)
 
-    def _run_held(self, lock: Lock, settings: RunSettings, *, again: list[str] | None, progress: bool) -> JobReport:
-        description = self._begun()
-        listing = self._listing(description) if "listing" in description else None
-        sweep(self._store)
+    def _run_held(
+        self,
+        run: LocalRun,
+        description: dict[str, Any],
+        listing: Listing | None,
+        *,
+        again: list[str] | None,
+        progress: bool,
+    ) -> JobReport:
         began = time.perf_counter()
-        run = LocalRun(self._store, description, settings, lock)
         try:
             with _shown(progress) as shown:
                 run.run(listing, partial(self._list, description), again, shown)
@@ -297,16 +332,35 @@ class Job:
             )
         facts: dict[str, Any] = {}
         batches = self._inputs.batches(task["inputs"], task["optional"], facts)
-        listing = write_listing(self._store, batches, facts, shard_size=self._description["shard_size"])
+        if not write_listing(self._store, batches, facts, shard_size=self._description["shard_size"]):
+            raise OptionError("no input was found: expected files, folders, globs, or a table with rows")
+        listing = Listing(self._store)
         if facts.get("skipped"):
             warnings.warn(f"skipped {facts['skipped']}", UserWarning, stacklevel=6)
         description["listing"] = listing.digest
         write_description(self._store, description)
         return listing
 
+    def _refresh(self, description: dict[str, Any], listing: Listing, *, again: bool) -> Relisted:
+        """Lists the inputs again, and notes what is new."""
+        if self._inputs is None:
+            raise JobError(f"what the inputs of {self.folder} are is not known here; make the call that began it")
+        card, facts = task_card(description["task"]), {"kind": listing.facts["kind"]}
+        generations = {shard: part.generation for shard, part in find_parts(self._store).items()}
+        known, shard_size = description.get("refreshed", []), description["shard_size"]
+        with Relisting(listing, generations) as relisting:
+            batches = self._inputs.batches(card.inputs, card.optional_inputs, facts)
+            written = relisting.run(
+                self._store, batches, facts, number=len(known) + 1, shard_size=shard_size, again=again
+            )
+        if written:
+            description["refreshed"] = [*known, written]
+            write_description(self._store, description)
+        return relisting.found
+
     def _listing(self, description: Mapping[str, Any]) -> Listing:
-        """The listing that was written when the job was begun."""
-        listing = Listing(self._store)
+        """The listing that was written when the job was begun, with what was added since."""
+        listing = Listing(self._store, description.get("refreshed", ()))
         if listing.digest != description["listing"]:
             raise JobError(
                 f"{listing.path} is not as it was written. It lists the inputs of the job: put it back, or start the "

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sensorium.jobs.relisting import Relisted
 
 
 @dataclass
@@ -22,6 +26,7 @@ class JobReport:
         ran: inputs that this run has done.
         seconds: what it took; 0 where nothing was run.
         workers_started: processes that it has started.
+        refreshed: what listing the inputs again has found; None where that was not asked for.
     """
 
     inputs: int = 0
@@ -34,6 +39,7 @@ class JobReport:
     ran: int = 0
     seconds: float = 0.0
     workers_started: int = 0
+    refreshed: Relisted | None = None
 
     @property
     def done(self) -> int:
@@ -61,6 +67,7 @@ class JobReport:
             "codes": dict(self.codes.most_common()),
             "seconds": round(self.seconds, 3),
             "complete": self.complete,
+            **({} if self.refreshed is None else {"refreshed": dataclasses.asdict(self.refreshed)}),
         }
 
     def __str__(self) -> str:

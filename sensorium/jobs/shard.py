@@ -21,7 +21,8 @@ class Shard:
     Attributes:
         number: which.
         generation: of the part that is to be made.
-        codes: the errors that are tried again, of an older part; None to do all.
+        codes: the errors that are tried again, of an older part; None for none, or to do all.
+        changed: places of inputs that have changed since the older part was made.
         quarantined: inputs that ended a worker twice, by their places, with the error of each.
         suspects: places of inputs of which one may have ended a worker; they are run alone.
         crashes: how often a worker ended while it ran as a whole.
@@ -31,6 +32,7 @@ class Shard:
     number: int
     generation: int = 0
     codes: list[str] | None = None
+    changed: list[int] = field(default_factory=list)
     quarantined: dict[int, dict[str, str]] = field(default_factory=dict)
     suspects: list[int] = field(default_factory=list)
     crashes: int = 0
@@ -42,6 +44,7 @@ class Shard:
             "shard": self.number,
             "generation": self.generation,
             "codes": self.codes,
+            "changed": self.changed,
             "quarantined": self.quarantined,
             "alone": self.suspects or None,
             "one_by_one": self.crashes > 1 and not self.suspects,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import itertools
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium.errors import OptionError, UnknownNameError
+from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.processors.addresses import OF_THE_WEB, is_remote, scheme_of
+from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
+from sensorium.processors.remote import open_file_system
+from sensorium.processors.urls import fetch, public_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,6 +53,7 @@ def open_table(
     optional: Sequence[str],
     *,
     at_once: int,
+    limits: MediaLimits = DEFAULT_LIMITS,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a table, as a listing has them.
 
@@ -57,6 +64,7 @@ def open_table(
         inputs: the task's inputs.
         optional: those that may be left out.
         at_once: rows a batch at most.
+        limits: what a table of the web may cost.
 
     Raises:
         OptionError: the file cannot be read.
@@ -71,7 +79,7 @@ def open_table(
     wanted: dict[str, str] | None = None
     row = 0
     try:
-        for batch in _batches(table, at_once):
+        for batch in _batches(table, at_once, limits):
             if wanted is None and len(set(batch.schema.names)) < len(batch.schema.names):
                 raise OptionError(f"the table {called} has two columns of one name: {', '.join(batch.schema.names)}")
             if wanted is None:
@@ -97,7 +105,9 @@ def digest_of_table(table: Any) -> str:
         for row in table:
             digest.update(repr(row).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:32]
-    for batch in _batches(table.combine_chunks() if hasattr(table, "combine_chunks") else table, _AT_ONCE):
+    for batch in _batches(
+        table.combine_chunks() if hasattr(table, "combine_chunks") else table, _AT_ONCE, DEFAULT_LIMITS
+    ):
         digest.update(repr(batch.schema).encode())
         digest.update(batch.serialize())
     return digest.hexdigest()[:32]
@@ -125,15 +135,13 @@ def _wanted(
     return wanted
 
 
-def _batches(table: Any, at_once: int) -> Iterator[pa.RecordBatch]:
+def _batches(table: Any, at_once: int, limits: MediaLimits) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.dataset
 
     if isinstance(table, (str, os.PathLike)):
-        path = Path(table)
-        if not path.is_file():
-            raise OptionError(f"the table {os.fspath(table)!r} does not exist")
-        yield from _of_file(path, at_once)
+        with _at_hand(os.fspath(table), limits) as (system, path):
+            yield from _of_file(system, path, at_once)
     elif isinstance(table, (list, tuple)):
         schema = None
         if not all(isinstance(row, Mapping) for row in table):
@@ -156,23 +164,43 @@ def _batches(table: Any, at_once: int) -> Iterator[pa.RecordBatch]:
         raise OptionError(f"expected a table of pandas, polars, Arrow or datasets, got a {type(table).__name__}")
 
 
-def _of_file(path: Path, at_once: int) -> Iterator[pa.RecordBatch]:
+@contextlib.contextmanager
+def _at_hand(word: str, limits: MediaLimits) -> Iterator[tuple[Any, str]]:
+    """The file system of a table, None for that of this machine, and its path there; one of the web is fetched."""
+    if is_remote(word):
+        yield open_file_system(word)
+    elif scheme_of(word) in OF_THE_WEB:
+        with tempfile.NamedTemporaryFile(suffix=Path(word).suffix.lower()) as file:
+            try:
+                file.write(fetch(word, name=public_url(word), limits=limits, kind="table"))
+            except InputError as error:
+                raise OptionError(f"the table cannot be fetched. {error}") from error
+            file.flush()
+            yield None, file.name
+    elif not Path(word).is_file():
+        raise OptionError(f"the table {word!r} does not exist")
+    else:
+        yield None, word
+
+
+def _of_file(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.dataset
 
-    kind: Any = FORMATS[path.suffix.lower()]
+    kind: Any = FORMATS[Path(path).suffix.lower()]
     if kind == "csv":  # 007 stays 007: what is carried along is not changed
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        opened = open if system is None else system.open
+        with opened(path, "r", encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file), [])
         if not header:
             raise OptionError(f"the table {path} is empty; expected a first line with the columns' names")
         converted = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
         kind = pyarrow.dataset.CsvFileFormat(convert_options=converted)
-    found = pyarrow.dataset.dataset(path, format=kind)
+    found = pyarrow.dataset.dataset(path, format=kind, filesystem=system)
     if kind == "json":  # what looks like a time stays the text that it is
         schema = pa.schema([(f.name, pa.string() if pa.types.is_temporal(f.type) else f.type) for f in found.schema])
-        found = pyarrow.dataset.dataset(path, format=kind, schema=schema)
+        found = pyarrow.dataset.dataset(path, format=kind, schema=schema, filesystem=system)
     yield from found.to_batches(batch_size=at_once, batch_readahead=1, fragment_readahead=1)
 
 

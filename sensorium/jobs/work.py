@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -19,14 +20,14 @@ from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.inputs import RESERVED
 from sensorium.jobs.listing import Listing
 from sensorium.jobs.parts import find_parts, write_part
+from sensorium.jobs.raws import raw_inputs
 from sensorium.jobs.stores import Store
-from sensorium.jobs.tables import PREFIX
 from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.factory import pipeline
 from sensorium.pipelines.placement import resolve_device
 from sensorium.pipelines.settings import Settings
 from sensorium.processors.limits import MediaLimits
-from sensorium.results.surrogates import as_they_were, storable
+from sensorium.results.surrogates import storable
 from sensorium.tasks.base import get_task
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ class Work:
         Args:
             order: `shard`, `generation`; `quarantined`, outcomes of inputs that are not run, by their places in the
                 shard; `alone`, places of inputs to be run one by one, whose outcomes are not kept; `one_by_one`,
-                whether all are run so, and kept; `codes`, the errors that are tried again, of an older part.
+                whether all are run so, and kept; `codes`, the errors that are tried again, of an older part;
+                `changed`, the places of inputs that have changed since that was made.
         """
-        self._listing = self._listing or Listing(self._folder)
+        self._listing = self._listing or self._opened()
         shard, rows = order["shard"], self._listing.read(order["shard"])
-        raws = list(_raws(rows, self._listing.facts, self._description["inputs"]["named"]))
+        raws = list(raw_inputs(rows, self._listing.facts, self._description["inputs"]["named"]))
         if order.get("alone") is not None:
             for place in order["alone"]:
                 self._gauge.taken = place + 1
@@ -83,8 +85,10 @@ class Work:
                 self._gauge.given = place + 1
             self._tell("cleared", shard=shard)
             return
-        before = self._before(shard) if order.get("codes") is not None else None
-        again = range(len(raws)) if before is None else _failed(before, order["codes"])
+        codes, changed = order.get("codes"), order.get("changed", [])
+        before = self._before(shard) if codes is not None or changed else None
+        failed = _failed(before, codes) if before is not None and codes is not None else []
+        again = range(len(raws)) if before is None else sorted({*failed, *changed})
         quarantined = {int(place): error for place, error in order.get("quarantined", {}).items()}
         places = [place for place in again if place not in quarantined]
         outcomes = self._outcomes(raws, places, one_by_one=order.get("one_by_one", False))
@@ -94,6 +98,13 @@ class Work:
             raise JobError(f"the rows of shard {shard} cannot be made: {type(error).__name__}: {error}") from error
         part = write_part(self._folder, table, order["job"], shard, order["generation"])
         self._tell("done", shard=shard, part=part.name, counts=part.counts(order["job"]), ran=len(places))
+
+    def _opened(self) -> Listing:
+        """The listing; what the user has named as an input may be opened, wherever it is."""
+        listing, limits = Listing(self._folder, self._description.get("refreshed", ())), self._pipe.task.limits
+        named = [f"{scheme}://" for scheme in listing.facts.get("schemes", ()) if listing.facts["kind"] == "files"]
+        self._pipe.task.limits = dataclasses.replace(limits, allow_remote=(*limits.allow_remote, *named))
+        return listing
 
     def _before(self, shard: int) -> pa.Table:
         """What an older part says of the outcomes."""
@@ -249,25 +260,6 @@ def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline:
 
         settings["index"] = Index.load(settings["index"])
     return pipeline(description["task"], description["model"], **settings)
-
-
-def _raws(rows: pa.Table, facts: Mapping[str, Any], named: Mapping[str, Any]) -> Iterator[Any]:
-    """The raw inputs of a shard, as a pipeline takes them."""
-    if facts["kind"] != "table":
-        for raw in as_they_were(rows.column("source").to_pylist()):
-            yield {facts["input"]: raw, **named} if named else raw
-        return
-    names = [name for name in rows.column_names if name.startswith(PREFIX)]
-    for row in rows.select(names).to_pylist():
-        given = {name.removeprefix(PREFIX): _plain(value) for name, value in row.items()} | dict(named)
-        yield next(iter(given.values())) if len(given) == 1 else given
-
-
-def _plain(value: Any) -> Any:
-    """The picture or sound in a cell as `datasets` has it, else the cell."""
-    if isinstance(value, Mapping) and value.keys() == {"bytes", "path"}:
-        return value["path"] if value["bytes"] is None else value["bytes"]
-    return value
 
 
 def _failed(part: pa.Table, codes: list[str]) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 
 from sensorium.errors import JobError, OptionError, UnknownNameError
 from sensorium.jobs.inputs import Inputs
-from sensorium.jobs.listing import Listing, write_listing
+from sensorium.jobs.listing import STAMP, Listing, write_listing
 from sensorium.results.surrogates import as_they_were
 from tests import tiny_answering
 
@@ -24,9 +24,12 @@ def listed(folder, given, *, inputs=("image",), optional=(), shard_size=4, **mor
     """What a listing of these inputs holds."""
     facts = {}
     batches = Inputs(given, **more).batches(inputs, optional, facts)
-    listing = write_listing(folder, batches, facts, shard_size=shard_size)
+    write_listing(folder, batches, facts, shard_size=shard_size)
+    listing = Listing(folder)
     rows = [row for shard in range(listing.shards) for row in listing.read(shard).to_pylist()]
     assert [row.pop("input_id") for row in rows] == list(range(listing.inputs))
+    for row in rows:
+        row.pop(STAMP, None)
     return rows, Listing(folder)
 
 
@@ -117,7 +120,6 @@ def test_tables_have_several_inputs_a_row_and_inputs_may_be_the_same_for_all(tmp
         ("empty.csv", {}, OptionError, "empty"),
         ("gone.csv", {}, OptionError, "does not exist"),
         ("@gone.txt", {}, OptionError, "input a line"),
-        ([], {}, OptionError, "no input was found"),
         (["a.jpg", "table.csv"], {}, OptionError, "came together"),
         ([object()], {}, OptionError, "found again"),
         ("a.jpg", {"carry": ("id",)}, OptionError, "no table"),

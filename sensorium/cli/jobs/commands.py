@@ -10,14 +10,16 @@ import typer
 
 from sensorium.cli.commands import LIMITS, SHORT, Cards, files_of, flags_of, input_options, named_inputs, options_of
 from sensorium.cli.commands import pipeline_cards as cards_of_pipeline
-from sensorium.cli.jobs.settings import JobReportSettings, JobRunSettings, JobSettings
+from sensorium.cli.jobs.settings import JobReportSettings, JobRunSettings, JobSettings, RefreshSettings
 from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.settings import InputSettings, PipelineSettings
 from sensorium.cli.telling import told
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import REQUIRED, OptionCard, TaskCard, cards_of
 
-_JOB, _RUN, _REPORT = (cards_of(settings) for settings in (JobSettings, JobRunSettings, JobReportSettings))
+_JOB, _REFRESH, _RUN, _REPORT = (
+    cards_of(settings) for settings in (JobSettings, RefreshSettings, JobRunSettings, JobReportSettings)
+)
 _FOLDER = argument("folder", "FOLDER", "The folder of a job, or its URL, as `sensorium job run --out` has made it.")
 _CODES = OptionCard("code", tuple[str, ...], (), "an error to try again, such as missing-file; all unless given.")
 _TO = OptionCard("to", str, REQUIRED, "the file to write: table.parquet, table.csv or table.jsonl.")
@@ -29,8 +31,9 @@ _ONLY = OptionCard(
 )
 _OVERWRITE = OptionCard("overwrite", bool, False, "replace the file if it is there.")
 _INPUT_HELP = (
-    "Files, folders (searched to any depth), globs and URLs; @FILE and - read one a line from a file and from standard "
-    "input; tables (.parquet, .csv, .jsonl, .arrow), whose rows are inputs."
+    "Files, folders (searched to any depth), globs and URLs, also s3://… and the like; @FILE and - (or @-) read one a "
+    "line from a file and from standard input; tables (.parquet, .csv, .jsonl, .arrow), whose rows are inputs; "
+    "archives of samples (.tar)."
 )
 
 
@@ -39,7 +42,7 @@ def run_command(card: TaskCard) -> Any:
     options, job = options_of(card), tuple(c for c in _JOB if c.name != "index" or card.searches)
     files = tuple(c for c in files_of(card) if c.name == "exclude")
     further = tuple(dataclasses.replace(c, default=None) for c in input_options(card))
-    general = (*job, *cards_of_pipeline(card), *files, *_RUN)
+    general = (*job, *cards_of_pipeline(card), *files, *_REFRESH, *_RUN)
     media = {name: flag.replace("option-", "media-") for name, flag in flags_of(LIMITS, general).items()}
     flags = flags_of(options, (*general, *LIMITS), ("inputs", *card.inputs, *card.optional_inputs))
 
@@ -57,6 +60,7 @@ def run_command(card: TaskCard) -> Any:
                 InputSettings(**read_all(files, arguments)),
                 MediaLimits(**read_all(LIMITS, _by_name(media, arguments))),
                 JobRunSettings(**read_all(_RUN, arguments)),
+                RefreshSettings(**read_all(_REFRESH, arguments)),
             )
             raise typer.Exit(run.run())
 

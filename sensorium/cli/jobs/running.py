@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from sensorium.cli.jobs.settings import JobReportSettings, JobRunSettings, JobSettings
+from sensorium.cli.jobs.settings import JobReportSettings, JobRunSettings, JobSettings, RefreshSettings
 from sensorium.cli.process import exit_code
 from sensorium.cli.settings import InputSettings, PipelineSettings
 from sensorium.cli.telling import printable, say, wants_progress
@@ -35,6 +35,7 @@ class JobRun:
         inputs: which files of folders are inputs.
         limits: what an input may cost.
         settings: how it is run this time.
+        refreshing: what is done about inputs that came, or changed, since.
     """
 
     card: TaskCard
@@ -46,6 +47,7 @@ class JobRun:
     inputs: InputSettings
     limits: MediaLimits
     settings: JobRunSettings
+    refreshing: RefreshSettings
 
     def run(self) -> int:
         """Runs the job, or goes on with it.
@@ -75,7 +77,9 @@ class JobRun:
             limits=None if self.limits == MediaLimits() else self.limits,
             **given,
         )
-        return _ended(job, partial(job.run, **_of_run(self.settings)), as_json=self.settings.json)
+        return _ended(
+            job, partial(job.run, **_of_run(self.settings), **asdict(self.refreshing)), as_json=self.settings.json
+        )
 
 
 def retry_job(folder: str, codes: Sequence[str], run: JobRunSettings) -> int:
@@ -129,6 +133,8 @@ def _ended(job: Job, run: Callable[[], JobReport], *, as_json: bool) -> int:
         return exit_code(end)
     for warning in caught:
         say(str(warning.message))
+    if report.refreshed is not None:
+        say(printable(f"listed the inputs again: {report.refreshed}"))
     if report.ran:
         say(
             f"ran {report.ran} inputs in {report.seconds:.1f} s ({report.ran / max(report.seconds, 1e-9):.1f} a second)"

@@ -55,6 +55,19 @@ class JobRunSettings(RunSettings):
 
 
 @dataclass(frozen=True)
+class RefreshSettings:
+    """What is done about inputs that came, or changed, after the job was begun.
+
+    Attributes:
+        refresh: list the inputs again; new ones are added, and it is said which have changed or are gone.
+        redo_changed: with --refresh, do those that have changed again.
+    """
+
+    refresh: bool = False
+    redo_changed: bool = False
+
+
+@dataclass(frozen=True)
 class JobReportSettings:
     """What is said of a job.
 
