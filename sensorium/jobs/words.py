@@ -62,7 +62,7 @@ def _all(given: Iterable[Any], search: FileSearch) -> Iterator[Found]:
         else:
             found = search.find(word)
             first = next(found, None)
-            if first is not None and first.path == word and search.meaning(word) is not None:
+            if first is not None and first.empty:
                 raise OptionError(f"{word!r} stands for no input; expected files of the kind {search.kind!r} there")
             yield from () if first is None else itertools.chain([first], found)
 

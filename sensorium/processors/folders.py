@@ -77,7 +77,7 @@ class FileSearch:
             tree = tree_of(word if self.remote else "", limits=self.limits, stamped=self.stamped)
             search = TreeSearch(tree, self.suffixes, self.skipped, self.excluded)
             found = search.matching(word) if meaning == "glob" else search.in_folder(word)
-            yield next(found, Found(word))
+            yield next(found, Found(word, empty=True))
             yield from found
         elif not self.excluded(word):
             yield Found(word, LocalTree(stamped=True).stamp(word) if self.stamped and "://" not in word else None)

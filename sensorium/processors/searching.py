@@ -21,10 +21,12 @@ class Found(NamedTuple):
     Attributes:
         path: of a file, or its address, or the text.
         stamp: what tells whether it has changed (see `trees.TreeEntry`), if that was asked for and is known.
+        empty: whether it is a folder or a glob that stands for no input, and so for itself.
     """
 
     path: str
     stamp: str | None = None
+    empty: bool = False
 
 
 class TreeSearch:
