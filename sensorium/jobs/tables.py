@@ -161,7 +161,8 @@ def _batches(table: Any, at_once: int, limits: MediaLimits) -> Iterator[pa.Recor
     elif hasattr(table, "to_arrow"):
         yield from table.to_arrow().to_batches(max_chunksize=at_once)
     else:
-        raise OptionError(f"expected a table of pandas, polars, Arrow or datasets, got a {type(table).__name__}")
+        one = f"; name one of its splits, {next(iter(table))!r}" if isinstance(table, Mapping) and table else ""
+        raise OptionError(f"expected a table of pandas, polars, Arrow or datasets, got a {type(table).__name__}{one}")
 
 
 @contextlib.contextmanager
@@ -206,8 +207,13 @@ def _of_file(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
 
 def _texts(column: Any) -> list[Any]:
     import pyarrow as pa
+    import pyarrow.compute
 
     kind = column.type
+    if pa.types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}:
+        stored = pyarrow.compute.is_valid(column.field("bytes"))  # a picture or sound of `datasets`
+        column = pyarrow.compute.if_else(stored, None, column.field("path"))
+        kind = column.type
     return column.to_pylist() if pa.types.is_string(kind) or pa.types.is_large_string(kind) else [None] * len(column)
 
 
