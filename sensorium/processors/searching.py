@@ -49,7 +49,7 @@ class TreeSearch:
         """The files of a folder, to any depth."""
         if "://" not in folder:
             folder = str(Path(folder))
-        path = "" if folder == "." else f"{folder.rstrip('/')}/"
+        path = "" if folder == "." else folder if folder.endswith("://") else f"{folder.rstrip('/')}/"
         yield from self._find(_Folder(path, frozenset(), path, self._tree.entries(path)), _Pattern([]))
 
     def matching(self, pattern: str) -> Iterator[Found]:

@@ -88,6 +88,16 @@ def test_the_rows_of_a_table_are_inputs_and_columns_are_carried(tmp_path, table,
     assert listing.shards == 2
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_last_line_of_a_table_may_lack_its_end(tmp_path, end, count):
+    path = tmp_path / "table.jsonl"
+    path.write_text("\n".join(f'{{"image": "{i}.jpg", "when": "2024-01-0{i + 1}"}}' for i in range(count)) + end)
+    rows, _ = listed(tmp_path, path, carry=("when",))
+    assert [row["source"] for row in rows] == [f"{i}.jpg" for i in range(count)]
+    assert [row["when"] for row in rows] == [f"2024-01-0{i + 1}" for i in range(count)]  # the text that it is
+
+
 def test_tables_in_memory_and_rows_are_inputs(tmp_path, table):
     class Frame:  # what polars has
         columns = ("path",)
