@@ -61,7 +61,10 @@ class InputError(SensoriumError, ValueError):
         code: the kind of fault in kebab-case, stable between versions (`"missing-file"`, `"truncated"`, …).
         index: the position of the input among its call's inputs, or None where it is not yet known.
         source: a short description of the input (a path, a URL, or the type and shape of an object).
+        seconds: what the input has cost until then, as of a result; None where that was not measured.
     """
+
+    seconds: float | None = None
 
     def __init__(
         self, message: str, *, code: str = "bad-input", source: str | None = None, index: int | None = None

@@ -105,7 +105,7 @@ class Report:
         loaded = None if image is None else self._load(image)
         if loaded is not None and not bars:
             loaded = _plotted(outcome, loaded)
-        uri = None if loaded is None else _data_uri(loaded)
+        uri = None if loaded is None else data_uri(loaded)
         text = "" if bars else "\n".join(outcome.lines()[:LINES])
         self._done.append(Card(source, uri, bars, text, None))
 
@@ -126,13 +126,9 @@ class Report:
 
     def _pieces(self) -> Iterator[str]:
         """The page, in pieces: failures first, then results, each in the order of the inputs."""
-        from jinja2 import Environment
-
-        script = _read(_SCRIPT)
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-        template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_read(_TEMPLATE))
         cards = [*self._failed, *self._done]
-        yield from template.generate(report=self, cards=cards, script=script, script_hash=f"sha256-{digest}")
+        script = _read(_SCRIPT)
+        yield from page(_TEMPLATE, self.title, self.details, script=script, report=self, cards=cards)
 
     def _load(self, image: Any) -> Image.Image | None:
         """The picture again; None if it has gone since it was processed."""
@@ -142,6 +138,24 @@ class Report:
             return load_pil(image, limits=self.limits or MediaLimits())
         except InputError:
             return None
+
+
+def page(template: str, title: str, details: Mapping[str, str], *, script: str = "", **values: Any) -> Iterator[str]:
+    """A page in the house's style, in pieces.
+
+    Args:
+        template: a file of the package that fills the blocks of `page.html.jinja`; all that it shows is escaped.
+        title: its heading.
+        details: facts, shown under the heading.
+        script: the one script that it may run; unless given none may.
+        **values: what the template shows.
+    """
+    from jinja2 import Environment, FunctionLoader
+
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_read))
+    told = {"title": title, "details": details, "script": script, "script_hash": f"sha256-{digest}"}
+    yield from pages.get_template(template).generate(told, **values)
 
 
 def score_bars(result: Result) -> list[Bar]:
@@ -159,6 +173,15 @@ def score_bars(result: Result) -> list[Bar]:
     ]
 
 
+def data_uri(image: Image.Image) -> str:
+    """A picture as a small JPEG that stands in the page itself."""
+    small = image.convert("RGB")
+    small.thumbnail((SIDE_PX, SIDE_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=75, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
 def _plotted(result: Result, image: Image.Image) -> Image.Image:
     """The picture with the result drawn on it, where that can be drawn."""
     try:
@@ -169,11 +192,3 @@ def _plotted(result: Result, image: Image.Image) -> Image.Image:
 
 def _read(name: str) -> str:
     return resources.files("sensorium").joinpath(name).read_text(encoding="utf-8")
-
-
-def _data_uri(image: Image.Image) -> str:
-    small = image.convert("RGB")
-    small.thumbnail((SIDE_PX, SIDE_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=75, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -26,8 +26,8 @@ LAYERS = (  # the design's table, from the ground up: each may import what stand
     "tasks",
     "pipelines",
     "retrieval",
-    "jobs",
     "report",
+    "jobs",
     "cli",
 )
 ONLY_IN = {  # third party: the files that may import it

@@ -20,6 +20,7 @@ from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.shard import Shard
 from sensorium.jobs.stores import Store
 from sensorium.jobs.stores.store import Lock
+from sensorium.jobs.timings import Timings
 from sensorium.pipelines.cores import usable_cores
 
 TICK_S = 0.2
@@ -42,6 +43,7 @@ class LocalRun:
     def __init__(self, folder: Store, description: dict[str, Any], settings: RunSettings, lock: Lock) -> None:
         self._folder, self._description, self._settings, self._lock = folder, description, settings, lock
         self._outbox = Outbox.of(folder)
+        self._timings = Timings(folder)
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: list[Worker] = []
         self._timed_out: set[Worker] = set()
@@ -99,6 +101,7 @@ class LocalRun:
                 worker.end()
             if self._outbox is not None:
                 self._outbox.close()
+            self._timings.keep()
 
     def _plan(self, listing: Listing, again: list[str] | None) -> None:
         self.report.inputs, self.report.shards = listing.inputs, listing.shards
@@ -169,7 +172,7 @@ class LocalRun:
 
     def _finish(self, worker: Worker, told: Mapping[str, Any]) -> None:
         self._in_a_row = 0
-        self._shards.pop(told["shard"])
+        self._timings.note(told, self._shards.pop(told["shard"]).generation)
         self.report.add(Counter(told["counts"]))
         self.report.ran += told["ran"]
         worker.order = None

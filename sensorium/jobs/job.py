@@ -26,6 +26,8 @@ from sensorium.jobs.description import (
 from sensorium.jobs.driving import LocalRun
 from sensorium.jobs.inputs import Inputs
 from sensorium.jobs.listing import Listing, write_listing
+from sensorium.jobs.page import NAME as PAGE
+from sensorium.jobs.page import write_page
 from sensorium.jobs.parts import check_parts, counts_of, find_parts, sweep
 from sensorium.jobs.relisting import Relisted, Relisting
 from sensorium.jobs.reporting import JobReport
@@ -241,6 +243,22 @@ class Job:
             report.add(counts)
         return report
 
+    def write_report(self) -> str:
+        """Writes `report.html` into the folder, a page that loads nothing from elsewhere; each run leaves one, too.
+
+        It tells how the job stands, how fast it went, the failures by their codes with the first of each (pictures
+        small, of others their names), and the inputs that cost most.
+
+        Returns:
+            Where it lies: its path, or its URL.
+
+        Raises:
+            JobError: nothing was begun, or a part is damaged.
+            OSError: it cannot be written.
+        """
+        report, known = self.status(), read_description(self._store) or {}
+        return write_page(self._store, known, report, digest_of(known))
+
     def results(self, *, verify: bool = True) -> pyarrow.dataset.Dataset:
         """The rows that there are, in the order of the inputs, as a data set of Arrow.
 
@@ -308,10 +326,20 @@ class Job:
                 run.run(listing, partial(self._list, description), again, shown)
         finally:
             run.report.seconds = time.perf_counter() - began
+            self._tell(description, run.report)
         sweep(self._store)  # parts of which there are newer ones
-        if "result" in description:
-            write_description(self._store, {**description, "counts": run.report.to_dict()})
         return run.report
+
+    def _tell(self, description: Mapping[str, Any], report: JobReport) -> None:
+        """Leaves the counts and the report of a run, however it has ended; the rows do not depend on them."""
+        if not report.inputs or (not report.ran and PAGE in self._store.names()):
+            return
+        try:
+            if "result" in description:
+                write_description(self._store, {**description, "counts": report.to_dict()})
+            write_page(self._store, description, report, digest_of(description))
+        except (OSError, JobError) as error:
+            warnings.warn(f"what the run has done is kept, but it cannot be reported: {error}", stacklevel=4)
 
     def _begun(self) -> dict[str, Any]:
         """The description in the folder; written first where no inputs were listed yet, since then nothing was done."""

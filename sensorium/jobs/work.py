@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import heapq
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +24,7 @@ from sensorium.jobs.listing import Listing
 from sensorium.jobs.parts import find_parts, write_part
 from sensorium.jobs.raws import raw_inputs
 from sensorium.jobs.stores import Store
+from sensorium.jobs.timings import SLOWEST
 from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.factory import pipeline
 from sensorium.pipelines.placement import resolve_device
@@ -76,7 +79,7 @@ class Work:
                 `changed`, the places of inputs that have changed since that was made.
         """
         self._listing = self._listing or self._opened()
-        shard, rows = order["shard"], self._listing.read(order["shard"])
+        began, shard, rows = time.perf_counter(), order["shard"], self._listing.read(order["shard"])
         raws = list(raw_inputs(rows, self._listing.facts, self._description["inputs"]["named"]))
         if order.get("alone") is not None:
             for place in order["alone"]:
@@ -97,7 +100,9 @@ class Work:
         except Exception as error:  # no input's: another worker would fail in the same way
             raise JobError(f"the rows of shard {shard} cannot be made: {type(error).__name__}: {error}") from error
         part = write_part(self._folder, table, order["job"], shard, order["generation"])
-        self._tell("done", shard=shard, part=part.name, counts=part.counts(order["job"]), ran=len(places))
+        slowest = _slowest([rows.column("input_id")[place].as_py() for place in places], outcomes)
+        done = {"part": part.name, "counts": part.counts(order["job"]), "ran": len(places)}
+        self._tell("done", shard=shard, **done, seconds=round(time.perf_counter() - began, 4), slowest=slowest)
 
     def _opened(self) -> Listing:
         """The listing; what the user has named as an input may be opened, wherever it is."""
@@ -273,6 +278,12 @@ def _row_of(outcome: Any) -> dict[str, Any]:
     if isinstance(outcome, InputError):
         return {"status": "failed", "error_code": outcome.code, "error_message": storable([outcome.message])[0]}
     return {"status": "ok", **outcome.to_row()}
+
+
+def _slowest(ids: list[int], outcomes: list[Any]) -> list[tuple[int, float]]:
+    """Those of the inputs that have cost most, the dearest first, with the seconds that each has."""
+    costs = ((number, outcome.seconds or 0.0) for number, outcome in zip(ids, outcomes, strict=True))
+    return [(number, round(s, 4)) for number, s in heapq.nlargest(SLOWEST, costs, key=lambda cost: cost[1])]
 
 
 def _digest_of(paths: list[Path]) -> str:

@@ -140,7 +140,9 @@ class Flights:
         if failure is not None:
             entries, flight = flight.entries, None  # type: ignore[assignment]  # lets the outputs' memory go
             return self._after(failure, entries, [])
+        each = (flight.seconds + seconds) / (_cost(flight.entries) or 1.0)
         for i, (entry, part) in enumerate(zip(flight.entries, parts, strict=True)):
+            entry.item.seconds += each * entry.cost
             if failed is not None and failed[i]:
                 entry.item.error = _culprit(not_finite(), entry, memory=False)
             else:

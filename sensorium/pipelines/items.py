@@ -31,6 +31,7 @@ class Item:
         source: the path or URL that it is, if it is one.
         original: what tells it from other inputs of a run without duplicates.
         twin: the input itself, where it is the same as its original's and waits for what comes of that.
+        seconds: what it has cost so far: splitting it, and its share of batches.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Item:
     source: str | None = None
     original: Original | None = None
     twin: Any = None
+    seconds: float = 0.0
 
     @property
     def wanted(self) -> bool:

@@ -18,7 +18,7 @@ from sensorium.pipelines.splitting import Chunk, advance
 from sensorium.pipelines.tables import of_row
 from sensorium.pipelines.workers import SplitPool
 from sensorium.processors.media import describe
-from sensorium.results.result import Result, put_source
+from sensorium.results.result import Result, put_seconds, put_source
 from sensorium.tasks.base import Task, Unit
 
 AHEAD_BATCHES = 2
@@ -113,6 +113,7 @@ class Stages:
         waited = chunk.seconds if here else time.perf_counter() - began
         self._statistics.add("split", items=len(chunk.units), seconds=chunk.seconds, waited=waited)
         item.split = None
+        item.seconds += chunk.seconds
         for unit, key, nbytes in chunk.units:
             cost = self._task.cost(unit) if self._sizer.weighs else 1.0
             self._cheapest = max(CHEAPEST, min(self._cheapest, cost))
@@ -155,6 +156,7 @@ class Stages:
         self._statistics.count("inputs")
         outcome = item.error if item.error is not None else self._merge(item)
         if isinstance(outcome, InputError):
+            outcome.seconds = item.seconds
             self._statistics.count("failures")
         return outcome
 
@@ -170,6 +172,7 @@ class Stages:
             result = self._task.merge([item.parts[i] for i in range(item.opened)], item.options, item.index)
             if isinstance(result, Result):
                 put_source(result, item.source)
+                put_seconds(result, item.seconds + time.perf_counter() - began)
             return result
         except Exception as error:  # noqa: BLE001 - a task's own fault on one input must not cost the others
             return _as_input_error(error, item.index, None)

@@ -37,7 +37,7 @@ class Result(Protocol):
             own, one text, its JSON.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_seconds", "_source")
 
     index: int
     columns: ClassVar[tuple[typed.TypedColumn, ...]] = (typed.WholeJson(),)
@@ -46,6 +46,15 @@ class Result(Protocol):
     def source(self) -> str | None:
         """The path or the URL that its input was; None for an input that had none, and for a result made by hand."""
         return getattr(self, "_source", None)
+
+    @property
+    def seconds(self) -> float | None:
+        """What its input has cost: reading and preparing it, and its share of the batches that it was in.
+
+        It is work, not the time until the result came, in which other inputs were worked on, too. None for a result
+        made by hand.
+        """
+        return getattr(self, "_seconds", None)
 
     @abstractmethod
     def to_dict(self) -> Any:
@@ -176,3 +185,8 @@ class Result(Protocol):
 def put_source(result: Result, source: str | None) -> None:
     """Tells a result, a frozen one, too, which path or URL its input was."""
     object.__setattr__(result, "_source", source)
+
+
+def put_seconds(result: Result, seconds: float) -> None:
+    """Tells a result, a frozen one, too, what its input has cost."""
+    object.__setattr__(result, "_seconds", seconds)

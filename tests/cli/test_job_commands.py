@@ -52,6 +52,9 @@ def test_a_job_from_its_inputs_to_a_table(pictures, tmp_path):
     code, told, _ = job("status", out)
     assert (code, told) == (0, f"{out}: 5 of 5 inputs have a result\n")
 
+    code, told, _ = job("report", out)
+    assert (code, told) == (0, f"{out}/report.html\n")
+
     for suffix in (".csv", ".jsonl", ".parquet"):
         assert job("export", out, "--to", f"{table}{suffix}")[0] == 0
     assert job("export", out, "--to", f"{table}.csv")[0] == 2  # is there
@@ -105,4 +108,4 @@ def test_wrong_commands_are_refused(words, told, tmp_path):
 def test_help_loads_nothing_heavy():
     for words in (("job", "--help"), ("job", "run", "image-classification", "--help")):
         assert not loaded(*words) & {*HEAVY, "pyarrow"}
-    assert list(COMMANDS) == ["status", "failures", "retry", "export"]
+    assert list(COMMANDS) == ["status", "report", "failures", "retry", "export"]

@@ -54,7 +54,8 @@ def test_a_run_that_is_killed_goes_on_and_gives_the_same_files(pictures, tmp_pat
             process.wait()
     make_job(str(pictures), out, shard_size=2).run()
     assert parts_of(out) == parts_of(expected)  # their names are digests of their content
-    assert sorted(path.name for path in out.iterdir()) == ["inputs.parquet", "job.json", "job.lock", "parts"]
+    left = ["inputs.parquet", "job.json", "job.lock", "parts", "report.html", "timings.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == left
 
 
 def test_two_runs_do_not_mix(pictures, tmp_path):

@@ -1,4 +1,4 @@
-"""Results say which path or URL their input was."""
+"""Results say which path or URL their input was, and what it has cost."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from sensorium import pipeline
 from sensorium.pipelines.origins import origin_of
+from sensorium.results import Labels
 from sensorium.tasks.base import get_task
 
 
@@ -48,3 +49,15 @@ def test_what_is_no_path_has_no_source():
     assert origin_of({"array": np.zeros(3), "sampling_rate": 8000}, sound) is None
     assert origin_of({"image0": "a.jpg", "image1": "b.jpg"}, get_task("keypoint-matching")) == "a.jpg"
     assert origin_of("a.jpg", get_task("image-retrieval")) == "a.jpg"
+
+
+def test_each_outcome_knows_what_its_input_has_cost(classify, paths):
+    paths[1].write_bytes(b"no picture")
+    classify.reset_stats()
+    outcomes = classify([*paths, "nowhere.png"], on_error="return")
+    cost = sum(each.seconds for each in outcomes)
+    spent = {name: stage["seconds"] for name, stage in classify.stats()["stages"].items()}
+    alone = spent["split"] + spent["forward"] + spent["decode"]
+    assert alone * 0.999 <= cost <= (alone + spent["merge"]) * 1.001  # rounded to microseconds
+    assert all(each.seconds > 0 for each in outcomes)
+    assert Labels(["a"], [1.0]).seconds is None

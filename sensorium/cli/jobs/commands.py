@@ -85,6 +85,18 @@ def _status() -> Any:
     return _command("status", "Shows how a job stands. Its counts, and the codes of what failed.", run, _REPORT)
 
 
+def _report() -> Any:
+    debug = tuple(card for card in _REPORT if card.name == "debug")
+
+    def run(**arguments: Any) -> int:
+        from sensorium.cli.jobs.running import write_report
+
+        return write_report(arguments["folder"])
+
+    text = "Writes report.html into the folder. What was done, how fast, what failed, and what cost most."
+    return _command("report", text, run, debug)
+
+
 def _failures() -> Any:
     def run(**arguments: Any) -> int:
         from sensorium.cli.jobs.running import show_failures
@@ -122,6 +134,7 @@ def _export() -> Any:
 
 COMMANDS: Mapping[str, Callable[[], Any]] = {
     "status": _status,
+    "report": _report,
     "failures": _failures,
     "retry": _retry,
     "export": _export,

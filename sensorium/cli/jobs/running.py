@@ -97,6 +97,16 @@ def show_status(folder: str, settings: JobReportSettings) -> int:
     return _told(folder, Job.open(folder).status(), as_json=settings.json)
 
 
+def write_report(folder: str) -> int:
+    """Writes the report of a job, and says where it lies.
+
+    Returns:
+        0.
+    """
+    print(printable(str(Job.open(folder).write_report())))
+    return 0
+
+
 def show_failures(folder: str, settings: JobReportSettings) -> int:
     """Prints the inputs without a result, a line each.
 

@@ -24,7 +24,9 @@ LOCK = "job.lock"
 WAIT_S = 10.0
 """Seconds for which another run is waited for."""
 
-_PASSING = re.compile(r"(job\.json|job\.lock|[a-z]+(-\d+)?\.parquet|\d{6,}-\d+)\.[0-9a-f]{16}\.part")
+_PASSING = re.compile(
+    r"(job\.json|report\.html|timings\.jsonl|job\.lock|[a-z]+(-\d+)?\.parquet|\d{6,}-\d+)\.[0-9a-f]{16}\.part"
+)
 
 Source = Path | BinaryIO
 """What Arrow reads a file from."""
