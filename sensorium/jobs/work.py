@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import heapq
 import os
-import re
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import torch
 
-from sensorium.checkpoints import Checkpoint, resolve
+from sensorium.checkpoints import resolve
 from sensorium.errors import DeviceError, InputError, JobError, OptionError
 from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.inputs import RESERVED
 from sensorium.jobs.listing import Listing
 from sensorium.jobs.parts import find_parts, write_part
+from sensorium.jobs.provenance import model_facts, versions
 from sensorium.jobs.raws import raw_inputs
 from sensorium.jobs.stores import Store
 from sensorium.jobs.timings import SLOWEST
@@ -80,6 +79,7 @@ class Work:
         """
         self._listing = self._listing or self._opened()
         began, shard, rows = time.perf_counter(), order["shard"], self._listing.read(order["shard"])
+        torch.manual_seed(random.Random(f"{self._seed}-{shard}").getrandbits(63))  # what is drawn is drawn again
         raws = list(raw_inputs(rows, self._listing.facts, self._description["inputs"]["named"]))
         if order.get("alone") is not None:
             for place in order["alone"]:
@@ -110,6 +110,11 @@ class Work:
         named = [f"{scheme}://" for scheme in listing.facts.get("schemes", ()) if listing.facts["kind"] == "files"]
         self._pipe.task.limits = dataclasses.replace(limits, allow_remote=(*limits.allow_remote, *named))
         return listing
+
+    @property
+    def _seed(self) -> int:
+        """What the random draws of the job come from: its option of that name, where the task has one."""
+        return int(self._description["options"].get("seed") or 0)
 
     def _before(self, shard: int) -> pa.Table:
         """What an older part says of the outcomes."""
@@ -197,29 +202,17 @@ class Work:
                 f"the column {taken[0]!r} cannot be carried: the results of {self._pipe.task.name} have one of that "
                 f"name. Give it another one in the table; theirs are {', '.join([*RESERVED, *schema.names])}"
             )
-        checkpoint = self._pipe.checkpoint
         facts = {
-            "checkpoint": None if checkpoint is None else _digest_of(self._files_of(checkpoint)),
-            "revision": None if checkpoint is None else checkpoint.revision,
+            **model_facts(self._pipe.checkpoint, self._description["settings"].get("processor")),
             "dtype": str(self._pipe.placement.dtype).removeprefix("torch."),
             "device": str(self._pipe.device),
             "result": self._result,
             "columns": {field.name: str(field.type) for field in schema},
-            "versions": {name: version(name) for name in ("sensorium", "torch", "transformers", "timm", "pillow")},
+            "seed": self._seed,
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
         }
         return schema, facts
-
-    def _files_of(self, checkpoint: Checkpoint) -> list[Path]:
-        """Weights, configuration, and what else a folder says of how inputs are read."""
-        places = [checkpoint.folder, checkpoint.root or checkpoint.folder]
-        processor = self._description["settings"].get("processor")
-        places += [Path(processor)] if processor is not None and Path(processor).is_dir() else []
-        small = {path for place in places for path in (*place.glob("*.*"), *place.glob("*/*.*")) if _is_small(path)}
-        return [*checkpoint.weights(), *sorted(small)]
-
-
-def _is_small(path: Path) -> bool:
-    return path.suffix in (".json", ".txt", ".model", ".jinja", ".py") and path.is_file()
 
 
 class _Watched(list[Any]):
@@ -284,16 +277,3 @@ def _slowest(ids: list[int], outcomes: list[Any]) -> list[tuple[int, float]]:
     """Those of the inputs that have cost most, the dearest first, with the seconds that each has."""
     costs = ((number, outcome.seconds or 0.0) for number, outcome in zip(ids, outcomes, strict=True))
     return [(number, round(s, 4)) for number, s in heapq.nlargest(SLOWEST, costs, key=lambda cost: cost[1])]
-
-
-def _digest_of(paths: list[Path]) -> str:
-    """A digest of files. A file in the Hub's cache is the link to one that is named by its own digest."""
-    whole = hashlib.sha256()
-    for path in paths:
-        named = re.fullmatch(r"[0-9a-f]{64}", path.resolve().name)
-        if named:
-            whole.update(bytes.fromhex(named[0]))
-        else:
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()

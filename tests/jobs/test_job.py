@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -64,7 +65,10 @@ def test_the_folder_tells_what_made_the_rows(pictures, tmp_path):
     told = json.loads((out / "job.json").read_text())
     assert report.inputs == 2  # named twice, listed once
     assert told["dtype"] == "float32" and told["result"] == "Labels" and len(told["checkpoint"]) == 64
-    assert told["versions"].keys() >= {"sensorium", "torch"} and told["counts"]["ok"] == 2
+    assert told["versions"].keys() >= {"python", "sensorium", "torch"} and told["counts"]["ok"] == 2
+    weights = (tiny.folder("vit") / "model.safetensors").read_bytes()
+    assert told["weights"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
+    assert (told["device"], told["seed"], told["revision"]) == ("cpu", 0, None) and told["threads"] >= 1
     metadata = pq.read_schema(next((out / "parts").iterdir())).metadata
     assert metadata[b"sensorium.result"] == b"Labels"
 
