@@ -52,7 +52,7 @@ ONLY_IN = {  # third party: the files that may import it
     "librosa": {"processors"},
     "tokenizers": {"processors"},
     "faiss": {"retrieval/dense/approximate.py", "retrieval/dense/flat_scan.py"},
-    "pyarrow": {"results", "retrieval", "jobs", "cli/typed_file.py", "cli/jobs/exporting.py"},
+    "pyarrow": {"results", "retrieval", "jobs", "cli/typed_file.py", "cli/row_files.py", "cli/jobs/exporting.py"},
     "fsspec": {"processors/remote.py", "jobs/stores/remote.py"},
     "bm25s": {"retrieval/lexical/bm25.py"},
     "pypdfium2": {"retrieval/reading/formats"},

@@ -60,6 +60,7 @@ def task_command(card: TaskCard) -> Any:
                 MediaLimits(**read_all(LIMITS, arguments)),
                 index,
                 InputSettings(**read_all(files_of(card), arguments)),
+                lambda: _as_job(card, flags, arguments),
             ).run()
             raise typer.Exit(code)
 
@@ -71,6 +72,12 @@ def task_command(card: TaskCard) -> Any:
     ]
     default = f" Runs {card.default} unless --model names another." if card.default else ""
     return command(card.name, run, parameters, help=f"{card.summary[:1].upper()}{card.summary[1:]}.{default}")
+
+
+def _as_job(card: TaskCard, flags: Mapping[str, str], arguments: Mapping[str, Any]) -> str:
+    from sensorium.cli.jobs.suggesting import job_command
+
+    return job_command(card, flags, arguments)
 
 
 def options_of(card: TaskCard) -> Cards:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.cli.finding import find_encoder, find_model
-from sensorium.cli.flat_files import FlatFile
 from sensorium.cli.inputs import count_inputs, read_inputs
 from sensorium.cli.process import exit_code
 from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
@@ -30,10 +29,13 @@ if TYPE_CHECKING:
 
 _FILES: Mapping[str, Callable[[str], Sink]] = {
     ".jsonl": JsonLines,
-    ".csv": FlatFile,
+    ".csv": TypedFile,
     ".parquet": TypedFile,
     ".npz": Archive,
 }
+
+LONG, LONG_S = 10_000, 60.0
+"""Inputs, and seconds, after which a run is long."""
 
 
 @dataclass
@@ -50,6 +52,7 @@ class TaskRun:
         limits: what an input may cost.
         index: what the task searches, if it does.
         inputs: which files of folders are inputs, and whether the same one is computed again.
+        as_job: the command line of the job that does the same.
     """
 
     card: TaskCard
@@ -61,10 +64,12 @@ class TaskRun:
     limits: MediaLimits
     index: IndexSettings | None = None
     inputs: InputSettings = field(default_factory=InputSettings)
+    as_job: Callable[[], str] | None = None
     _skipped: Skipped = field(default_factory=Skipped, init=False)
     _sources: deque[str] = field(default_factory=deque, init=False)
     _failures: Failures = field(init=False)
     _done: int = field(default=0, init=False)
+    _told: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._failures = Failures("they are only counted here, and have their rows in --json and --output")
@@ -151,7 +156,9 @@ class TaskRun:
         for sink in sinks:
             sink.begin()
         try:
-            self._consume(pipe, sinks, total, progress)
+            for _ in self._consume(pipe, sinks, total, progress):
+                if progress and (max(total or 0, self._done) >= LONG or time.perf_counter() - began > LONG_S):
+                    self._tell_of_jobs()
         except KeyboardInterrupt as end:
             of = "" if total is None else f" of {total}"
             say(f"interrupted after {self._done}{of} inputs; what was done is kept")
@@ -161,7 +168,8 @@ class TaskRun:
                 sink.finish()
         return self._sum_up(time.perf_counter() - began)
 
-    def _consume(self, pipe: Pipeline, sinks: Iterable[Sink], total: int | None, progress: bool) -> None:
+    def _consume(self, pipe: Pipeline, sinks: Iterable[Sink], total: int | None, progress: bool) -> Iterator[None]:
+        """Gives each outcome to the sinks."""
         more = {"dedupe": True} if self.inputs.dedupe else {}
         stream = pipe.stream(self._inputs(), on_error="return", progress=progress, total=total, **more, **self.options)
         for outcome in stream:
@@ -173,9 +181,16 @@ class TaskRun:
                 for sink in sinks:
                     sink.add(source, outcome)
             self._done += 1
+            yield
             if failed and self.output.on_error == "raise":
                 stream.close()
                 return
+
+    def _tell_of_jobs(self) -> None:
+        """Says once what goes on where it was stopped."""
+        if self.as_job is not None and not self._told:
+            say(f"this run is long; as a job, whatever stops it, the same command goes on: {self.as_job()}")
+        self._told = True
 
     def _inputs(self) -> Iterator[Any]:
         """The raw inputs; what each was called is kept until its outcome comes."""

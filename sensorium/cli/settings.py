@@ -128,8 +128,8 @@ class OutputSettings:
 
     Attributes:
         json: print one JSON object per line to standard output (JSON Lines).
-        output: write to this file instead: results.jsonl, a JSON object per line as they come; results.csv, a
-            flat row for each thing found; results.parquet, a row for each input in typed columns; or vectors.npz,
+        output: write to this file instead: results.jsonl, a JSON object per line as they come; results.parquet,
+            a row for each input in typed columns; results.csv, the same with lists and structs as JSON; or vectors.npz,
             embeddings as one NumPy archive.
         html: write a self-contained page with each picture and its result to this file as well.
         overwrite: replace the files that --output and --html name, if they are there.

@@ -1,9 +1,11 @@
-"""Results as one table with typed columns in a Parquet file: a row for each input."""
+"""Results as one table with typed columns in a Parquet or CSV file: a row for each input."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensorium.cli.row_files import ROW_FILES
 from sensorium.cli.sinks import Sink, WholeFile
 from sensorium.errors import InputError, OptionError
 
@@ -15,7 +17,10 @@ _TOGETHER = 1000
 
 
 class TypedFile(Sink):
-    """The table that `to_table` makes of all results, written at the end and whole, compressed by zstd."""
+    """The table that `to_table` makes of all results, written at the end and whole.
+
+    A Parquet file is compressed by zstd; a CSV file has the same columns, those of lists and structs as JSON.
+    """
 
     def __init__(self, path: str) -> None:
         """Takes the place where to write.
@@ -27,11 +32,12 @@ class TypedFile(Sink):
             import pyarrow.parquet  # noqa: F401 - told before any work
         except ImportError as error:
             raise OptionError(
-                "--output x.parquet needs pyarrow, which is not installed: pip install pyarrow, or write x.csv"
+                f"--output x{Path(path).suffix} needs pyarrow, which is not installed: pip install pyarrow, or write "
+                "x.jsonl"
             ) from error
         self._waiting: list[tuple[str, Result | InputError]] = []
         self._tables: list[Any] = []
-        self._file = WholeFile(path)
+        self._file, self._suffix = WholeFile(path), Path(path).suffix
 
     def add(self, source: str, outcome: Result | InputError) -> None:
         """Keeps its row."""
@@ -42,11 +48,10 @@ class TypedFile(Sink):
     def finish(self) -> None:
         """Writes the file."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         self._gather()
         table = pa.concat_tables(self._tables, promote_options="default")  # where all failed there are no results'
-        self._file.write(lambda part: pq.write_table(table, part, compression="zstd"))
+        self._file.write(lambda part: ROW_FILES[self._suffix](part, table.schema, table.to_batches()))
 
     def close(self) -> None:
         """Removes what was begun, if it did not become the file."""

@@ -88,14 +88,9 @@ def read_timings(store: Store) -> Iterator[ShardTiming]:
             with suppress(ValueError, TypeError, KeyError):
                 told = json.loads(line)
                 slowest = [(int(number), float(seconds)) for number, seconds in told["slowest"]]
-                yield ShardTiming(
-                    int(told["shard"]),
-                    int(told["generation"]),
-                    float(told["ended"]),
-                    float(told["seconds"]),
-                    int(told["ran"]),
-                    slowest,
-                )
+                shard, generation, ran = int(told["shard"]), int(told["generation"]), int(told["ran"])
+                ended, seconds = float(told["ended"]), float(told["seconds"])
+                yield ShardTiming(shard, generation, ended, seconds, ran, slowest)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sensorium.cli import running, sinks, telling
 from sensorium.errors import InputError
 from sensorium.pipelines.engine import Engine
 from sensorium.results import Embedding, Labels
+from sensorium.tasks.catalogue import task_card
 from tests.pipelines.made_up import expected
 
 from .conftest import LABELS, rows
@@ -188,6 +189,39 @@ def test_an_interruption_keeps_what_was_done(classify, images, tmp_path, monkeyp
     assert 0 < len(done) <= 40
     assert f"interrupted after {len(done)} of 100 inputs" in got.stderr
     assert page.read_text().count("<article ") == len(done)
+
+
+@pytest.mark.parametrize(("inputs", "seconds", "words"), [
+    (2, 1e9, ["--progress"]), (9, 0.0, ["--progress"]), (9, 1e9, ["--progress"]),
+    (2, 0.0, ["--no-progress"]), (2, 0.0, []),
+])  # fmt: skip
+def test_a_long_run_says_once_that_a_job_goes_on(classify, images, vit, monkeypatch, inputs, seconds, words):
+    monkeypatch.setattr(running, "LONG", inputs)
+    monkeypatch.setattr(running, "LONG_S", seconds)
+    got = classify(images, "--top-k", "2", "--max-pixels", "9999", "--json", "--exclude", "a b", *words)
+    wanted = words == ["--progress"] and (inputs == 2 or seconds == 0.0)
+    command = f"sensorium job run image-classification {images} --model {vit} --dtype float32 --exclude 'a b' --top-k 2"
+    command += " --max-pixels 9999 --out runs/image-classification"
+    assert got.stderr.count(command) == wanted and got.stderr.count("job run") == wanted
+    assert len(rows(got.stdout)) == 3
+
+
+def test_the_job_of_a_long_run_has_the_flags_of_jobs():
+    from sensorium.cli.jobs.suggesting import job_command
+
+    card = task_card("visual-question-answering")
+    given = {
+        "inputs": list("abcdef"),
+        "question": "What?",
+        "timeout_s": "3",
+        "local_files_only": True,
+        "output": "x.csv",
+    }
+    told = job_command(card, {}, given)
+    assert told == (
+        "sensorium job run visual-question-answering INPUT... --question 'What?' --local-files-only "
+        "--media-timeout-s 3 --out runs/visual-question-answering"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""`--output x.parquet`: a row for each input, from which the results come back."""
+"""`--output x.parquet` and `x.csv`: a row for each input, from which the results come back."""
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
 
 import numpy as np
@@ -65,6 +67,27 @@ def test_the_command_line_writes_them(classify, broken, tmp_path):
     assert [row["input_id"] for row in rows] == [0, 1, 2, 3, 4]
     assert [row["error_code"] for row in rows if row["status"] == "failed"] == ["not-a-picture", "empty-file"]
     assert {len(Labels.from_row(row)) for row in rows if row["status"] == "ok"} == {2}
+
+
+def test_a_csv_has_the_same_rows_with_lists_as_json(classify, broken, tmp_path):
+    for name in ("x.csv", "x.parquet"):
+        assert classify(broken, "--output", tmp_path / name, "--top-k", 2).exit_code == 1
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    typed = pq.read_table(tmp_path / "x.parquet").to_pylist()
+    assert list(rows[0]) == [*TOLD, "labels"]
+    assert [json.loads(row["labels"] or "null") for row in rows] == [row["labels"] for row in typed]
+    for name in TOLD:
+        assert [row[name] for row in rows] == ["" if row[name] is None else str(row[name]) for row in typed]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_what_cannot_be_written_is_told_before_any_work(classify, images, tmp_path, suffix):
+    name = "x" * (255 - len(suffix)) + suffix  # with what stands in its place until then, too long for a file
+    got = classify(images, "--output", tmp_path / name)
+    assert got.exit_code == 2
+    assert "--output takes a file that can be written" in got.stderr
+    assert not [*tmp_path.glob("*.part")]
 
 
 def test_without_pyarrow_it_is_refused_before_any_work(classify, images, tmp_path, monkeypatch):

@@ -39,12 +39,10 @@ _INPUT_HELP = (
 
 def run_command(card: TaskCard) -> Any:
     """Builds the command that runs a job of a task."""
-    options, job = options_of(card), tuple(c for c in _JOB if c.name != "index" or card.searches)
-    files = tuple(c for c in files_of(card) if c.name == "exclude")
+    options, job, files = options_of(card), _job(card), _files(card)
     further = tuple(dataclasses.replace(c, default=None) for c in input_options(card))
-    general = (*job, *cards_of_pipeline(card), *files, *_REFRESH, *_RUN)
-    media = {name: flag.replace("option-", "media-") for name, flag in flags_of(LIMITS, general).items()}
-    flags = flags_of(options, (*general, *LIMITS), ("inputs", *card.inputs, *card.optional_inputs))
+    general = _general(card)
+    flags, media = job_flags(card)
 
     def run_job(**arguments: Any) -> None:
         with told(debug=bool(arguments["debug"]), flags={**flags, **media, **flags_of(general, ())}):
@@ -74,6 +72,25 @@ def run_command(card: TaskCard) -> Any:
     ]
     text = f"{card.summary[:1].upper()}{card.summary[1:]}, as a job in a folder. The same command goes on."
     return command(card.name, run_job, parameters, help=text)
+
+
+def job_flags(card: TaskCard) -> tuple[dict[str, str], dict[str, str]]:
+    """The flags of a task's options, and of the limits of media, by their names, where a job is run."""
+    general = _general(card)
+    media = {name: flag.replace("option-", "media-") for name, flag in flags_of(LIMITS, general).items()}
+    return flags_of(options_of(card), (*general, *LIMITS), ("inputs", *card.inputs, *card.optional_inputs)), media
+
+
+def _general(card: TaskCard) -> Cards:
+    return (*_job(card), *cards_of_pipeline(card), *_files(card), *_REFRESH, *_RUN)
+
+
+def _job(card: TaskCard) -> Cards:
+    return tuple(c for c in _JOB if c.name != "index" or card.searches)
+
+
+def _files(card: TaskCard) -> Cards:
+    return tuple(c for c in files_of(card) if c.name == "exclude")
 
 
 def _status() -> Any:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from sensorium.cli.row_files import ROW_FILES
 from sensorium.cli.sinks import WholeFile
 from sensorium.cli.telling import say
 from sensorium.errors import OptionError
@@ -27,8 +24,8 @@ def export(folder: str, to: str, *, status: str | None, overwrite: bool) -> int:
     import pyarrow.compute
 
     path = Path(to)
-    if path.suffix not in _WRITERS:
-        raise OptionError(f"--to takes a file name ending in {', '.join(_WRITERS)}, got {to!r}")
+    if path.suffix not in ROW_FILES:
+        raise OptionError(f"--to takes a file name ending in {', '.join(ROW_FILES)}, got {to!r}")
     if path.exists() and not overwrite:
         raise OptionError(f"{to} is there; --overwrite replaces it")
     rows = Job.open(folder).results()
@@ -36,44 +33,10 @@ def export(folder: str, to: str, *, status: str | None, overwrite: bool) -> int:
         rows = rows.filter(pyarrow.compute.field("status") == status)
     file = WholeFile(to, option="to")
     try:
-        file.write(lambda part: _WRITERS[path.suffix](part, rows))
+        file.write(lambda part: ROW_FILES[path.suffix](part, rows.schema, rows.to_batches()))
     finally:
         file.close()
     report = Job.open(folder).status()
     missing = "" if report.complete else f"; {report.inputs - report.done} inputs are still to be done"
     say(f"wrote {to}: {rows.count_rows()} rows{missing}")
     return 0
-
-
-def _parquet(path: Path, rows: Any) -> None:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(path, rows.schema, compression="zstd") as writer:
-        for batch in rows.to_batches():
-            writer.write_batch(batch)
-
-
-def _json_lines(path: Path, rows: Any) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in _rows(rows):
-            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-
-
-def _csv(path: Path, rows: Any) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows.schema.names)
-        for row in _rows(rows):
-            writer.writerow([_cell(value) for value in row.values()])
-
-
-def _rows(rows: Any) -> Iterator[dict[str, Any]]:
-    for batch in rows.to_batches():
-        yield from batch.to_pylist()
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict, bool)) else value
-
-
-_WRITERS: dict[str, Callable[[Path, Any], None]] = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines}
