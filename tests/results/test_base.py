@@ -20,7 +20,8 @@ from sensorium.results import Result, Row, SearchResults, Transcript
 
 PACKAGE = Path(sensorium.__file__).parent
 USERS = [PACKAGE / "report.py", *(PACKAGE / "cli" / f"{name}.py" for name in ("running", "sinks", "telling"))]
-FOR_PEOPLE = {"source", "to_json", "records", "to_pandas", "to_polars", "columns", "schema", "to_row", "from_row"}
+TABLES = {"records", "to_pandas", "to_polars", "columns", "schema", "to_row", "from_row"}
+FOR_PEOPLE = {"seconds", "source", "to_json", *TABLES}
 MEMBERS = {"index", "to_dict", "lines", "plot", "save", "arrays", *FOR_PEOPLE}
 
 
