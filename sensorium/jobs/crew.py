@@ -54,7 +54,8 @@ class Worker:
             env: what is added to the environment.
             outbox: where it writes, if that is not the job's folder itself.
         """
-        self.gauge = Gauge.make()
+        self.gauge = Gauge.unnamed()
+        assert self.gauge.descriptor is not None
         self.order: dict[str, Any] | None = None
         self.ready = False
         self.ran, self.rank, self._outbox = 0, rank, outbox
@@ -62,7 +63,7 @@ class Worker:
             [sys.executable, "-P", "-m", "sensorium.jobs.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=tuple(keep),
+            pass_fds=(*keep, self.gauge.descriptor),
             env={**os.environ, **env},
         )
         self._reader = threading.Thread(target=self._read, args=(events,), daemon=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -48,6 +49,7 @@ class LocalRun:
         self._workers: list[Worker] = []
         self._timed_out: set[Worker] = set()
         self._leaving: set[Worker] = set()
+        self._begun: dict[Worker, float] = {}
         self._shards: dict[int, Shard] = {}
         self._waiting: deque[Shard] = deque()
         self._crew, self._started, self._in_a_row, self._lost = 1, 0, 0, 0
@@ -132,13 +134,18 @@ class LocalRun:
         order = start_order(self._folder, self._description)
         worker = Worker(order, self._events, rank=rank, keep=self._lock.descriptors, env=env, outbox=self._outbox)
         self._workers.append(worker)
+        self._begun[worker] = time.monotonic()
         self._started += 1
         return worker
 
     def _wait_for(self, event: str) -> dict[str, Any]:
         """The first event of this kind of the first worker."""
         while True:
-            worker, told = self._events.get()
+            try:
+                worker, told = self._events.get(timeout=TICK_S)
+            except queue.Empty:
+                self._check_loading()
+                continue
             if told["event"] == event:
                 return told
             self._take(worker, told)
@@ -148,10 +155,21 @@ class LocalRun:
         try:
             self._take(*self._events.get(timeout=TICK_S))
         except queue.Empty:
+            self._check_loading()
             for worker in self._workers:
                 if worker.order is not None and worker.idle_s() > self._settings.timeout_s:
                     self._timed_out.add(worker)
                     worker.kill()
+
+    def _check_loading(self) -> None:
+        """Ends the run where a worker does not come to an end with loading its model: another one would not, either."""
+        most = self._settings.load_timeout_s
+        for worker in self._workers:
+            if not worker.ready and time.monotonic() - self._begun[worker] > most:
+                raise JobStoppedError(
+                    f"a worker has not loaded its model within load_timeout_s={most:g} s. Look what it waits for (a "
+                    "download, a network folder, the lock of another process), or allow more; what was done is kept"
+                )
 
     def _take(self, worker: Worker, told: dict[str, Any]) -> None:
         event = told["event"]

@@ -16,10 +16,11 @@ class Gauge:
 
     Attributes:
         path: of the file; the side that has made it removes it.
+        descriptor: of a file without a name, which a process has to inherit to open its path; None of others.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, descriptor: int | None = None) -> None:
+        self.path, self.descriptor = path, descriptor
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
         self._numbers = np.frombuffer(self._map, dtype=np.int64)
@@ -31,6 +32,15 @@ class Gauge:
         os.write(descriptor, bytes(8 * 4))
         os.close(descriptor)
         return cls(Path(name))
+
+    @classmethod
+    def unnamed(cls) -> Self:
+        """Makes one that no folder lists, and of which nothing is left, however the processes end that have it."""
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(8 * 4))
+            file.flush()
+            descriptor = os.dup(file.fileno())
+        return cls(Path(f"/dev/fd/{descriptor}"), descriptor)
 
     @property
     def taken(self) -> int:
@@ -64,5 +74,8 @@ class Gauge:
         self._numbers[:] = 0
 
     def remove(self) -> None:
-        """Removes the file."""
-        self.path.unlink(missing_ok=True)
+        """Removes the file, or lets go of it where it has no name."""
+        if self.descriptor is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            os.close(self.descriptor)

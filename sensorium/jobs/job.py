@@ -176,6 +176,7 @@ class Job:
         *,
         workers: int | Literal["auto"] = "auto",
         timeout_s: float = 600.0,
+        load_timeout_s: float = 1800.0,
         max_failures: float | str | None = None,
         max_inputs_per_worker: int | None = None,
         refresh: bool = False,
@@ -190,6 +191,7 @@ class Job:
         Args:
             workers: processes; "auto" is one for each CUDA device, or one. Each loads the model.
             timeout_s: seconds without an outcome after which a worker is taken to hang.
+            load_timeout_s: seconds that a worker may take to load the model, downloads included.
             max_failures: ends the job when more inputs fail: a share, `"5%"`, or a number; None never to.
             max_inputs_per_worker: inputs after which a worker is replaced; None for never.
             refresh: lists the inputs again. New ones are added, as the last ones; the report's `refreshed` says how
@@ -206,7 +208,7 @@ class Job:
         """
         if redo_changed and not refresh:
             raise OptionError("redo_changed=True does again what refresh=True has found to be changed; give both")
-        settings = RunSettings(workers, timeout_s, max_failures, max_inputs_per_worker)
+        settings = RunSettings(workers, timeout_s, load_timeout_s, max_failures, max_inputs_per_worker)
         return self._run(settings, again=None, progress=progress, refresh=refresh, redo_changed=redo_changed)
 
     def retry(self, codes: str | Iterable[str] = (), *, progress: bool = False, **settings: Any) -> JobReport:

@@ -22,6 +22,7 @@ class RunSettings:
     Attributes:
         workers: processes that run the model; "auto" is one for each CUDA device, or one.
         timeout_s: seconds without an outcome after which a worker is taken to hang, and is ended.
+        load_timeout_s: seconds that a worker may take to load the model, downloads included; then the run is ended.
         max_failures: ends the job when more inputs than this fail: a share of those done, `"5%"`, or a number of them;
             None to do all, whatever becomes of them.
         max_inputs_per_worker: inputs after which a worker is replaced, at the next end of a shard; None for never.
@@ -29,6 +30,7 @@ class RunSettings:
 
     workers: Count | Literal["auto"] = "auto"
     timeout_s: Positive = 600.0
+    load_timeout_s: Positive = 1800.0
     max_failures: Annotated[float, Range(0)] | str | None = None
     max_inputs_per_worker: Count | None = None
 

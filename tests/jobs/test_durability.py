@@ -8,14 +8,22 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from sensorium.errors import JobError
+import sensorium.jobs.job
+from sensorium.errors import JobError, JobStoppedError
+from sensorium.jobs.driving import LocalRun
+from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.stores.lock import locked
 from tests import tiny
 
 from .conftest import make_job, parts_of, rows_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_inputs_that_end_or_hold_a_worker_are_quarantined_and_their_neighbours_done(pictures, tmp_path, poison):
@@ -69,6 +77,49 @@ def test_two_runs_do_not_mix(pictures, tmp_path):
         pass
     with (out / "job.lock").open() as file:  # is let go with the process, however that ends
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_second_run_is_refused_while_the_first_lives_and_goes_on_when_it_is_killed(
+    pictures, tmp_path, poison, monkeypatch
+):
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    (pictures / "99-hang.jpg").write_bytes((pictures / "00.jpg").read_bytes())
+    code = (
+        "import sys\nfrom sensorium.jobs import Job\n"
+        "Job('image-classification', sys.argv[1], inputs=sys.argv[2], out=sys.argv[3], shard_size=6, device='cpu', "
+        "dtype='float32').run()"
+    )
+    words = [sys.executable, "-c", code, str(tiny.folder("vit")), str(pictures), str(out)]
+    process = subprocess.Popen(words, env={**os.environ, "TMPDIR": str(temporary)})
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the second run's workers do not fall over it
+    monkeypatch.setattr(sensorium.jobs.job, "locked", partial(locked, wait_s=0.1))
+    try:
+        while not ((out / "parts").is_dir() and len(_whole(out)) >= 3):
+            assert process.poll() is None
+            threading.Event().wait(0.01)
+        before = parts_of(out)
+        with pytest.raises(JobError, match=rf"in use by another run \(process {process.pid} on"):
+            make_job(str(pictures), out).run()
+        assert parts_of(out) == before and process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    assert list(temporary.iterdir()) == []  # nothing that nobody would remove
+    monkeypatch.setattr(sensorium.jobs.job, "locked", locked)  # waits until the workers have gone, too
+    assert make_job(str(pictures), out).run().ok == 21
+
+
+def test_a_worker_that_does_not_come_to_an_end_with_loading_ends_the_run(pictures, tmp_path):
+    with pytest.raises(JobStoppedError, match=r"load_timeout_s=0\.1 s"):
+        make_job(pictures, tmp_path / "out").run(load_timeout_s=0.1)
+    driver = LocalRun(tmp_path, {}, RunSettings(load_timeout_s=9.0), 0)
+    worker = Mock(ready=True, order=None)
+    driver._workers, driver._begun = [worker], {worker: float("-inf")}
+    driver._step()
+    worker.ready = False  # one that was started while others work
+    with pytest.raises(JobStoppedError, match=r"load_timeout_s=9 s"):
+        driver._step()
 
 
 def test_a_worker_is_replaced_after_so_many_inputs(pictures, tmp_path):
