@@ -23,7 +23,6 @@ from sensorium.jobs.provenance import model_facts, versions
 from sensorium.jobs.raws import raw_inputs
 from sensorium.jobs.stores import Store
 from sensorium.jobs.timings import SLOWEST
-from sensorium.pipelines.batching import BatchSizer
 from sensorium.pipelines.factory import pipeline
 from sensorium.pipelines.placement import resolve_device
 from sensorium.pipelines.settings import Settings
@@ -250,13 +249,13 @@ def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline:
     settings = _settings(description)
     if wants_cuda(settings.get("device")):
         settings["device"] = f"cuda:{number}"
-    if settings.get("batch_size", "auto") == "auto":  # batches that do not depend on timing give the same rows again
-        settings["batch_size"] = BatchSizer("auto", resolve_device(settings.get("device")), grows=False).size
+    if settings.get("compile", "auto") == "auto":  # whether that pays would depend on timing, and rows on it
+        settings["compile"] = False
     if settings.get("index") is not None:
         from sensorium.retrieval import Index
 
         settings["index"] = Index.load(settings["index"])
-    return pipeline(description["task"], description["model"], **settings)
+    return pipeline(description["task"], description["model"], **settings).keep_steady()
 
 
 def _failed(part: pa.Table, codes: list[str]) -> list[int]:

@@ -32,6 +32,7 @@ class BatchSizer:
         self.weighs = setting == "auto"
         self._growing = setting == "auto" and grows
         start, middling, self._most = (16, 64, 256) if device.type == "cuda" else (4, 8, 32)
+        self._middling = middling
         self._size = (start if grows else middling) if setting == "auto" else int(setting)
         self._costs: dict[int, list[float]] = defaultdict(list)  # seconds for a measure of work, by batch size
         self._best: tuple[float, int] = (float("inf"), self._size)
@@ -45,6 +46,12 @@ class BatchSizer:
     def settled(self) -> bool:
         """Whether the size will only change when memory runs out."""
         return not self._growing
+
+    def settle(self) -> None:
+        """Stops looking for the fastest size, which depends on timing: from here on it is the middling one."""
+        with self._lock:
+            if self._growing:
+                self._growing, self._size = False, self._middling
 
     def record(self, rows: int, seconds: float, work: float | None = None) -> None:
         """Notes what a batch cost; decides whether to grow.

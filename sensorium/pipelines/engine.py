@@ -148,6 +148,13 @@ class Engine:
         counted["compiled"] = list(self.runtime.compiler.report)
         return counted if self.upstream is None else {**counted, "upstream": self.upstream.stats()}
 
+    def keep_steady(self) -> None:
+        """Makes the same batches of the same inputs from here on, those of the task upstream, too."""
+        self._steady = True
+        self.sizer.settle()
+        if self.upstream is not None:
+            self.upstream.keep_steady()
+
     def reset_stats(self) -> None:
         """Starts counting afresh."""
         self.statistics.reset()

@@ -254,6 +254,15 @@ class Pipeline:
         """
         save(self.task, folder, recipe=self._recipe)
 
+    def keep_steady(self) -> Self:
+        """Makes batches that depend on the inputs alone from here on, so that the same inputs give the same results.
+
+        An "auto" batch size is then one middling size instead of the fastest that fits; with `compile="auto"` it may
+        still depend on timing from when on a stream is compiled. Jobs run so.
+        """
+        self._engine.keep_steady()
+        return self
+
     def stats(self) -> dict[str, Any]:
         """What has been done since the pipeline was built, or since `reset_stats()`.
 

@@ -12,14 +12,17 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
+import pyarrow as pa
 import pytest
 
 import sensorium.jobs.job
 from sensorium.errors import JobError, JobStoppedError
+from sensorium.jobs import work
 from sensorium.jobs.driving import LocalRun
 from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.stores.lock import locked
 from tests import tiny
+from tests.tiny_embedding import encoder
 
 from .conftest import make_job, parts_of, rows_of
 
@@ -77,6 +80,34 @@ def test_two_runs_do_not_mix(pictures, tmp_path):
         pass
     with (out / "job.lock").open() as file:  # is let go with the process, however that ends
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_files_are_the_same_whatever_workers_did_before_and_however_many_there_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums of another number of threads may round otherwise
+    texts = pa.table({"text": [" ".join(["word"] * (1 + i * 7 % 23)) for i in range(40)]})
+    settings = {
+        "task": "feature-extraction",
+        "model": str(encoder("bert")),
+        "shard_size": 10,
+        "options": {"pool": "mean"},
+    }
+    make_job(texts, tmp_path / "one", **settings).run()
+    report = make_job(texts, tmp_path / "several", **settings).run(workers=2, max_inputs_per_worker=20)
+    assert report.ok == 40
+    assert parts_of(tmp_path / "several") == parts_of(tmp_path / "one")
+
+
+def test_batches_of_a_worker_are_steady_and_short_texts_fill_them(tmp_path):
+    settings = {"device": "cpu", "dtype": "float32"}
+    pipe = work._pipeline({"task": "feature-extraction", "model": str(encoder("bert")), "settings": settings}, 0)
+    with pipe:
+        assert pipe.stats()["batch_size"] == 8
+        for _ in range(2):
+            pipe.reset_stats()
+            pipe(["word"] * 64)
+            assert pipe.stats()["batch_size"] == 8  # has not grown
+            assert pipe.stats()["batches"] < 8  # of short texts there are more than 8 in one
+        assert not pipe.stats()["compiled"]
 
 
 def test_a_second_run_is_refused_while_the_first_lives_and_goes_on_when_it_is_killed(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from unittest.mock import Mock
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from sensorium import Labels, pipeline
 from sensorium.errors import JobError, JobStoppedError, OptionError, UnknownNameError
 from sensorium.jobs import Job
 from sensorium.jobs.settings import RunSettings
+from sensorium.jobs.work import Work
 from tests import tiny
 
 from .conftest import MODEL, make_job, parts_of, rows_of
@@ -74,7 +78,6 @@ def test_the_folder_tells_what_made_the_rows(pictures, tmp_path):
 
 
 def test_other_weights_of_the_same_name_are_refused(pictures, tmp_path):
-    import torch
     from transformers import AutoModelForImageClassification
 
     model, out = tmp_path / "model", tmp_path / "out"
@@ -148,3 +151,15 @@ def test_a_folder_of_something_else_is_refused(pictures, tmp_path):
         make_job(pictures, pictures / "00.jpg").run()
     with pytest.raises(JobError, match="not the folder of a job"):
         Job.open(tmp_path)
+
+
+def test_what_is_drawn_at_random_depends_on_the_seed_and_the_shard_alone():
+    drawn = []
+    worker = object.__new__(Work)
+    worker._listing = Mock(facts={"kind": "texts", "input": "text"}, read=lambda _: pa.table({"source": ["a"]}))
+    worker._tell, worker._gauge, worker._run = Mock(), Mock(), lambda _: drawn.append(torch.rand(1).item())
+    for seed, shard in ((None, 4), (None, 4), (0, 4), (0, 5), (7, 4)):
+        worker._description = {"options": {"seed": seed}, "inputs": {"named": {}}}
+        worker.do({"shard": shard, "alone": [0]})
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert len(set(drawn)) == 3
