@@ -168,6 +168,7 @@ def test_the_pipeline():
         "checkpoint",
         "close",
         "device",
+        "keep_steady",
         "model",
         "processor",
         "reset_stats",

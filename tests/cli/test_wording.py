@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sensorium.cli.commands import flags_of, options_of, pipeline_cards
+from sensorium.cli.task_options import flags_of, options_of, pipeline_cards
 from sensorium.cli.wording import in_options
 from sensorium.tasks.catalogue import known_tasks, task_card
 

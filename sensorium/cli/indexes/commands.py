@@ -8,7 +8,6 @@ from typing import Any
 
 import typer
 
-from sensorium.cli.commands import INDEX, LIMITS, OF_A_MODEL, OUTPUT, PIPELINE, SHORT, Cards, flags_of, options_of
 from sensorium.cli.finding import find_encoder, find_model
 from sensorium.cli.indexes.settings import (
     OF_TEXTS,
@@ -21,6 +20,7 @@ from sensorium.cli.indexes.settings import (
 )
 from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.settings import ENCODER_ACCESS, IndexSettings, OutputSettings, PipelineSettings
+from sensorium.cli.task_options import INDEX, LIMITS, OF_A_MODEL, OUTPUT, PIPELINE, SHORT, Cards, flags_of, options_of
 from sensorium.cli.telling import told
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval.reading.formats.limits import DocumentLimits

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import typer
 
-from sensorium.cli.commands import LIMITS, SHORT, Cards, files_of, flags_of, input_options, named_inputs, options_of
-from sensorium.cli.commands import pipeline_cards as cards_of_pipeline
 from sensorium.cli.jobs.settings import JobReportSettings, JobRunSettings, JobSettings, RefreshSettings
 from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.settings import InputSettings, PipelineSettings
+from sensorium.cli.task_options import LIMITS, SHORT, Cards, files_of, flags_of, input_options, named_inputs, options_of
+from sensorium.cli.task_options import pipeline_cards as cards_of_pipeline
 from sensorium.cli.telling import told
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import REQUIRED, OptionCard, TaskCard, cards_of

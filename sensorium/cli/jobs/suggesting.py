@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sensorium.cli.commands import files_of, input_options, pipeline_cards
 from sensorium.cli.jobs.commands import job_flags
+from sensorium.cli.task_options import files_of, input_options, pipeline_cards
 from sensorium.tasks.catalogue import TaskCard
 
 MANY = 5
