@@ -2,49 +2,121 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from sensorium.errors import InputError
+from sensorium.retrieval.column_types import LARGE, MOST_FIELDS, NULL, in_floats, in_large, kept_as, kind_of, widened
+from sensorium.retrieval.reading.passages import RESERVED
+from sensorium.retrieval.value_types import check_name, checked_type
 
 _TYPES = pa.types
+_OURS = frozenset(RESERVED)
 
 
-def kind_of(column: pa.DataType) -> str:
-    """What a column holds, in words."""
-    if _TYPES.is_boolean(column):
-        return "True or False"
-    if _TYPES.is_integer(column):
-        return "whole numbers"
-    if _TYPES.is_floating(column):
-        return "numbers"
-    if _TYPES.is_string(column) or _TYPES.is_large_string(column):
-        return "texts"
-    if is_list(column):
-        return f"lists of {kind_of(column.value_type)}"
-    return "no values" if _TYPES.is_null(column) else str(column)
+class Columns:
+    """What the columns of metadata hold, row by row; what does not go with the rest is that row's error.
 
+    What a column holds is decided by the rows that come first: of several kinds among them, by the commonest.
 
-def is_list(column: pa.DataType) -> bool:
-    """Whether each of its values is a list."""
-    return bool(_TYPES.is_list(column) or _TYPES.is_large_list(column) or _TYPES.is_fixed_size_list(column))
-
-
-def made_column(name: str, values: list[Any]) -> pa.Array:
-    """Values as a column: whole numbers and numbers together are numbers, and None is no value.
-
-    Raises:
-        InputError: `bad-metadata`: they are of several kinds, or of one that no column can hold.
+    Args:
+        stored: the table of an index that rows are added to.
     """
+
+    def __init__(self, stored: pa.Table | None = None) -> None:
+        fields = [] if stored is None else [field for field in stored.schema if field.name not in RESERVED]
+        self._types: dict[str, pa.DataType] = {field.name: field.type for field in fields}
+        self._unread = {} if stored is None else {field.name: stored[field.name] for field in fields}
+
+    @property
+    def types(self) -> dict[str, pa.DataType]:
+        """The type of each column by its name."""
+        return {name: kept_as(kind) for name, kind in self._types.items()}
+
+    def take(self, rows: Sequence[Mapping[str, Any]]) -> list[InputError | None]:
+        """Takes rows, each wholly or not at all.
+
+        Returns:
+            For each row None, or the error `bad-metadata` for which it was not taken.
+        """
+        found = [_types_of(row, self._types) for row in rows]
+        self._decide([types for types in found if not isinstance(types, InputError)])
+        return [types if isinstance(types, InputError) else self._refused(types) for types in found]
+
+    def _decide(self, found: Sequence[Mapping[str, pa.DataType]]) -> None:
+        """What new columns hold, where rows do not agree."""
+        kinds: dict[str, list[pa.DataType]] = {}
+        for types in found:
+            for name, kind in types.items():
+                if name not in self._types and kind is not NULL:
+                    kinds.setdefault(name, []).append(kind)
+        for name, several in kinds.items():
+            if all(kind is several[0] for kind in several):
+                continue
+            families = Counter(map(_family, several))
+            if len(families) > 1 and len(self._types) < MOST_FIELDS:
+                ((commonest, _),) = families.most_common(1)
+                self._types[name] = next(kind for kind in several if _family(kind) == commonest)
+
+    def _refused(self, types: Mapping[str, pa.DataType]) -> InputError | None:
+        wider: dict[str, pa.DataType] = {}
+        for name, kind in types.items():
+            known = self._types.get(name)
+            if known is None and len(self._types) + len(wider) >= MOST_FIELDS:
+                return _misfit(name, f"holds one name more than the {MOST_FIELDS:,} that an index has")
+            if known is not kind and known != kind:
+                try:
+                    wider[name] = kind if known is None else widened(self._of_all(name, kind), kind)
+                except TypeError:
+                    return _misfit(name, f"holds {_told(kind)} here, and {_told(known)} in other passages")
+        self._types |= wider
+        return None
+
+    def _of_all(self, name: str, kind: pa.DataType) -> pa.DataType:
+        """The type of a column; of a stored one told from its values, as far as it matters beside another."""
+        stored = self._unread.get(name)
+        if stored is not None and in_floats(stored.type) != stored.type:
+            del self._unread[name]
+            try:
+                stored.cast(in_floats(stored.type))
+            except pa.ArrowException:
+                self._types[name] = in_large(stored.type)
+        return self._types[name]
+
+
+def _types_of(row: Mapping[str, Any], known: Container[str]) -> dict[str, pa.DataType] | InputError:
+    types, name = {}, ""
     try:
-        return pa.array(values)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"the metadata {name!r} of these passages cannot be one column: {error}. Give them all one type, or turn "
-            "them into texts.",
-            code="bad-metadata",
-        ) from error
+        for name, value in row.items():
+            if name not in _OURS:
+                if name not in known:
+                    check_name(name)
+                types[name] = checked_type(value)
+    except ValueError as error:
+        return _misfit(name, str(error))
+    return types
+
+
+def _misfit(name: str, what: str) -> InputError:
+    return InputError(
+        f"the metadata {name[:80]!r} {what}. Give it one type in all passages, another name, or turn it into a text.",
+        code="bad-metadata",
+    )
+
+
+def _family(kind: pa.DataType) -> str:
+    return "large" if kind == LARGE else kind_of(kind).removeprefix("whole ")
+
+
+def _told(kind: pa.DataType) -> str:
+    text = kind_of(kind)
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]} …"
+
+
+_LONGEST_TOLD = 200
 
 
 def joined(old: pa.Table, new: pa.Table) -> pa.Table:
@@ -58,7 +130,7 @@ def joined(old: pa.Table, new: pa.Table) -> pa.Table:
         if one == other:
             continue
         try:
-            both = _widened(one, other)
+            both = widened(one, other)
             old, new = (table.set_column(table.column_names.index(name), name, table[name].cast(both))
                         for table in (old, new))  # fmt: skip
         except (pa.ArrowException, TypeError) as error:
@@ -69,27 +141,3 @@ def joined(old: pa.Table, new: pa.Table) -> pa.Table:
                 code="bad-metadata",
             ) from error
     return pa.concat_tables([old, new], promote_options="default")
-
-
-def _widened(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The type that holds the values of both.
-
-    Raises:
-        TypeError: they are of two kinds.
-    """
-    if _TYPES.is_null(one) or _TYPES.is_null(other):
-        return other if _TYPES.is_null(one) else one
-    if _TYPES.is_integer(one) and _TYPES.is_integer(other):
-        return pa.int64()
-    if all(_TYPES.is_integer(each) or _TYPES.is_floating(each) for each in (one, other)):
-        return pa.float64()  # a cast to it refuses whole numbers that it does not hold
-    if is_list(one) and is_list(other):
-        return pa.list_(_widened(one.value_type, other.value_type))
-    if _TYPES.is_struct(one) and _TYPES.is_struct(other):
-        schemas = [pa.schema(list(each)) for each in (one, other)]
-        return pa.struct(list(pa.unify_schemas(schemas, promote_options="permissive")))
-    if {kind_of(one), kind_of(other)} == {"texts"}:
-        return pa.large_string()
-    if one != other:
-        raise TypeError
-    return one

@@ -22,7 +22,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from sensorium.errors import OptionError, UnknownNameError
-from sensorium.retrieval.columns import is_list, kind_of
+from sensorium.retrieval.column_types import is_list, kind_of
 
 EXAMPLES = '{"title": "Faust"}, {"year": [1808, 1832]} or {"year": {">=": 1808, "<": 1832}}'
 

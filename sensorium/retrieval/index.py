@@ -12,17 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium.errors import InputError, OptionError
+from sensorium.errors import OptionError
 from sensorium.pipelines.placement import resolve_device
-from sensorium.retrieval.building import EncodedPassages, OnError, check_on_error, encode_items, encode_passages
+from sensorium.retrieval.building import EncodedPassages, OnError, encode_passages, paired
 from sensorium.retrieval.dense.kinds import check_kind, choose_kind
-from sensorium.retrieval.dense.vectors import as_vectors, unit_rows
+from sensorium.retrieval.dense.vectors import unit_rows
 from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.encoding.sides import Similarity
 from sensorium.retrieval.index_encoder import opened
-from sensorium.retrieval.passage_table import PassageTable
-from sensorium.retrieval.refreshing import Changes, Refreshed
-from sensorium.retrieval.rows import IndexItem, check_unique, number, read_rows, rows_for
+from sensorium.retrieval.refreshing import Changes, Refreshed, Refreshing
+from sensorium.retrieval.rows import Intake, check_unique
 from sensorium.retrieval.searched_index import SearchedIndex
 from sensorium.retrieval.state import IndexState
 from sensorium.retrieval.storage import Opened
@@ -78,7 +77,9 @@ class Index(SearchedIndex):
         loaded = opened(encoder, device)
         check_kind(kind, loaded.dimension)
         _check_words(lexical, loaded)
-        encoded = encode_passages(passages, loaded, on_error=on_error, resume=resume, progress=progress)
+        encoded = encode_passages(
+            passages, loaded, Intake(loaded.modality), on_error=on_error, resume=resume, progress=progress
+        )
         kind = choose_kind(kind, *encoded.vectors.shape, deletes=deletes, device=target)
         return cls._of(encoded, kind, loaded.similarity, lexical=lexical, encoder=loaded, device=target)
 
@@ -116,11 +117,12 @@ class Index(SearchedIndex):
             raise OptionError(f'similarity is "dot" or "cosine", got {similarity!r}')
         loaded = None if encoder is None else opened(encoder, device)
         _check_words(lexical, loaded)
-        checked = as_vectors(vectors, width=None if loaded is None else loaded.dimension)
-        check_kind(kind, checked.shape[1])
-        rows = rows_for(passages, len(checked), "text" if loaded is None else loaded.modality)
-        encoded = EncodedPassages(rows, unit_rows(checked) if similarity == "cosine" else checked)
-        kind = choose_kind(kind, *checked.shape, deletes=deletes, device=target)
+        intake = Intake("text" if loaded is None else loaded.modality)
+        encoded = paired(passages, vectors, None if loaded is None else loaded.dimension, intake)
+        check_kind(kind, encoded.vectors.shape[1])
+        if similarity == "cosine":
+            encoded = replace(encoded, vectors=unit_rows(encoded.vectors))
+        kind = choose_kind(kind, *encoded.vectors.shape, deletes=deletes, device=target)
         return cls._of(encoded, kind, similarity, lexical=lexical, encoder=loaded, device=target)
 
     @classmethod
@@ -208,19 +210,18 @@ class Index(SearchedIndex):
             if passages is None:
                 raise OptionError("add needs passages, vectors=…, or both")
             encoded = encode_passages(
-                passages, self.encoder, on_error=on_error, resume=resume, progress=progress, **self._known_ids()
+                passages, self.encoder, self._intake(), on_error=on_error, resume=resume, progress=progress
             )
         else:
             if on_error != "raise" or resume is not None:
                 raise OptionError("on_error= and resume= are for passages that are to be encoded, not for vectors=")
-            checked = as_vectors(vectors, width=self.dimension)
-            rows = rows_for(passages, len(checked), self._encoder.modality, **self._known_ids())
-            encoded = EncodedPassages(rows, unit_rows(checked) if self.similarity == "cosine" else checked)
+            encoded = paired(passages, vectors, self.dimension, self._intake())
+            if self.similarity == "cosine":
+                encoded = replace(encoded, vectors=unit_rows(encoded.vectors))
         with self._lock:
             state = self._state
             known_ids = state.table.ids
-            number(encoded.rows, first=self._next_id)
-            added = PassageTable.of(encoded.rows)
+            added = encoded.table.numbered(first=self._next_id)
             check_unique(added.ids, existing=known_ids[state.alive])
             self._state = state.grown(added, encoded.vectors, self._device)
             if known_ids.dtype.kind != "U":
@@ -254,23 +255,17 @@ class Index(SearchedIndex):
         """
         if self._encoder.modality != "text":
             raise OptionError("refresh compares texts; delete pictures and sounds, and add them again")
-        check_on_error(on_error)
-        encoder = self.encoder
-
-        def encode(items: Sequence[IndexItem | InputError]) -> EncodedPassages:
-            settings: dict[str, Any] = {"on_error": on_error, "resume": resume, "progress": progress}
-            return encode_items(items, encoder, total=len(items), **settings)
-
+        refreshing = Refreshing(list(passages), self.encoder, on_error=on_error, resume=resume, progress=progress)
+        state = self._state
+        changes = self._compared(refreshing, state, where)  # encodes what is new, while others may go on
         with self._lock:
-            state = self._state
-            scope = state.alive if where is None else state.alive & state.table.where(where)
-            known = self._known_ids(state.alive & ~scope)
-            items = list(read_rows(passages, "text", skip=on_error != "raise", **known))
-            changes = Changes.of(state, scope, items, encode)
-            number(changes.rows, first=self._next_id)
-            self._state = changes.made(state, self._device)
-            if not known["texts"]:
-                self._next_id = max([self._next_id, *(row["id"] + 1 for row in changes.rows)])
+            if self._state is not state:
+                state = self._state
+                changes = self._compared(refreshing, state, where)
+            self._state = changes.made(state, refreshing.types, next_id=self._next_id, device=self._device)
+            ids = self._state.table.ids
+            if ids.dtype.kind != "U" and changes.rows:
+                self._next_id = max(self._next_id, int(ids.max()) + 1)
         return changes.counts
 
     def delete(self, ids: Sequence[Any] | NDArray[Any]) -> int:
@@ -314,16 +309,26 @@ class Index(SearchedIndex):
             self._opened = state.write(Path(folder), facts, opened=self._opened)
             self._state = state
 
-    def _known_ids(self, alive: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-        """Of what kind ids are, and which rows have taken theirs, so that others are refused before encoding."""
-        state = self._state
-        living = state.alive if alive is None else alive
+    def _compared(self, refreshing: Refreshing, state: IndexState, where: Any) -> Changes:
+        scope = state.alive if where is None else state.alive & state.table.where(where)
+        return refreshing.changes(state, scope, self._intake(state, state.alive & ~scope))
+
+    def _intake(self, state: IndexState | None = None, alive: NDArray[np.bool_] | None = None) -> Intake:
+        """Checks passages against those that there are, before they are encoded.
+
+        Args:
+            state: of the index; None for the present one.
+            alive: `(N,)` bool, the passages whose ids are taken; None for all that are not deleted.
+        """
+        now = self._state if state is None else state
+        living = now.alive if alive is None else alive
 
         def taken(passage_id: Any) -> bool:
-            _, rows = state.table.find(np.array([passage_id]))
+            _, rows = now.table.find(np.array([passage_id]))
             return bool(living[rows].any())
 
-        return {"texts": state.table.ids.dtype.kind == "U", "taken": taken}
+        texts = now.table.ids.dtype.kind == "U"
+        return Intake(self._encoder.modality, texts=texts, taken=taken, stored=now.table.table)
 
 
 def _check_words(lexical: bool, encoder: Encoder | None) -> None:

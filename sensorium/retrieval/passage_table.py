@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sensorium.retrieval.columns import joined, made_column
+from sensorium.retrieval.columns import joined
 from sensorium.retrieval.filters import rows_that_meet
 from sensorium.retrieval.lexical.bm25 import LexicalIndex
 from sensorium.retrieval.reading.passages import RESERVED
@@ -37,21 +37,53 @@ class PassageTable:
         self.table = table
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> PassageTable:
-        """Makes a table of rows that hold at least an id.
+    def of(cls, rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType] | None = None) -> PassageTable:
+        """Makes a table of rows that hold at least an id, which may be None for now.
 
-        Raises:
-            InputError: metadata of one name have several types, or one that a table cannot hold.
+        Args:
+            rows: as `Intake` has checked them.
+            types: of the columns of metadata, as it knows them.
         """
+        types = types or {}
         names = dict.fromkeys(name for row in rows for name in row)
-        further = [name for name in names if name not in RESERVED]
         texts = bool(rows) and isinstance(rows[0]["id"], str)
         columns = {"id": pa.array([row["id"] for row in rows], pa.string() if texts else pa.int64())}
-        for name, kind in FIXED.items():
+        for name in (*FIXED, *(name for name in names if name not in RESERVED)):
+            kind = FIXED.get(name) or types.get(name)
             columns[name] = pa.array([row.get(name) for row in rows], kind)
-        for name in further:
-            columns[name] = made_column(name, [row.get(name) for row in rows])
         return cls(pa.table(columns))
+
+    @classmethod
+    def stacked(cls, tables: Sequence[PassageTable], types: Mapping[str, pa.DataType]) -> PassageTable:
+        """Tables one under the other.
+
+        Args:
+            tables: of the same intake.
+            types: of all columns of metadata in the end, which those of earlier tables may have narrower ones of.
+        """
+        wide = [
+            each.table.cast(pa.schema([(field.name, types.get(field.name, field.type)) for field in each.table.schema]))
+            for each in tables
+        ]
+        return cls(pa.concat_tables(wide, promote_options="default").combine_chunks())
+
+    def numbered(self, first: int) -> PassageTable:
+        """The table with ids for the rows that have none: the next numbers that no other row has.
+
+        Args:
+            first: the next number.
+        """
+        if not self.table["id"].null_count:
+            return self
+        ids = self.table["id"].to_pylist()
+        given = set(ids)
+        for i, known in enumerate(ids):
+            if known is None:
+                while first in given:
+                    first += 1
+                ids[i] = first
+            first = max(first, ids[i] + 1)
+        return PassageTable(self.table.set_column(0, "id", pa.array(ids, pa.int64())))
 
     @classmethod
     def open(cls, path: Path) -> PassageTable:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError
-from sensorium.retrieval.building import EncodedPassages
+from sensorium.retrieval.building import LeftOut, OnError, encode_chunks, good_chunks
+from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.passage_table import PassageTable
-from sensorium.retrieval.rows import IndexItem, Row, check_unique
+from sensorium.retrieval.rows import IndexItem, Intake, Row, check_unique
 from sensorium.retrieval.state import IndexState
 
 
@@ -33,6 +36,66 @@ class Refreshed:
     moved: int
     added: int
     deleted: int
+
+
+class Refreshing:
+    """What passages shall be in an index; those that are new are encoded once, however often they are compared.
+
+    Args:
+        passages: as `Index.build` takes them, of texts.
+        encoder: what encodes them.
+        on_error: what becomes of those that cannot be encoded.
+        resume: a folder that keeps vectors.
+        progress: shows a progress bar.
+
+    Attributes:
+        types: of the columns of metadata, when they were last compared.
+    """
+
+    def __init__(
+        self,
+        passages: Sequence[Any],
+        encoder: Encoder,
+        *,
+        on_error: OnError,
+        resume: str | os.PathLike[str] | None,
+        progress: bool,
+    ) -> None:
+        self.types: Mapping[str, pa.DataType] = {}
+        self._passages, self._encoder, self._left_out = passages, encoder, LeftOut(on_error)
+        self._settings: dict[str, Any] = {"resume": resume, "progress": progress}
+        self._vectors: dict[int, NDArray[np.float32]] = {}
+        self._told: set[int] = set()
+
+    def changes(self, state: IndexState, scope: NDArray[np.bool_], intake: Intake) -> Changes:
+        """What they change.
+
+        Args:
+            state: of the index.
+            scope: `(N,)` bool, the passages that they stand for.
+            intake: checks them.
+
+        Raises:
+            InputError: one that cannot be encoded.
+        """
+        outcomes = [outcome for chunk in intake.read(self._passages) for outcome in chunk]
+        for outcome in outcomes:
+            if isinstance(outcome, InputError) and outcome.index not in self._told:
+                self._told.add(outcome.index or 0)
+                self._left_out.take(outcome)
+        found = Changes.of(state, scope, [item for item in outcomes if isinstance(item, IndexItem)], self._encode)
+        self.types = intake.columns.types
+        return found
+
+    def _encode(self, items: Sequence[IndexItem]) -> tuple[list[IndexItem], NDArray[np.float32]]:
+        """Those of some items that can be encoded, and their vectors."""
+        new = [item for item in items if item.index not in self._vectors]
+        chunks = good_chunks([[*new]], self._left_out)
+        for some, vectors in encode_chunks(chunks, self._encoder, self._left_out, total=len(new), **self._settings):
+            self._vectors.update(zip((item.index for item in some), vectors, strict=True))
+        whole = [item for item in items if item.index in self._vectors]
+        rows = [self._vectors[item.index] for item in whole]
+        return whole, np.stack(rows) if rows else np.empty((0, self._encoder.dimension), np.float32)
 
 
 @dataclass
@@ -56,25 +119,25 @@ class Changes:
         cls,
         state: IndexState,
         scope: NDArray[np.bool_],
-        items: Sequence[IndexItem | InputError],
-        encode: Callable[[Sequence[IndexItem | InputError]], EncodedPassages],
+        items: Sequence[IndexItem],
+        encode: Callable[[Sequence[IndexItem]], tuple[list[IndexItem], NDArray[np.float32]]],
     ) -> Self:
         """Compares what there is with what there shall be, and has encoded what is new.
 
         Args:
             state: of the index.
             scope: `(N,)` bool, the passages that are compared.
-            items: the passages that there shall be, and errors of others.
-            encode: makes vectors of them; reports errors.
+            items: the passages that there shall be.
+            encode: gives those that could be encoded, and their vectors.
         """
         (places,) = scope.nonzero()
-        plan = _compared([item for item in items if isinstance(item, IndexItem)], places, state.table.take(places))
+        plan = _compared(items, places, state.table.take(places))
         for item, row in plan.moved:
             item.row["id"] = state.table.ids[row].item() if item.row["id"] is None else item.row["id"]
         moved = plan.moved
         asked = [item for item, _ in moved] if state.vectors is None else []  # faiss does not give vectors back
-        encoded = encode([*(item for item in items if isinstance(item, InputError)), *asked, *plan.new])
-        rows, vectors = encoded.rows, encoded.vectors
+        encoded, vectors = encode([*asked, *plan.new])
+        rows = [item.row for item in encoded]
         if state.vectors is None:  # one that cannot be encoded any more stays where it was
             made = {id(row) for row in rows}
             moved = [(item, row) for item, row in moved if id(item.row) in made]
@@ -85,8 +148,16 @@ class Changes:
         counts = Refreshed(kept, len(moved), len(rows) - len(moved), len(plan.gone))
         return cls([*(row for _, row in moved), *plan.gone], rows, vectors, counts)
 
-    def made(self, state: IndexState, device: torch.device) -> IndexState:
+    def made(
+        self, state: IndexState, types: Mapping[str, pa.DataType], *, next_id: int, device: torch.device
+    ) -> IndexState:
         """The state after them.
+
+        Args:
+            state: the one that they were made for.
+            types: of the columns of metadata.
+            next_id: of rows without one.
+            device: where an exact search runs.
 
         Raises:
             InputError: ids that come twice, or metadata of another kind than that of the passages that stay.
@@ -96,7 +167,7 @@ class Changes:
         state = replace(state, alive=alive)
         if not self.rows:
             return state
-        table = PassageTable.of(self.rows)
+        table = PassageTable.of(self.rows, types).numbered(first=next_id)
         check_unique(table.ids, existing=state.table.ids[alive])
         return state.grown(table, self.vectors, device)
 

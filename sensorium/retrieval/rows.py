@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError
 from sensorium.processors.several import refuse_one
+from sensorium.retrieval.columns import Columns
 from sensorium.retrieval.reading.passages import RESERVED, Passage
 
 Modality = Literal["text", "image", "audio"]
 Row = dict[str, Any]
+
+CHUNK = 1024
+"""Passages are read and batched in chunks of this size: cut at multiples of it, they give the same bytes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,62 +39,85 @@ class IndexItem:
     index: int
 
 
-def read_rows(
-    items: Iterable[Any],
-    modality: Modality,
-    *,
-    skip: bool = False,
-    texts: bool | None = None,
-    taken: Callable[[Any], bool] = lambda _: False,
-) -> Iterator[IndexItem | InputError]:
-    """What the index and its encoder need of each item.
+class Intake:
+    """Reads what comes into an index, and checks it before it is encoded: what is wrong with a row is its own error.
 
     Args:
-        items: for texts a `Passage`, a text, a pair `(title, text)`, or a mapping with "text"; for media whatever a
-            pipeline takes of that kind, or a mapping with "image" or "audio", and with metadata.
         modality: what the items are.
-        skip: whether an invalid item comes as its error, instead of being raised.
-        texts: whether ids are texts; None to have it from the first item.
+        texts: whether ids are texts; None to have it from the first items: what most of them have.
         taken: whether the index has an id already.
+        stored: the table of the index, where there is one.
 
-    Raises:
-        InputError: an invalid item, or one whose id is of another kind or was used before; it carries its `index`.
+    Attributes:
+        columns: what the columns of metadata hold.
+        texts: whether ids are texts; None where no item has been read.
     """
-    refuse_one(items, "passages")
-    read = _text if modality == "text" else _medium
-    seen: set[Any] = set()
-    for index, item in enumerate(items):
+
+    def __init__(
+        self,
+        modality: Modality,
+        *,
+        texts: bool | None = None,
+        taken: Callable[[Any], bool] = lambda _: False,
+        stored: pa.Table | None = None,
+    ) -> None:
+        self.columns = Columns(stored)
+        self.texts = texts
+        self._modality, self._taken = modality, taken
+        self._seen: set[Any] = set()
+
+    def read(self, items: Iterable[Any], at_once: int = CHUNK) -> Iterator[list[IndexItem | InputError]]:
+        """What the index and its encoder need of each item, some at a time; of an invalid one its error.
+
+        Args:
+            items: for texts a `Passage`, a text, a pair `(title, text)`, or a mapping with "text"; for media whatever a
+                pipeline takes of that kind, or a mapping with "image" or "audio", and with metadata.
+            at_once: how many are read together.
+
+        Yields:
+            Items, and errors with their `index`: of one that is invalid, whose id is of another kind or was used
+            before, or whose metadata do not go with the others'.
+        """
+        refuse_one(items, "passages")
+        iterator, index = iter(items), 0
+        while some := list(islice(iterator, at_once)):
+            outcomes = [self._parsed(item, index + i) for i, item in enumerate(some)]
+            self._check_ids(outcomes)
+            rows = [(i, outcome.row) for i, outcome in enumerate(outcomes) if isinstance(outcome, IndexItem)]
+            for (i, row), error in zip(rows, self.columns.take([row for _, row in rows]), strict=True):
+                if error is not None:
+                    self._seen.discard(row["id"])
+                    error.index, error.source = index + i, row["source"]
+                    outcomes[i] = error
+            yield outcomes
+            index += len(some)
+
+    def _parsed(self, item: Any, index: int) -> IndexItem | InputError:
         try:
-            row, readable = read(item, modality)
-            texts = isinstance(row["id"], str) if texts is None else texts
-            _check_kind(row["id"], texts)
-            if row["id"] is not None:
-                if row["id"] in seen or taken(row["id"]):
-                    raise _twice([row["id"]])
-                seen.add(row["id"])
-            yield IndexItem(row, readable, index)
+            row, readable = (_text if self._modality == "text" else _medium)(item, self._modality)
+            return IndexItem(row, readable, index)
         except InputError as error:
             error.index = index
-            if not skip:
-                raise
-            yield error
+            return error
 
-
-def number(rows: Sequence[Row], *, first: int) -> None:
-    """Gives rows without an id the next numbers that no other row has, in place.
-
-    Args:
-        rows: with an `id` that may be None, where ids are numbers.
-        first: the next number.
-    """
-    given = {row["id"] for row in rows}
-    for row in rows:
-        if row["id"] is None:
-            while first in given:
-                first += 1
-            row["id"] = first
-        if not isinstance(row["id"], str):
-            first = max(first, row["id"] + 1)
+    def _check_ids(self, outcomes: list[IndexItem | InputError]) -> None:
+        """Puts errors in the places of items whose ids cannot be taken."""
+        if self.texts is None:
+            texts = [isinstance(each.row["id"], str) for each in outcomes if isinstance(each, IndexItem)]
+            if texts:
+                self.texts = 2 * sum(texts) > len(texts) - texts[0]  # of as many the first
+        for i, outcome in enumerate(outcomes):
+            if isinstance(outcome, IndexItem):
+                given = outcome.row["id"]
+                try:
+                    check_kind(given, bool(self.texts))
+                    if given is not None:
+                        if given in self._seen or self._taken(given):
+                            raise _twice([given])
+                        self._seen.add(given)
+                except InputError as error:
+                    error.index, error.source = outcome.index, outcome.row["source"]
+                    outcomes[i] = error
 
 
 def check_unique(ids: NDArray[Any], *, existing: NDArray[Any] | None = None) -> None:
@@ -105,31 +134,12 @@ def check_unique(ids: NDArray[Any], *, existing: NDArray[Any] | None = None) -> 
         raise _twice(twice.tolist())
 
 
-def rows_for(
-    passages: Iterable[Any] | None,
-    count: int,
-    modality: Modality,
-    *,
-    texts: bool | None = None,
-    taken: Callable[[Any], bool] = lambda _: False,
-) -> list[Row]:
-    """The rows of passages that come with `count` vectors, or blank ones; further arguments as in `read_rows`.
+def check_kind(passage_id: int | str | None, texts: bool) -> None:
+    """Refuses a mix of numbers and texts, and a missing id where the others are texts.
 
     Raises:
-        InputError: an invalid passage, or a different number of them.
+        InputError: `bad-id`.
     """
-    if passages is None:
-        _check_kind(None, bool(texts))
-        return [{"id": None, "text": "", "title": "", "source": None, "start": None, "end": None} for _ in range(count)]
-    items = read_rows(passages, modality, texts=texts, taken=taken)
-    rows = [item.row for item in items if isinstance(item, IndexItem)]
-    if len(rows) != count:
-        raise InputError(f"expected a vector for each passage, got {count:,} and {len(rows):,}", code="bad-vectors")
-    return rows
-
-
-def _check_kind(passage_id: int | str | None, texts: bool) -> None:
-    """Refuses a mix of numbers and texts, a missing id where the others are texts, and numbers that are too large."""
     if isinstance(passage_id, str) != texts:
         wanted, got = ("a text", "a number" if passage_id is not None else "none") if texts else ("a number", "a text")
         raise InputError(
@@ -137,8 +147,6 @@ def _check_kind(passage_id: int | str | None, texts: bool) -> None:
             "kind, or none.",
             code="bad-id",
         )
-    if isinstance(passage_id, int) and not -(2**63) <= passage_id < 2**63:
-        raise InputError(f"an id is a whole number of 64 bits, got {passage_id}", code="bad-id")
 
 
 def _twice(ids: Sequence[Any]) -> InputError:

@@ -25,7 +25,7 @@ from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.rank_fusion import reciprocal_rank_fusion
 from sensorium.retrieval.ranking import Neighbours, Ranked, at_least, diversified, from_0_to_1
 from sensorium.retrieval.reranking import Reranker
-from sensorium.retrieval.rows import check_unique, number
+from sensorium.retrieval.rows import check_unique
 from sensorium.retrieval.storage import Opened, read_folder, write_folder
 from sensorium.tasks.searching.search_task import SearchOptions
 
@@ -59,8 +59,7 @@ class IndexState:
             InputError: ids that come twice, or of two kinds.
             OptionError: too few vectors for that kind.
         """
-        number(encoded.rows, first=0)
-        table = PassageTable.of(encoded.rows)
+        table = encoded.table.numbered(first=0)
         check_unique(table.ids)
         searcher = make_searcher(encoded.vectors, kind, device)
         alive = np.ones(len(encoded.vectors), dtype=np.bool_)

@@ -237,12 +237,12 @@ def test_names_that_a_hit_has_itself(name):
 
 
 def test_metadata_of_media_is_checked_as_that_of_texts():
-    from sensorium.retrieval.rows import read_rows
+    from sensorium.retrieval.rows import Intake
 
     for wrong in ({"score": 1}, {5: 1}, {"title": 3}, {"id": 1.5}, {"start": 1}):
-        with pytest.raises(InputError):
-            list(read_rows([{"image": "a.png", **wrong}], "image"))
-    (item,) = read_rows([{"image": "a.png", "id": 3, "title": "An owl", "year": 1999}], "image")
+        ((error,),) = Intake("image").read([{"image": "a.png", **wrong}])
+        assert isinstance(error, InputError) and error.index == 0
+    ((item,),) = Intake("image").read([{"image": "a.png", "id": 3, "title": "An owl", "year": 1999}])
     assert item.row == {"id": 3, "text": "", "title": "An owl", "source": "a.png", "start": None, "end": None,
                         "year": 1999}  # fmt: skip
     assert item.read == {"image": "a.png"}

@@ -32,10 +32,7 @@ from sensorium.retrieval.encoding.sides import (
     load_sides,
     query_checkpoint,
 )
-from sensorium.retrieval.rows import Modality
-
-CHUNK = 1024
-"""Passages are batched within chunks of this size: cut at multiples of it, they give the same bytes again."""
+from sensorium.retrieval.rows import CHUNK, Modality
 
 
 class Encoder:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -144,10 +145,17 @@ def _lines(file: io.BufferedIOBase, name: str) -> Iterator[tuple[int, str | Inpu
 
 
 def _object(line: str) -> dict[str, Any]:
-    row = json.loads(line, parse_constant=_no_constant)
+    row = json.loads(line, parse_constant=_no_constant, parse_float=_finite)
     if not isinstance(row, dict):
         raise _bad_row(f"expected a JSON object, got {type(row).__name__}")
     return row
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"expected numbers that a float holds, got {text[:40]}")
+    return value
 
 
 def _no_constant(text: str) -> None:

@@ -19,6 +19,12 @@ TAKEN = (*RESERVED, "score", "before", "after")
 LONGEST = 1_000_000
 """Characters of a passage at most: encoders read a few hundred words, and anything longer is a document."""
 
+LONGEST_ID = 512
+"""Characters of an id at most: all ids of an index lie in memory, each with room for the longest."""
+
+LARGEST_ID = 2**63 - 2**32
+"""The largest id that is a number: passages without one get the numbers after it."""
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -32,7 +38,8 @@ class Passage:
         source: where its document comes from, such as a path.
         start: the first of its characters in the document's text, from 0; None with `end` where that is not known.
         end: one after the last of them: `document.text[start:end] == text` where `split` made it.
-        id: its name in an index, a whole number or a text, but for -1 and ""; None to have it numbered.
+        id: its name in an index, a whole number of 64 bits or a text of at most 512 characters, but for -1 and "";
+            None to have it numbered.
         metadata: anything else to keep with it, by names other than `TAKEN`.
 
     Raises:
@@ -162,6 +169,19 @@ def _check_id(passage_id: object, source: str | None) -> None:
             code="bad-id",
             source=source,
         )
+    if isinstance(passage_id, str) and (len(passage_id) > LONGEST_ID or "\0" in passage_id):
+        raise InputError(
+            f"expected the id of a passage to have at most {LONGEST_ID} characters, none of them NUL, got "
+            f"{len(passage_id):,}: {passage_id[:40]!r} …",
+            code="bad-id",
+            source=source,
+        )
+    if whole and not -(2**63) <= passage_id <= LARGEST_ID:  # type: ignore[operator]
+        raise InputError(
+            f"an id is a whole number of 64 bits, at most {LARGEST_ID}, got {str(passage_id)[:40]}. Give it as a text.",
+            code="bad-id",
+            source=source,
+        )
 
 
 def _check_offsets(passage: Passage) -> None:
@@ -169,10 +189,10 @@ def _check_offsets(passage: Passage) -> None:
     if start is None and end is None:
         return
     whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (start, end))
-    if not whole or not 0 <= start <= end:  # type: ignore[operator]
+    if not whole or not 0 <= start <= end < 2**63:  # type: ignore[operator]
         raise InputError(
-            f"expected start and end of a passage to be None both, or characters with 0 <= start <= end, got "
-            f"start={start!r}, end={end!r}.",
+            f"expected start and end of a passage to be None both, or characters with 0 <= start <= end < 2^63, got "
+            f"start={start!r:.40}, end={end!r:.40}.",
             code="bad-offsets",
             source=passage.source,
         )
