@@ -126,7 +126,7 @@ class Job:
         if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
             raise OptionError(f"shard_size is a whole number from 1, got {shard_size!r}")
         self._open(out)
-        same = {name: _plain(name, value) for name, value in (named or {}).items()}
+        same = {name: plain_setting(name, value) for name, value in (named or {}).items()}
         self._inputs: Inputs | None = Inputs(
             inputs,
             dict(columns or {}),
@@ -139,11 +139,11 @@ class Job:
             "task": task,
             "model": None if model is None else _settled(model),
             "settings": {
-                name: _settled(value) if name in FOLDERS else _plain(name, value)
+                name: _settled(value) if name in FOLDERS else plain_setting(name, value)
                 for name, value in settings.items()
                 if value is not None
             },
-            "options": {name: _plain(name, value) for name, value in (options or {}).items()},
+            "options": {name: plain_setting(name, value) for name, value in (options or {}).items()},
             "inputs": self._inputs.described(),
             "shard_size": shard_size,
             "cwd": str(Path.cwd()) if self._inputs.depend_on_folder(card.inputs[0]) else None,
@@ -434,7 +434,7 @@ def _several(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain_setting(name: str, value: Any) -> Any:
     """A setting as JSON has it.
 
     Raises:
@@ -445,7 +445,7 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return str(Path(value).absolute())
     if isinstance(value, (list, tuple)):
-        return [_plain(name, each) for each in value]
+        return [plain_setting(name, each) for each in value]
     if type(value).__module__ == "torch":  # a dtype or a device
         return str(value).removeprefix("torch.")
     if value is None or type(value) in (str, int, float, bool):

@@ -107,9 +107,10 @@ def _failures(
 def _illustrate(found: Mapping[str, list[FailureCard]], description: Mapping[str, Any]) -> None:
     """Puts pictures into cards, but for those of inputs that end processes."""
     from sensorium.processors.folders import media_kind
-    from sensorium.tasks.catalogue import task_card
+    from sensorium.tasks.catalogue import known_tasks, task_card
 
-    if media_kind(task_card(description["task"]).inputs[0]) != "image":
+    task = description["task"]  # a build of an index has the name of none
+    if task not in known_tasks() or media_kind(task_card(task).inputs[0]) != "image":
         return
     places = [(code, i) for code, cards in found.items() for i, card in enumerate(cards) if not card.quarantined]
     paths = [found[code][i].source for code, i in places]

@@ -19,6 +19,7 @@ from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.inputs import RESERVED
 from sensorium.jobs.listing import Listing
 from sensorium.jobs.parts import find_parts, write_part
+from sensorium.jobs.passage_work import PassagePipeline, PassageTask
 from sensorium.jobs.provenance import model_facts, versions
 from sensorium.jobs.raws import raw_inputs
 from sensorium.jobs.stores import Store
@@ -53,7 +54,7 @@ class Work:
         self._folder, self._description, self._gauge, self._tell = folder, description, gauge, tell
         if description["cwd"] is not None:
             os.chdir(description["cwd"])  # relative paths mean what they meant when the job was begun
-        task = get_task(description["task"])
+        task = PassageTask if description["task"] == PassageTask.name else get_task(description["task"])
         task.options.parse(description["options"])
         if description["model"] is not None:  # a wrong name is told before inputs are listed
             given = {name: value for name, value in _settings(description).items() if name in Settings.names()}
@@ -245,10 +246,12 @@ def _settings(description: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline:
+def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline | PassagePipeline:
     settings = _settings(description)
     if wants_cuda(settings.get("device")):
         settings["device"] = f"cuda:{number}"
+    if description["task"] == PassageTask.name:
+        return PassagePipeline(description["model"], settings)
     if settings.get("compile", "auto") == "auto":  # whether that pays would depend on timing, and rows on it
         settings["compile"] = False
     if settings.get("index") is not None:

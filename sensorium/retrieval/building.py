@@ -99,9 +99,8 @@ def encode_passages(
     """
     left_out = LeftOut(on_error)
     items = good_chunks(intake.read(passages, CHUNK), left_out)
-    if run is not None:  # jobs stand above this: they are asked for by name
-        jobs = importlib.import_module("sensorium.jobs.passages")
-        encoded: EncodedPassages = jobs.encode(items, encoder, intake, left_out, resume, progress=progress, run=run)
+    if run is not None:
+        encoded: EncodedPassages = _jobs().encode(items, encoder, intake, left_out, resume, progress=progress, run=run)
         return encoded
     total = len(passages) if isinstance(passages, Sized) else None
     tables, vectors = [], []
@@ -110,6 +109,21 @@ def encode_passages(
         vectors.append(found)
     check_some(sum(map(len, tables)))
     return EncodedPassages(PassageTable.stacked(tables, intake.columns.types), np.concatenate(vectors))
+
+
+def check_run(run: Mapping[str, Any]) -> None:
+    """Refuses what says how a job runs and is not right, before anything is loaded.
+
+    Raises:
+        UnknownNameError, OptionError: an unknown name, or an invalid value.
+    """
+    if run:
+        _jobs().check(run)
+
+
+def _jobs() -> Any:
+    """Jobs stand above this package: they are asked for by name."""
+    return importlib.import_module("sensorium.jobs.passages")
 
 
 def check_some(count: int) -> None:

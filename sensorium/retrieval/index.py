@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sensorium.errors import OptionError
 from sensorium.pipelines.placement import resolve_device
-from sensorium.retrieval.building import EncodedPassages, OnError, encode_passages, paired
+from sensorium.retrieval.building import EncodedPassages, OnError, check_run, encode_passages, paired
 from sensorium.retrieval.dense.kinds import check_kind, choose_kind
 from sensorium.retrieval.dense.vectors import unit_rows
 from sensorium.retrieval.encoding.encoder import Encoder
@@ -52,6 +52,8 @@ class Index(SearchedIndex):
         resume: str | os.PathLike[str] | None = None,
         device: str | int | torch.device | None = None,
         progress: bool = False,
+        workers: int | Literal["auto"] | None = None,
+        **run: Any,
     ) -> Self:
         """Encodes passages and makes them searchable.
 
@@ -68,17 +70,24 @@ class Index(SearchedIndex):
                 stopped, and gives the same index. It is not removed.
             device: where an exact search and the encoder run; None for the best there is.
             progress: shows a progress bar on standard error.
+            workers: processes that encode, as a job in the folder that `resume` names, or one that passes; "auto" is
+                one for each CUDA device, or one. None encodes in this process.
+            **run: further arguments of `Job.run`, such as `timeout_s`, with which a job is made, too.
 
         Raises:
             InputError: a passage that cannot be encoded (with its `index`), ids that come twice, or no passages.
             OptionError: an argument with an invalid value.
+            UnknownNameError: an argument that `Job.run` does not have.
+            JobError: as `Job.run` raises it.
         """
+        job = None if workers is None and not run else {**run, **({} if workers is None else {"workers": workers})}
+        check_run(job or {})
         target = resolve_device(device)
         loaded = opened(encoder, device)
         check_kind(kind, loaded.dimension)
         _check_words(lexical, loaded)
         encoded = encode_passages(
-            passages, loaded, Intake(loaded.modality), on_error=on_error, resume=resume, progress=progress
+            passages, loaded, Intake(loaded.modality), on_error=on_error, resume=resume, progress=progress, run=job
         )
         kind = choose_kind(kind, *encoded.vectors.shape, deletes=deletes, device=target)
         return cls._of(encoded, kind, loaded.similarity, lexical=lexical, encoder=loaded, device=target)

@@ -53,6 +53,7 @@ class Encoder:
         query_task: encodes one query, on the device; its result is an `Embedding`.
         query_options: what `query_task` is to be called with.
         device: where the models lie.
+        settings: how they were loaded.
     """
 
     def __init__(self, loaded: Loaded) -> None:
@@ -61,7 +62,7 @@ class Encoder:
         self.similarity: Similarity = loaded.similarity
         self.modality: Modality = loaded.modality
         self.query_task, self.query_options = loaded.query_task, queries.options
-        self.device = passages.engine.runtime.device
+        self.device, self.settings = passages.engine.runtime.device, loaded.settings
         self._told: set[str] = set()
         self._lock = threading.Lock()
         widths = {side.width() for side in (passages, queries)}
@@ -233,6 +234,23 @@ class Encoder:
             with, and whether its end was cut off. The longest come first.
         """
         yield from self._passages.run(passages)
+
+    def encode_in_order(self, passages: Iterable[Any], *, total: int) -> Iterator[Any]:
+        """Encodes passages in the order in which they come, which decides the batches.
+
+        Args:
+            passages: as `encode` takes them; `encode_batches` puts the longest first.
+            total: how many there are.
+
+        Yields:
+            For each its `(D,)` float32 vector and whether its end was cut off, or the InputError that it failed with.
+        """
+        return (outcome for _, outcome, _ in self._passages.in_order(passages, total=total))
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Where the model of passages came from."""
+        return self._passages.checkpoint
 
     @property
     def limit(self) -> int | None:

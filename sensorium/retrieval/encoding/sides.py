@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -61,20 +61,34 @@ class Side:
         Yields:
             What became of the items of a batch, and of those before it that have failed.
         """
-        order = sorted(range(len(items)), key=lambda i: -_size(items[i]))
+        order = long_first(items)
         batch: list[Encoded] = []
-        for at, outcome in self.engine.run((items[i] for i in order), self.options, total=len(items)):
+        for at, outcome, ends in self.in_order((items[i] for i in order), total=len(items)):
             if isinstance(outcome, InputError):
                 outcome.index = order[at]
                 batch.append((order[at], outcome, False))
                 continue
-            vector, left_out, ends = outcome
-            batch.append((order[at], vector, left_out > 0))
+            vector, cut = outcome
+            batch.append((order[at], vector, cut))
             if ends:
                 yield batch
                 batch = []
         if batch:
             yield batch
+
+    def in_order(self, items: Iterable[Any], *, total: int) -> Iterator[tuple[int, Any, bool]]:
+        """Encodes items in the order in which they come.
+
+        Yields:
+            The place of each, its vector and whether its end was cut off, or its InputError, and whether a batch ends
+            with it.
+        """
+        for at, outcome in self.engine.run(items, self.options, total=total):
+            if isinstance(outcome, InputError):
+                yield at, outcome, False
+            else:
+                vector, left_out, ends = outcome
+                yield at, (vector, left_out > 0), ends
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class Loaded:
     query_task: Task
     modality: Modality
     similarity: Similarity
+    settings: Settings
 
 
 def load_sides(
@@ -128,7 +143,7 @@ def load_sides(
         limit = queries.limit_of(options)
         asking = replace(asking, checkpoint=other, engine=_engine(queries, settings), limit=limit)
     query_task = WordedTexts(queries.model, queries.processor)
-    return Loaded(reading, asking, query_task, "text", similarity)
+    return Loaded(reading, asking, query_task, "text", similarity, settings)
 
 
 def query_checkpoint(
@@ -197,7 +212,7 @@ def _load_shared(
     asking = replace(reading, options=replace(options, prompt=prompts[0] or ""), prompt=prompts[0] or "")
     query_task = SharedSpace(task.model, task.processor, task.medium)
     query_task.limits = task.limits
-    return Loaded(reading, asking, query_task, kind, _known(similarity or "cosine"))
+    return Loaded(reading, asking, query_task, kind, _known(similarity or "cosine"), settings)
 
 
 def _engine(task: Task, settings: Settings) -> Engine:
@@ -222,6 +237,11 @@ def _similarity(checkpoint: Checkpoint, stated: str | None) -> Similarity:
             "similarity=, if one of them will do."
         )
     return "dot" if DPR.keys() & set(checkpoint.architectures) else "cosine"
+
+
+def long_first(items: Sequence[Any]) -> list[int]:
+    """The places of items in the order in which they are encoded."""
+    return sorted(range(len(items)), key=lambda i: -_size(items[i]))
 
 
 def _size(item: Any) -> int:
