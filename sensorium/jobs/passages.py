@@ -208,7 +208,7 @@ def _assembled(
 ) -> EncodedPassages:
     """The passages that have vectors, which lie in a file that has no name and goes with them."""
     count, width = sum(map(len, tables)), encoder.dimension
-    with tempfile.TemporaryFile(prefix="vectors-", dir=job.folder.parent) as file:
+    with tempfile.TemporaryFile(prefix="vectors-", dir=Path(job.folder).parent) as file:
         vectors = np.memmap(file, np.float32, "w+", shape=(count, width))
     done = cut = 0
     for number, part in sorted(find_parts(job.folder).items()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -126,3 +128,29 @@ def test_bad_passages_and_arguments(encoder):
     made = Index.from_vectors(np.ones((1, pictures.dimension), np.float32), passages=["a.png"], encoder=pictures)
     with pytest.raises(OptionError, match="refresh compares texts"):
         made.refresh([])
+
+
+def test_others_change_the_index_while_a_refresh_encodes(encoder, monkeypatch):
+    """They are not held up, and what they have changed counts; nothing is encoded twice."""
+    sizes, encode = [], Encoder.encode_batches
+    vectors = np.ones((1, encoder.dimension), np.float32)
+
+    def changed_meanwhile(self, given):
+        sizes.append(len(given))
+        rows = [Passage("a lock", id=40 + 10 * len(sizes), source="b")]
+        other = threading.Thread(target=index.add, args=(rows,), kwargs={"vectors": vectors}, daemon=True)
+        other.start()
+        other.join(timeout=60)
+        assert not other.is_alive(), "it waits for the encoding"
+        return encode(self, given)
+
+    rows = [Passage("a river", source="a"), Passage("a mill", source="a"), Passage("a weir", source="b")]
+    index = Index.build(rows, encoder, kind="exact", device="cpu")
+    monkeypatch.setattr(Encoder, "encode_batches", changed_meanwhile)
+    given = [rows[0], Passage("a bridge", source="a")]
+    assert counts(index.refresh(given, where={"source": "a"})) == (1, 0, 1, 1)
+    assert sizes == [1] and sorted(index.ids.tolist()) == [0, 2, 50, 51]
+    told = []
+    given = [*given, Passage("a ford", id=60, source="a"), " "]
+    assert counts(index.refresh(given, where={"source": "a"}, on_error=told.append)) == (2, 0, 0, 0)
+    assert sorted(error.code for error in told) == ["duplicate-id", "empty-text"]

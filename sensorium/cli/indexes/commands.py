@@ -17,6 +17,7 @@ from sensorium.cli.indexes.settings import (
     EvaluationSettings,
     ReadSettings,
     ReportSettings,
+    WorkerSettings,
 )
 from sensorium.cli.options import argument, command, parameter, read_all
 from sensorium.cli.settings import ENCODER_ACCESS, IndexSettings, OutputSettings, PipelineSettings
@@ -27,7 +28,7 @@ from sensorium.retrieval.reading.formats.limits import DocumentLimits
 from sensorium.retrieval.reading.splitting import Splitting
 from sensorium.tasks.catalogue import REQUIRED, OptionCard, cards_of, task_card
 
-_BUILD, _ADD, _ENCODER, _READ, _SPLITTING, _DOCUMENTS, _REPORT, _EVALUATION = (
+_BUILD, _ADD, _ENCODER, _READ, _SPLITTING, _DOCUMENTS, _REPORT, _EVALUATION, _WORKERS = (
     cards_of(settings)
     for settings in (
         BuildSettings,
@@ -38,12 +39,16 @@ _BUILD, _ADD, _ENCODER, _READ, _SPLITTING, _DOCUMENTS, _REPORT, _EVALUATION = (
         DocumentLimits,
         ReportSettings,
         EvaluationSettings,
+        WorkerSettings,
     )
 )
 _OPENING = tuple(card for card in INDEX if card.name != "index")
 _ACCESS = tuple(card for card in PIPELINE if card.name in ("device", *ENCODER_ACCESS))
 _SEARCH_OUTPUT = tuple(card for card in OUTPUT if card.name != "html")
 _MEDIA = flags_of(LIMITS, _DOCUMENTS)
+_OF_WORKERS = {
+    name: flag.replace("option-", "worker-") for name, flag in flags_of(_WORKERS, (*LIMITS, *_DOCUMENTS)).items()
+}
 _FILES = tuple(
     OptionCard(kind, tuple[str, ...], (), f"a {name} to search with, for an index of {name}s.")
     for kind, name in (("image", "picture"), ("audio", "sound"))
@@ -71,7 +76,8 @@ def _build() -> Any:
         find_model(encoder.query_model, encoder)
         from sensorium.cli.indexes.building import Build
 
-        return Build(_sources(arguments), settings, encoder, report).run()
+        given = {name: arguments[flag.replace("-", "_")] for name, flag in _OF_WORKERS.items()}
+        return Build(_sources(arguments), settings, encoder, report, read_all(_WORKERS, given)).run()
 
     options = (*_BUILD, *_SPLITTING, *_READ, *_ENCODER, *_DOCUMENTS, *_REPORT)
     return _command(
@@ -81,7 +87,7 @@ def _build() -> Any:
         run,
         (_PATHS,),
         options,
-        further=_media_limits(),
+        further=[*(parameter(card, flag=_OF_WORKERS[card.name]) for card in _WORKERS), *_media_limits()],
     )
 
 
@@ -90,7 +96,7 @@ def _add() -> Any:
         settings, pipeline = AddSettings(**read_all(_ADD, arguments)), PipelineSettings(**read_all(_ACCESS, arguments))
         opening, report = _opening(arguments), ReportSettings(**read_all(_REPORT, arguments))
         find_encoder(opening, pipeline)
-        from sensorium.cli.indexes.building import Add
+        from sensorium.cli.indexes.changing import Add
 
         return Add(_sources(arguments), settings, opening, pipeline, report).run()
 

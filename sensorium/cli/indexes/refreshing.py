@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
-import json
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from sensorium.cli.indexes.building import going_on, part_of
-from sensorium.cli.indexes.opening import open_index
-from sensorium.cli.indexes.settings import AddSettings, ReportSettings
-from sensorium.cli.indexes.sources import Sources
-from sensorium.cli.settings import IndexSettings, PipelineSettings
-from sensorium.cli.telling import printable, say, wants_progress
+from sensorium.cli.indexes.changing import IndexChange
 from sensorium.errors import OptionError
 from sensorium.retrieval import Index
 from sensorium.retrieval.passage_table import PassageTable
@@ -28,75 +18,29 @@ from sensorium.retrieval.storage import read_folder
 
 
 @dataclass
-class Refresh:
-    """One refresh.
+class Refresh(IndexChange):
+    """An index that is made what its files say; passages of those that cannot be read stay as they are."""
 
-    Attributes:
-        sources: the files that there are.
-        settings: how those that are new are added.
-        opening: which index.
-        pipeline: how its encoder is loaded.
-        report: what is said.
-    """
-
-    sources: Sources
-    settings: AddSettings
-    opening: IndexSettings
-    pipeline: PipelineSettings
-    report: ReportSettings
-
-    def run(self) -> int:
-        """Runs the whole command.
-
-        Returns:
-            0; 1 if an input was left out, whose passages stay as they are; 130 if it was interrupted.
-
-        Raises:
-            SensoriumError: it could not begin, or the index was changed by another meanwhile; it stays as it is.
-        """
-        assert self.opening.index is not None
-        return going_on(part_of(self.opening.index) if self.settings.resume else None, self._refresh)
-
-    def _refresh(self, part: Path | None) -> int:
-        progress, folder = wants_progress(self.report.progress), self.opening.index
-        assert folder is not None
-        index = open_index(self.opening, self.pipeline)
-        self.sources.cut_as(index)
-        known = _known_sources(Path(folder))
-        with contextlib.closing(index.encoder) as encoder:
-            if encoder.modality != "text":
-                raise OptionError(
-                    f"refresh compares texts; {folder} holds {encoder.modality}: delete files, and add them"
-                )
-            named = list(self.sources.words)
-            self.sources.words = [word for word in named if not _is_gone(word, known)]
-            items = _as_known(self.sources.read(encoder, progress=progress, kept=part is not None), known)
-            # an empty folder has lost its files; of what could not be read it is not known
-            failed = [row["source"] for row in self.sources.failed if row["source"] and row["code"] != "no-documents"]
-            meant = {source for source in known if any(_holds(word, source) for word in named)}
-            meant |= {item.source for item in items if item.source is not None}
-            where = {"source": sorted(s for s in meant if not any(_holds(name, s) for name in failed))}
-            done = index.refresh(items, where=where, on_error=self.sources.fail, resume=part, progress=progress)
-            index.splitting = index.splitting or self.sources.splitting.to_dict()
-            index.save(folder)
-        return self._sum_up(index, asdict(done))
-
-    def _sum_up(self, index: Index, counts: Mapping[str, int]) -> int:
-        seconds = time.perf_counter() - self.sources.began
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
-        say(f"refreshed {self.opening.index}: {told} of {len(index)} passages in {seconds:.1f} s")
-        if self.report.json:
-            facts = {
-                "index": printable(str(self.opening.index)),
-                **counts,
-                "passages": len(index),
-                "inputs": self.sources.done,
-                "failed": len(self.sources.failures),
-                "failures": self.sources.failed,
-                "seconds": round(seconds, 3),
-            }
-            typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
-        return self.sources.failures.sum_up(self.sources.done)
+    def change(self, index: Index, part: Path | None, *, progress: bool) -> tuple[str, Mapping[str, Any]]:
+        """Compares, encodes what is new, and deletes what is gone."""
+        if index.encoder.modality != "text":
+            raise OptionError(
+                f"refresh compares texts; {self.folder} holds {index.encoder.modality}: delete files, and add them"
+            )
+        known = _known_sources(Path(self.folder))
+        named = list(self.sources.words)
+        self.sources.words = [word for word in named if not _is_gone(word, known)]
+        items = _as_known(self.sources.read(index.encoder, progress=progress, kept=part is not None), known)
+        # an empty folder has lost its files; of what could not be read it is not known
+        failed = [row["source"] for row in self.sources.failed if row["source"] and row["code"] != "no-documents"]
+        meant = {source for source in known if any(_holds(word, source) for word in named)}
+        meant |= {item.source for item in items if item.source is not None}
+        where = {"source": sorted(s for s in meant if not any(_holds(name, s) for name in failed))}
+        done = index.refresh(items, where=where, on_error=self.sources.fail, resume=part, progress=progress)
+        index.splitting = index.splitting or self.sources.splitting.to_dict()
+        counts = asdict(done)
+        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        return f"refreshed {self.folder}: {said} of {len(index)} passages", counts
 
 
 def _known_sources(folder: Path) -> set[str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sensorium.cli.settings import LoadingSettings
+from sensorium.jobs.settings import RunSettings
+from sensorium.tasks.options import Count
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,18 @@ class BuildSettings:
     deletes: bool = False
     overwrite: bool = False
     resume: bool = True
+
+
+@dataclass(frozen=True)
+class WorkerSettings(RunSettings):
+    """How a job encodes, in processes of its own.
+
+    Attributes:
+        workers: processes that encode, each with the model; auto is one for each CUDA device, or one. Without it, and
+            without the other settings of workers, this process encodes.
+    """
+
+    workers: Count | Literal["auto"] | None = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,11 @@ class Sources:
         self.failures = Failures("they are only counted here, and are listed by --json")
 
     def read(self, encoder: Encoder, *, progress: bool, kept: bool) -> list[Any]:
-        """All that is to be indexed; what cannot be read is reported, and left out.
+        """All of `passages`."""
+        return list(self.passages(encoder, progress=progress, kept=kept))
+
+    def passages(self, encoder: Encoder, *, progress: bool, kept: bool) -> Iterator[Any]:
+        """All that is to be indexed, as it is read; what cannot be is reported, and left out.
 
         Args:
             encoder: what is to encode it.
@@ -83,16 +87,14 @@ class Sources:
         for name in self.given["media" if modality == "text" else "text"]:
             raise OptionError(f"--{name} has no meaning here: the encoder is of {modality}; leave it out")
         outcomes = _texts(self, encoder) if modality == "text" else _media(self, modality, kept)
-        items: list[Any] = []
         for outcome in tqdm(outcomes, desc="reading", unit="input", disable=not progress):
             self.done += 1
             if isinstance(outcome, InputError):
                 self.fail(outcome)
             else:
-                items += outcome
+                yield from outcome
         if skipped := self.skipped.told():
             say(f"skipped {skipped}")
-        return items
 
     def cut_as(self, index: Index) -> None:
         """Cuts documents as those of an index were cut, but for what was said."""
