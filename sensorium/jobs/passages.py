@@ -37,7 +37,7 @@ from sensorium.retrieval.building import EncodedPassages, LeftOut, check_some
 from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.encoding.sides import long_first
 from sensorium.retrieval.passage_table import PassageTable
-from sensorium.retrieval.rows import CHUNK, IndexItem, Intake
+from sensorium.retrieval.rows import CHUNK, IndexItem, RowIntake
 
 INDEX = "index of the input"
 """A column that tables have until it is known which passages have vectors."""
@@ -63,7 +63,7 @@ def check(run: Mapping[str, Any]) -> None:
 def encode(
     chunks: Iterable[list[IndexItem]],
     encoder: Encoder,
-    intake: Intake,
+    intake: RowIntake,
     left_out: LeftOut,
     resume: str | os.PathLike[str] | None,
     *,
@@ -163,7 +163,7 @@ def _described(encoder: Encoder, listing: str) -> dict[str, Any]:
 
 
 def _listed(
-    chunks: Iterable[list[IndexItem]], encoder: Encoder, intake: Intake, tables: list[PassageTable]
+    chunks: Iterable[list[IndexItem]], encoder: Encoder, intake: RowIntake, tables: list[PassageTable]
 ) -> Iterator[pa.RecordBatch]:
     """The columns of a listing, in the order in which an encoder takes the passages of a chunk; fills `tables`."""
     start = 0
@@ -204,7 +204,7 @@ def _files(items: list[IndexItem], modality: str) -> dict[str, pa.Array]:
 
 
 def _assembled(
-    job: Job, encoder: Encoder, intake: Intake, left_out: LeftOut, tables: list[PassageTable]
+    job: Job, encoder: Encoder, intake: RowIntake, left_out: LeftOut, tables: list[PassageTable]
 ) -> EncodedPassages:
     """The passages that have vectors, which lie in a file that has no name and goes with them."""
     count, width = sum(map(len, tables)), encoder.dimension
@@ -212,7 +212,7 @@ def _assembled(
         vectors = np.memmap(file, np.float32, "w+", shape=(count, width))
     done = cut = 0
     for number, part in sorted(find_parts(job.folder).items()):
-        outcomes = _Outcomes.of(part.read(), width)
+        outcomes = _PassageOutcomes.of(part.read(), width)
         for place, error in outcomes.errors:
             at = place - number * CHUNK
             index, source = (tables[number].table[name][at].as_py() for name in (INDEX, "source"))
@@ -232,7 +232,7 @@ def _assembled(
 
 
 @dataclass(frozen=True)
-class _Outcomes:
+class _PassageOutcomes:
     """What a part says, in the order of the passages."""
 
     places: NDArray[np.int64]

@@ -18,7 +18,7 @@ from sensorium.retrieval.dense.vectors import as_vectors
 from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.keeping import KeptVectors, key_of
 from sensorium.retrieval.passage_table import PassageTable
-from sensorium.retrieval.rows import CHUNK, IndexItem, Intake, check_kind
+from sensorium.retrieval.rows import CHUNK, IndexItem, RowIntake, check_kind
 
 OnError = Literal["raise", "skip"] | Callable[[InputError], Any]
 Chunks = Iterable[list[IndexItem | InputError]]
@@ -72,7 +72,7 @@ class LeftOut:
 def encode_passages(
     passages: Iterable[Any],
     encoder: Encoder,
-    intake: Intake,
+    intake: RowIntake,
     *,
     on_error: OnError,
     resume: str | os.PathLike[str] | None,
@@ -136,7 +136,7 @@ def check_some(count: int) -> None:
         raise InputError("expected passages to search, got none", code="no-documents")
 
 
-def paired(passages: Iterable[Any] | None, vectors: Any, width: int | None, intake: Intake) -> EncodedPassages:
+def paired(passages: Iterable[Any] | None, vectors: Any, width: int | None, intake: RowIntake) -> EncodedPassages:
     """Passages, or None for blank ones, that come with their vectors.
 
     Raises:

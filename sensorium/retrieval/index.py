@@ -21,7 +21,7 @@ from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.encoding.sides import Similarity
 from sensorium.retrieval.index_encoder import opened
 from sensorium.retrieval.refreshing import Changes, Refreshed, Refreshing
-from sensorium.retrieval.rows import Intake, check_unique
+from sensorium.retrieval.rows import RowIntake, check_unique
 from sensorium.retrieval.searched_index import SearchedIndex
 from sensorium.retrieval.state import IndexState
 from sensorium.retrieval.storage import Opened
@@ -87,7 +87,7 @@ class Index(SearchedIndex):
         check_kind(kind, loaded.dimension)
         _check_words(lexical, loaded)
         encoded = encode_passages(
-            passages, loaded, Intake(loaded.modality), on_error=on_error, resume=resume, progress=progress, run=job
+            passages, loaded, RowIntake(loaded.modality), on_error=on_error, resume=resume, progress=progress, run=job
         )
         kind = choose_kind(kind, *encoded.vectors.shape, deletes=deletes, device=target)
         return cls._of(encoded, kind, loaded.similarity, lexical=lexical, encoder=loaded, device=target)
@@ -126,7 +126,7 @@ class Index(SearchedIndex):
             raise OptionError(f'similarity is "dot" or "cosine", got {similarity!r}')
         loaded = None if encoder is None else opened(encoder, device)
         _check_words(lexical, loaded)
-        intake = Intake("text" if loaded is None else loaded.modality)
+        intake = RowIntake("text" if loaded is None else loaded.modality)
         encoded = paired(passages, vectors, None if loaded is None else loaded.dimension, intake)
         check_kind(kind, encoded.vectors.shape[1])
         if similarity == "cosine":
@@ -322,7 +322,7 @@ class Index(SearchedIndex):
         scope = state.alive if where is None else state.alive & state.table.where(where)
         return refreshing.changes(state, scope, self._intake(state, state.alive & ~scope))
 
-    def _intake(self, state: IndexState | None = None, alive: NDArray[np.bool_] | None = None) -> Intake:
+    def _intake(self, state: IndexState | None = None, alive: NDArray[np.bool_] | None = None) -> RowIntake:
         """Checks passages against those that there are, before they are encoded.
 
         Args:
@@ -337,7 +337,7 @@ class Index(SearchedIndex):
             return bool(living[rows].any())
 
         texts = now.table.ids.dtype.kind == "U"
-        return Intake(self._encoder.modality, texts=texts, taken=taken, stored=now.table.table)
+        return RowIntake(self._encoder.modality, texts=texts, taken=taken, stored=now.table.table)
 
 
 def _check_words(lexical: bool, encoder: Encoder | None) -> None:

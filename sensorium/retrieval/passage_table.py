@@ -41,7 +41,7 @@ class PassageTable:
         """Makes a table of rows that hold at least an id, which may be None for now.
 
         Args:
-            rows: as `Intake` has checked them.
+            rows: as `RowIntake` has checked them.
             types: of the columns of metadata, as it knows them.
         """
         types = types or {}

@@ -17,7 +17,7 @@ from sensorium.errors import InputError
 from sensorium.retrieval.building import LeftOut, OnError, encode_chunks, good_chunks
 from sensorium.retrieval.encoding.encoder import Encoder
 from sensorium.retrieval.passage_table import PassageTable
-from sensorium.retrieval.rows import IndexItem, Intake, Row, check_unique
+from sensorium.retrieval.rows import IndexItem, Row, RowIntake, check_unique
 from sensorium.retrieval.state import IndexState
 
 
@@ -67,7 +67,7 @@ class Refreshing:
         self._vectors: dict[int, NDArray[np.float32]] = {}
         self._told: set[int] = set()
 
-    def changes(self, state: IndexState, scope: NDArray[np.bool_], intake: Intake) -> Changes:
+    def changes(self, state: IndexState, scope: NDArray[np.bool_], intake: RowIntake) -> Changes:
         """What they change.
 
         Args:

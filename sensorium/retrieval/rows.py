@@ -39,7 +39,7 @@ class IndexItem:
     index: int
 
 
-class Intake:
+class RowIntake:
     """Reads what comes into an index, and checks it before it is encoded: what is wrong with a row is its own error.
 
     Args:

@@ -129,9 +129,9 @@ def test_the_first_that_fails_ends_a_build_that_leaves_none_out(encoder, monkeyp
 def listed(encoder, rows, folder):
     """Begins the job of some rows, and runs it not."""
     from sensorium.retrieval.building import LeftOut, good_chunks
-    from sensorium.retrieval.rows import Intake
+    from sensorium.retrieval.rows import RowIntake
 
-    intake, tables = Intake(encoder.modality), []
+    intake, tables = RowIntake(encoder.modality), []
     chunks = good_chunks(intake.read(rows), LeftOut("raise"))
     return passages._begun(folder, passages._listed(chunks, encoder, intake, tables), encoder)
 

@@ -237,12 +237,12 @@ def test_names_that_a_hit_has_itself(name):
 
 
 def test_metadata_of_media_is_checked_as_that_of_texts():
-    from sensorium.retrieval.rows import Intake
+    from sensorium.retrieval.rows import RowIntake
 
     for wrong in ({"score": 1}, {5: 1}, {"title": 3}, {"id": 1.5}, {"start": 1}):
-        ((error,),) = Intake("image").read([{"image": "a.png", **wrong}])
+        ((error,),) = RowIntake("image").read([{"image": "a.png", **wrong}])
         assert isinstance(error, InputError) and error.index == 0
-    ((item,),) = Intake("image").read([{"image": "a.png", "id": 3, "title": "An owl", "year": 1999}])
+    ((item,),) = RowIntake("image").read([{"image": "a.png", "id": 3, "title": "An owl", "year": 1999}])
     assert item.row == {"id": 3, "text": "", "title": "An owl", "source": "a.png", "start": None, "end": None,
                         "year": 1999}  # fmt: skip
     assert item.read == {"image": "a.png"}

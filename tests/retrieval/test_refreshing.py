@@ -140,7 +140,7 @@ def test_others_change_the_index_while_a_refresh_encodes(encoder, monkeypatch):
         rows = [Passage("a lock", id=40 + 10 * len(sizes), source="b")]
         other = threading.Thread(target=index.add, args=(rows,), kwargs={"vectors": vectors}, daemon=True)
         other.start()
-        other.join(timeout=60)
+        other.join(60)
         assert not other.is_alive(), "it waits for the encoding"
         return encode(self, given)
 

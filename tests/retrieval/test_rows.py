@@ -82,9 +82,9 @@ def test_a_bad_row_is_its_own_error_wherever_it_stands(code, change, place):
 
 def checked(rows):
     """The error of each row."""
-    from sensorium.retrieval.rows import Intake
+    from sensorium.retrieval.rows import RowIntake
 
-    outcomes = [outcome for chunk in Intake("text").read(rows) for outcome in chunk]
+    outcomes = [outcome for chunk in RowIntake("text").read(rows) for outcome in chunk]
     return [outcome if isinstance(outcome, InputError) else None for outcome in outcomes]
 
 
@@ -195,16 +195,16 @@ VALUES = st.recursive(
 def test_whatever_rows_hold_those_that_are_taken_make_a_table(rows, at_once):
     """So that nothing is found out after the encoding."""
     from sensorium.retrieval.passage_table import PassageTable
-    from sensorium.retrieval.rows import IndexItem, Intake
+    from sensorium.retrieval.rows import IndexItem, RowIntake
 
-    intake, tables, seen = Intake("text"), [], 0
+    intake, tables, seen = RowIntake("text"), [], 0
     for chunk in intake.read([{"text": "a", **row} for row in rows], at_once):
         seen += len(chunk)
         taken = [outcome.row for outcome in chunk if isinstance(outcome, IndexItem)]
         tables.append(PassageTable.of(taken, intake.columns.types))
     table = PassageTable.stacked(tables, intake.columns.types).numbered(0)
     assert seen == len(rows) and len(table.take(np.arange(len(table)))) == sum(map(len, tables))
-    later = Intake("text", stored=table.table)
+    later = RowIntake("text", stored=table.table)
     for chunk in later.read([{"text": "a", **row} for row in rows], at_once):
         taken = [outcome.row for outcome in chunk if isinstance(outcome, IndexItem)]
         table = table.append(PassageTable.of(taken, later.columns.types))
