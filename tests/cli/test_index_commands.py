@@ -16,7 +16,8 @@ import pytest
 
 import sensorium as package
 from sensorium.cli.indexes.commands import COMMANDS
-from sensorium.cli.indexes.settings import BuildSettings, EncoderSettings
+from sensorium.cli.indexes.settings import BuildSettings, EncoderSettings, WorkerSettings
+from sensorium.jobs import Job
 from sensorium.retrieval import Encoder, Index, read_documents, split
 from sensorium.retrieval.measuring import evaluate
 from tests import tiny_embedding, tiny_ranking, tiny_reading, tiny_text
@@ -110,6 +111,22 @@ def test_a_folder_of_documents_with_a_broken_one(sensorium, documents, tmp_path)
     want = encoder.encode([(p.title, p.text) if p.title else p.text for p in expected])
     (path,) = (tmp_path / "idx").glob("vectors-*.npy")
     np.testing.assert_allclose(np.load(path), want, atol=1e-6)  # another load: kernels may depend on where weights lie
+
+
+def test_workers_give_the_same_index(sensorium, documents, tmp_path):
+    build = ("index", "build", documents, *TINY, "--json", "--out")
+    assert sensorium(*build, tmp_path / "one").exit_code == 1
+    got = sensorium(*build, tmp_path / "two", "--workers", 1, "--worker-timeout-s", 300)
+    facts = json.loads(got.stdout)
+    assert got.exit_code == 1 and (facts["passages"], facts["inputs"], facts["failed"]) == (4, 5, 1)
+    assert not (tmp_path / "two.part").exists()
+    one, two = (Index.load(tmp_path / name, device="cpu") for name in ("one", "two"))
+    assert one.passages(one.ids) == two.passages(two.ids) and one.splitting == two.splitting
+    np.testing.assert_allclose(
+        *(np.load(next((tmp_path / name).glob("vectors-*"))) for name in ("one", "two")), atol=1e-6
+    )
+    got = sensorium(*build, tmp_path / "three", "--workers", 0)
+    assert got.exit_code == 2 and "--workers" in got.stderr and "got 0" in got.stderr
 
 
 def test_splitting_reaches_the_passages(sensorium, tmp_path):
@@ -644,12 +661,13 @@ def test_every_command_and_option_is_told_of(sensorium):
 def test_settings_are_arguments_with_their_defaults():
     for settings, function, left_out in (
         (EncoderSettings, Encoder.from_pretrained, {"model", "limits", "token", "progress"}),
-        (BuildSettings, Index.build, {"passages", "on_error", "device", "progress"}),
+        (BuildSettings, Index.build, {"passages", "on_error", "device", "progress", "workers", "run"}),
+        (WorkerSettings, Job.run, {"self", "progress"}),
     ):
         parameters = inspect.signature(function).parameters
         fields = {field.name: field.default for field in dataclasses.fields(settings)}
         assert set(parameters) - set(fields) == left_out
-        for name in set(fields) & set(parameters) - {"encoder", "resume"}:
+        for name in set(fields) & set(parameters) - {"encoder", "resume", "workers"}:
             assert fields[name] == parameters[name].default, name
 
 

@@ -274,7 +274,7 @@ def _command(
     further: Iterable[inspect.Parameter] = (),
 ) -> Any:
     """A command whose `run` gives the exit code; its errors are reported."""
-    flags = flags_of(options, ())
+    flags = {**_OF_WORKERS, **flags_of(options, ())}
 
     def told_run(**arguments: Any) -> None:
         with told(debug=bool(arguments["debug"]), flags=flags):
