@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.pipelines.pipeline import Pipeline
-from sensorium.pipelines.placement import Placement, resolve_device, resolve_dtype
+from sensorium.pipelines.placement import Placement, resolve_devices, resolve_dtype
 from sensorium.pipelines.remaking import Making
 from sensorium.pipelines.settings import Settings
 from sensorium.processors.media import MediaLimits
 from sensorium.tasks.base import Task, all_tasks, get_task
+from sensorium.tasks.base.runtime import copied_to
 from sensorium.tasks.loading import describe_module
 
 T = TypeVar("T")
@@ -51,12 +53,18 @@ def assemble(
     for name in parts:
         if chosen is None or name not in chosen.takes:
             raise OptionError(_not_taken(name, chosen))
-    loader = _CallLoader(settings, processor)
-    built = loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
-    recipe.checkpoint = loader.checkpoint
+    devices = resolve_devices(settings.device)
+    loaders = [_CallLoader(settings, processor, devices, number) for number in range(len(devices))]
+    # the first one last: what the caller has loaded moves there, and the others copy it where it lies
+    *others, built = [
+        loader.load(None, model) if chosen is None else chosen.assemble(loader, model, parts)
+        for loader in reversed(loaders)
+    ]
+    recipe.checkpoint = loaders[0].checkpoint
     return Pipeline(
         built,
         Placement(built.runtime.device, built.dtype),
+        copies=others[::-1],
         batch_size=settings.batch_size,
         compile=settings.compile,
         num_workers=settings.num_workers,
@@ -66,10 +74,17 @@ def assemble(
 
 
 class _CallLoader:
-    """Loads a task by the settings of one call; see `sensorium.tasks.base.Loader`."""
+    """Loads a task by the settings of one call, on one of its devices; see `sensorium.tasks.base.Loader`.
 
-    def __init__(self, settings: Settings, processor: Any) -> None:
-        self._settings, self._processor = settings, processor
+    Args:
+        settings: of the call.
+        processor: that it was given.
+        devices: of the call.
+        number: of the device.
+    """
+
+    def __init__(self, settings: Settings, processor: Any, devices: Sequence[torch.device], number: int) -> None:
+        self._settings, self._processor, self._devices, self._number = settings, processor, devices, number
         self.checkpoint: Checkpoint | None = None  # that was loaded last
 
     @property
@@ -87,20 +102,27 @@ class _CallLoader:
     def _place(self, task: type[Task] | None, model: Any) -> Task:
         """The task with its model in its place."""
         device, dtype, access = self._settings.device, self._settings.dtype, self._settings.access
-        target = resolve_device(device)
+        target = self._devices[self._number]
         if isinstance(model, nn.Module):
+            model = model if self._number == 0 else copied_to(model, target)
             built = _wrap(task, model, self._processor, access)
-            chosen = None if dtype == "auto" else resolve_dtype(dtype, target)
+            chosen = None if dtype == "auto" else resolve_dtype(dtype, *self._devices)
         else:
             if access.device_map is not None and device is not None:
                 raise OptionError(
                     f"device={device!r} and device_map={access.device_map!r} were both given; pass one of them"
                 )
-            chosen = resolve_dtype(dtype, target)
+            chosen = resolve_dtype(dtype, *self._devices)
             self.checkpoint = resolve(model, self._settings.access_for(target, chosen))
             built = _load(task, self.checkpoint, self._processor)
         spread = access.device_map is not None or access.quantization_config is not None
-        built.runtime.place(target, chosen, spread=spread or hasattr(built.model, "hf_device_map"))
+        spread = spread or hasattr(built.model, "hf_device_map")
+        if spread and len(self._devices) > 1:
+            raise OptionError(
+                f"device={device!r} puts a whole model on each, and this one was spread over devices or quantized "
+                "where it lies; name one device, or none"
+            )
+        built.runtime.place(target, chosen, spread=spread)
         return built
 
 

@@ -25,11 +25,44 @@ from sensorium.pipelines.statistics import Statistics
 MOST_SHAPES = 16
 """How many static shapes of one function are compiled; a further one runs eagerly, and is counted."""
 
+MOST_COMPILED = 64 * MOST_SHAPES
+"""How often torch may compile one piece of code, which it counts over all models of a process: those of a pipeline's
+devices, and of other pipelines."""
+
 MOST_CALLS = 1024
 """How many functions and shapes to remember the choice of attention for."""
 
 PAYBACK_S = {"cpu": 60.0, "cuda": 60.0}
 """Seconds of eager forward work, spent or foreseen, from which compiling pays for itself."""
+
+
+class _Compiling:
+    """One at a time compiles, of all threads: torch's settings are those of the process, and so is what it counts.
+
+    Attributes:
+        moments: how often one has begun, or ended.
+    """
+
+    def __init__(self) -> None:
+        self.moments = self._inside = 0
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._inside += 1
+        self.moments += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.moments += 1
+        self._inside -= 1
+        self._lock.release()
+
+    def none_since(self, moments: int) -> bool:
+        """Whether nobody has compiled since `moments` was so many."""
+        return self.moments == moments and not self._inside
+
+
+_compiling = _Compiling()
 
 
 class Compiler:
@@ -130,9 +163,9 @@ class Compiler:
             if not known:
                 shapes.add(shape)
                 return self._first_call(function, shape, args)
-            before = _graph_count()
+            graphs, moments = _graph_count(), _compiling.moments
             result = self._run(self._compiled[function, shape], args)
-            if _graph_count() > before:
+            if _graph_count() > graphs and _compiling.none_since(moments):  # another device may be compiled for
                 self._statistics.count("recompiles")
             return result
 
@@ -143,7 +176,8 @@ class Compiler:
     def _first_call(self, function: Callable[..., Any], shape: Hashable, args: tuple[Any, ...]) -> Any:
         began = time.perf_counter()
         try:
-            compiled, result = self._compile(function, shape, args, self._modes.get(function, self._mode))
+            with _compiling:
+                compiled, result = self._compile(function, shape, args, self._modes.get(function, self._mode))
         except Exception as error:  # inductor raises many kinds; "auto" goes on eagerly and says so, once
             self._shapes[function].discard(shape)  # nothing was compiled for it
             if is_out_of_memory(error):
@@ -156,7 +190,8 @@ class Compiler:
             return self.eager(function, *args)
         ms: dict[str, float | str] = {}
         if self.setting == "max-autotune" and function not in self._modes:  # the first shape decides for all
-            compiled, ms = self._faster(compiled, function, shape, args)
+            with _compiling:
+                compiled, ms = self._faster(compiled, function, shape, args)
             self._modes[function] = compiled.mode
         self._compiled[function, shape] = compiled
         self._statistics.count("compiles")
@@ -181,7 +216,8 @@ class Compiler:
         kept: Libraries | Counted = Libraries() if cpu else Counted()
         how = {"backend": kept} if isinstance(kept, Libraries) else {"mode": mode}
         fast = torch.compile(function, dynamic=False, **how)
-        with settings, torch._dynamo.config.patch(recompile_limit=4 * MOST_SHAPES), _quiet():
+        limits = torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, accumulated_recompile_limit=MOST_COMPILED)
+        with settings, limits, _quiet():
             result = fast(*args)
         key = (function, shape, mode)
         graph = self._graphs.capture(key, fast, args)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sensorium.checkpoints import Checkpoint, resolve
 from sensorium.errors import OptionError
 from sensorium.pipelines.other_names import known_names_only
-from sensorium.pipelines.settings import Settings
+from sensorium.pipelines.settings import Devices, Settings
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import TaskCard, task_card
 
@@ -31,7 +31,7 @@ def pipeline(
     index: Any = None,
     reader: str | os.PathLike[str] | Checkpoint | nn.Module | None = None,
     processor: Any = None,
-    device: str | int | torch.device | None = None,
+    device: Devices = None,
     dtype: str | torch.dtype = "auto",
     compile: bool | Literal["auto", "max-autotune", "cudagraphs"] = "auto",
     batch_size: int | Literal["auto"] = "auto",
@@ -59,7 +59,9 @@ def pipeline(
         reader: "retrieval-qa"'s model by its other name; one of the two is given.
         processor: a name, a folder or a loaded processor, instead of the checkpoint's own; needed for a loaded
             Transformers model.
-        device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal (-1 for the CPU); None for the best there is.
+        device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal (-1 for the CPU); None for the best there is. A list
+            puts a copy of the model on each of several, such as ["cuda:0", "cuda:1"], among which batches are shared
+            out; "all" is every CUDA device of the machine, and where there is none as None.
         dtype: "float32", "bfloat16", "float16", a torch.dtype, or "auto": bfloat16 where the hardware multiplies it
             natively, else float32. A loaded module keeps its own dtype under "auto".
         compile: True, False, or "auto": once a stream is long enough to win the compiling back. "max-autotune" also

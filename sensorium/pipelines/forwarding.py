@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -24,15 +24,37 @@ COMPARED = 6
 """Compiled batches after which "auto" compares their cost with the eager ones'."""
 
 
+Refuse = Callable[["Entry", Exception, InputError], None]
+"""Told of a unit that failed alone, with what it failed of, and what its input gets of it."""
+
+
 class Forwarder:
-    """Runs batches on the device, one at a time, whichever thread they come from."""
+    """Runs batches on one device, one at a time, whichever thread they come from.
+
+    Args:
+        task: with its model on the device.
+        runtime: of the model.
+        sizer: of its batches.
+        statistics: told what is done.
+
+    Attributes:
+        lost: why the device does nothing any more, where others go on.
+    """
+
+    lost: DeviceError | None = None
 
     def __init__(self, task: Task, runtime: PipelineRuntime, sizer: BatchSizer, statistics: Statistics) -> None:
         self.task, self.runtime, self.sizer, self.statistics = task, runtime, sizer, statistics
 
-    def flights(self, total: int | None) -> Flights:
-        """The batches of inputs that are under way together, `total` of them where that is known."""
-        return Flights(self, total)
+    @property
+    def device(self) -> torch.device:
+        """Where they run."""
+        return self.runtime.device
+
+    def counts(self) -> dict[str, Any]:
+        """What has been done there: see `Statistics.of_device`; `device`, `batch_size`, and whether it is `lost`."""
+        kept = {"batch_size": self.sizer.size, "lost": self.lost is not None}
+        return {"device": str(self.device), **self.statistics.of_device(), **kept}
 
 
 @dataclass(slots=True)
@@ -63,18 +85,36 @@ class _Flight:
 
 
 class Flights:
-    """Launches batches, and lands them: their parts go to the items that they belong to.
+    """Launches batches on one device, and lands them: their parts go to the items that they belong to.
 
-    A batch runs with the options of its items, which are the same for all of them.
+    A batch runs with the options of its items, which are the same for all of them, on the calling thread.
+
+    Args:
+        forwarder: runs them.
+        total: how many inputs there will be, where that is known.
+        refuse: what becomes of a unit that failed alone; that is its input's error unless given.
     """
 
-    def __init__(self, forwarder: Forwarder, total: int | None) -> None:
+    busy = under_way = landed = False  # it does nothing by itself
+
+    def __init__(self, forwarder: Forwarder, total: int | None, refuse: Refuse | None = None) -> None:
         self._forwarder, self._total = forwarder, total
+        self._refuse = refuse or fail
         self._under_way: deque[_Flight] = deque()
         self._depth = int(forwarder.runtime.overlaps)
         self._spent_s, self._done = 0.0, 0
         self._compiled = False
         self._costs: dict[bool, deque[float]] = {False: deque(maxlen=16), True: deque(maxlen=16)}
+
+    @property
+    def size(self) -> int:
+        """The cost that the next batch may have."""
+        return self._forwarder.sizer.size
+
+    @property
+    def most(self) -> int:
+        """The same: one batch runs at a time."""
+        return self._forwarder.sizer.size
 
     def launch(self, entries: list[Entry]) -> None:
         """Runs a batch; on CUDA its outputs are decoded while the next one runs."""
@@ -100,6 +140,9 @@ class Flights:
         for chunk in self._land_oldest():
             self.launch(chunk)
         return True
+
+    def close(self) -> None:
+        """Does nothing: what has been launched runs."""
 
     def _forward(self, entries: list[Entry]) -> _Flight:
         forwarder, runtime = self._forwarder, self._forwarder.runtime
@@ -171,7 +214,7 @@ class Flights:
                 rest = self._land_oldest() + rest
             runtime.release()
         if len(chunk) == 1:
-            chunk[0].item.error = _culprit(failure, chunk[0], memory=memory)
+            self._refuse(chunk[0], failure, _culprit(failure, chunk[0], memory=memory))
             return rest
         smaller = _pieces(chunk, max(1, len(chunk) // 2))
         if not memory:
@@ -205,6 +248,11 @@ class Flights:
         if median(list(compiled)[1:]) > median(eager):  # the first one was spent compiling
             self._forwarder.runtime.compiler.disappointed()
             self._compiled = False
+
+
+def fail(entry: Entry, failure: Exception, error: InputError) -> None:
+    """Gives an error to the input of a unit."""
+    entry.item.error = error
 
 
 def _cost(entries: Sequence[Entry]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import threading
 import time
 import weakref
@@ -51,13 +52,12 @@ class Intake:
     Args:
         stages: where the inputs go through.
         statistics: of the engine.
+        changed: what the dispatcher waits on; reentrant: what a future is told on its thread may lead back here.
         most: how many inputs may be under way at once.
     """
 
-    def __init__(self, stages: Stages, statistics: Statistics, *, most: int) -> None:
-        self._stages, self._statistics, self._most = stages, statistics, most
-        # reentrant: what a future is told on this very thread may lead back here
-        self._changed = threading.Condition()
+    def __init__(self, stages: Stages, statistics: Statistics, changed: threading.Condition, *, most: int) -> None:
+        self._stages, self._statistics, self._changed, self._most = stages, statistics, changed, most
         self._pending: dict[Request, Future[Any]] = {}
         self._waiting: deque[tuple[Request, Any]] = deque()
         self._split: deque[Request] = deque()
@@ -160,7 +160,8 @@ class Intake:
         stages = self._stages
         self._take()
         size = stages.size
-        batch = stages.buckets.take_due(size, time.monotonic()) or stages.buckets.take_full(size)
+        due = None if stages.batches.busy else stages.buckets.take_due(size, time.monotonic())
+        batch = due or stages.buckets.take_full(size)
         if batch is None and not self._ahead:  # so much waits that nothing more is taken
             batch = stages.buckets.take_oldest(size)
         if batch is not None:
@@ -259,9 +260,10 @@ class Intake:
         """Waits until there is something to do; False once nothing is under way."""
         began = time.perf_counter()
         with self._changed:
-            stage = "split" if self._splitting else "source"
-            while not self._closed and self._pending:
-                seconds = self._stages.buckets.due - time.monotonic()
+            batches = self._stages.batches
+            stage = "forward" if batches.under_way else "split" if self._splitting else "source"
+            while not self._closed and self._pending and not batches.landed:
+                seconds = math.inf if batches.busy else self._stages.buckets.due - time.monotonic()
                 if self._split or (self._waiting and self._splitting < self._ahead) or seconds <= 0:
                     break
                 self._changed.wait(min(seconds, threading.TIMEOUT_MAX))

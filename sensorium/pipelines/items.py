@@ -63,13 +63,23 @@ class Item:
 
 @dataclass(slots=True)
 class Entry:
-    """A unit that waits for its batch; `cost` is what it adds to the batch's size."""
+    """A unit that waits for its batch.
+
+    Attributes:
+        item: the input that it is of.
+        position: among the units of that.
+        unit: itself.
+        nbytes: of its tensors.
+        cost: what it adds to the batch's size.
+        tried: the replicas on which it has failed alone.
+    """
 
     item: Item
     position: int
     unit: Unit
     nbytes: int
     cost: float = 1.0
+    tried: tuple[object, ...] = ()
 
 
 class Alike:

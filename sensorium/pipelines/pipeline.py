@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Literal, Self
@@ -39,7 +39,7 @@ class Pipeline:
 
     Attributes:
         task: the Task with its model and processor.
-        placement: the device and dtype that the model runs in.
+        placement: the device and dtype that the model runs in; of several devices the first.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Pipeline:
         task: Task,
         placement: Placement,
         *,
+        copies: Sequence[Task] = (),
         batch_size: int | Literal["auto"] = "auto",
         compile: bool | Literal["auto", "max-autotune", "cudagraphs"] = "auto",
         num_workers: int | Literal["auto"] = "auto",
@@ -55,7 +56,7 @@ class Pipeline:
     ) -> None:
         self.task, self.placement, self._recipe = task, placement, recipe
         settings = Settings(compile=compile, batch_size=batch_size, num_workers=num_workers, decode=decode)
-        self._engine = Engine(task, settings)
+        self._engine = Engine(task, settings, copies=copies)
 
     @property
     def model(self) -> nn.Module:
@@ -69,8 +70,13 @@ class Pipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where batches go."""
+        """Where batches go; the first of several."""
         return self.placement.device
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """All devices on which there is a copy of the model."""
+        return tuple(forwarder.device for forwarder in self._engine.forwarders)
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -224,7 +230,7 @@ class Pipeline:
             yield opened
 
     def warmup(self, *, batch_sizes: Iterable[int] | None = None, **options: Any) -> Self:
-        """Runs an example through the model, so that the first real call is as fast as later ones.
+        """Runs an example through the model, on each device, so that the first real call is as fast as later ones.
 
         `stats()["compiled"]` says what was compiled for it, and how long each took.
 
@@ -239,8 +245,7 @@ class Pipeline:
             powers = [1 << i for i in range(largest.bit_length()) if 1 << i < largest]
             batch_sizes = [*powers, largest] if self._engine.runtime.compiler.always else [1]
         for size in batch_sizes:
-            for _ in Calling().outcomes(self._engine, [self.task.example()] * size, parsed, size):
-                pass
+            self._engine.warm([self.task.example()] * size, parsed)
         return self
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -271,7 +276,9 @@ class Pipeline:
             `bottleneck`, the share of the time for which the run waited for it; and counts of inputs, failures,
             deduplicated (the same as earlier ones), batches, padded_rows, eager_batches (run without compiling for
             want of room for their shape), out_of_memory, compiles, recompiles; `compiled`, for each function and shape
-            that was ever compiled the seconds, and whether it is a CUDA graph; `batch_size`, the size in use;
+            that was ever compiled the seconds, and whether it is a CUDA graph; `batch_size`, the size in use, the
+            largest of several devices'; `devices`, for each its name, batches, units, seconds, batch_size,
+            out_of_memory, and whether it is lost;
             `sessions`, of pictures that are kept and texts that are streamed: opened, open at the moment, timed_out,
             and the steps that they took.
             `upstream` holds the same of the task whose results this one's inputs are made from, where there is one.
@@ -299,8 +306,9 @@ class Pipeline:
         return self._recipe.reduce()
 
     def __repr__(self) -> str:
-        model = type(self.task.model).__name__
-        return f"Pipeline({self.task.name!r}, {model}, device={str(self.device)!r}, dtype={self.placement.dtype})"
+        model, names = type(self.task.model).__name__, [str(device) for device in self.devices]
+        device = names[0] if len(names) == 1 else names
+        return f"Pipeline({self.task.name!r}, {model}, device={device!r}, dtype={self.placement.dtype})"
 
     def _parse(self, options: Mapping[str, Any]) -> Options:
         """The call's options, checked."""

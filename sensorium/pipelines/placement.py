@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from sensorium.errors import OptionError
-from sensorium.pipelines.settings import DTYPES
+from sensorium.pipelines.settings import DTYPES, Devices
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Placement:
     dtype: torch.dtype | None
 
 
-def resolve_device(device: str | int | torch.device | None = None) -> torch.device:
+def resolve_device(device: Devices = None) -> torch.device:
     """CUDA, then MPS, then the CPU, unless `device` says otherwise.
 
     Args:
@@ -32,8 +33,10 @@ def resolve_device(device: str | int | torch.device | None = None) -> torch.devi
             or None or `"auto"` to choose.
 
     Raises:
-        OptionError: no such device here.
+        OptionError: no such device here, or several.
     """
+    if isinstance(device, (list, tuple)) or (isinstance(device, str) and device == "all"):
+        raise OptionError(f"one device is taken here, got device={device!r}; name one. A pipeline takes several")
     if device is None or device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
@@ -41,7 +44,9 @@ def resolve_device(device: str | int | torch.device | None = None) -> torch.devi
     if isinstance(device, int) and device == -1:
         device = "cpu"
     try:
-        target = torch.device("cuda", device) if isinstance(device, int) and device >= 0 else torch.device(device)
+        target = (
+            torch.device("cuda", device) if isinstance(device, int) and device >= 0 else torch.device(cast(Any, device))
+        )
     except (RuntimeError, TypeError) as error:
         raise OptionError(f'device is "auto", "cpu", "cuda", "cuda:N", "mps" or an ordinal, got {device!r}') from error
     if target.type == "cuda":
@@ -54,8 +59,38 @@ def resolve_device(device: str | int | torch.device | None = None) -> torch.devi
     return target
 
 
-def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively, else float32, unless `dtype` says otherwise.
+def resolve_devices(device: Devices = None) -> tuple[torch.device, ...]:
+    """The devices that a model is put on, each once but for the CPU.
+
+    Args:
+        device: as `resolve_device` takes it; `"all"` for every CUDA device, or, where there is none, as None; or a
+            list of devices of one kind.
+
+    Raises:
+        OptionError: no such device here, or a list that cannot be.
+    """
+    if isinstance(device, str) and device == "all":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return tuple(torch.device("cuda", i) for i in range(count)) or (resolve_device(),)
+    if not isinstance(device, (list, tuple)):
+        return (resolve_device(device),)
+    devices = tuple(resolve_device(each) for each in device)
+    if len({each.type for each in devices}) > 1:
+        raise OptionError(
+            f"the devices of one pipeline are of one kind, got {device!r}: results would differ by where they come "
+            "from, and the slowest would hold up the order. Leave the others out"
+        )
+    again = [str(each) for i, each in enumerate(devices) if each in devices[:i]]
+    if again and devices[0].type != "cpu":
+        raise OptionError(
+            f"{again[0]} is in {device!r} twice: two copies of a model on one card share its memory and its time; "
+            "name each once"
+        )
+    return devices
+
+
+def resolve_dtype(dtype: str | torch.dtype | None, *devices: torch.device) -> torch.dtype:
+    """bfloat16 where all the hardware multiplies it natively, else float32, unless `dtype` says otherwise.
 
     Raises:
         OptionError: no such dtype.
@@ -65,7 +100,7 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
             raise OptionError(f"dtype must be a floating-point type, got {dtype}")
         return dtype
     if dtype is None or dtype == "auto":
-        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+        return torch.bfloat16 if all(map(multiplies_bfloat16, devices)) else torch.float32
     if dtype not in DTYPES:
         raise OptionError(f'dtype is "auto", a torch.dtype or one of {", ".join(DTYPES)}, got {dtype!r}')
     chosen: torch.dtype = getattr(torch, DTYPES[dtype])

@@ -9,6 +9,7 @@ be done: what there is runs as a smaller batch, and while it runs the next one g
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Hashable, Iterable, Iterator
@@ -32,6 +33,7 @@ class Run:
     Args:
         stages: where its inputs go through.
         source: of its inputs.
+        changed: what the caller's thread waits on, reentrant.
         options: of the call.
         inline: splits on the caller's own thread; for a single input, beside which nothing runs.
         dedupe: whether inputs that are the same are computed once.
@@ -40,8 +42,18 @@ class Run:
         key: what tells the input of the latest outcome from others, where it is deduplicated.
     """
 
-    def __init__(self, stages: Stages, source: Source, options: Any, *, inline: bool, dedupe: bool = False) -> None:
-        self._stages, self._source, self._options, self._inline = stages, source, options, inline
+    def __init__(
+        self,
+        stages: Stages,
+        source: Source,
+        changed: threading.Condition,
+        options: Any,
+        *,
+        inline: bool,
+        dedupe: bool = False,
+    ) -> None:
+        self._stages, self._source, self._changed = stages, source, changed
+        self._options, self._inline = options, inline
         self._originals = Originals() if dedupe else None
         self.key: Hashable | None = None
         self._splits: deque[Item] = deque()
@@ -52,6 +64,16 @@ class Run:
     def live(self) -> bool:
         """Whether its source may keep it waiting."""
         return self._source.live
+
+    @property
+    def under_way(self) -> bool:
+        """Whether batches are, of it or upstream, that are over by themselves."""
+        return self._stages.batches.under_way or self._source.under_way
+
+    @property
+    def stirs(self) -> bool:
+        """Whether there is something new that `step` would see."""
+        return self._stages.batches.landed or self._source.stirs
 
     @property
     def exhausted(self) -> bool:
@@ -103,12 +125,16 @@ class Run:
             yield item.index, self._outcome(item)
 
     def wait(self) -> bool:
-        """Waits for the source; False if nothing more comes."""
-        return self._source.wait()
+        """Waits for the source, and for what is over by itself; False if nothing more comes."""
+        if not self.under_way:
+            return self._source.wait()
+        self._stages.wait_for(self._changed, lambda: self.stirs)
+        return True
 
     def close(self) -> None:
         """Ends what is still under way."""
         self._source.close()
+        self._stages.batches.close()
         for item in self._splits:
             if isinstance(item.split, Future):
                 item.split.cancel()
@@ -182,12 +208,14 @@ class Run:
 
     def _better_wait(self) -> bool:
         """Whether more has come for a batch that is not full, while the device was busy, or just now."""
-        if not self.live:
-            return False
+        if not self.live:  # which batches there are does not depend on when the results of others come
+            return not self._source.exhausted and self.under_way and self.wait()
         now = time.monotonic()
         if self._starts is None:
             self._starts = now + GRACE_S
-        return self._stages.land() or not self._source.quiet(max(0.0, self._starts - now))
+        if self._stages.land() or (self._stages.batches.busy and self.wait()):
+            return True
+        return not self._source.quiet(max(0.0, self._starts - now))
 
 
 class Outcomes:
@@ -203,6 +231,16 @@ class Outcomes:
         self.error: Exception | None = None
         self.live = run.live
         self.key: Hashable | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether batches are upstream that are over by themselves."""
+        return self._run.under_way
+
+    @property
+    def stirs(self) -> bool:
+        """Whether there is something new upstream."""
+        return not self.exhausted and self._run.stirs
 
     def take(self, room: int, begin: Begin) -> list[Item]:
         """Takes up to `room` outcomes; has the run upstream do what it can do without waiting."""

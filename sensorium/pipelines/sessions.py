@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,29 +14,28 @@ import torch
 
 from sensorium.errors import OptionError
 from sensorium.pipelines.finiteness import Finiteness, not_finite
+from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.remaking import OneProcess
-from sensorium.pipelines.runtime import PipelineRuntime
-from sensorium.tasks.base import Batch, Call, Session, Task, Unit
+from sensorium.tasks.base import Batch, Call, Session, Unit
 
 Clock = Callable[[], float]
 """Gives seconds since some moment."""
 
 
 class Sessions:
-    """Opens sessions of one task, and knows those that are open.
+    """Opens sessions of one task, and knows those that are open. Each stays on one device: that with the fewest.
 
     Args:
-        task: whose they are.
-        runtime: of its model.
+        forwarders: the task on each of its devices.
         clock: by which they are found to be idle.
         process: the one in which its pipeline is used.
     """
 
     def __init__(
-        self, task: Task, runtime: PipelineRuntime, *, clock: Clock = time.monotonic, process: OneProcess | None = None
+        self, forwarders: Sequence[Forwarder], *, clock: Clock = time.monotonic, process: OneProcess | None = None
     ) -> None:
         self._process = process or OneProcess()
-        self.task, self.runtime, self.clock = task, runtime, clock
+        self._forwarders, self.clock = forwarders, clock
         self._changed = threading.Condition()
         self._open: set[SessionRunner] = set()
         self._watch: threading.Thread | None = None
@@ -55,9 +55,10 @@ class Sessions:
         if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
             raise OptionError(f"timeout_s is a number of seconds above 0, or None, got {timeout_s!r}")
         self._process.use()
-        runner = SessionRunner(self, timeout_s)
+        forwarder = self._freest()
+        runner = SessionRunner(self, forwarder, timeout_s)
         try:
-            session = self.task.open(raw, runner)
+            session = forwarder.task.open(raw, runner)
         except BaseException:
             runner.close()
             raise
@@ -105,6 +106,13 @@ class Sessions:
             self._open.discard(runner)
             self._changed.notify_all()
 
+    def _freest(self) -> Forwarder:
+        """The device for another session."""
+        with self._changed:
+            numbers = Counter(runner.forwarder for runner in self._open)
+        alive = [each for each in self._forwarders if each.lost is None] or self._forwarders
+        return min(alive, key=numbers.__getitem__)
+
     def _expire(self) -> None:
         """Closes idle sessions, on a thread of its own, for as long as there are any that may become idle."""
         while True:
@@ -124,9 +132,9 @@ class Sessions:
 class SessionRunner:
     """Runs the steps of one session: `Runner`, with what the pipeline has to know of it."""
 
-    def __init__(self, sessions: Sessions, timeout_s: float | None) -> None:
-        self._sessions, self._timeout_s = sessions, timeout_s
-        self._task, self._runtime = sessions.task, sessions.runtime
+    def __init__(self, sessions: Sessions, forwarder: Forwarder, timeout_s: float | None) -> None:
+        self._sessions, self._timeout_s, self.forwarder = sessions, timeout_s, forwarder
+        self._task, self._runtime = forwarder.task, forwarder.runtime
         self._in_stream = self._runtime.keep_stream()  # one for all steps: so each finds done what it builds upon
         self._state = threading.Condition()
         self._used = sessions.clock()

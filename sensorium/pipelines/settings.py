@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from sensorium.checkpoints import LoadOptions
 from sensorium.errors import OptionError
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import torch
 
 Auto = Literal["auto"]
+
+Device: TypeAlias = "str | int | torch.device"
+Devices: TypeAlias = "Device | Sequence[Device] | None"
+"""One device, several, or the best there is."""
 
 DTYPES = {
     "float32": "float32",
@@ -35,7 +39,8 @@ class Settings:
     """What `pipeline()` and `Encoder.from_pretrained` are told, besides the names of models.
 
     Attributes:
-        device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal; None for the best there is.
+        device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal; None for the best there is; "all", or a list, for
+            several.
         dtype: "float32", "bfloat16", "float16", a torch.dtype, or "auto": bfloat16 where the hardware multiplies it
             natively, else float32.
         compile: True, False, "auto": once a stream is long enough to win the compiling back, "max-autotune": True,
@@ -48,7 +53,7 @@ class Settings:
         steady: whether the same inputs always make the same batches: an "auto" batch size is then one middling size.
     """
 
-    device: str | int | torch.device | None = None
+    device: Devices = None
     dtype: str | torch.dtype = "auto"
     compile: bool | Literal["auto", "max-autotune", "cudagraphs"] = "auto"
     batch_size: int | Auto = "auto"
@@ -63,6 +68,11 @@ class Settings:
             raise OptionError(f'compile is "auto", True, False, "max-autotune" or "cudagraphs", got {self.compile!r}')
         if isinstance(self.dtype, str) and self.dtype != "auto" and self.dtype not in DTYPES:
             raise OptionError(f'dtype is "auto", a torch.dtype or one of {", ".join(DTYPES)}, got {self.dtype!r}')
+        if isinstance(self.device, (list, tuple)) and not (self.device and all(map(_names_one, self.device))):
+            raise OptionError(
+                'device is one, or a list that names each, such as ["cuda:0", "cuda:1"]; "all" is each CUDA device '
+                f"there is. Got {self.device!r}"
+            )
         if self.decode not in ("cpu", "cuda"):
             raise OptionError(f'decode is "cpu" or "cuda", got {self.decode!r}')
         for name in ("batch_size", "num_workers"):
@@ -96,3 +106,8 @@ class Settings:
         ]
         fields += [(self.access, each) for each in dataclasses.fields(self.access) if each.name in _ACCESS]
         return {each.name: value for of, each in fields if (value := getattr(of, each.name)) != each.default}
+
+
+def _names_one(device: Any) -> bool:
+    """Whether this is a device, and not left open: in a list each is named."""
+    return device is not None and not isinstance(device, (bool, list, tuple)) and device not in ("auto", "all")

@@ -36,6 +36,16 @@ class Source(Protocol):
     error: Exception | None
     live: bool
 
+    @property
+    def under_way(self) -> bool:
+        """Whether batches that it waits for are over by themselves, as those of a run upstream may be."""
+        ...
+
+    @property
+    def stirs(self) -> bool:
+        """Whether there is something to be taken that `take` has not told of."""
+        ...
+
     def take(self, room: int, begin: Begin) -> list[Item]:
         """Takes up to `room` inputs and starts to split them, without waiting for a live source."""
         ...
@@ -56,7 +66,7 @@ class Source(Protocol):
 class InMemory:
     """Inputs that are read on the run's own thread, as they are asked for: those that lie in memory."""
 
-    live = False
+    live = under_way = stirs = False
 
     def __init__(self, inputs: Iterable[Any], statistics: Statistics) -> None:
         self._inputs: Iterator[tuple[int, Any]] = enumerate(inputs)
@@ -99,14 +109,18 @@ class ReadAhead:
     """Inputs that are read on a thread of its own, as far ahead as the run has room for.
 
     The thread starts when the first input is asked for, and works in a copy of the context variables of that moment.
+
+    Args:
+        inputs: the caller's iterable.
+        statistics: of the engine.
+        changed: what the run waits on; reentrant, as a stream may be collected, and closed, on the reading thread.
     """
 
-    live = True
+    live, under_way = True, False
 
-    def __init__(self, inputs: Iterable[Any], statistics: Statistics) -> None:
+    def __init__(self, inputs: Iterable[Any], statistics: Statistics, changed: threading.Condition) -> None:
         self._inputs: Iterable[Any] | None = inputs
-        self._statistics = statistics
-        self._changed = threading.Condition()  # reentrant: a stream may be collected, and closed, on this very thread
+        self._statistics, self._changed = statistics, changed
         self._arrived: list[Item] = []
         self._room = 0
         self._thread: threading.Thread | None = None
@@ -114,6 +128,11 @@ class ReadAhead:
         self._ended = self._closed = False
         self.exhausted = False
         self.error: Exception | None = None
+
+    @property
+    def stirs(self) -> bool:
+        """Whether something has been read, or nothing more will be, of which `take` has not told."""
+        return not self.exhausted and (bool(self._arrived) or self._ended or self._closed)
 
     def take(self, room: int, begin: Begin) -> list[Item]:
         """Takes what has been read, and lets so much more be read as there is room for."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from sensorium.errors import InputError
 from sensorium.pipelines.batching import Buckets
 from sensorium.pipelines.duplicates import identity
-from sensorium.pipelines.forwarding import Forwarder
 from sensorium.pipelines.items import Entry, Item
 from sensorium.pipelines.origins import origin_of
 from sensorium.pipelines.splitting import Chunk, advance
+from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.tables import of_row
 from sensorium.pipelines.workers import SplitPool
 from sensorium.processors.media import describe
@@ -34,21 +35,63 @@ CHEAPEST = 1 / 16
 """The least a unit costs in reckoning how many inputs to take ahead."""
 
 
+class Batches(Protocol):
+    """The batches of inputs that are under way together: on one device `Flights`, on several `Spread`."""
+
+    @property
+    def size(self) -> int:
+        """The cost that the next batch may have."""
+        ...
+
+    @property
+    def most(self) -> int:
+        """The cost of as many batches as may run at once."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether batches are over without `land` being called, and a further one would not begin at once."""
+        ...
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a batch is, that will be over without `land` being called."""
+        ...
+
+    @property
+    def landed(self) -> bool:
+        """Whether one is over of which `land` has not told."""
+        ...
+
+    def launch(self, entries: list[Entry]) -> None:
+        """Runs a batch; may return before it is over."""
+        ...
+
+    def land(self, *, finished: bool = False) -> bool:
+        """Whether a batch is over that was not, or could be brought to its end; with `finished` without a wait."""
+        ...
+
+    def close(self) -> None:
+        """Leaves what has not begun."""
+        ...
+
+
 class Stages:
     """The inputs that are under way together; whoever drives them says when a batch starts.
 
     Belongs to one thread; only `begin` may be called from others.
 
     Args:
-        forwarder: runs the batches.
+        task: says what is done.
         pool: splits the inputs.
-        total: how many inputs there will be, where that is known.
+        batches: runs the batches.
+        statistics: of the engine.
+        weighs: whether units count by what they cost, and not by their number.
     """
 
-    def __init__(self, forwarder: Forwarder, pool: SplitPool, total: int | None) -> None:
-        self._task, self._sizer, self._statistics = forwarder.task, forwarder.sizer, forwarder.statistics
-        self._pool = pool
-        self._flights = forwarder.flights(total)
+    def __init__(self, task: Task, pool: SplitPool, batches: Batches, statistics: Statistics, *, weighs: bool) -> None:
+        self._task, self._pool, self._statistics, self._weighs = task, pool, statistics, weighs
+        self.batches = batches
         self._waiting_bytes = 0
         self._cheapest = 1.0
         self.buckets: Buckets[Entry] = Buckets()
@@ -56,7 +99,7 @@ class Stages:
     @property
     def size(self) -> int:
         """The cost that the next batch may have."""
-        return self._sizer.size
+        return self.batches.size
 
     @property
     def crowded(self) -> bool:
@@ -72,7 +115,7 @@ class Stages:
         """
         if self._waiting_bytes > AHEAD_BYTES:
             return 0
-        units = round(self._sizer.size / self._cheapest)  # that a batch may have
+        units = round(self.batches.most / self._cheapest)  # that the batches may have which run at once
         ahead = AHEAD_BATCHES * units + self._pool.workers
         return max(0, min(ahead - splitting, WINDOW_BATCHES * units + ahead - opened))
 
@@ -115,7 +158,7 @@ class Stages:
         item.split = None
         item.seconds += chunk.seconds
         for unit, key, nbytes in chunk.units:
-            cost = self._task.cost(unit) if self._sizer.weighs else 1.0
+            cost = self._task.cost(unit) if self._weighs else 1.0
             self._cheapest = max(CHEAPEST, min(self._cheapest, cost))
             due = chunk.ended + item.delay_s
             self.buckets.add((item.group, key), Entry(item, item.opened, unit, nbytes, cost), cost, due)
@@ -133,7 +176,7 @@ class Stages:
     def launch(self, batch: list[Entry]) -> None:
         """Runs a batch that was taken out of the buckets, without those of its units that nobody wants any more."""
         self._waiting_bytes -= sum(entry.nbytes for entry in batch)
-        self._flights.launch([entry for entry in batch if entry.item.wanted])
+        self.batches.launch([entry for entry in batch if entry.item.wanted])
 
     def land(self, *, finished: bool = False) -> bool:
         """Decodes the oldest batch that is under way on the device.
@@ -144,7 +187,14 @@ class Stages:
         Returns:
             False if there was none.
         """
-        return self._flights.land(finished=finished)
+        return self.batches.land(finished=finished)
+
+    def wait_for(self, changed: threading.Condition, stirs: Callable[[], bool]) -> None:
+        """Waits, while batches are under way that are over by themselves, until there is something new."""
+        began = time.perf_counter()
+        with changed:
+            changed.wait_for(stirs)
+        self._statistics.add("forward", waited=time.perf_counter() - began)
 
     def clear(self) -> None:
         """Forgets the units that wait."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 STAGES = ("source", "split", "forward", "decode", "merge")
@@ -39,6 +40,28 @@ class Statistics:
         """Counts an event: one of the names in `snapshot`."""
         with self._lock:
             self._counts[name] += by
+
+    def with_work_of(self, others: Iterable[Statistics]) -> Statistics:
+        """These and the work of others, such as devices; how long the run's own thread waited is told here alone."""
+        joined = Statistics()
+        for each in (self, *others):
+            with each._lock:
+                for stage in STAGES:
+                    waited = each._waited[stage] if each is self else 0.0
+                    joined.add(stage, items=each._items[stage], seconds=each._seconds[stage], waited=waited)
+                for name, count in each._counts.items():
+                    joined.count(name, count)
+        return joined
+
+    def of_device(self) -> dict[str, Any]:
+        """Batches, units and seconds of the forward pass, and how often memory ran out."""
+        with self._lock:
+            return {
+                "batches": self._counts["batches"],
+                "units": self._items["forward"],
+                "seconds": round(self._seconds["forward"], 6),
+                "out_of_memory": self._counts["out_of_memory"],
+            }
 
     def snapshot(self) -> dict[str, Any]:
         """All counts, as plain dicts and numbers."""

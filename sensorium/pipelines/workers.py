@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,20 +51,35 @@ class SerialThread:
 
     Args:
         name: of the thread.
+        threads: how many torch may use for work on it; None for as many as it does.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, *, threads: int | None = None) -> None:
+        self._name, self._threads = name, threads
         self._functions: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self.close = weakref.finalize(self, self._functions.put, None)
         """Ends the thread after what it was given; does not wait for it."""
 
+    def start(self) -> None:
+        """Starts the thread, if it has not. Not to be called by two threads at once."""
+        if self._thread is not None:
+            return
+        self._thread = threading.Thread(target=_serve, args=(self._functions,), name=self._name, daemon=True)
+        if self._threads is None:
+            self._thread.start()
+            return
+        ready = threading.Event()
+        self._functions.put(partial(_work_with, self._threads, ready))
+        with _starting:  # as in start_pool
+            threads = torch.get_num_threads()
+            self._thread.start()
+            ready.wait()
+            torch.set_num_threads(threads)
+
     def submit(self, function: Callable[[], None]) -> None:
         """Runs a function, which must not raise. Not to be called by two threads at once."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=_serve, args=(self._functions,), name=self._name, daemon=True)
-            self._thread.start()
+        self.start()
         self._functions.put(function)
 
     def join(self, seconds: float) -> None:
@@ -108,6 +124,12 @@ def _serve(functions: queue.SimpleQueue[Callable[[], None] | None]) -> None:
 def _work_alone() -> None:
     torch.get_num_threads()  # torch sets a thread up at its first question, and would overwrite what follows
     torch.set_num_threads(1)
+
+
+def _work_with(threads: int, ready: threading.Event) -> None:
+    torch.get_num_threads()
+    torch.set_num_threads(threads)
+    ready.set()
 
 
 _starting = threading.Lock()

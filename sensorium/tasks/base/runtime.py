@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,17 @@ class Runtime:
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Returns `function(*args)`; the function may have been compiled."""
         return function(*args)
+
+
+def copied_to(module: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of a module whose weights go straight to a device, each by itself; those that are shared stay so."""
+    weights = [*module.parameters(), *module.buffers()]
+    made: dict[int, Any] = {}  # what `deepcopy` finds copied already
+    with torch.no_grad():
+        for weight in weights:
+            there = weight.detach().to(device, copy=True)
+            made[id(weight)] = nn.Parameter(there, weight.requires_grad) if isinstance(weight, nn.Parameter) else there
+    return copy.deepcopy(module, made)
 
 
 def is_convolutional(model: nn.Module) -> bool:
