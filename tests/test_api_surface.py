@@ -168,6 +168,7 @@ def test_the_pipeline():
         "checkpoint",
         "close",
         "device",
+        "devices",
         "keep_steady",
         "model",
         "processor",

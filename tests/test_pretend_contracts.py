@@ -127,6 +127,35 @@ def test_a_task_on_two_devices_at_once(name):
     cuda.check()
 
 
+ON_BOTH = [
+    "image-classification",
+    "object-detection",
+    "question-answering",
+    "retrieval-qa",
+    "zero-shot-image-classification",
+]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", ON_BOTH)
+def test_one_pipeline_on_two_devices_waits_no_more(name, compiled):
+    on_the_cpu(name)
+    with (
+        PretendCuda(devices=2) as cuda,
+        contract_of(name).build(device=["cuda:0", "cuda:1"], compile=compiled, batch_size=2) as pipe,
+    ):
+        assert [str(device) for device in pipe.devices] == ["cuda:0", "cuda:1"]
+        cuda.waits.clear()
+        check_results(name, pipe, rounds=1 + compiled)
+        stats = pipe.stats()
+        waits = round(cuda.waits.total() / stats["batches"], 2)
+        assert stats["recompiles"] == stats["failures"] == 0
+        assert all(torch.cuda.memory_allocated(device) for device in range(2))
+    cuda.check()
+    # an encoding of labels, or a capture, waits once for each device
+    assert compiled or waits <= 1.1 * WAITS[name] + 0.5, f"{waits} waits a batch, of which\n{cuda.waits_text()}"
+
+
 @pytest.mark.parametrize("name", seldom(SESSIONS, {"mask-generation"}))
 def test_sessions_of_another_stream_are_asked_from_threads_beside_calls(name):
     contract = contract_of(name)

@@ -31,7 +31,8 @@ class LoadingSettings:
 
     Attributes:
         revision: a branch, tag or commit of the Hub repository.
-        device: where it runs: cuda, cuda:1, mps, cpu or a CUDA ordinal; the best there is unless given.
+        device: where it runs: cuda, cuda:1, mps, cpu or a CUDA ordinal; several with commas, such as cuda:0,cuda:1, or
+            all, each with a copy of the model; the best there is unless given.
         dtype: of weights and arithmetic: float32, bfloat16 or float16; auto is bfloat16 where the hardware multiplies
             it natively.
         compile: whether to use torch.compile; once a run is long enough to pay for it, unless given.

@@ -33,6 +33,7 @@ from sensorium.jobs.relisting import Relisted, Relisting
 from sensorium.jobs.reporting import JobReport
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
 from sensorium.jobs.stores import LocalStore, open_store
+from sensorium.pipelines.settings import several_of
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import task_card
 
@@ -125,6 +126,11 @@ class Job:
                 raise UnknownNameError(f"option of {task}", name, [option.name for option in card.options])
         if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
             raise OptionError(f"shard_size is a whole number from 1, got {shard_size!r}")
+        if several_of(settings.get("device")) is not None or settings.get("device") == "all":
+            raise OptionError(
+                f"device={settings['device']!r} is for one process, and a job's workers are processes, by default one "
+                "for each CUDA device: leave device out. CUDA_VISIBLE_DEVICES leaves cards out"
+            )
         self._open(out)
         same = {name: plain_setting(name, value) for name, value in (named or {}).items()}
         self._inputs: Inputs | None = Inputs(

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from sensorium.errors import OptionError
-from sensorium.pipelines.settings import DTYPES, Devices
+from sensorium.pipelines.settings import DTYPES, Devices, several_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def resolve_device(device: Devices = None) -> torch.device:
     Raises:
         OptionError: no such device here, or several.
     """
-    if isinstance(device, (list, tuple)) or (isinstance(device, str) and device == "all"):
+    if several_of(device) is not None or (isinstance(device, str) and device == "all"):
         raise OptionError(f"one device is taken here, got device={device!r}; name one. A pipeline takes several")
     if device is None or device == "auto":
         if torch.cuda.is_available():
@@ -64,7 +64,7 @@ def resolve_devices(device: Devices = None) -> tuple[torch.device, ...]:
 
     Args:
         device: as `resolve_device` takes it; `"all"` for every CUDA device, or, where there is none, as None; or a
-            list of devices of one kind.
+            list of devices of one kind, also as a text with commas.
 
     Raises:
         OptionError: no such device here, or a list that cannot be.
@@ -72,9 +72,10 @@ def resolve_devices(device: Devices = None) -> tuple[torch.device, ...]:
     if isinstance(device, str) and device == "all":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         return tuple(torch.device("cuda", i) for i in range(count)) or (resolve_device(),)
-    if not isinstance(device, (list, tuple)):
+    several = several_of(device)
+    if several is None:
         return (resolve_device(device),)
-    devices = tuple(resolve_device(each) for each in device)
+    devices = tuple(resolve_device(each) for each in several)
     if len({each.type for each in devices}) > 1:
         raise OptionError(
             f"the devices of one pipeline are of one kind, got {device!r}: results would differ by where they come "

@@ -68,7 +68,8 @@ class Settings:
             raise OptionError(f'compile is "auto", True, False, "max-autotune" or "cudagraphs", got {self.compile!r}')
         if isinstance(self.dtype, str) and self.dtype != "auto" and self.dtype not in DTYPES:
             raise OptionError(f'dtype is "auto", a torch.dtype or one of {", ".join(DTYPES)}, got {self.dtype!r}')
-        if isinstance(self.device, (list, tuple)) and not (self.device and all(map(_names_one, self.device))):
+        several = several_of(self.device)
+        if several is not None and not (several and all(map(_names_one, several))):
             raise OptionError(
                 'device is one, or a list that names each, such as ["cuda:0", "cuda:1"]; "all" is each CUDA device '
                 f"there is. Got {self.device!r}"
@@ -108,6 +109,14 @@ class Settings:
         return {each.name: value for of, each in fields if (value := getattr(of, each.name)) != each.default}
 
 
+def several_of(device: Devices) -> Sequence[Device] | None:
+    """The devices of a list, or of a text with commas, as a command line has it; None where one is named, or none."""
+    if isinstance(device, str) and "," in device:
+        parts = [part.strip() for part in device.split(",")]
+        return [int(part) if part.removeprefix("-").isdigit() else part for part in parts]
+    return device if isinstance(device, (list, tuple)) else None
+
+
 def _names_one(device: Any) -> bool:
     """Whether this is a device, and not left open: in a list each is named."""
-    return device is not None and not isinstance(device, (bool, list, tuple)) and device not in ("auto", "all")
+    return device is not None and not isinstance(device, (bool, list, tuple)) and device not in ("", "auto", "all")

@@ -102,6 +102,7 @@ class PretendCuda:
         self.pinned = PinnedMemory(self)
         self.thread = _Thread()
         self.dead: str | None = None
+        self.lost: set[int] = set()
         self._numbers = itertools.count(1)
         self._defaults: dict[int, Stream] = {}
         self._streams: list[Stream] = []
@@ -207,6 +208,7 @@ class PretendCuda:
     def synchronize(self, device: Any = None) -> None:
         """Lets the host wait for all streams of a device."""
         index = self.index_of(device)
+        self.check_context(index)
         known = Clock()
         with self.lock:
             for stream in self._streams:
@@ -250,10 +252,16 @@ class PretendCuda:
         self.dead = text
         return self.error(text)
 
-    def check_context(self) -> None:
-        """Raises the error that has ended the context, if one has."""
+    def lose(self, device: int) -> None:
+        """Ends one device for good, as a fault of its hardware does; the others go on."""
+        self.lost.add(device)
+
+    def check_context(self, device: int | None = None) -> None:
+        """Raises the error that has ended the context, or this device, if one has."""
         if self.dead is not None:
             raise self.error(self.dead)
+        if device in self.lost:
+            raise self.error("unspecified launch failure")
 
     def location(self) -> str:
         """The innermost lines of Sensorium that are running, and the library's line that they called."""

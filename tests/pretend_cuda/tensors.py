@@ -116,7 +116,8 @@ def dispatch(cuda: PretendCuda, func: Any, args: Any, kwargs: dict[str, Any]) ->
             return operation.parts(*args, **kwargs)
     if operation.base == "_fused_sdp_choice":
         return 0
-    cuda.check_context()
+    for place in [tensor.device for tensor in tensors] + ([] if device is None else [device]):
+        cuda.check_context(None if place.type != "cuda" else cuda.index_of(place))
     cuda.allocator.passes("operation")
     cuda.counts["operations"] += 1
     if operation.base == "_to_copy" and device is not None and (not tensors or args[0].device != _full(cuda, device)):

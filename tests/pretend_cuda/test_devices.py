@@ -185,6 +185,16 @@ def test_an_index_out_of_range_ends_the_context(cuda):
     assert torch.ones(2).sum() == 2
 
 
+def test_one_device_may_be_lost(cuda):
+    here, there = torch.ones(2, device="cuda:0"), torch.ones(2, device="cuda:1")
+    cuda.lose(1)
+    for late in (lambda: there + 1, there.cpu, lambda: torch.cuda.synchronize(1), lambda: here.to("cuda:1")):
+        with pytest.raises(RuntimeError, match="CUDA error: unspecified launch failure"):
+            late()
+    torch.cuda.synchronize(0)
+    assert (here + 1).tolist() == [2, 2]
+
+
 @pytest.mark.parametrize("operation", ["index", "gather", "index_select", "index_fill_"])
 def test_other_indices_out_of_range_end_it_too(cuda, operation):
     x, wrong = torch.randn(4, 2, device="cuda"), torch.full((1,), 7, device="cuda")
