@@ -54,6 +54,32 @@ def assert_equals_the_cpu(task, build, calls, *, compiled, device="cuda"):
         assert gpu.stats()["recompiles"] == 0
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two cards")
+@pytest.mark.parametrize("task", ["image-classification", "question-answering", "automatic-speech-recognition"])
+@both_modes
+def test_one_pipeline_on_two_cards_equals_the_cpu(task, compiled):
+    contract = contract_of(task)
+    calls = [{}, *contract.options]
+    assert_equals_the_cpu(task, contract.build, calls, compiled=compiled, device=["cuda:0", "cuda:1"])
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two cards")
+def test_two_cards_share_a_stream_and_each_takes_its_part():
+    folder, inputs = tiny.folder("vit"), make_images() * 100
+    settings = {"dtype": "float32", "compile": False, "batch_size": 4}
+    with (
+        sensorium.pipeline("image-classification", folder, device="cpu", **settings) as cpu,
+        sensorium.pipeline("image-classification", folder, device="all", **settings) as all_cards,
+    ):
+        want = cpu(inputs)
+        got = list(all_cards.stream(iter(inputs)))
+        assert len(all_cards.devices) == torch.cuda.device_count()
+        assert all(device["batches"] for device in all_cards.stats()["devices"])
+    assert [result.index for result in got] == list(range(len(inputs)))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(scores(a), scores(b), atol=1e-3)
+
+
 @pytest.mark.parametrize("architecture", ["vit", "resnet", "convnext", "swin", "dinov2"])
 @both_modes
 def test_cuda_equals_the_cpu(architecture, compiled):

@@ -20,6 +20,7 @@ from sensorium.pipelines.stages import Stages
 from sensorium.retrieval import Encoder, Index
 from sensorium.tasks.base.runtime import copied_to
 from tests import tiny
+from tests.contract import assert_close
 from tests.media import make_image
 from tests.pipelines.made_up import Scorer, TotalScoring, WindowScoring, expected
 
@@ -373,7 +374,8 @@ def test_pipeline_takes_a_list_and_remembers_it():
     ):
         assert two.device == torch.device("cpu") and two.devices == (torch.device("cpu"),) * 2
         assert "device=['cpu', 'cpu']" in repr(two) and "device='cpu'" in repr(one)
-        assert [r.to_dict() for r in two(images)] == [r.to_dict() for r in one(images)]
+        for ours, theirs in zip(two(images), one(images), strict=True):
+            assert_close(ours.to_dict(), theirs.to_dict())  # each copy has half of torch's threads
         assert two.checkpoint.name == one.checkpoint.name
         first, second = (forwarder.task for forwarder in two._engine.forwarders)
         assert first.model is two.model is not second.model
@@ -392,7 +394,7 @@ def test_a_loaded_module_is_copied_to_the_others():
         own = {weight.data_ptr() for weight in module.parameters()}
         assert not own & {weight.data_ptr() for weight in other.parameters()}
         two.warmup()
-        assert two(make_image(40, 40)).to_dict() == want
+        assert_close(two(make_image(40, 40)).to_dict(), want)
 
 
 def test_a_copy_shares_what_its_original_does():
