@@ -14,8 +14,10 @@ from torch import nn
 
 import sensorium
 from sensorium.errors import DeviceError, InputError, OptionError
+from sensorium.jobs import Job
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement, resolve_device, resolve_devices, resolve_dtype
+from sensorium.pipelines.settings import several_of
 from sensorium.pipelines.stages import Stages
 from sensorium.retrieval import Encoder, Index
 from sensorium.tasks.base.runtime import copied_to
@@ -452,3 +454,17 @@ def test_what_is_on_one_device_refuses_several(device):
         Encoder.from_pretrained("starter/dpr-context", device=device)
     with pytest.raises(OptionError, match="one device is taken here"):
         Index.load("nowhere", device=device)
+
+
+@pytest.mark.parametrize("device", ["all", "cuda:0,cuda:1", ["cpu", "cpu"]])
+def test_a_job_has_a_process_for_each_card_by_itself(device, tmp_path):
+    with pytest.raises(OptionError, match="by default one for each CUDA device: leave device out"):
+        Job("image-classification", inputs=["x.jpg"], out=tmp_path / "job", device=device)
+
+
+def test_devices_with_commas_are_a_list():
+    assert several_of("cuda:0, 1,-1") == ["cuda:0", 1, -1]
+    assert several_of("cuda:1") is several_of(None) is several_of(2) is None
+    assert resolve_devices("cpu,cpu") == (torch.device("cpu"),) * 2
+    with pytest.raises(OptionError, match="names each"):
+        sensorium.pipeline("image-classification", tiny.folder("vit"), device="cpu,")
