@@ -172,7 +172,8 @@ class Engine:
     def keep_steady(self) -> None:
         """Makes the same batches of the same inputs from here on, those of the task upstream, too."""
         self._steady = True
-        self.sizer.settle()
+        for each in self.forwarders:
+            each.sizer.settle()
         if self.upstream is not None:
             self.upstream.keep_steady()
 
