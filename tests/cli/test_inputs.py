@@ -84,7 +84,8 @@ def test_standard_input_gives_one_input_a_line(monkeypatch):
 def test_standard_input_is_read_as_it_is_needed(monkeypatch):
     stdin = io.BytesIO(b"one\ntwo\n")
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stdin))
-    found = read_inputs(["-"], "image")
+    found = read_inputs(["@-"], "image")  # as "-"
+    assert count_inputs(["@-"], "image") is None
     assert next(found) == "one"
     assert stdin.tell() == 4
 

@@ -47,6 +47,8 @@ def test_a_job_from_its_inputs_to_a_table(pictures, tmp_path):
     assert code == 1 and told.startswith(f"{pictures}/3.jpg\tnot-a-picture\t") and told.count("\n") == 1
 
     (pictures / "3.jpg").write_bytes((pictures / "2.jpg").read_bytes())
+    code, _, err = job(*command, "--top-k", "2", "--shard-size", "2", "--refresh")
+    assert code == 1 and "listed the inputs again: 0 new inputs" in err  # the rows of the table are the same
     code, told, err = job("retry", out, "--code", "not-a-picture")
     assert code == 0 and "ran 1 inputs" in err, err
     code, told, _ = job("status", out)

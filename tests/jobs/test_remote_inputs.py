@@ -19,7 +19,7 @@ from tests import media
 from .conftest import make_job, rows_of
 
 SHELF = """
-import os, time
+import os
 import fsspec
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
@@ -38,8 +38,8 @@ fsspec.register_implementation("shelf", Shelf, clobber=True)
 """
 
 BACKWARDS = """
-import itertools, time
-time.time = map(float, itertools.count(2_000_000_000, -3600)).__next__
+import itertools, time as clock
+clock.time = map(float, itertools.count(2_000_000_000, -3600)).__next__
 """
 
 
