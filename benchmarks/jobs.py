@@ -203,21 +203,21 @@ def _begin(model: Path, settings: dict[str, Any]) -> None:
     """Lists the inputs of a job and makes its first part."""
     from sensorium.errors import JobStoppedError
     from sensorium.jobs import Job
-    from sensorium.jobs.driving import LocalRun
+    from sensorium.jobs.driving import Driver
 
-    finish = LocalRun._finish
+    finish = Driver._finish
 
     def finish_once(self: Any, *args: Any) -> None:
         finish(self, *args)
         raise JobStoppedError("the first part is there")
 
-    LocalRun._finish = finish_once  # type: ignore[method-assign]
+    Driver._finish = finish_once  # type: ignore[method-assign]
     try:
         Job("image-classification", model, **settings).run()
     except JobStoppedError:
         pass
     finally:
-        LocalRun._finish = finish  # type: ignore[method-assign]
+        Driver._finish = finish  # type: ignore[method-assign]
 
 
 def _watch(out: Path, inputs: int, marks: list[tuple[float, int]]) -> None:

@@ -34,6 +34,8 @@ SHELL_WORDS = {
     "git",
     "tar",
     "pre-commit",
+    "ray",
+    "export",
 }
 
 
@@ -85,6 +87,14 @@ def test_every_code_block_is_run_or_says_why_not(path):
                 assert command in SHELL_WORDS | {"sensorium"}, f"{where}: {command}?"
                 if "/" in command:
                     assert (ROOT / command).is_file(), f"{where}: there is no {command}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_what_a_page_shows_of_an_example_stands_in_it(path):
+    for block in read_blocks(path.read_text(encoding="utf-8")):
+        if block.notes.get("file", "").startswith("examples/"):
+            whole = (ROOT / block.notes["file"]).read_text(encoding="utf-8")
+            assert block.text in whole, f"{name_of(path)}:{block.line}"
 
 
 @pytest.mark.parametrize("path", LINKED, ids=name_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -43,12 +44,12 @@ def run(tmp_path, monkeypatch):
 def run_apart(tmp_path):
     """Runs an example in a process of its own, warnings of its imports as errors, too; one a family of imports."""
 
-    def run_apart(name, *words):
+    def run_apart(name, *words, warnings="error"):
         paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
         environment = {
             **os.environ,
             "PATH": os.pathsep.join(paths),
-            "PYTHONWARNINGS": "error",
+            "PYTHONWARNINGS": warnings,
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
         }
@@ -80,6 +81,21 @@ def test_job_over_pictures(run):
     assert said[0] == f"{len(NAMES)} of {len(NAMES)} inputs have a result"
     assert said[1:] == [f"{name}.jpg: {name}" for name in NAMES]
     assert run("job_over_pictures.py").splitlines() == said  # nothing is left to do
+
+
+@pytest.mark.parametrize("name", ["ray_data", "daft_pictures"])
+def test_a_bad_picture_loses_nothing_in_another_dataflow(name, run_apart, tmp_path, monkeypatch):
+    if importlib.util.find_spec(name.partition("_")[0]) is None:
+        pytest.skip(f"needs {name.partition('_')[0]}, which is not installed")
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "600000")  # of Ray's own start, where the machine is busy
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    whole = [str(EXAMPLES / "pictures" / f"{name}.jpg") for name in ("cat", "owl")]
+    words = (*whole, "bad.jpg")
+    if name == "ray_data":
+        said = run_apart("ray_data.py", *words, warnings="ignore")  # Ray Data sets options that it warns of itself
+    else:
+        said = run_apart("daft_pictures.py", *words)
+    assert sorted(said.splitlines()) == ["bad.jpg: not-a-picture", "cat.jpg: cat", "owl.jpg: owl"]
 
 
 def test_stream_with_errors(run, tmp_path):

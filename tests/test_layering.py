@@ -63,6 +63,7 @@ ONLY_IN = {  # third party: the files that may import it
     "typer": {"cli"},
     "rich": {"cli"},
     "jinja2": {"report"},
+    "ray": {"jobs/cluster.py", "jobs/seat.py"},
     "tqdm": {"pipelines/progress.py", "retrieval", "jobs", "cli"},
 }
 

@@ -1,4 +1,4 @@
-"""Worker processes, as the run that starts them sees them."""
+"""Workers, as the run that starts them sees them, and who starts them; here as processes on this machine."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from sensorium.errors import SensoriumError
-from sensorium.jobs.gauge import Gauge
+from sensorium.jobs.gauge import Gauge, Reading
 from sensorium.jobs.outbox import Outbox
-from sensorium.jobs.stores import Folder, open_store
+from sensorium.jobs.settings import RunSettings
+from sensorium.jobs.stores import Folder, Store, open_store
+from sensorium.jobs.stores.store import Lock
+from sensorium.pipelines.cores import usable_cores
 
 Event = tuple["Worker", dict[str, Any]]
 
 
-class Worker:
-    """One worker process.
+class Worker(ABC):
+    """One worker process, wherever it is.
 
-    Its events come on a queue that all workers share; the last is `{"event": "ended"}`.
+    Its events come on a queue that all workers share. The last is `{"event": "ended"}`, or `{"event": "lost"}` where
+    the machine that it was on has gone, and nothing is known of how far it was.
 
     Attributes:
         gauge: how far it is.
@@ -34,13 +39,115 @@ class Worker:
         rank: its number among those that run; another gets it when this one has ended.
     """
 
+    def __init__(self, gauge: Gauge | Reading, rank: int) -> None:
+        self.gauge = gauge
+        self.order: dict[str, Any] | None = None
+        self.ready = False
+        self.ran, self.rank = 0, rank
+
+    @abstractmethod
+    def do(self, order: dict[str, Any]) -> None:
+        """Gives it an order."""
+
+    @abstractmethod
+    def idle_s(self) -> float:
+        """For how many seconds it has got no further with its order."""
+
+    @abstractmethod
+    def let_go(self) -> None:
+        """Tells it to end when it has nothing to do."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Ends it at once."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Ends it, and what was kept for it."""
+
+    @abstractmethod
+    def how_it_ended(self) -> str:
+        """What is known of a worker that has ended."""
+
+
+class Crew(ABC):
+    """Where the workers of a run come from."""
+
+    @abstractmethod
+    def start(self, order: Mapping[str, Any], events: queue.Queue[Event], rank: int) -> Worker:
+        """Starts a worker with its first order; its events go to the queue."""
+
+    @abstractmethod
+    def places(self) -> int:
+        """How many workers there may be now."""
+
+    @abstractmethod
+    def learn(self, task: Mapping[str, Any]) -> None:
+        """Takes note of what the first worker tells of where it runs."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Looks whether workers that were started have found a place.
+
+        Raises:
+            JobStoppedError: none has, and it is no use to wait on.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends what was begun for the workers."""
+
+
+class LocalCrew(Crew):
+    """Processes on this machine.
+
+    Args:
+        settings: how to run.
+        lock: that of the folder, which they inherit where they can.
+        folder: of the job.
+    """
+
+    def __init__(self, settings: RunSettings, lock: Lock, folder: Store) -> None:
+        self._lock, self._auto = lock, settings.workers == "auto"
+        self._outbox = Outbox.of(folder)
+        self._places = 1 if settings.workers == "auto" else settings.workers
+
+    def start(self, order: Mapping[str, Any], events: queue.Queue[Event], rank: int) -> Worker:
+        """Starts a process."""
+        threads = max(1, usable_cores() // self._places)
+        env = {} if self._places == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        return LocalWorker(order, events, rank=rank, keep=self._lock.descriptors, env=env, outbox=self._outbox)
+
+    def places(self) -> int:
+        """As many as were asked for, or one for each device."""
+        return self._places
+
+    def learn(self, task: Mapping[str, Any]) -> None:
+        """Takes note of how many devices there are."""
+        if self._auto:
+            self._places = task["devices"]
+
+    def check(self) -> None:
+        """A process has its place when it is started."""
+
+    def close(self) -> None:
+        """Clears away what lies on this machine."""
+        if self._outbox is not None:
+            self._outbox.close()
+
+
+class LocalWorker(Worker):
+    """A process on this machine."""
+
+    gauge: Gauge
+
     def __init__(
         self,
         start: Mapping[str, Any],
         events: queue.Queue[Event],
         *,
         rank: int,
-        keep: Iterable[int],
+        keep: tuple[int, ...],
         env: Mapping[str, str],
         outbox: Outbox | None = None,
     ) -> None:
@@ -50,20 +157,19 @@ class Worker:
             start: its first order.
             events: where its events go.
             rank: its number among those that run, which says on which of several devices it is.
-            keep: file descriptors that it inherits: those of the lock.
+            keep: file descriptors that it inherits, such as the lock.
             env: what is added to the environment.
             outbox: where it writes, if that is not the job's folder itself.
         """
-        self.gauge = Gauge.unnamed()
-        assert self.gauge.descriptor is not None
-        self.order: dict[str, Any] | None = None
-        self.ready = False
-        self.ran, self.rank, self._outbox = 0, rank, outbox
+        gauge = Gauge.unnamed()
+        assert gauge.descriptor is not None
+        super().__init__(gauge, rank)
+        self._outbox = outbox
         self._process = subprocess.Popen(  # -P: nothing is imported that lies in the folder of the call
             [sys.executable, "-P", "-m", "sensorium.jobs.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=(*keep, self.gauge.descriptor),
+            pass_fds=(*keep, gauge.descriptor),
             env={**os.environ, **env},
         )
         self._reader = threading.Thread(target=self._read, args=(events,), daemon=True)

@@ -1,49 +1,47 @@
-"""One run of a job on this machine: hands shards to workers, and finds the inputs that end them."""
+"""One run of a job: hands shards to workers, wherever they are, and finds the inputs that end them."""
 
 from __future__ import annotations
 
-import os
 import queue
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import sensorium.errors
 from sensorium.errors import JobError, JobStoppedError, OptionError, SensoriumError, UnknownNameError
-from sensorium.jobs.crew import Event, Worker, start_order
+from sensorium.jobs.crew import Crew, Event, Worker, start_order
 from sensorium.jobs.description import FOUND, check_same, digest_of, write_description
 from sensorium.jobs.listing import Listing
-from sensorium.jobs.outbox import Outbox
 from sensorium.jobs.parts import Part, counts_of, find_parts
 from sensorium.jobs.reporting import JobReport, told_codes
 from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.shard import Shard
 from sensorium.jobs.stores import Store
-from sensorium.jobs.stores.store import Lock
 from sensorium.jobs.timings import Timings
-from sensorium.pipelines.cores import usable_cores
 
 TICK_S = 0.2
 MOST_LOST = 2
 """Workers that may end one after the other before their model is loaded."""
 MOST_CRASHES = 10
 """Workers that may end one after the other without a shard being done, before the job is given up."""
+MOST_LOSSES = 10
+"""Times that one shard may be lost with the machine that it is on, and that workers may be before they are ready."""
 
 
-class LocalRun:
-    """Workers on this machine, and what they are told.
+class Driver:
+    """Workers, and what they are told.
 
     Args:
         folder: of the job.
         description: of `job.json`; gets what the workers find.
         settings: how to run.
-        lock: that of the folder, which workers inherit where they can.
+        crew: where workers come from.
     """
 
-    def __init__(self, folder: Store, description: dict[str, Any], settings: RunSettings, lock: Lock) -> None:
-        self._folder, self._description, self._settings, self._lock = folder, description, settings, lock
-        self._outbox = Outbox.of(folder)
+    def __init__(self, folder: Store, description: dict[str, Any], settings: RunSettings, crew: Crew) -> None:
+        self._folder, self._description, self._settings, self._crew = folder, description, settings, crew
         self._timings = Timings(folder)
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: list[Worker] = []
@@ -52,7 +50,8 @@ class LocalRun:
         self._begun: dict[Worker, float] = {}
         self._shards: dict[int, Shard] = {}
         self._waiting: deque[Shard] = deque()
-        self._crew, self._started, self._in_a_row, self._lost = 1, 0, 0, 0
+        self._started, self._in_a_row, self._lost, self._gone = 0, 0, 0, 0
+        self._looked = time.monotonic()
         self._job = ""
         self.report = JobReport()
 
@@ -76,8 +75,6 @@ class LocalRun:
             SensoriumError, OSError: what a worker refuses.
         """
         try:
-            if self._settings.workers != "auto":
-                self._crew = self._settings.workers
             known = find_parts(self._folder)
             first = listing is not None and (again is not None or all(n in known for n in range(listing.shards)))
             if listing is not None and first:  # there may be nothing to do
@@ -88,11 +85,9 @@ class LocalRun:
             task = self._wait_for("task")
             if not first:
                 self._plan(listing or list_inputs(task), again)
-            if self._settings.workers == "auto":
-                self._crew = task["devices"]
-            while len(self._workers) < min(self._crew, len(self._waiting)):
-                self._start()
+            self._crew.learn(task)
             while self._shards:
+                self._fill()
                 self._step()
                 under_way = (worker.gauge.given for worker in self._workers if worker.order)
                 shown(self.report, self.report.done + sum(under_way))
@@ -101,8 +96,7 @@ class LocalRun:
             self.report.workers_started = self._started
             for worker in self._workers:
                 worker.end()
-            if self._outbox is not None:
-                self._outbox.close()
+            self._crew.close()
             self._timings.keep()
 
     def _plan(self, listing: Listing, again: list[str] | None) -> None:
@@ -127,23 +121,27 @@ class LocalRun:
             if code not in failed:
                 raise UnknownNameError("code of inputs that failed", code, failed)
 
-    def _start(self) -> Worker:
-        threads = max(1, usable_cores() // max(1, self._crew))
-        env = {} if self._crew == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    def _start(self) -> None:
         rank = min({*range(len(self._workers) + 1)} - {worker.rank for worker in self._workers})
-        order = start_order(self._folder, self._description)
-        worker = Worker(order, self._events, rank=rank, keep=self._lock.descriptors, env=env, outbox=self._outbox)
+        worker = self._crew.start(start_order(self._folder, self._description), self._events, rank)
         self._workers.append(worker)
         self._begun[worker] = time.monotonic()
         self._started += 1
-        return worker
+
+    def _fill(self) -> None:
+        """Starts as many workers as have a place, and something to do."""
+        while len(self._workers) < min(self._crew.places(), len(self._shards)):
+            self._start()
 
     def _wait_for(self, event: str) -> dict[str, Any]:
-        """The first event of this kind of the first worker."""
+        """The first event of this kind."""
         while True:
+            if not self._workers:
+                self._start()
             try:
                 worker, told = self._events.get(timeout=TICK_S)
             except queue.Empty:
+                self._crew.check()
                 self._check_loading()
                 continue
             if told["event"] == event:
@@ -151,15 +149,18 @@ class LocalRun:
             self._take(worker, told)
 
     def _step(self) -> None:
-        """Deals with what has happened, or looks for workers that hang."""
-        try:
+        """Deals with what has happened, and looks now and then for workers that hang, or have no place."""
+        with suppress(queue.Empty):
             self._take(*self._events.get(timeout=TICK_S))
-        except queue.Empty:
-            self._check_loading()
-            for worker in self._workers:
-                if worker.order is not None and worker.idle_s() > self._settings.timeout_s:
-                    self._timed_out.add(worker)
-                    worker.kill()
+        if time.monotonic() - self._looked < TICK_S:
+            return
+        self._looked = time.monotonic()
+        self._crew.check()
+        self._check_loading()
+        for worker in self._workers:
+            if worker.order is not None and worker.idle_s() > self._settings.timeout_s:
+                self._timed_out.add(worker)
+                worker.kill()
 
     def _check_loading(self) -> None:
         """Ends the run where a worker does not come to an end with loading its model: another one would not, either."""
@@ -177,7 +178,7 @@ class LocalRun:
             raise _error(told["error"], told["message"])
         if event == "ready":
             self._compare(told["facts"])
-            worker.ready, self._lost = True, 0
+            worker.ready, self._lost, self._gone = True, 0, 0
         elif event == "cleared":
             self._shards[told["shard"]].suspects = []
             self._waiting.appendleft(self._shards[told["shard"]])
@@ -186,6 +187,8 @@ class LocalRun:
             self._finish(worker, told)
         elif event == "ended":
             self._bury(worker)
+        elif event == "lost":
+            self._lose(worker)
         self._hand_out()
 
     def _finish(self, worker: Worker, told: Mapping[str, Any]) -> None:
@@ -238,8 +241,28 @@ class LocalRun:
                 f"{MOST_CRASHES} workers ended one after the other, the last one {how}, and no input alone is to "
                 "blame; what was done is kept"
             )
-        if len(self._workers) < min(self._crew, len(self._shards)):
-            self._start()
+
+    def _lose(self, worker: Worker) -> None:
+        """Deals with a worker that has gone together with its machine: no input is to blame."""
+        self._workers.remove(worker)
+        worker.end()
+        order, times = worker.order, 0
+        if order is not None and not order["alone"] and (part := self._written(order)) is not None:
+            self._shards.pop(order["shard"])
+            self.report.add(part.counts(self._job))
+        elif order is not None:
+            shard = self._shards[order["shard"]]
+            shard.losses += 1
+            times = shard.losses
+            self._waiting.appendleft(shard)
+        elif not worker.ready:
+            self._gone += 1
+            times = self._gone
+        if times >= MOST_LOSSES:
+            what = "before it was ready" if order is None else f"with shard {order['shard']}"
+            raise JobStoppedError(
+                f"{times} times a worker was lost {what}, together with its machine; what was done is kept"
+            )
 
     def _written(self, order: Mapping[str, Any]) -> Part | None:
         """The part that an order was to make, if it is there."""

@@ -5,10 +5,26 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a gauge has shown.
+
+    Attributes:
+        taken: how many inputs of the shard had been begun.
+        given: how many of them, from the first, had an outcome.
+        failed: how many of these failed.
+    """
+
+    taken: int = 0
+    given: int = 0
+    failed: int = 0
 
 
 class Gauge:
@@ -68,6 +84,10 @@ class Gauge:
     @failed.setter
     def failed(self, value: int) -> None:
         self._numbers[2] = value
+
+    def read(self) -> Reading:
+        """What it shows now."""
+        return Reading(self.taken, self.given, self.failed)
 
     def reset(self) -> None:
         """Sets it to the beginning of a shard."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sensorium.errors import JobError, JobStoppedError, OptionError, UnknownNameError
+from sensorium.jobs.crew import Crew, LocalCrew
 from sensorium.jobs.description import (
     ASKED,
     NAME,
@@ -23,7 +24,7 @@ from sensorium.jobs.description import (
     read_description,
     write_description,
 )
-from sensorium.jobs.driving import LocalRun
+from sensorium.jobs.driving import Driver
 from sensorium.jobs.inputs import Inputs
 from sensorium.jobs.listing import Listing, write_listing
 from sensorium.jobs.page import NAME as PAGE
@@ -32,7 +33,8 @@ from sensorium.jobs.parts import check_parts, counts_of, find_parts, sweep
 from sensorium.jobs.relisting import Relisted, Relisting
 from sensorium.jobs.reporting import JobReport
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
-from sensorium.jobs.stores import LocalStore, open_store
+from sensorium.jobs.stores import LocalStore, Store, open_store
+from sensorium.jobs.stores.store import Lock
 from sensorium.pipelines.settings import several_of
 from sensorium.processors.limits import MediaLimits
 from sensorium.tasks.catalogue import task_card
@@ -185,6 +187,10 @@ class Job:
         load_timeout_s: float = 1800.0,
         max_failures: float | str | None = None,
         max_inputs_per_worker: int | None = None,
+        engine: Literal["local", "ray"] = "local",
+        ray_address: str | None = None,
+        cpus_per_worker: int | None = None,
+        gpus_per_worker: float | None = None,
         refresh: bool = False,
         redo_changed: bool = False,
         progress: bool = False,
@@ -195,26 +201,42 @@ class Job:
         found, and has a row that says so; its neighbours have theirs.
 
         Args:
-            workers: processes; "auto" is one for each CUDA device, or one. Each loads the model.
+            workers: processes; "auto" is one for each CUDA device, or one; on Ray as many as the cluster has room for.
+                Each loads the model.
             timeout_s: seconds without an outcome after which a worker is taken to hang.
             load_timeout_s: seconds that a worker may take to load the model, downloads included.
             max_failures: ends the job when more inputs fail: a share, `"5%"`, or a number; None never to.
             max_inputs_per_worker: inputs after which a worker is replaced; None for never.
+            engine: where workers run: "local", on this machine; or "ray", on a cluster of Ray.
+            ray_address: of the cluster, as `ray.init` takes it; that which runs here unless given, or else, or for
+                "local", one that is started on this machine, and ended with the run.
+            cpus_per_worker: CPUs of Ray that a worker takes, and threads that it has; its GPU's share, or 1.
+            gpus_per_worker: GPUs of Ray that a worker takes; 1 where there are any, and `device` is not "cpu".
             refresh: lists the inputs again. New ones are added, as the last ones; the report's `refreshed` says how
                 many, and which have changed or are gone. What was done stays.
             redo_changed: with `refresh`, does those that have changed again.
             progress: shows a progress bar on standard error.
 
         Raises:
-            OptionError: an invalid value, inputs that are not there, or settings other than the folder's; each
-                difference is named.
+            OptionError: an invalid value, a package that is not installed, inputs that are not there, or settings other
+                than the folder's; each difference is named.
             JobError: another run uses the folder, or it holds something else.
             JobStoppedError: too many inputs failed, or no worker runs; what was done is kept.
             CheckpointError, UnknownNameError: as `pipeline()` raises them.
         """
         if redo_changed and not refresh:
             raise OptionError("redo_changed=True does again what refresh=True has found to be changed; give both")
-        settings = RunSettings(workers, timeout_s, load_timeout_s, max_failures, max_inputs_per_worker)
+        settings = RunSettings(
+            workers,
+            timeout_s,
+            load_timeout_s,
+            max_failures,
+            max_inputs_per_worker,
+            engine,
+            ray_address,
+            cpus_per_worker,
+            gpus_per_worker,
+        )
         return self._run(settings, again=None, progress=progress, refresh=refresh, redo_changed=redo_changed)
 
     def retry(self, codes: str | Iterable[str] = (), *, progress: bool = False, **settings: Any) -> JobReport:
@@ -313,7 +335,7 @@ class Job:
                 description = self._begun()
                 listing = self._listing(description) if "listing" in description else None
                 sweep(self._store)
-                run = LocalRun(self._store, description, settings, lock)
+                run = Driver(self._store, description, settings, _crew(settings, description, lock, self._store))
                 if refresh and listing is not None:
                     run.report.refreshed = self._refresh(description, listing, again=redo_changed)
                     listing = self._listing(description)
@@ -321,7 +343,7 @@ class Job:
 
     def _run_held(
         self,
-        run: LocalRun,
+        run: Driver,
         description: dict[str, Any],
         listing: Listing | None,
         *,
@@ -403,6 +425,17 @@ class Job:
                 "job in another folder"
             )
         return listing
+
+
+def _crew(settings: RunSettings, description: Mapping[str, Any], lock: Lock, folder: Store) -> Crew:
+    """Where the workers come from."""
+    if settings.engine == "local":
+        return LocalCrew(settings, lock, folder)
+    if folder.address.startswith("memory:"):
+        raise OptionError(f"{folder} is seen by this process alone; on a cluster, out= is a folder that all nodes see")
+    from sensorium.jobs.ray_crew import RayCrew
+
+    return RayCrew(settings, description["settings"].get("device"))
 
 
 @contextlib.contextmanager

@@ -26,6 +26,10 @@ class RunSettings:
         max_failures: ends the job when more inputs than this fail: a share of those done, `"5%"`, or a number of them;
             None to do all, whatever becomes of them.
         max_inputs_per_worker: inputs after which a worker is replaced, at the next end of a shard; None for never.
+        engine: where workers run: on this machine, or on a cluster of Ray.
+        ray_address: of the cluster, such as 10.0.0.1:6379; that which runs here, or one that is started, unless given.
+        cpus_per_worker: CPUs of Ray that a worker takes, and threads that it has; its GPU's share, or 1, unless given.
+        gpus_per_worker: GPUs of Ray that a worker takes; 1 where there are any, unless given.
     """
 
     workers: Count | Literal["auto"] = "auto"
@@ -33,6 +37,10 @@ class RunSettings:
     load_timeout_s: Positive = 1800.0
     max_failures: Annotated[float, Range(0)] | str | None = None
     max_inputs_per_worker: Count | None = None
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    cpus_per_worker: Count | None = None
+    gpus_per_worker: Annotated[float, Range(0)] | None = None
 
     def __post_init__(self) -> None:
         """Checks the fields.
@@ -43,6 +51,9 @@ class RunSettings:
         check_fields(self)
         if isinstance(self.max_failures, str):
             self.too_many(0, 1)
+        for name in ("ray_address", "cpus_per_worker", "gpus_per_worker"):
+            if self.engine == "local" and getattr(self, name) is not None:
+                raise OptionError(f'{name} is of engine="ray", and workers run on this machine; give engine="ray"')
 
     def too_many(self, failures: int, done: int) -> bool:
         """Whether so many failures end the job.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sensorium.jobs.gauge import Gauge
+from sensorium.jobs.gauge import Gauge, Reading
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Shard:
         suspects: places of inputs of which one may have ended a worker; they are run alone.
         crashes: how often a worker ended while it ran as a whole.
         accused: inputs that have ended a worker alone, once.
+        losses: how often it was lost with the machine that it was done on.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Shard:
     suspects: list[int] = field(default_factory=list)
     crashes: int = 0
     accused: set[int] = field(default_factory=set)
+    losses: int = 0
 
     def order(self) -> dict[str, Any]:
         """What a worker is told."""
@@ -50,7 +52,7 @@ class Shard:
             "one_by_one": self.crashes > 1 and not self.suspects,
         }
 
-    def blame(self, gauge: Gauge, *, code: str, how: str) -> None:
+    def blame(self, gauge: Gauge | Reading, *, code: str, how: str) -> None:
         """Takes note that a worker ended in the middle of it.
 
         Args:

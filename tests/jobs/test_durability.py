@@ -8,18 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
 
-import sensorium.jobs.job
 from sensorium.errors import JobError, JobStoppedError
 from sensorium.jobs import work
-from sensorium.jobs.driving import LocalRun
+from sensorium.jobs.driving import Driver
 from sensorium.jobs.settings import RunSettings
+from sensorium.jobs.stores import local, open_store
 from sensorium.jobs.stores.lock import locked
 from tests import tiny
 from tests.tiny_embedding import encoder
@@ -124,7 +123,7 @@ def test_a_second_run_is_refused_while_the_first_lives_and_goes_on_when_it_is_ki
     words = [sys.executable, "-c", code, str(tiny.folder("vit")), str(pictures), str(out)]
     process = subprocess.Popen(words, env={**os.environ, "TMPDIR": str(temporary)})
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the second run's workers do not fall over it
-    monkeypatch.setattr(sensorium.jobs.job, "locked", partial(locked, wait_s=0.1))
+    monkeypatch.setattr(local, "locked", lambda path, *, wait_s: locked(path, wait_s=0.1))
     try:
         while not ((out / "parts").is_dir() and len(_whole(out)) >= 3):
             assert process.poll() is None
@@ -137,14 +136,14 @@ def test_a_second_run_is_refused_while_the_first_lives_and_goes_on_when_it_is_ki
         process.kill()
         process.wait()
     assert list(temporary.iterdir()) == []  # nothing that nobody would remove
-    monkeypatch.setattr(sensorium.jobs.job, "locked", locked)  # waits until the workers have gone, too
+    monkeypatch.setattr(local, "locked", locked)  # waits until the workers have gone, too
     assert make_job(str(pictures), out).run().ok == 21
 
 
 def test_a_worker_that_does_not_come_to_an_end_with_loading_ends_the_run(pictures, tmp_path):
     with pytest.raises(JobStoppedError, match=r"load_timeout_s=0\.1 s"):
         make_job(pictures, tmp_path / "out").run(load_timeout_s=0.1)
-    driver = LocalRun(tmp_path, {}, RunSettings(load_timeout_s=9.0), 0)
+    driver = Driver(open_store(tmp_path), {}, RunSettings(load_timeout_s=9.0), Mock())
     worker = Mock(ready=True, order=None)
     driver._workers, driver._begun = [worker], {worker: float("-inf")}
     driver._step()
