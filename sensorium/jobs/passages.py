@@ -25,8 +25,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, JobStoppedError, OptionError, UnknownNameError
+from sensorium.jobs.asking import SETTINGS, plain_setting
 from sensorium.jobs.description import write_description
-from sensorium.jobs.job import SETTINGS, Job, plain_setting
+from sensorium.jobs.job import Job
 from sensorium.jobs.listing import Listing, write_listing
 from sensorium.jobs.parts import find_parts
 from sensorium.jobs.passage_work import PASSAGES

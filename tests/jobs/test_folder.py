@@ -49,8 +49,8 @@ def test_another_working_directory_is_another_job_where_paths_are_relative(tmp_p
         shutil.copytree(pictures, tmp_path / name)
     monkeypatch.chdir(tmp_path / "a")
     job = make_job("0[01].jpg", tmp_path / "out")
-    assert job._description["cwd"] == str(tmp_path / "a")
-    assert make_job(tmp_path / "a", tmp_path / "out")._description["cwd"] is None
+    assert job._folder._asked["cwd"] == str(tmp_path / "a")
+    assert make_job(tmp_path / "a", tmp_path / "out")._folder._asked["cwd"] is None
 
 
 def test_what_is_tried_again_may_be_carried_beyond_what_python_knows(done, out):
