@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from sensorium.errors import SensoriumError
-from sensorium.jobs.gauge import Gauge, Reading
+from sensorium.jobs.gauge import Gauge, GaugeReading
 from sensorium.jobs.outbox import Outbox
 from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.stores import Folder, Store, open_store
@@ -39,7 +39,7 @@ class Worker(ABC):
         rank: its number among those that run; another gets it when this one has ended.
     """
 
-    def __init__(self, gauge: Gauge | Reading, rank: int) -> None:
+    def __init__(self, gauge: Gauge | GaugeReading, rank: int) -> None:
         self.gauge = gauge
         self.order: dict[str, Any] | None = None
         self.ready = False

@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Reading:
+class GaugeReading:
     """What a gauge has shown.
 
     Attributes:
@@ -85,9 +85,9 @@ class Gauge:
     def failed(self, value: int) -> None:
         self._numbers[2] = value
 
-    def read(self) -> Reading:
+    def read(self) -> GaugeReading:
         """What it shows now."""
-        return Reading(self.taken, self.given, self.failed)
+        return GaugeReading(self.taken, self.given, self.failed)
 
     def reset(self) -> None:
         """Sets it to the beginning of a shard."""

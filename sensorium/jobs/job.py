@@ -13,7 +13,7 @@ from sensorium.jobs.inputs import Inputs
 from sensorium.jobs.page import write_page
 from sensorium.jobs.parts import check_parts, counts_of, find_parts
 from sensorium.jobs.reporting import JobReport
-from sensorium.jobs.running import JobFolder, Plan
+from sensorium.jobs.running import JobFolder, RunPlan
 from sensorium.jobs.settings import SHARD_SIZE, RunSettings
 from sensorium.jobs.stores import LocalStore, open_store
 from sensorium.processors.limits import MediaLimits
@@ -168,7 +168,7 @@ class Job:
             cpus_per_worker,
             gpus_per_worker,
         )
-        return self._folder.run(settings, Plan(None, refresh, redo_changed), progress=progress)
+        return self._folder.run(settings, RunPlan(None, refresh, redo_changed), progress=progress)
 
     def retry(self, codes: str | Iterable[str] = (), *, progress: bool = False, **settings: Any) -> JobReport:
         """Does again what has failed, and what is still to be done.
@@ -182,7 +182,7 @@ class Job:
             SensoriumError: as `run`.
         """
         again = [codes] if isinstance(codes, str) else list(codes)
-        return self._folder.run(RunSettings(**settings), Plan(again), progress=progress)
+        return self._folder.run(RunSettings(**settings), RunPlan(again), progress=progress)
 
     def status(self) -> JobReport:
         """How the job stands.

@@ -13,7 +13,7 @@ from typing import Any
 from sensorium.errors import JobStoppedError
 from sensorium.jobs.cluster import Share, connect, nodes_of, what_there_is
 from sensorium.jobs.crew import Crew, Event, Worker
-from sensorium.jobs.gauge import Reading
+from sensorium.jobs.gauge import GaugeReading
 from sensorium.jobs.seat import News, Seat, SeatFacts, read_gauge
 from sensorium.jobs.settings import RunSettings
 
@@ -37,10 +37,10 @@ class RayWorker(Worker):
         events: where its events go.
     """
 
-    gauge: Reading
+    gauge: GaugeReading
 
     def __init__(self, seat: Any, rank: int, life: int, events: queue.Queue[Event]) -> None:
-        super().__init__(Reading(), rank)
+        super().__init__(GaugeReading(), rank)
         self.seat, self.life, self.events = seat, life, events
         self.facts: SeatFacts | None = None
         self.seen, self.over = 0, False
@@ -49,7 +49,7 @@ class RayWorker(Worker):
     def do(self, order: dict[str, Any]) -> None:
         """Sends it an order."""
         self._number += 1
-        self.gauge, self._idle_s, self.order = Reading(), 0.0, order
+        self.gauge, self._idle_s, self.order = GaugeReading(), 0.0, order
         self.seat.do.remote(self._number, order)
 
     def idle_s(self) -> float:
@@ -82,7 +82,7 @@ class RayWorker(Worker):
             where = f" (on {self.facts.host})" if event["event"] == "refused" and self.facts is not None else ""
             self.events.put((self, {**event, "message": event["message"] + where} if where else event))
 
-    def ended(self, reading: Reading, how: str) -> None:
+    def ended(self, reading: GaugeReading, how: str) -> None:
         """Its seat has ended, and with it the process; this is how far it was."""
         self.gauge, self._how = reading, how
         self.events.put((self, {"event": "ended"}))

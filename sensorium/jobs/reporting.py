@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sensorium.jobs.relisting import Relisted
+
+
+STATES = ("ok", "failed", "quarantined")
+"""What a row may say of its input."""
 
 
 @dataclass
@@ -69,6 +74,11 @@ class JobReport:
             "complete": self.complete,
             **({} if self.refreshed is None else {"refreshed": dataclasses.asdict(self.refreshed)}),
         }
+
+    def is_told_by(self, counts: Mapping[str, Any]) -> bool:
+        """Whether `to_dict` of an earlier run says of the rows what this one would."""
+        now = self.to_dict()
+        return all(counts.get(name) == now[name] for name in ("inputs", "shards_done", "codes", *STATES))
 
     def __str__(self) -> str:
         told = [f"{self.ok} of {self.inputs} inputs have a result"]

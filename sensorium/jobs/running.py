@@ -36,7 +36,7 @@ from sensorium.tasks.catalogue import task_card
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a run does besides what is still to be done.
 
     Attributes:
@@ -62,7 +62,7 @@ class JobFolder:
     def __init__(self, store: Store, asked: Mapping[str, Any], inputs: Inputs | None) -> None:
         self._store, self._asked, self._inputs = store, asked, inputs
 
-    def run(self, settings: RunSettings, plan: Plan, *, progress: bool) -> JobReport:
+    def run(self, settings: RunSettings, plan: RunPlan, *, progress: bool) -> JobReport:
         """Does what is still to be done.
 
         Args:
@@ -107,9 +107,11 @@ class JobFolder:
 
     def _tell(self, description: Mapping[str, Any], report: JobReport) -> None:
         """Leaves the counts and the report of a run, however it has ended; the rows do not depend on them."""
-        if not report.inputs or (not report.ran and PAGE in self._store.names()):
+        if not report.inputs:
             return
         try:
+            if not report.ran and report.is_told_by(description.get("counts", {})) and PAGE in self._store.names():
+                return
             if "result" in description:
                 write_description(self._store, {**description, "counts": report.to_dict()})
             write_page(self._store, description, report, digest_of(description))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.jobs.crew import Event, LocalWorker
-from sensorium.jobs.gauge import Gauge, Reading
+from sensorium.jobs.gauge import Gauge, GaugeReading
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class News:
 
     events: list[dict[str, Any]]
     order: int
-    reading: Reading
+    reading: GaugeReading
     idle_s: float
     ended: str | None
 
@@ -139,7 +139,7 @@ class Seat:
                 return
 
 
-def read_gauge(path: str) -> Reading:
+def read_gauge(path: str) -> GaugeReading:
     """What the gauge of a worker shows whose seat has ended; the gauge is removed.
 
     It is called on the machine that it lies on, when the seat's process, and with it the worker, has been ended.
@@ -149,4 +149,4 @@ def read_gauge(path: str) -> Reading:
         reading = gauge.read()
         gauge.remove()
         return reading
-    return Reading()
+    return GaugeReading()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sensorium.jobs.gauge import Gauge, Reading
+from sensorium.jobs.gauge import Gauge, GaugeReading
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Shard:
             "one_by_one": self.crashes > 1 and not self.suspects,
         }
 
-    def blame(self, gauge: Gauge | Reading, *, code: str, how: str) -> None:
+    def blame(self, gauge: Gauge | GaugeReading, *, code: str, how: str) -> None:
         """Takes note that a worker ended in the middle of it.
 
         Args:

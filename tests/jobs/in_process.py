@@ -11,6 +11,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 from sensorium.errors import SensoriumError
 from sensorium.jobs import crew, work
@@ -62,7 +63,7 @@ def _work(orders, out):
 
 def use(monkeypatch):
     """Has the workers of this test in its own process, with one model for all of them."""
-    monkeypatch.setattr(crew.subprocess, "Popen", Thread)
+    monkeypatch.setattr(crew, "subprocess", SimpleNamespace(Popen=Thread, PIPE=None))
     kept = functools.lru_cache(maxsize=None)(lambda text, number: real(json.loads(text), number))
     real = work._pipeline
     monkeypatch.setattr(

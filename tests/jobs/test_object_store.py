@@ -64,7 +64,8 @@ def test_a_job_lies_on_an_object_store_as_on_a_disk(pictures, tmp_path, out, thr
     store = open_store(out)
     assert (report.ok, report.failed, job.folder) == (19, 1, out)
     assert store.names("parts") == parts_of(tmp_path / "here")  # their names are digests of their content
-    assert store.names() == ["inputs.parquet", "job.json", "job.lock.000001", "parts"]
+    left = ["inputs.parquet", "job.json", "job.lock.000001", "parts", "report.html", "timings.jsonl"]
+    assert store.names() == left
     assert [row["input_id"] for row in rows_of(job)] == list(range(20))
     assert rows_of(job) == rows_of(make_job(pictures, tmp_path / "here"))
 

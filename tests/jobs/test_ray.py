@@ -14,7 +14,7 @@ import pytest
 
 from sensorium.errors import OptionError
 from sensorium.jobs.cluster import Share
-from sensorium.jobs.gauge import Gauge, Reading
+from sensorium.jobs.gauge import Gauge, GaugeReading
 from sensorium.jobs.seat import read_gauge
 from sensorium.jobs.settings import RunSettings
 from tests import tiny
@@ -129,6 +129,6 @@ def test_what_is_of_ray_is_refused_without_it(pictures, tmp_path, monkeypatch):
 def test_the_gauge_of_a_worker_is_read_when_its_seat_has_ended():
     gauge = Gauge.make()
     gauge.taken, gauge.given, gauge.failed = 9, 7, 1
-    assert read_gauge(str(gauge.path)) == Reading(9, 7, 1)
+    assert read_gauge(str(gauge.path)) == GaugeReading(9, 7, 1)
     assert not gauge.path.exists()
-    assert read_gauge(str(gauge.path)) == Reading()
+    assert read_gauge(str(gauge.path)) == GaugeReading()

@@ -14,6 +14,7 @@ from sensorium.jobs import Job
 from sensorium.jobs.inputs import Inputs
 from sensorium.jobs.listing import Listing, write_listing
 from sensorium.jobs.relisting import Relisted, Relisting
+from sensorium.jobs.stores import open_store
 from sensorium.jobs.words import find_inputs
 from sensorium.processors.folders import FileSearch
 from tests import media
@@ -38,7 +39,7 @@ class Listed:
         inputs = self.inputs if given is None else Inputs(given, dict(self.inputs.columns), self.inputs.carry)
         with Relisting(listing, generations or {}) as relisting:
             written = relisting.run(
-                self.folder,
+                open_store(self.folder),
                 inputs.batches(("image",), (), facts),
                 facts,
                 number=len(self.refreshed) + 1,
