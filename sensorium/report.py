@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import InputError
 from sensorium.results.result import Result
+from sensorium.results.tables import without_controls
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -153,7 +154,13 @@ def page(template: str, title: str, details: Mapping[str, str], *, script: str =
     from jinja2 import Environment, FunctionLoader
 
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_read))
+    pages = Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_read),
+        finalize=without_controls,
+    )
     told = {"title": title, "details": details, "script": script, "script_hash": f"sha256-{digest}"}
     yield from pages.get_template(template).generate(told, **values)
 

@@ -18,6 +18,7 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 
 LAYERS = (  # the design's table, from the ground up: each may import what stands before it
     "errors",
+    "isolation",
     "checkpoints",
     "processors",
     "results",

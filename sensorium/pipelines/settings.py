@@ -76,6 +76,8 @@ class Settings:
             )
         if self.decode not in ("cpu", "cuda"):
             raise OptionError(f'decode is "cpu" or "cuda", got {self.decode!r}')
+        if self.decode == "cuda" and self.limits is not None and self.limits.isolate:
+            raise OptionError('decode="cuda" decodes pictures in this process, and MediaLimits.isolate in others')
         for name in ("batch_size", "num_workers"):
             value = getattr(self, name)
             if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):

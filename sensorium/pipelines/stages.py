@@ -19,6 +19,7 @@ from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.tables import of_row
 from sensorium.pipelines.workers import SplitPool
 from sensorium.processors.media import describe
+from sensorium.processors.shortage import is_shortage
 from sensorium.results.result import Result, put_seconds, put_source
 from sensorium.tasks.base import Task, Unit
 
@@ -237,7 +238,8 @@ def _open(task: Task, raw: Any, options: Any) -> Iterator[Unit]:
 
 def _as_input_error(error: Exception, index: int, raw: Any) -> InputError:
     if not isinstance(error, InputError):
-        mapped = InputError(f"could not be processed: {type(error).__name__}: {error}", code="failed")
+        code = "out-of-memory" if is_shortage(error) else "failed"
+        mapped = InputError(f"could not be processed: {type(error).__name__}: {error}", code=code)
         mapped.__cause__ = error
         error = mapped
     error.index = index

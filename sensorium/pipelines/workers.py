@@ -6,13 +6,14 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 import torch
 
 from sensorium.pipelines.cores import usable_cores
+from sensorium.pipelines.threads import ThreadPool
 from sensorium.processors.jpeg_on_device import JpegDecoder
 
 
@@ -26,7 +27,7 @@ class SplitPool:
 
     def __init__(self, workers: int, decoder: JpegDecoder | None = None) -> None:
         self.workers, self.decoder = workers, decoder
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: ThreadPool | None = None
         self._lock = threading.Lock()
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
@@ -41,7 +42,7 @@ class SplitPool:
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown()
 
 
 class SerialThread:
@@ -93,7 +94,7 @@ def automatic_workers() -> int:
     return min(16, usable_cores())
 
 
-def start_pool(workers: int) -> ThreadPoolExecutor:
+def start_pool(workers: int) -> ThreadPool:
     """A pool whose threads run side by side: each does its tensor work alone instead of starting a team of its own.
 
     `torch.set_num_threads` is for the calling thread, and for all threads that have not worked with torch yet, the one
@@ -101,14 +102,14 @@ def start_pool(workers: int) -> ThreadPoolExecutor:
     """
     with _starting:
         threads = torch.get_num_threads()
-        pool = ThreadPoolExecutor(workers, "sensorium-split", initializer=_work_alone)
+        pool = ThreadPool(workers, "sensorium-split", _work_alone)
         ready = threading.Barrier(workers)
         try:
             for started in [pool.submit(ready.wait) for _ in range(workers)]:
                 started.result()
         except BaseException:
             ready.abort()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown()
             raise
         finally:
             torch.set_num_threads(threads)

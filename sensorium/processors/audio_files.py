@@ -13,6 +13,7 @@ from sensorium.processors.audio_faults import corrupt, cut_off, silent
 from sensorium.processors.audio_headers import MP3_SLACK
 from sensorium.processors.audio_sections import Section
 from sensorium.processors.limits import MediaLimits
+from sensorium.processors.shortage import is_shortage, out_of_memory
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -153,7 +154,9 @@ class _Mapped:
                 code="unreadable-file",
                 source=name,
             ) from section.failure
-        if isinstance(error, (soundfile.SoundFileError, RuntimeError)):
+        if isinstance(error, (soundfile.SoundFileError, RuntimeError, MemoryError)):
+            if is_shortage(error):
+                raise out_of_memory(name, "a sound", error) from error
             near_end = section.left <= min(2**17, section.size // 20)  # a decoder looks at what follows a frame
             raise (cut_off(name) if near_end else corrupt(name, error)) from error
 
@@ -176,5 +179,7 @@ def _open(section: Section, name: str) -> SoundFile:
     section.seek(0)
     try:
         return _sound_file()(section)
-    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
+    except (soundfile.SoundFileError, RuntimeError, TypeError, MemoryError) as error:
+        if is_shortage(error):
+            raise out_of_memory(name, "a sound", error) from error
         raise (cut_off(name) if section.size < 1024 else corrupt(name, error)) from error  # not one frame

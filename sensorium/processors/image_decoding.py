@@ -8,33 +8,29 @@ refuses, Pillow judges.
 from __future__ import annotations
 
 import io
-import struct
 import threading
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from sensorium.errors import InputError, LimitError
-from sensorium.processors.image_headers import check_container, is_whole_baseline_jpeg, plain_jpeg_size
+from sensorium.errors import InputError
+from sensorium.processors.image_faults import DAMAGE, damage_mapped
+from sensorium.processors.image_headers import check_container, check_decoder
+from sensorium.processors.image_jpeg import check_scans, is_whole_baseline_jpeg, plain_jpeg
 from sensorium.processors.image_sniffing import sniff
+from sensorium.processors.interrupting import LONG_WORK, interruptibly
 from sensorium.processors.limits import MediaLimits
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # a warning where warnings are errors
-# What Pillow's plugins raise on damaged files; Warning for those who turn warnings into errors.
-_DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError,
-    RuntimeError, AssertionError, MemoryError, struct.error, zlib.error, Warning,
-)  # fmt: skip
-_UNREAD_PIXELS = ("unknown pixel mode", "unknown data organization", "unknown BMP compression")
-_CUT_OFF = (EOFError, IndexError, struct.error)
+_MANY_SCANS = 16  # about as many as progressive JPEGs have
+_LARGE = 2**24  # pixels
+_BYTES_A_PIXEL = 8  # of an image as Pillow has it, and of its RGB
 
 # PIL images load lazily and not thread-safely, and one image may be in a list twice. Striped by identity: two
 # images that share a lock only wait for each other.
@@ -57,9 +53,9 @@ def decode(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Tensor:
             for modes I and F.
         LimitError: `format-not-allowed`, `too-many-pixels`, `too-many-frames`.
     """
-    orientation = _fast_orientation(stream, name=name, limits=limits)
-    if orientation is not None:
-        pixels = _decode_jpeg(stream, orientation=orientation)
+    fast = _fast(stream, name=name, limits=limits)
+    if fast is not None:
+        pixels = _decode_jpeg(stream, orientation=fast.orientation, work=fast.work)
         if pixels is not None:
             return pixels
     return pil_to_tensor(_to_rgb(_open(stream, name=name, limits=limits), name=name))
@@ -88,11 +84,11 @@ def convert_pil(image: Image.Image, *, name: str, limits: MediaLimits) -> Image.
     limits.check_size(*image.size, name=name)
     with _LOCKS[(id(image) >> 4) % len(_LOCKS)]:
         try:
-            image.load()
+            interruptibly(image.load, _work(image))
         except (ValueError, AssertionError, AttributeError) as error:
             if "closed" in str(error) or getattr(image, "fp", None) is None:
                 raise _closed(name) from error
-        except _DAMAGE:  # told below
+        except DAMAGE:  # told below
             pass
         return _to_rgb(image, name=name)
 
@@ -101,7 +97,14 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
     """Copy an RGB PIL image to a `(3, H, W)` uint8 tensor, channels-last in memory."""
     import torch
 
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    if image.width * image.height < _LARGE:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    rows = max(1, _LARGE // image.width)
+    for top in range(0, image.height, rows):  # as a whole it would be in memory three times
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _open(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Image.Image:
@@ -109,25 +112,44 @@ def _open(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Image.Image:
     kind = sniff(stream, name=name, limits=limits)
     check_container(kind, stream, name=name, limits=limits)
     stream.seek(0)
-    with _damage_mapped(name, f"a {kind} picture"):
+    with damage_mapped(name, f"a {kind} picture"):
         image: Image.Image = Image.OPEN[kind][0](stream, "")
     limits.check_size(*image.size, name=name)
+    check_decoder(image, stream, name=name)
     if kind in ("PNG", "WEBP", "AVIF"):  # counted from the header; Pillow would walk a GIF's or TIFF's whole file
         limits.check_frames(getattr(image, "n_frames", 1), name=name)
     return image
 
 
-def _fast_orientation(stream: IO[bytes], *, name: str, limits: MediaLimits) -> int | None:
-    """Check a JPEG's header and tell its orientation; None for what the fast decoder is not for."""
+class _Fast(NamedTuple):
+    """A JPEG that is for the fast decoder: its EXIF orientation, and the pixels that are gone through."""
+
+    orientation: int
+    work: int
+
+
+def _fast(stream: IO[bytes], *, name: str, limits: MediaLimits) -> _Fast | None:
+    """Check a JPEG's header; None for what the fast decoder is not for."""
     with _viewed(stream, 2**16) as head:
         if bytes(head[:3]) != b"\xff\xd8\xff" or "JPEG" not in limits.formats:
             return None
-        size = plain_jpeg_size(head)
-    if size:
-        limits.check_size(*size, name=name)
-        return 1
+        plain = plain_jpeg(head)
+    if plain:
+        limits.check_size(plain.width, plain.height, name=name)
+        if not plain.one_scan:
+            check_scans(stream, plain.width, plain.height, name=name)
+        return _Fast(1, plain.width * plain.height * (1 if plain.one_scan else _MANY_SCANS))
     image = _open(stream, name=name, limits=limits)
-    return _orientation(image) if image.format == "JPEG" and image.mode in ("RGB", "L") else None
+    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+        return None
+    return _Fast(_orientation(image), _work(image))
+
+
+def _work(image: Image.Image) -> int:
+    """The pixels that loading an image goes through, about."""
+    if image.format in ("AVIF", "HEIF"):  # whose decoders may find a larger picture than its header tells of
+        return LONG_WORK
+    return image.width * image.height * (_MANY_SCANS if "progressive" in image.info else 1)
 
 
 def _viewed(stream: IO[bytes], max_bytes: int = -1) -> memoryview:
@@ -140,7 +162,7 @@ def _viewed(stream: IO[bytes], max_bytes: int = -1) -> memoryview:
     return stream.getbuffer() if isinstance(stream, io.BytesIO) else memoryview(bytearray(stream.read(max_bytes)))
 
 
-def _decode_jpeg(stream: IO[bytes], *, orientation: int) -> Tensor | None:
+def _decode_jpeg(stream: IO[bytes], *, orientation: int, work: int = 0) -> Tensor | None:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -148,10 +170,12 @@ def _decode_jpeg(stream: IO[bytes], *, orientation: int) -> Tensor | None:
 
     with _viewed(stream) as whole:
         data = torch.frombuffer(whole, dtype=torch.uint8)
+        # what holds the bytes stays while they are decoded, even if nobody waits for that any more
+        decode = partial(_first, partial(decode_jpeg, data, mode=ImageReadMode.RGB), whole.obj)
         decoder = current_decoder()
         on_device = decoder.decode(data) if decoder is not None and is_whole_baseline_jpeg(whole) else None
         try:
-            pixels: Tensor = decode_jpeg(data, mode=ImageReadMode.RGB) if on_device is None else on_device
+            pixels: Tensor = interruptibly(decode, work) if on_device is None else on_device
         except RuntimeError:  # damaged, or something that only Pillow reads: Pillow has the last word
             return None
     turned = pixels.transpose(1, 2) if orientation >= 5 else pixels
@@ -162,18 +186,22 @@ def _decode_jpeg(stream: IO[bytes], *, orientation: int) -> Tensor | None:
     return turned.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
+def _first(decode: Callable[[], Tensor], _kept: object) -> Tensor:
+    return decode()
+
+
 def _orientation(image: Image.Image) -> int:
     """The EXIF (or XMP) orientation, 1 … 8. Damaged metadata says nothing: 1."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except _DAMAGE:
+    except DAMAGE:
         return 1
     return orientation if orientation in range(2, 9) else 1
 
 
 def _to_rgb(image: Image.Image, *, name: str) -> Image.Image:
-    with _damage_mapped(name, f"a {image.format or 'PIL'} picture"):
-        image.load()
+    with damage_mapped(name, f"a {image.format or 'PIL'} picture", needed=image.width * image.height * _BYTES_A_PIXEL):
+        interruptibly(image.load, _work(image))
         if _orientation(image) != 1:
             image = ImageOps.exif_transpose(image)
     if image.mode == "RGB":
@@ -183,7 +211,7 @@ def _to_rgb(image: Image.Image, *, name: str) -> Image.Image:
     if "transparency" in image.info:  # it changes no RGB value, but Pillow would warn about a palette's
         image = image.copy()
         del image.info["transparency"]
-    with _damage_mapped(name, f"mode {image.mode} to convert to RGB"):
+    with damage_mapped(name, f"mode {image.mode} to convert to RGB"):
         return image.convert("RGB")
 
 
@@ -223,32 +251,3 @@ def _to_8_bit(image: Image.Image, *, name: str) -> Image.Image:
     elif image.mode != "I" or high > 255 or image.format == "PPM":
         values = values >> 8
     return Image.fromarray(values.astype(np.uint8))
-
-
-@contextmanager
-def _damage_mapped(name: str, expected: str) -> Iterator[None]:
-    try:
-        yield
-    except _BOMB as error:
-        raise LimitError(
-            f"{name}: expected a picture within Pillow's own limits, got: {error} Scale it down.",
-            code="too-many-pixels",
-            source=name,
-        ) from error
-    except _DAMAGE as error:
-        if str(error) in _UNREAD_PIXELS:
-            raise InputError(
-                f"{name}: this is {expected}, but its pixels are of a kind that Pillow does not read ({error}): "
-                f"RGB in floating point, half or double precision, five channels. Read it with tifffile, bring it to "
-                f"uint8 or to [0, 1], and pass the array.",
-                code="unsupported-format",
-                source=name,
-            ) from error
-        short = "truncated" in str(error).lower() or isinstance(error, _CUT_OFF)
-        short = short or isinstance(error.__cause__, _CUT_OFF)
-        state = "it ends too early" if short else "its data is damaged"
-        raise InputError(
-            f"{name}: expected {expected}, but {state} ({type(error).__name__}: {error}). Fetch or write it again.",
-            code="truncated" if short else "corrupt",
-            source=name,
-        ) from error

@@ -1,9 +1,10 @@
-"""Looks into GIF, WebP and AVIF containers before any decoder sees them.
+"""Looks into containers before any decoder sees them.
 
 Pillow reads these formats' headers at a cost that an attacker chooses: it walks a GIF's blocks one by one in
 Python, and the WebP decoder allocates two canvases when it is created. So size and frames are read here first,
 in bounded time and without an allocation that depends on what the file claims. All other formats declare their
-size in a header that Pillow reads without decoding.
+size in a header that Pillow reads without decoding. A size does not tell everything, though: PNG, JPEG (`image_jpeg`)
+and TIFF (`image_tiff`) can hold parts, passes or tiles out of all proportion to it.
 """
 
 from __future__ import annotations
@@ -14,89 +15,71 @@ from typing import IO
 from PIL import Image
 
 from sensorium.errors import InputError, LimitError
+from sensorium.processors.image_jpeg import check_jpeg
+from sensorium.processors.image_tiff import check_tiff
 from sensorium.processors.limits import MediaLimits
 
-# Quantisation, Huffman and restart tables, comments, and application data other than APP1 (EXIF, XMP).
-_PLAIN_JPEG = frozenset([0xDB, 0xC4, 0xDD, 0xFE, 0xE0, *range(0xE2, 0xF0)])
 MAX_BLOCKS = 1_000_000  # of one file, all kinds: 256 MiB of a GIF's full-length data blocks
+MAX_CHUNKS = 100_000  # of a PNG, whose data is in chunks of 8 KiB or more
+MAX_SLOW_BYTES = 32 * 2**20
 _FRAME, _EXTENSION, _END = b",!;"  # what a GIF's parts begin with
 _PIECE = 1 << 16  # bytes of a GIF that are read at once
 _LONGEST = 1024  # above the length of any one part of a GIF: a frame's head with its palette has 779 bytes
 
 
 def check_container(kind: str, stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
-    """Refuse an animation whose canvas or number of frames is above the limits.
+    """Refuse a picture whose canvas, frames, or work beyond what its pixels take, is above the limits.
 
     Args:
-        kind: Pillow's name of the format. Anything but GIF, WEBP and AVIF passes.
+        kind: Pillow's name of the format. Anything but AVIF, GIF, JPEG, PNG, TIFF and WEBP passes.
         stream: a seekable binary stream; it is read from its start, and left anywhere.
         name: what to call the input in an error.
         limits: the bounds to keep.
 
     Raises:
         InputError: `zero-sized`, or `truncated` where a WebP is shorter than it says.
-        LimitError: `too-many-pixels` or `too-many-frames`.
+        LimitError: `too-many-pixels`, `too-many-frames` or `too-much-work`.
     """
-    stream.seek(0)
-    if kind == "GIF":
-        _check_gif(stream, name=name, limits=limits)
-    elif kind == "WEBP":
-        _check_webp(stream, name=name, limits=limits)
-    elif kind == "AVIF":
-        _check_avif(stream, name=name, limits=limits)
+    check = _CHECKS.get(kind)
+    if check is not None:
+        stream.seek(0)
+        check(stream, name=name, limits=limits)
 
 
-def plain_jpeg_size(head: bytes | memoryview) -> tuple[int, int] | None:
-    """Read the size of a JPEG that needs nothing of Pillow's reader: 8-bit, grey or three channels, no metadata.
+def check_decoder(image: Image.Image, stream: IO[bytes], *, name: str) -> None:
+    """Refuse a large file whose decoder Pillow has in Python only: RLE in BMP, PPM as text, or of an odd depth.
 
     Args:
-        head: its first bytes, up to the first scan.
+        image: as opened, not loaded.
+        stream: of its file.
+        name: what to call the input in an error.
 
-    Returns:
-        `(width, height)`; None where there is EXIF, XMP or a second picture, or anything out of the ordinary.
+    Raises:
+        LimitError: `too-much-work`.
     """
-    size, position = None, 2
-    for _ in range(64):  # segments; a plain file has about ten
-        segment = head[position : position + 10]
-        if len(segment) < 10 or segment[0] != 0xFF:
-            return None
-        marker = segment[1]
-        if marker == 0xDA:  # the pixels start
-            return size
-        if marker in (0xC0, 0xC1, 0xC2) and size is None:  # baseline, extended, progressive
-            if segment[4] != 8 or segment[9] not in (1, 3):
-                return None
-            size = segment[7] << 8 | segment[8], segment[5] << 8 | segment[6]
-        elif marker not in _PLAIN_JPEG or (marker == 0xE2 and segment[4:8] == b"MPF\0"):
-            return None
-        position += 2 + (segment[2] << 8 | segment[3])
-    return None
+    tiles = getattr(image, "tile", None)
+    if tiles and tiles[0][0] in Image.DECODERS and (size := stream.seek(0, 2)) > MAX_SLOW_BYTES:
+        raise LimitError(
+            f"{name}: expected at most {MAX_SLOW_BYTES:,} bytes of a {image.format} of this kind, which is decoded "
+            f"slowly ({tiles[0][0]}), got {size:,}. Convert it, to PNG for example.",
+            code="too-much-work",
+            source=name,
+        )
 
 
-def is_whole_baseline_jpeg(data: bytes | memoryview) -> bool:
-    """Whether a JPEG is one that all decoders read alike: baseline, grey or YCbCr, with its end.
-
-    Args:
-        data: all of its bytes.
-    """
-    position = 2
-    if bytes(data[-2:]) != b"\xff\xd9":
-        return False
-    for _ in range(256):  # segments; a photograph has about twenty
-        segment = data[position : position + 19]
-        if len(segment) < 19 or segment[0] != 0xFF:
-            return False
-        marker = segment[1]
-        if marker == 0xC0:
-            # other numbers of the components may be those of R, G and B
-            numbers = bytes(segment[10:19:3]) if segment[9] == 3 else b"\1\2\3"
-            return segment[4] == 8 and segment[9] in (1, 3) and numbers == b"\1\2\3"
-        if marker == 0xEE and bytes(segment[4:9]) == b"Adobe" and segment[15] != 1:
-            return False  # its colours are not YCbCr
-        if 0xC1 <= marker <= 0xCF and marker != 0xC4:
-            return False  # progressive, lossless, …
-        position += 2 + (segment[2] << 8 | segment[3])
-    return False
+def _check_png(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
+    """Counts the chunks, each of which Pillow reads in Python, and most of which it keeps."""
+    stream.seek(8)
+    for _ in range(MAX_CHUNKS):
+        head = stream.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            return
+        stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    raise LimitError(
+        f"{name}: expected a PNG of at most {MAX_CHUNKS:,} chunks, got more. Write it again.",
+        code="too-much-work",
+        source=name,
+    )
 
 
 def _check_gif(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
@@ -217,3 +200,13 @@ def _too_many_blocks(name: str) -> LimitError:
 
 def _int(little_endian: bytes) -> int:
     return int.from_bytes(little_endian, "little")
+
+
+_CHECKS = {
+    "AVIF": _check_avif,
+    "GIF": _check_gif,
+    "JPEG": check_jpeg,
+    "PNG": _check_png,
+    "TIFF": check_tiff,
+    "WEBP": _check_webp,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sensorium.errors import InputError, LimitError, OptionError
 from sensorium.processors.addresses import checked_beginnings
@@ -34,6 +34,10 @@ class MediaLimits:
         max_channels: channels of one sound.
         sound_formats: the sound formats that are opened, in any case, of AIFF, AU, CAF, FLAC, MP3, OGG, RF64, W64
             and WAV.
+        isolate: whether encoded pictures are decoded in helper processes, which a crash, a lack of memory or the time
+            limit ends in place of this one. None leaves it to where the input comes from: jobs isolate, pipelines do
+            not.
+        decode_s: wall clock for decoding one picture in seconds, where pictures are isolated.
 
     Raises:
         OptionError: a bound that is not positive, an empty list of formats, an unknown format of sound, or a beginning
@@ -51,13 +55,22 @@ class MediaLimits:
     max_seconds: float = 4 * 3600.0
     max_channels: int = 32
     sound_formats: tuple[str, ...] = SOUND_FORMATS
+    isolate: bool | None = None
+    decode_s: float = 20.0
+
+    @classmethod
+    def untrusted(cls) -> Self:
+        """The bounds for inputs of strangers: the defaults, with pictures decoded in helper processes."""
+        return cls(isolate=True)
 
     def __post_init__(self) -> None:
-        for field in ("max_pixels", "max_frames", "max_bytes", "timeout_s", "max_seconds", "max_channels"):
+        for field in ("max_pixels", "max_frames", "max_bytes", "timeout_s", "max_seconds", "max_channels", "decode_s"):
             value = getattr(self, field)
             if not value > 0:
                 raise OptionError(f"MediaLimits.{field} has to be above 0, got {value!r}.")
         object.__setattr__(self, "allow_remote", checked_beginnings(self.allow_remote))
+        if self.isolate not in (True, False, None):
+            raise OptionError(f"MediaLimits.isolate has to be True, False or None, got {self.isolate!r}.")
         for field, example in (("formats", "('JPEG', 'PNG')"), ("sound_formats", "('WAV', 'FLAC')")):
             names: Any = getattr(self, field)  # a bare string is a tuple of letters to Python
             if isinstance(names, str) or not names:

@@ -21,8 +21,10 @@ from PIL import Image
 from sensorium.errors import InputError
 from sensorium.processors import arrays, files, image_decoding, urls
 from sensorium.processors.addresses import OF_THE_WEB
+from sensorium.processors.image_isolation import decode_apart
 from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
 from sensorium.processors.remote import read_remote
+from sensorium.processors.shortage import shortage_mapped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +57,11 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
         InputError: not a picture, or a damaged one; `code` says what is wrong.
         LimitError: a picture, or an address, beyond the limits.
     """
+    with shortage_mapped(describe(source), "a picture"):
+        return _load(source, limits)
+
+
+def _load(source: Any, limits: MediaLimits) -> Tensor:
     if isinstance(source, np.ndarray):
         return arrays.from_array(source, name=describe(source), limits=limits)
     if _is_tensor(source):
@@ -62,7 +69,7 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
     if isinstance(source, Image.Image):
         return image_decoding.pil_to_tensor(image_decoding.convert_pil(source, name=describe(source), limits=limits))
     with open_source(source, limits=limits) as (stream, name):
-        return image_decoding.decode(stream, name=name, limits=limits)
+        return (decode_apart if limits.isolate else image_decoding.decode)(stream, name=name, limits=limits)
 
 
 def load_pil(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Image:
@@ -79,13 +86,18 @@ def load_pil(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Imag
         InputError: as in `load_image`.
         LimitError: as in `load_image`.
     """
+    with shortage_mapped(describe(source), "a picture"):
+        return _load_pil(source, limits)
+
+
+def _load_pil(source: Any, limits: MediaLimits) -> Image.Image:
     if isinstance(source, Image.Image):
         return image_decoding.convert_pil(source, name=describe(source), limits=limits)
     if isinstance(source, np.ndarray) or _is_tensor(source):
-        pixels = load_image(source, limits=limits)
-        pixels = pixels.round() if pixels.is_floating_point() else pixels
-        return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy().astype(np.uint8)))
+        return _to_pil(load_image(source, limits=limits))
     with open_source(source, limits=limits) as (stream, name):
+        if limits.isolate:
+            return _to_pil(decode_apart(stream, name=name, limits=limits))
         return image_decoding.decode_pil(stream, name=name, limits=limits)
 
 
@@ -173,6 +185,11 @@ def describe(source: Any) -> str:
     if isinstance(named := getattr(source, "name", None), str) and hasattr(source, "read"):
         return f"file {_cut(named)}"
     return f"{type(source).__name__} object"
+
+
+def _to_pil(pixels: Tensor) -> Image.Image:
+    pixels = pixels.round() if pixels.is_floating_point() else pixels
+    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy().astype(np.uint8)))
 
 
 def _describe_text(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from sensorium.results.surrogates import storable
 INPUT, ERROR = ("index", "source"), ("error_code", "error_message")
 """Columns that say which input a row is of, and why there is no result of it."""
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ROWS, _CHARACTERS = 20, 80  # of a table that a notebook shows
 
 
@@ -159,6 +161,18 @@ def _library(name: str) -> Any:
         ) from error
 
 
+def without_controls(value: Any) -> Any:
+    """A text with escapes for what a terminal or a browser acts on; a marked-up one, and all else, is as it is.
+
+    These are control characters but for tabs and ends of line, and those that turn the direction of writing.
+    """
+    return _CONTROLS.sub(lambda found: _escape(found[0]), value) if type(value) is str else value
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def _shown(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else without_controls(str(value))
     return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1] + "…"

@@ -13,7 +13,7 @@ from PIL import Image
 
 import sensorium
 from sensorium.errors import InputError, LimitError, OptionError
-from sensorium.processors.image_headers import is_whole_baseline_jpeg
+from sensorium.processors.image_jpeg import is_whole_baseline_jpeg
 from sensorium.processors.jpeg_on_device import JpegDecoder, current_decoder
 from sensorium.processors.media import MediaLimits, load_image
 from tests import tiny

@@ -15,7 +15,7 @@ from PIL import Image
 from transformers.image_utils import load_image as reference_load_image
 
 from sensorium.errors import InputError, LimitError, OptionError
-from sensorium.processors import image_decoding, image_headers
+from sensorium.processors import image_decoding, image_jpeg
 from sensorium.processors.media import MediaLimits, load_image, load_pil
 
 RNG = np.random.default_rng(0)
@@ -192,7 +192,9 @@ def test_the_fast_decoder_equals_pillow(size, grey, options, seed):
     fast = image_decoding._decode_jpeg(io.BytesIO(data), orientation=1)
     assert fast is not None
     assert torch.equal(fast, reference(data))
-    assert image_headers.plain_jpeg_size(data) == size
+    plain = image_jpeg.plain_jpeg(data)
+    assert (plain.width, plain.height) == size
+    assert plain.one_scan != options["progressive"]
 
 
 def test_jpegs_take_the_fast_path(monkeypatch, tmp_path):

@@ -21,6 +21,9 @@ from sensorium.retrieval.reading.passages import RESERVED, Passage
 LONGEST_LINE = 8 * 2**20
 """Bytes of a row at most."""
 
+MOST_EQUAL = 100
+"""Errors of one file's rows that are listed though they say the same; the rest are counted."""
+
 _SUFFIXES = (".jsonl", ".ndjson", ".tsv")
 _CHUNK = 2**20
 
@@ -48,7 +51,8 @@ def read_passages(path: str | os.PathLike[str], *, on_error: OnError = "raise") 
     Args:
         path: of the file.
         on_error: what becomes of a row that cannot be read. "raise" ends there, "skip" leaves it out, "return" puts its
-            error in its place. A file that cannot be read at all, or breaks off, always raises.
+            error in its place; of those that say the same only `MOST_EQUAL`, and at the end one that counts the rest. A
+            file that cannot be read at all, or breaks off, always raises.
 
     Returns:
         Passages whose `source` is the row's, or else the file's path. An id in a `.tsv` stays a text.
@@ -91,7 +95,7 @@ def _read(path: str, on_error: OnError) -> Iterator[Passage | InputError]:
 def _passages(
     lines: Iterator[tuple[int, str | InputError]], fields: Callable[[str], dict[str, Any]], name: str, on_error: OnError
 ) -> Iterator[Passage | InputError]:
-    index = 0
+    index, refused = 0, _Refused(name)
     for number, line in lines:
         if isinstance(line, str) and not line.strip():
             continue
@@ -101,16 +105,62 @@ def _passages(
                 raise line
             outcome = _passage(fields(line), name)
         except InputError as error:
-            message = error.message.removeprefix(f"{name}: ")
-            outcome = type(error)(f"{name}, line {number}: {message}", code=error.code, source=name, index=index)
+            outcome = error
         except (ValueError, RecursionError, csv.Error) as error:
-            outcome = _bad_row(f"{name}, line {number}: {error}", name)
-            outcome.index = index
-        if isinstance(outcome, InputError) and on_error == "raise":
-            raise outcome
-        if isinstance(outcome, Passage) or on_error == "return":
+            outcome = _bad_row(str(error))
+        if isinstance(outcome, InputError):
+            listed = refused.add(outcome, number, index)
+            if on_error == "raise":
+                raise listed or outcome
+            if on_error == "return" and listed is not None:
+                yield listed
+        else:
             yield outcome
         index += 1
+    if on_error == "return":
+        yield from refused.rest()
+
+
+class _Refused:
+    """The errors of rows; of those that are equal many are listed, and the rest counted.
+
+    A short line that is no row can stand in a small compressed file a million times.
+
+    Args:
+        name: of the file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._seen: dict[tuple[str, str], int] = {}
+        self._last: dict[tuple[str, str], InputError] = {}
+
+    def add(self, error: InputError, number: int, index: int) -> InputError | None:
+        """The error with the line that it is of; None for one that is counted only.
+
+        Args:
+            error: of a row.
+            number: of its line, from 1.
+            index: of the row.
+        """
+        message = error.message.removeprefix(f"{self._name}: ")
+        key = (error.code, message)
+        count = self._seen.get(key, 0) + 1
+        if count > 1 or len(self._seen) < MOST_EQUAL:
+            self._seen[key] = count
+        listed = type(error)(f"{self._name}, line {number}: {message}", code=error.code, source=self._name, index=index)
+        if count <= MOST_EQUAL:
+            return listed
+        self._last[key] = listed
+        return None
+
+    def rest(self) -> Iterator[InputError]:
+        """An error for each kind of which some were only counted, with the position of the last."""
+        for key, last in self._last.items():
+            more = self._seen[key] - MOST_EQUAL
+            where, _, message = last.message.removeprefix(f"{self._name}, ").partition(": ")
+            last.message = f"{self._name}, {more:,} rows more, the last in {where}: {message}"
+            yield last
 
 
 def _lines(file: io.BufferedIOBase, name: str) -> Iterator[tuple[int, str | InputError]]:

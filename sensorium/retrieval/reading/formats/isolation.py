@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from sensorium.errors import InputError, LimitError, SensoriumError
+from sensorium.isolation.bounds import OUT_OF_MEMORY
+from sensorium.isolation.starting import command_of, start
 from sensorium.retrieval.reading.formats.decoding import Coding
 from sensorium.retrieval.reading.formats.limits import DocumentLimits
-from sensorium.retrieval.reading.formats.worker import OUT_OF_MEMORY, READY
+from sensorium.retrieval.reading.formats.worker import READY
 from sensorium.retrieval.reading.passages import Document, Heading
 
-_PACKAGES = Path(__file__).parents[3]  # where `sensorium` is found
+_WORKER = "sensorium.retrieval.reading.formats.worker"
 _LAST_BREATH_S = 5.0  # from the end of its answers to the process's own
 
 
@@ -78,21 +77,15 @@ class IsolatedParser:
         return self._process.returncode
 
     def _start(self) -> None:
-        inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
-        command = [sys.executable, "-P", "-W", "ignore", "-m", "sensorium.retrieval.reading.formats.worker"]
-        self._process = process = subprocess.Popen(
-            [*command, json.dumps(asdict(self.limits))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_PACKAGES), *inherited])},
-        )
+        limits = json.dumps(asdict(self.limits))
+        self._process = process = start(_WORKER, limits, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout is not None
         if process.stdout.readline() != READY:
             self.close()
+            shown = f"{' '.join(command_of(_WORKER))} '{{}}'"
             raise SensoriumError(
                 f"expected a process that parses files, but it did not start in {self.limits.max_memory_bytes:,} bytes "
-                f"of memory. Raise DocumentLimits.max_memory_bytes, or see what this says: {' '.join(command)} '{{}}'"
+                f"of memory. Raise DocumentLimits.max_memory_bytes, or see what this says: {shown}"
             )
 
     def _ask(self, request: bytes) -> bytes:

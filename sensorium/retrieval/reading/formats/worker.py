@@ -6,22 +6,17 @@ import faulthandler
 import json
 import os
 import sys
-import threading
-import time
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from sensorium.errors import InputError, LimitError
+from sensorium.isolation.bounds import OUT_OF_MEMORY, end_when_full
 from sensorium.retrieval.reading.formats.decoding import Coding
 from sensorium.retrieval.reading.formats.files import read_file
 from sensorium.retrieval.reading.formats.limits import DocumentLimits
 from sensorium.retrieval.reading.passages import Document
 
 READY = b"ready\n"
-OUT_OF_MEMORY = 12  # exit status
-
-WATCHED_S = 0.01
-"""How often memory is checked; parsers in Python take a few MB in that time."""
 
 
 def main() -> None:
@@ -29,7 +24,7 @@ def main() -> None:
     limits = DocumentLimits(**json.loads(sys.argv[1]))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a parser prints is not an answer
-    _bound_memory(limits.max_memory_bytes)
+    end_when_full(limits.max_memory_bytes)
     answers.write(READY)
     answers.flush()
     for line in sys.stdin.buffer:
@@ -96,31 +91,6 @@ def _read(request: dict[str, Any], limits: DocumentLimits) -> Document:
 def _refusal(error: InputError) -> bytes:
     limit = isinstance(error, LimitError)
     return json.dumps({"message": error.message, "code": error.code, "limit": limit}).encode()
-
-
-def _bound_memory(max_bytes: int) -> None:
-    """Ends this process when its memory is nearly full, or makes an allocation fail that would exceed it at once.
-
-    The former because an interpreter that cannot even make a small number loops for ever while it handles that
-    (CPython 3.11's `exception_unwind`).
-    """
-    if sys.platform == "linux":
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        soft = max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard)
-        threading.stack_size(2**18)
-        threading.Thread(target=_watch, args=(soft - soft // 16,), daemon=True).start()
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _watch(max_bytes: int) -> None:
-    page = os.sysconf("SC_PAGE_SIZE")
-    with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
-        while int(file.read(64).split()[0]) * page < max_bytes:
-            file.seek(0)
-            time.sleep(WATCHED_S)
-    os._exit(OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":
