@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -172,3 +173,12 @@ def test_saving_replaces_the_file_as_a_whole(tmp_path):
     report.save(target)
     assert "cat" in Page(target.read_text(encoding="utf-8")).text
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_no_control_character_reaches_the_page():
+    report = Report("a\x1b[2Jb", details={"model\x07": "x\x9b1m"})
+    report.add("na\x1bme\u202egpj.exe", InputError("bad \x1b]0;title\x07", code="corrupt", index=0))
+    page = report.html()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page)
+    for shown in (r"a\x1b[2Jb", r"model\x07", r"x\x9b1m", r"na\x1bme\u202egpj.exe", r"bad \x1b]0;title\x07"):
+        assert shown in page

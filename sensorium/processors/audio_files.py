@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sensorium.errors import InputError
 from sensorium.processors.audio_faults import corrupt, cut_off, silent
+from sensorium.processors.audio_flac import true_length
 from sensorium.processors.audio_headers import MP3_SLACK
 from sensorium.processors.audio_sections import Section
 from sensorium.processors.limits import MediaLimits
@@ -47,11 +48,26 @@ class AudioDecoder:
         self.position = 0
         self._jumps = kind != "MP3"  # as jumping into the middle of one gives other samples
         limits.check_sound(self.frames or 0, self.rate, self.channels, name=name)
+        self._check_claim()
         if self.frames == 0:
             raise silent(name)
         if self._file.subtype == "OPUS":  # without a first seek libsndfile plays what an encoder put before the sound
             with _Mapped(self):
                 self._file.seek(0)
+
+    def _check_claim(self) -> None:
+        """Holds what the header says of the length against the end of the stream, where that tells."""
+        if self._kind != "FLAC":
+            return
+        before = self._section.tell()  # where libsndfile goes on
+        true = true_length(self._section)
+        self._section.seek(before)
+        if true is None:
+            return
+        frames, rate = true
+        self._limits.check_sound(frames, rate or self.rate, self.channels, name=self._name)
+        if self.frames is not None and frames > self.frames > 0:
+            raise corrupt(self._name, f"its header tells of {self.frames:,} samples, and it has {frames:,}")
 
     def seek(self, frame: int) -> None:
         """Goes to a frame. Where a format knows no jumps, it is decoded up to it."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ORIENTATION = 0x0112  # the EXIF tag
 _MANY_SCANS = 16  # about as many as progressive JPEGs have
 _LARGE = 2**24  # pixels
-_BYTES_A_PIXEL = 8  # of an image as Pillow has it, and of its RGB
+_BYTES_A_PIXEL = 24  # of an image, its RGB, and the canvases that decoders have besides
 
 # PIL images load lazily and not thread-safely, and one image may be in a list twice. Striped by identity: two
 # images that share a lock only wait for each other.
