@@ -7,10 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from sensorium.processors.shortage import can_have
+
 T = TypeVar("T")
 
 LONG_WORK = 2**21
 """Pixels that a decoder is through in a few hundredths of a second."""
+
+
+_FOR_A_THREAD = 2**26  # bytes; one that cannot even begin is waited for for ever (CPython's Thread.start)
 
 
 def interruptibly(function: Callable[[], T], work: int) -> T:
@@ -22,7 +27,7 @@ def interruptibly(function: Callable[[], T], work: int) -> T:
         function: what to do.
         work: how much that is, in pixels that are gone through.
     """
-    if work < LONG_WORK or threading.current_thread() is not threading.main_thread():
+    if work < LONG_WORK or threading.current_thread() is not threading.main_thread() or not can_have(_FOR_A_THREAD):
         return function()
     future: Future[T] = Future()
     threading.Thread(target=_fulfil, args=(future, function), name="sensorium-decode", daemon=True).start()

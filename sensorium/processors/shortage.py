@@ -32,7 +32,7 @@ def is_shortage(error: BaseException, needed: int = 0) -> bool:
     """
     if isinstance(error, MemoryError) or _SAID.search(str(error)):
         return True
-    return needed > 0 and not _can_have(needed)
+    return needed > 0 and not can_have(needed)
 
 
 def out_of_memory(name: str, what: str, error: BaseException) -> InputError:
@@ -51,7 +51,8 @@ def out_of_memory(name: str, what: str, error: BaseException) -> InputError:
     )
 
 
-def _can_have(count: int) -> bool:
+def can_have(count: int) -> bool:
+    """Whether this process may have so many bytes more."""
     try:
         mmap.mmap(-1, count).close()  # asks for address space, and touches none of it
     except (OSError, ValueError, OverflowError, MemoryError):
