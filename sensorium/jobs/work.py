@@ -241,10 +241,8 @@ def wants_cuda(device: Any) -> bool:
 def _settings(description: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `pipeline()`, as they were given to the job."""
     settings = dict(description["settings"])
-    limits = MediaLimits(**(settings.get("limits") or {}))
-    if limits.isolate is None and settings.get("decode") != "cuda":  # nobody has looked through a job's inputs
-        limits = dataclasses.replace(limits, isolate=True)
-    settings["limits"] = limits
+    if settings.get("limits") is not None:
+        settings["limits"] = MediaLimits(**settings["limits"])
     return settings
 
 

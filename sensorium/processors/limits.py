@@ -35,8 +35,7 @@ class MediaLimits:
         sound_formats: the sound formats that are opened, in any case, of AIFF, AU, CAF, FLAC, MP3, OGG, RF64, W64
             and WAV.
         isolate: whether encoded pictures are decoded in helper processes, which a crash, a lack of memory or the time
-            limit ends in place of this one. None leaves it to where the input comes from: jobs isolate, pipelines do
-            not.
+            limit ends in place of this one.
         decode_s: wall clock for decoding one picture in seconds, where pictures are isolated.
 
     Raises:
@@ -55,7 +54,7 @@ class MediaLimits:
     max_seconds: float = 4 * 3600.0
     max_channels: int = 32
     sound_formats: tuple[str, ...] = SOUND_FORMATS
-    isolate: bool | None = None
+    isolate: bool = False
     decode_s: float = 20.0
 
     @classmethod
@@ -69,8 +68,8 @@ class MediaLimits:
             if not value > 0:
                 raise OptionError(f"MediaLimits.{field} has to be above 0, got {value!r}.")
         object.__setattr__(self, "allow_remote", checked_beginnings(self.allow_remote))
-        if self.isolate not in (True, False, None):
-            raise OptionError(f"MediaLimits.isolate has to be True, False or None, got {self.isolate!r}.")
+        if self.isolate not in (True, False):
+            raise OptionError(f"MediaLimits.isolate has to be True or False, got {self.isolate!r}.")
         for field, example in (("formats", "('JPEG', 'PNG')"), ("sound_formats", "('WAV', 'FLAC')")):
             names: Any = getattr(self, field)  # a bare string is a tuple of letters to Python
             if isinstance(names, str) or not names:
