@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.results.cells import Cells
-from sensorium.results.kinds import TEXT, Kind, floats
+from sensorium.results.kinds import TEXT, Kind, floats, numbers_of, shaped
 
 TAKEN = ("input_id", "source", "status", "error_code", "error_message")
 """Columns of a table of results that are not of the result; those carried along begin with `carried_`."""
@@ -178,7 +178,7 @@ class Array(TypedColumn):
         numbers, shape = get(self.name), get(self.shape)
         if numbers is None:
             return {self.name: None}
-        return {self.name: np.array(numbers, np.float32).reshape([int(side) for side in shape])}
+        return {self.name: shaped(np.array(numbers, np.float32), shape)}
 
 
 class Arrays(TypedColumn):
@@ -223,7 +223,7 @@ class Arrays(TypedColumn):
         """The arrays by name."""
         names, *rest = cells.fields(self.name, ["name", "dtype", "shape", "values"])
         arrays = [
-            np.array(values).astype(dtype).reshape([int(side) for side in shape])
+            shaped(np.array(values).astype(numbers_of(dtype)), shape)
             for dtype, shape, values in zip(*rest, strict=True)
         ]
         return {self.name: dict(zip(TEXT.load(names), arrays, strict=True))}

@@ -69,7 +69,31 @@ def _stored_array(array: Any) -> dict[str, Any]:
 
 
 def _loaded_array(stored: Mapping[str, Any]) -> NDArray[np.float32]:
-    return np.array(stored["values"], np.float32).reshape([int(side) for side in stored["shape"]])
+    return shaped(np.array(stored["values"], np.float32), stored["shape"])
+
+
+def shaped(values: NDArray[Any], shape: Sequence[Any]) -> NDArray[Any]:
+    """Numbers of one row in the shape that stands beside them.
+
+    Raises:
+        ValueError: the shape is not one of as many numbers.
+    """
+    sides = [int(side) for side in shape]
+    if any(side < 0 for side in sides) or math.prod(sides) != values.size or len(sides) > _MAX_AXES:
+        raise ValueError(f"{values.size} numbers do not have the shape {sides!r:.100}")
+    return values.reshape(sides)
+
+
+def numbers_of(name: str) -> np.dtype[Any]:
+    """The type of numbers of this name, of which no other is read: a text's could be of any length.
+
+    Raises:
+        ValueError: it is none of numbers.
+    """
+    kind = np.dtype(name)
+    if kind.kind not in "biufc" or kind.shape:
+        raise ValueError(f"expected a type of numbers, got {name!r:.50}")
+    return kind
 
 
 def floats(array: Any) -> NDArray[np.float32]:
@@ -83,6 +107,8 @@ def floats(array: Any) -> NDArray[np.float32]:
         raise ValueError(f"a column holds float32 exactly, got an array of {values.dtype}; convert it with astype")
     return values.ravel()
 
+
+_MAX_AXES = 64  # NumPy's own limit
 
 _PASSAGE = {"id": "string", "text": "string", "title": "string", "source": "string", "start": "int64", "end": "int64"}
 """The fields that a passage in a table always has; what else it has is JSON in `more`."""

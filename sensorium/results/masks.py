@@ -106,8 +106,7 @@ class Masks(Rows):
         """
         self = cls.__new__(cls)
         for lengths in runs:
-            if int(lengths.sum()) != size[0] * size[1]:
-                raise ValueError(f"runs of {int(lengths.sum())} px do not fill a mask of {size[0]} x {size[1]} px")
+            rle.check_runs(lengths, size)
         self.index = index
         self._fill(list(runs), size, scores, boxes=boxes, stability=stability, objects=objects)
         return self
@@ -168,7 +167,8 @@ class Masks(Rows):
     @classmethod
     def _made(cls, *, rles: Sequence[str] = (), height: int = 0, width: int = 0, **held: Any) -> Self:
         del held["areas"]  # which the runs tell
-        return cls.from_runs([rle.decompress(counts) for counts in rles], (int(height), int(width)), **held)
+        size = rle.checked_size((height, width))
+        return cls.from_runs([rle.decompress(counts) for counts in rles], size, **held)
 
     def __len__(self) -> int:
         return len(self._runs)

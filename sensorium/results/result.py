@@ -115,13 +115,20 @@ class Result(Protocol):
                 not looked at.
 
         Raises:
-            ValueError: a column is missing, or the row is that of an input that failed.
+            ValueError: a column is missing, or holds what no result of this kind has, or would take more memory than
+                any; or the row is that of an input that failed.
         """
         cells = Cells(row, cls.__name__)
         cells.check()
-        held = typed.load(cls.columns, cells)
         number = row.get("input_id")
-        result = cls._made(**held, index=int(number) if isinstance(number, Integral) else 0)
+        index = int(number) if isinstance(number, Integral) else 0
+        try:
+            result = cls._made(**typed.load(cls.columns, cells), index=index)
+        except (TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(
+                f"this row is not one of a {cls.__name__}: a column holds something else ({type(error).__name__}: "
+                f"{error!s:.200})"
+            ) from error
         put_source(result, as_they_were([row.get("source")])[0])
         return result
 

@@ -4,18 +4,26 @@ A mask is read column by column; `counts` are the lengths of its runs, zeros and
 mask starts with ones). In the compressed form each count but the first three is its difference from the count two
 before it, and each number is written in groups of five bits, lowest first, as signed as it must be, one printable
 character a group (Lin et al., cocoapi, `maskApi.c`). pycocotools, COCO's data sets and annotation tools read it.
+
+What is decoded may come from anywhere: no memory is taken for a size, and none is written for a count, that was not
+checked before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Rle = dict[str, Any]
 _GROUPS = 13  # of five bits: enough for any signed 64-bit number
+_LONGEST = 2**40  # px of one run that is read: sums of two are far from where 64 bits wrap
+
+MAX_PIXELS = 2**28
+"""Pixels of a mask that is decoded, unless told otherwise: more than `MediaLimits` lets a picture have."""
 
 
 def encode(mask: ArrayLike) -> Rle:
@@ -37,25 +45,45 @@ def encode(mask: ArrayLike) -> Rle:
     return {"size": [height, width], "counts": compress(runs(array))}
 
 
-def decode(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
+def decode(rle: Mapping[str, Any], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
     """Decodes one mask.
 
     Args:
         rle: `{"size": [H, W], "counts": …}` with counts compressed (str or ASCII bytes) or plain (a list of lengths).
+        max_pixels: how large a mask may be, whatever its counts say.
 
     Returns:
         `(H, W)` bool.
 
     Raises:
-        ValueError: it is not such a mapping, or its counts do not fill the mask.
+        ValueError: it is not such a mapping, its counts do not fill the mask exactly, or it has too many pixels.
     """
     try:
-        height, width = (int(side) for side in rle["size"])
-        counts = rle["counts"]
+        size, counts = checked_size(rle["size"], max_pixels=max_pixels), rle["counts"]
     except (KeyError, TypeError) as error:
-        raise ValueError(f'a mask in RLE is {{"size": [h, w], "counts": …}}, got {rle!r}') from error
-    lengths = decompress(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts, np.int64)
-    return fill(lengths, (height, width))
+        raise ValueError(f'a mask in RLE is {{"size": [h, w], "counts": …}}, got {rle!r:.200}') from error
+    return fill(decompress(counts) if isinstance(counts, (str, bytes)) else _plain(counts), size)
+
+
+def checked_size(size: Sequence[SupportsIndex], *, masks: int = 1, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """The (height, width) that something which is not trusted gives for its masks, before memory is taken for them.
+
+    Args:
+        size: two whole numbers.
+        masks: how many there are of this size.
+        max_pixels: of them all.
+
+    Raises:
+        ValueError: a side is negative, or there are too many pixels.
+        TypeError: not two whole numbers.
+    """
+    height, width = (operator.index(side) for side in size)
+    if height < 0 or width < 0:
+        raise ValueError(f"a mask has a height and a width from 0, got {height} x {width}")
+    if height * width * masks > max_pixels:
+        times = "" if masks == 1 else f", {masks} times,"
+        raise ValueError(f"{height} x {width} px{times} are more than the {max_pixels:,} px of masks that are decoded")
+    return height, width
 
 
 def runs(mask: ArrayLike) -> NDArray[np.int64]:
@@ -124,11 +152,30 @@ def fill(lengths: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.bool_]
         ValueError: the runs do not fill the mask exactly.
     """
     height, width = size
-    total = int(lengths.sum()) if lengths.ndim == 1 and not (lengths < 0).any() else -1
-    if total != height * width or min(size) < 0:
-        raise ValueError(f"runs of {total} px in all do not fill a mask of {height} x {width} px")
+    check_runs(lengths, size)
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T
+
+
+def check_runs(lengths: NDArray[np.int64], size: tuple[int, int]) -> None:
+    """Refuses runs that do not fill a mask exactly.
+
+    Args:
+        lengths: `(R,)` integers.
+        size: `(H, W)`.
+
+    Raises:
+        ValueError: they do not, or one is negative.
+    """
+    height, width = size
+    pixels = height * width
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        raise ValueError(f"runs are a row of whole numbers, got {lengths.dtype} of shape {lengths.shape}")
+    shortest, longest = (int(lengths.min()), int(lengths.max())) if len(lengths) else (0, 0)
+    exact = min(size) >= 0 and shortest >= 0 and len(lengths) * longest < 2**63  # that the sum cannot wrap
+    if not exact or int(lengths.sum(dtype=np.int64)) != pixels:
+        told = f"of {int(lengths.sum(dtype=np.int64))} px" if exact else f"from {shortest} to {longest} px long"
+        raise ValueError(f"runs {told} do not fill a mask of {height} x {width} px")
 
 
 def compress(lengths: NDArray[np.int64]) -> str:
@@ -158,7 +205,7 @@ def decompress(counts: str | bytes) -> NDArray[np.int64]:
         `(R,)` int64.
 
     Raises:
-        ValueError: it has invalid characters, or ends in the middle of a number.
+        ValueError: it has invalid characters, ends in the middle of a number, or has counts that no mask has.
     """
     raw = counts.encode("ascii", "replace") if isinstance(counts, str) else bytes(counts)
     codes = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
@@ -170,10 +217,36 @@ def decompress(counts: str | bytes) -> NDArray[np.int64]:
     starts = np.concatenate([[0], ends[:-1] + 1])
     sizes = ends - starts + 1
     if sizes.max() > _GROUPS - 1:
-        raise ValueError("a count in this RLE is longer than any mask")
+        raise _no_count()
     position = np.arange(len(codes)) - np.repeat(starts, sizes)
     numbers = np.add.reduceat((codes & 31) << (5 * position), starts)
     numbers -= np.where(codes[ends] & 16, np.int64(1) << (5 * sizes), 0)
+    if np.abs(numbers).max() > _LONGEST:
+        raise _no_count()
     numbers[1::2] = numbers[1::2].cumsum()
     numbers[2::2] = numbers[2::2].cumsum()
+    # The first sum to leave this range is off by one difference at most: it is seen before any could have wrapped.
+    if numbers.min() < 0 or numbers.max() > _LONGEST:
+        raise _no_count()
     return numbers
+
+
+def _plain(counts: Any) -> NDArray[np.int64]:
+    """A list of lengths as an array.
+
+    Raises:
+        ValueError: it holds something other than whole numbers.
+    """
+    try:
+        array = np.asarray(counts)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"the counts of a mask in RLE are a list of whole numbers, got {counts!r:.200}") from error
+    if array.ndim == 1 and not len(array):
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or int(array.max()) > _LONGEST:
+        raise ValueError(f"the counts of a mask in RLE are a list of whole numbers, got {counts!r:.200}")
+    return array.astype(np.int64)
+
+
+def _no_count() -> ValueError:
+    return ValueError("a count in this RLE is negative, or longer than any mask")

@@ -13,7 +13,7 @@ from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.drawing import contour, to_rgb
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
 from sensorium.results.palette import colour
-from sensorium.results.rle import compress, decode, encode, runs, runs_by_value
+from sensorium.results.rle import checked_size, compress, decode, encode, runs, runs_by_value
 from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
 from sensorium.results.tags import Tags, line_width
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _OUTLINE, _ALPHA = 0.9, 0.5
+_MAX_BITS = 2**32  # px of all masks of one row that is read, one bit each
+_MAX_BYTES = 2**30  # of a map in such a row
 
 
 class Segments(Rows):
@@ -135,13 +137,22 @@ class Segments(Rows):
 
     @classmethod
     def _made(cls, *, rles: Any = (), other_values: Any = (), other_rles: Any = (), **held: Any) -> Self:
-        size, dtype, values = (int(held.pop("height")), int(held.pop("width"))), held.pop("dtype"), held.pop("values")
-        masks = [decode({"size": size, "counts": counts}) for counts in (*rles, *other_rles)]
+        dtype, values = held.pop("dtype"), held.pop("values")
+        size = checked_size((held.pop("height"), held.pop("width")))
+        masks = (decode({"size": size, "counts": counts}) for counts in (*rles, *other_rles))
         if dtype is None:
-            made = cls.from_masks(np.stack(masks) if masks else np.zeros((0, *size), bool), **held)
-            made.values = np.array(values, np.int64)
+            checked_size(size, masks=len(rles), max_pixels=_MAX_BITS)
+            made = cls.__new__(cls)
+            made.segmentation, made.size = None, size
+            made._bits = np.empty((len(rles), size[0], -(-size[1] // 8)), np.uint8)
+            for bits, mask in zip(made._bits, masks, strict=True):
+                bits[:] = np.packbits(mask, axis=-1)
+            made._fill(values, **held)
             return made
-        segmentation = np.zeros(size, dtype)
+        kind = np.dtype(dtype)
+        if kind.kind not in "iu":
+            raise ValueError(f"a map of segments is of whole numbers, got {dtype!r:.50}")
+        segmentation = np.zeros(checked_size(size, max_pixels=_MAX_BYTES // kind.itemsize), kind)
         for value, mask in zip((*values, *other_values), masks, strict=True):
             segmentation[mask] = value
         return cls(segmentation, values, **held)

@@ -108,3 +108,83 @@ def test_refuses_what_is_no_mask(given, message):
 def test_refuses_what_has_other_than_two_axes(shape):
     with pytest.raises(ValueError, match="array, got shape"):
         rle.encode(np.zeros(shape, bool))
+
+
+def string_of(numbers):
+    """The string in which these numbers stand: counts, and from the fourth on differences."""
+    return "".join(string_by_hand([number]) for number in numbers)
+
+
+def undone(numbers):
+    """The counts, of whatever size, whose differences these are."""
+    counts = []
+    for i, number in enumerate(numbers):
+        counts.append(number + counts[i - 2] if i > 2 else number)
+    return counts
+
+
+HOSTILE = {
+    "a sum of 64 bits that wraps to 16": {"size": [4, 4], "counts": [2**62, 2**62, 2**62, 2**62 + 16]},
+    "compressed counts that wrap": {"size": [4, 4], "counts": string_of([0, 0, 0, *[2**58, 0] * 32, 16, 0])},
+    "compressed counts whose sum wraps": {"size": [4, 4], "counts": string_of([2**58, 0, 0, *[0] * 60, 16])},
+    "negative counts that add up": {"size": [4, 4], "counts": [-16, 32]},
+    "compressed negative counts that add up": {"size": [4, 4], "counts": string_of([-16, 32])},
+    "unsigned counts that are negative as signed ones": {"size": [4, 4], "counts": np.array([2**64 - 16, 32], "u8")},
+    "2 GB of mask in 12 bytes": {"size": [46_341, 46_341], "counts": string_of([46_341**2])},
+    "a size that wraps": {"size": [2**32, 2**32], "counts": [0]},
+    "negative sides": {"size": [-4, -4], "counts": [16]},
+    "sides that are not whole": {"size": [2.5, 4], "counts": [10]},
+    "sides that are texts": {"size": ["4", "4"], "counts": [16]},
+    "one side": {"size": [16], "counts": [16]},
+    "counts that are not whole": {"size": [4, 4], "counts": [15.5, 0.5]},
+    "counts beyond 64 bits": {"size": [4, 4], "counts": [2**70]},
+    "a table of counts": {"size": [4, 4], "counts": [[16]]},
+    "counts that are texts": {"size": [4, 4], "counts": ["16"]},
+    "no counts": {"size": [4, 4], "counts": None},
+}
+
+
+def _fill_checked(fill, monkeypatch):
+    """`fill`, in which the step that takes and writes the memory of a mask fails the test."""
+
+    def checked(lengths, size):
+        monkeypatch.setattr(np, "repeat", lambda *args: pytest.fail("a mask was written that was not checked"))
+        return fill(lengths, size)
+
+    return checked
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE.keys())
+def test_refuses_before_anything_is_allocated_or_written(hostile, monkeypatch):
+    monkeypatch.setattr(rle, "fill", _fill_checked(rle.fill, monkeypatch))
+    with pytest.raises(ValueError, match=r"mask|RLE|unpack"):
+        rle.decode(hostile)
+
+
+@given(st.lists(st.integers(-(2**59), 2**59 - 1), min_size=1, max_size=80))
+def test_no_string_gives_counts_that_are_not_what_it_says(numbers):
+    counts = undone(numbers)
+    try:
+        read = rle.decompress(string_of(numbers)).tolist()
+    except ValueError:
+        assert min(counts) < 0 or max(map(abs, [*counts, *numbers])) > 2**40
+    else:
+        assert read == counts
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(), max_size=8) | st.binary(max_size=40) | st.text(max_size=40),
+       st.lists(st.integers(-3, 2**40), min_size=2, max_size=2))  # fmt: skip
+def test_any_counts_give_a_mask_or_a_value_error(counts, size):
+    try:
+        mask = rle.decode({"size": size, "counts": counts}, max_pixels=10_000)
+    except ValueError:
+        return
+    assert mask.shape == tuple(size)
+
+
+def test_the_bound_can_be_set():
+    encoded = rle.encode(np.ones((10, 10), bool))
+    assert rle.decode(encoded, max_pixels=100).all()
+    with pytest.raises(ValueError, match="10 x 10 px are more than the 99 px"):
+        rle.decode(encoded, max_pixels=99)

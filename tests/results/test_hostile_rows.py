@@ -1,0 +1,97 @@
+"""Rows that no result was written as: each is a `ValueError`, and takes no more memory than it is long."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sensorium.results import Embedding, Keypoints, Masks, Segments, rle
+from tests.mutations import mutated
+from tests.results.test_columns import MAKERS, floats
+
+NAMES = sorted(name for name in MAKERS if "many" not in name and "torch" not in name)
+
+
+def row_of(result):
+    """Its row as a file of JSON would have it."""
+    return _plain(result.to_row())
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(one) for one in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    return value
+
+
+def tried(data, name):
+    """Reads one row with something odd in it."""
+    made = MAKERS[name]()
+    row = data.draw(mutated(row_of(made), times=2))
+    try:
+        result = type(made).from_row(row)
+    except ValueError:
+        return
+    assert type(result) is type(made)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_any_row_gives_a_result_or_a_value_error(data):
+    tried(data, data.draw(st.sampled_from(NAMES)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=1_000, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_any_of_a_thousand_rows_gives_a_result_or_a_value_error(name, data):
+    tried(data, name)
+
+
+def no_memory(*args, **kwargs):
+    pytest.fail("memory was taken for a size that was not checked")
+
+
+HUGE = 2**31
+OVERLAPPING = row_of(Segments.from_masks(floats(2, 4, 4) > 0.5, ["a", "b"]))
+MAP = row_of(Segments(np.zeros((4, 4), np.uint8), [0], ["a"]))
+NONE_IN_A_MAP = {**MAP, "segments": [], "background": []}
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        (Segments, {**OVERLAPPING, "height": HUGE, "width": HUGE}),
+        (Segments, {**MAP, "height": HUGE, "width": HUGE}),
+        (Segments, {**NONE_IN_A_MAP, "height": HUGE, "width": HUGE}),
+        (Segments, {**NONE_IN_A_MAP, "dtype": "V1000000000"}),
+        (Segments, {**NONE_IN_A_MAP, "dtype": "U1000000000"}),
+        (Segments, {**NONE_IN_A_MAP, "height": -1, "width": -1}),
+        (Masks, {**row_of(MAKERS["masks"]()), "height": HUGE, "width": HUGE}),
+        (Masks, {**row_of(MAKERS["masks, none"]()), "height": HUGE, "width": HUGE}),
+        (Embedding, {**row_of(MAKERS["embedding"]()), "vector_shape": [-1]}),
+        (Embedding, {**row_of(MAKERS["embedding"]()), "vector_shape": [HUGE, HUGE]}),
+        (Embedding, {**row_of(MAKERS["embedding"]()), "vector_shape": [2**32, 2**32]}),
+        (Keypoints, {**row_of(MAKERS["keypoints, described"]()), "descriptors_shape": [HUGE]}),
+    ],
+)
+def test_a_size_in_a_row_takes_no_memory(kind, row, monkeypatch):
+    for name in ("zeros", "empty", "repeat"):
+        monkeypatch.setattr(np, name, no_memory)
+    with pytest.raises(ValueError, match=r"px|shape|whole numbers|height|column"):
+        kind.from_row(row)
+
+
+def test_very_many_masks_of_a_large_picture_are_refused_together():
+    whole = rle.encode(np.zeros((1, 1), bool))
+    side = 10_000
+    counts = rle.compress(np.array([side * side]))
+    entry = {**OVERLAPPING["segments"][0]}
+    segments = [{**entry, "rle": counts} for _ in range(43)]
+    assert whole["counts"] == "1"
+    with pytest.raises(ValueError, match="43 times"):
+        Segments.from_row({**OVERLAPPING, "segments": segments, "height": side, "width": side})
