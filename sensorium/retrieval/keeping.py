@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import OptionError
+from sensorium.retrieval.array_files import read_array
 
 BLOCK = 16 * 2**20
 
@@ -103,7 +104,7 @@ def _read(path: Path) -> NDArray[Any] | None:
                 digest.update(block)
         if path.stem.partition("-")[2] != digest.hexdigest()[:32]:
             return None
-        rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows = read_array(path, mmap=True)
     except (OSError, ValueError):
         return None
     return rows if rows.dtype.names == ("key", "cut", "vector") else None

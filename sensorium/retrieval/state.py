@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from sensorium.errors import IndexFileError, OptionError
 from sensorium.results import Hits, SearchResults
+from sensorium.retrieval.array_files import read_array
 from sensorium.retrieval.building import EncodedPassages
+from sensorium.retrieval.contents import check_facts, check_together, check_vectors
 from sensorium.retrieval.dense.approximate import Approximate
 from sensorium.retrieval.dense.coarse import coarse_copy
 from sensorium.retrieval.dense.exact import ExactScan
@@ -187,16 +190,26 @@ class IndexState:
             IndexFileError: it is missing, or not as it was written.
         """
         facts, paths = read_folder(folder, verify=verify)
+        check_facts(facts, folder)
         try:
             table = PassageTable.open(paths["passages"])
-            alive = np.load(paths["alive"], allow_pickle=False)
+            alive = read_array(paths["alive"])
             exact = facts["kind"] == "exact"
-            vectors = np.load(paths["vectors"], mmap_mode="c", allow_pickle=False) if exact else None
+            vectors = read_array(paths["vectors"], mmap=True) if exact else None
             words = set(FILES) <= set(paths)
             lexical = LexicalIndex.from_files({key: paths[key] for key in FILES}) if words else None
-        except (OSError, ValueError, KeyError) as error:
+            graph = None if exact else Approximate.read(paths["vectors"])
+            shape = (len(graph), graph.dimension) if graph is not None else np.shape(vectors)
+            check_together(facts, table, alive, shape, whole=verify)
+            if vectors is not None:
+                check_vectors(vectors, whole=verify)
+            if lexical is not None and len(lexical) != len(table):
+                raise ValueError(f"the words of {len(table)} passages are expected, got those of {len(lexical)}")
+        except IndexFileError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
             raise IndexFileError(f"the index in {folder} cannot be read: {error}. Build it again.") from error
-        searcher = Approximate.read(paths["vectors"]) if vectors is None else ExactScan(vectors, device=device)
+        searcher = ExactScan(np.asarray(vectors), device=device) if graph is None else graph
         state = cls(table, vectors, searcher, alive, words=words)
         if lexical is not None:
             table.__dict__["lexical"] = lexical

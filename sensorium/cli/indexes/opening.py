@@ -12,6 +12,7 @@ from sensorium.cli.settings import ENCODER_ACCESS, IndexSettings, PipelineSettin
 from sensorium.errors import OptionError
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval import Encoder, Index, Reranker
+from sensorium.retrieval.contents import check_facts
 from sensorium.retrieval.storage import read_folder
 
 
@@ -37,6 +38,7 @@ def open_index(settings: IndexSettings, pipeline: PipelineSettings, limits: Medi
     if not named and not access:
         return Index.load(settings.index, verify=settings.verify, device=pipeline.device)
     facts, _ = read_folder(Path(settings.index), verify=False)
+    check_facts(facts, Path(settings.index))
     if facts["encoder"] is None:
         told = {"model": "encoder"}
         first = next(told.get(name, name) for name in (*named, *access))

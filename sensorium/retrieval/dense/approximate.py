@@ -67,8 +67,13 @@ class Approximate:
         """Reads what `write` wrote."""
         try:
             return cls(faiss.read_index(str(path)))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise IndexFileError(f"{path} is not an index that this faiss can read: {_reason(error)}") from error
+
+    @property
+    def dimension(self) -> int:
+        """Of a vector."""
+        return int(self.index.d)
 
     def write(self, path: Path) -> None:
         """Writes faiss's own format."""

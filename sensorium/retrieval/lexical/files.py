@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import IndexFileError
+from sensorium.retrieval.array_files import read_array
 from sensorium.tasks.options import Range, Share, check_fields
 
 Method = Literal["lucene", "robertson", "atire"]
@@ -105,7 +106,7 @@ def _write_array(values: NDArray[Any], path: Path) -> None:
 
 
 def _read_array(path: Path, *, mmap: bool) -> NDArray[Any]:
-    return np.asarray(np.load(path, allow_pickle=False, mmap_mode="r" if mmap else None))
+    return np.asarray(read_array(path, mmap=mmap))
 
 
 def _check_terms(terms: Any) -> None:

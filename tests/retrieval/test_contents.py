@@ -1,0 +1,91 @@
+"""Indexes whose writer signed them for good, and lied."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sensorium.errors import IndexFileError
+from sensorium.retrieval import Index, storage
+from sensorium.retrieval.array_files import read_array
+
+
+def vectors(count):
+    return np.random.default_rng(0).standard_normal((count, 8)).astype(np.float32)
+
+
+def signed_again(folder, change, arrays=None):
+    """As whoever may write an index may sign it: with other entries or arrays, and digests that are right."""
+    facts, paths = storage.read_folder(folder)
+    del facts["digest"]
+    files: dict[str, Any] = {key: (path.suffix, partial(_copy, path.read_bytes())) for key, path in paths.items()}
+    for key, array in (arrays or {}).items():
+        files[key] = (".npy", partial(_save, array))
+    storage.write_folder(folder, {**facts, **change}, files, opened=None)
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"dimension": 10**9}, "10 passages of 1000000000 dimensions"),
+        ({"dimension": 0}, "'dimension', got 0"),
+        ({"dimension": "8"}, "'dimension', got '8'"),
+        ({"dimension": True}, "'dimension', got True"),
+        ({"next_id": "x"}, "'next_id', got 'x'"),
+        ({"next_id": 2**70}, "'next_id'"),
+        ({"next_id": -1}, "'next_id', got -1"),
+        ({"kind": 3}, "'kind', got 3"),
+        ({"similarity": "near"}, "'similarity', got 'near'"),
+        ({"encoder": {}}, "'encoder'"),
+        ({"encoder": {"spec": [], "fingerprint": "x", "modality": "text"}}, "'encoder'"),
+        ({"encoder": {"spec": {}, "fingerprint": "x", "modality": "smell"}}, "'encoder'"),
+    ],
+)
+def test_entries_that_were_signed_again_are_checked(tmp_path, kind, change, said):
+    Index.from_vectors(vectors(10), kind=kind).save(tmp_path / "i")
+    signed_again(tmp_path / "i", change)
+    for verify in (True, False):
+        with pytest.raises(IndexFileError, match=said):
+            Index.load(tmp_path / "i", verify=verify)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"alive": np.ones(11, bool)},
+        {"alive": np.ones(10, np.int8)},
+        {"vectors": np.zeros((9, 8), np.float32)},
+        {"vectors": np.zeros((10, 9), np.float32)},
+        {"vectors": np.zeros((10, 8), np.float64)},
+        {"vectors": np.zeros(80, np.float32)},
+        {"vectors": np.full((10, 8), np.nan, np.float32)},
+    ],
+)
+def test_arrays_that_were_signed_again_are_checked(tmp_path, arrays):
+    Index.from_vectors(vectors(10), kind="exact").save(tmp_path / "i")
+    signed_again(tmp_path / "i", {}, arrays)
+    with pytest.raises(IndexFileError, match="expected"):
+        Index.load(tmp_path / "i")
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000,)", "(4294967296, 4294967296)", "(-1,)", "(9,)", "(11,)"])
+def test_an_array_is_as_long_as_its_header_says(tmp_path, shape):
+    header = f"{{'descr': '|b1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(10))
+    for mmap in (False, True):
+        with pytest.raises(ValueError, match="and holds 10"):
+            read_array(path, mmap=mmap)
+
+
+def _copy(content, to):
+    to.write_bytes(content)
+
+
+def _save(array, to):
+    with to.open("wb") as file:
+        np.save(file, array)
