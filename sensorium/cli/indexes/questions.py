@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sensorium.errors import InputError
+from sensorium.retrieval.reading import strict_json
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _read(path: str) -> list[str]:
 
 def _row(line: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = strict_json.loads(line)
     except (ValueError, RecursionError) as error:
         raise _bad(f"{where}: expected a JSON object, got {line[:60]!r} ({error})") from error
     question = row.get("question") if isinstance(row, Mapping) else None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
-import math
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from sensorium.errors import InputError, LimitError
+from sensorium.retrieval.reading import strict_json
 from sensorium.retrieval.reading.documents import OnError, check_file, check_on_error
 from sensorium.retrieval.reading.finding import display_name
 from sensorium.retrieval.reading.passages import RESERVED, Passage
@@ -195,21 +194,10 @@ def _lines(file: io.BufferedIOBase, name: str) -> Iterator[tuple[int, str | Inpu
 
 
 def _object(line: str) -> dict[str, Any]:
-    row = json.loads(line, parse_constant=_no_constant, parse_float=_finite)
+    row = strict_json.loads(line)
     if not isinstance(row, dict):
         raise _bad_row(f"expected a JSON object, got {type(row).__name__}")
     return row
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"expected numbers that a float holds, got {text[:40]}")
-    return value
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"expected JSON, got {text}, which JSON does not have")
 
 
 def _columns(lines: Iterator[tuple[int, str | InputError]], name: str) -> Callable[[str], dict[str, Any]]:

@@ -115,6 +115,8 @@ BAD_ROWS = {
     "bad-row": [
         b"[1]",
         b'{"text": "x", "year": NaN}',
+        b'{"text": "x", "year": 1e999}',
+        b'{"text": "x", "metadata": {"years": [-1e999]}}',
         b"{",
         b"{}",
         b'{"id": 1, "_id": 1, "text": "x"}',
