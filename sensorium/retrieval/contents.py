@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorium.errors import IndexFileError
+from sensorium.retrieval.array_files import read_array
 from sensorium.retrieval.passage_table import FIXED, PassageTable
 
 _BLOCK = 16_384  # vectors that are looked at together
@@ -42,15 +43,28 @@ def check_facts(facts: Mapping[str, Any], folder: Path) -> None:
             )
 
 
-def check_together(
-    facts: Mapping[str, Any], table: PassageTable, alive: NDArray[Any], vectors: tuple[int, ...], *, whole: bool
-) -> None:
+def open_passages(paths: Mapping[str, Path], folder: Path) -> tuple[NDArray[Any], PassageTable]:
+    """Which passages are not deleted, and the passages, without a look at their vectors.
+
+    Raises:
+        IndexFileError: the files are missing, or are none of an index.
+    """
+    try:
+        table = PassageTable.open(paths["passages"])
+        alive = read_array(paths["alive"])
+        if alive.dtype != np.bool_ or alive.shape != (len(table),):
+            raise ValueError(f"which of {len(table)} passages are deleted is expected, got {alive.dtype} {alive.shape}")
+    except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
+        raise IndexFileError(f"the index in {folder} cannot be read: {error}. Build it again.") from error
+    return alive, table
+
+
+def check_together(facts: Mapping[str, Any], table: PassageTable, vectors: tuple[int, ...], *, whole: bool) -> None:
     """Refuses files that are not of one index.
 
     Args:
         facts: checked.
         table: the passages.
-        alive: which are not deleted.
         vectors: how many there are, and their dimension.
         whole: whether to look at all of the passages' columns, which reads them.
 
@@ -60,8 +74,6 @@ def check_together(
     count = len(table)
     if vectors != (count, facts["dimension"]):
         raise ValueError(f"{count} passages of {facts['dimension']} dimensions are expected, got vectors {vectors}")
-    if alive.dtype != np.bool_ or alive.shape != (count,):
-        raise ValueError(f"which of {count} passages are deleted is expected, got {alive.dtype} {alive.shape}")
     schema = table.table.schema
     kinds = {name: schema.field(name).type for name in schema.names}
     if kinds.get("id") not in (pa.int64(), pa.string()) or any(kinds.get(name) != kind for name, kind in FIXED.items()):

@@ -17,7 +17,7 @@ from sensorium.errors import IndexFileError, OptionError
 from sensorium.results import Hits, SearchResults
 from sensorium.retrieval.array_files import read_array
 from sensorium.retrieval.building import EncodedPassages
-from sensorium.retrieval.contents import check_facts, check_together, check_vectors
+from sensorium.retrieval.contents import check_facts, check_together, check_vectors, open_passages
 from sensorium.retrieval.dense.approximate import Approximate
 from sensorium.retrieval.dense.coarse import coarse_copy
 from sensorium.retrieval.dense.exact import ExactScan
@@ -192,15 +192,16 @@ class IndexState:
         facts, paths = read_folder(folder, verify=verify)
         check_facts(facts, folder)
         try:
-            table = PassageTable.open(paths["passages"])
-            alive = read_array(paths["alive"])
+            alive, table = open_passages(paths, folder)
             exact = facts["kind"] == "exact"
             vectors = read_array(paths["vectors"], mmap=True) if exact else None
             words = set(FILES) <= set(paths)
             lexical = LexicalIndex.from_files({key: paths[key] for key in FILES}) if words else None
             graph = None if exact else Approximate.read(paths["vectors"])
-            shape = (len(graph), graph.dimension) if graph is not None else np.shape(vectors)
-            check_together(facts, table, alive, shape, whole=verify)
+            shape = (
+                (len(graph), graph.dimension) if vectors is None and graph is not None else np.asarray(vectors).shape
+            )
+            check_together(facts, table, shape, whole=verify)
             if vectors is not None:
                 check_vectors(vectors, whole=verify)
             if lexical is not None and len(lexical) != len(table):

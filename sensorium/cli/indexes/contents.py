@@ -8,18 +8,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import typer
 
 from sensorium.cli.indexes.settings import ReportSettings
 from sensorium.cli.process import input_lines
 from sensorium.cli.telling import printable, say
-from sensorium.errors import IndexFileError, OptionError
+from sensorium.errors import OptionError
 from sensorium.retrieval import Index
-from sensorium.retrieval.array_files import read_array
-from sensorium.retrieval.contents import check_facts
+from sensorium.retrieval.contents import check_facts, open_passages
 from sensorium.retrieval.lexical.files import FILES
-from sensorium.retrieval.passage_table import PassageTable
 from sensorium.retrieval.storage import read_folder
 
 
@@ -49,10 +46,8 @@ def read_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     """What there is to know of an index without opening its encoder."""
     facts, paths = read_folder(folder, verify=verify)
     check_facts(facts, folder)
-    try:
-        alive, table = read_array(paths["alive"]), PassageTable.open(paths["passages"]).table
-    except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
-        raise IndexFileError(f"the index in {folder} cannot be read: {error}. Build it again.") from error
+    alive, passages = open_passages(paths, folder)
+    table = passages.table
     encoder = facts["encoder"] or {"spec": {}, "fingerprint": None}
     return {
         "passages": int(alive.sum()),
@@ -97,9 +92,9 @@ def delete(folder: str, words: Iterable[str], *, where: Any, report: ReportSetti
 
 def _filtered(folder: Path, where: Any) -> list[Any]:
     """The ids of all passages that a filter lets through and that are not deleted."""
-    _, paths = read_folder(folder, verify=False)  # Index.load has checked what they hold
-    table = PassageTable.open(paths["passages"])
-    ids: list[Any] = table.ids[table.where(where) & read_array(paths["alive"])].tolist()
+    _, paths = read_folder(folder, verify=False)
+    alive, table = open_passages(paths, folder)
+    ids: list[Any] = table.ids[table.where(where) & alive].tolist()
     if not ids:
         raise OptionError(f"no passage meets --where {json.dumps(where, ensure_ascii=False)}")
     return ids

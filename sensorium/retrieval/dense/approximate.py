@@ -210,5 +210,5 @@ def _sample(vectors: NDArray[np.float32], index: Any) -> NDArray[np.float32]:
     return np.ascontiguousarray(vectors[np.linspace(0, len(vectors) - 1, enough).astype(np.int64)])
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[-1][-200:]
