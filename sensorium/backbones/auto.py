@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sensorium.backbones.backbone import Backbone, OutIndices
+from sensorium.backbones.spending import building
 from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.checkpoints.opening import opening
 from sensorium.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
@@ -53,15 +55,16 @@ class AutoBackbone:
             OptionError: indices that it does not have.
         """
         checkpoint = name_or_folder if isinstance(name_or_folder, Checkpoint) else resolve(name_or_folder, options)
-        if checkpoint.kind == "composite":
-            return _of_composite(checkpoint, out_indices=out_indices, out_features=out_features)
-        if checkpoint.kind == "timm" or checkpoint.model_type in _TIMM_MODEL_TYPES:
-            from sensorium.backbones import timm
+        with opening(checkpoint.name, checkpoint.folder):
+            if checkpoint.kind == "composite":
+                return _of_composite(checkpoint, out_indices=out_indices, out_features=out_features)
+            if checkpoint.kind == "timm" or checkpoint.model_type in _TIMM_MODEL_TYPES:
+                from sensorium.backbones import timm
 
-            return timm.load(checkpoint, out_indices=out_indices, out_features=out_features)
-        from sensorium.backbones import transformers
+                return timm.load(checkpoint, out_indices=out_indices, out_features=out_features)
+            from sensorium.backbones import transformers
 
-        return transformers.load(checkpoint, out_indices=out_indices, out_features=out_features)
+            return transformers.load(checkpoint, out_indices=out_indices, out_features=out_features)
 
     @staticmethod
     def from_config(
@@ -114,7 +117,8 @@ def _of_composite(checkpoint: Checkpoint, *, out_indices: OutIndices, out_featur
     spec = ours.get("backbone") if isinstance(ours, Mapping) else None
     if not isinstance(spec, Mapping):
         raise CheckpointError(f"{checkpoint.name!r}: config.json should hold a backbone's spec, got {spec!r:.80}.")
-    backbone = AutoBackbone.from_config(spec, out_indices=out_indices, out_features=out_features)
+    with building(checkpoint, with_memory=True):
+        backbone = AutoBackbone.from_config(spec, out_indices=out_indices, out_features=out_features)
     stored: dict[str, Tensor] = {}
     for path in checkpoint.weights():
         stored.update(load_file(path))

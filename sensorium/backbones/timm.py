@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sensorium.backbones.backbone import Backbone, BackboneOutput, OutIndices, select_stages
+from sensorium.backbones.spending import building
 from sensorium.backbones.unfilled import Unfilled
 from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint
@@ -120,7 +121,10 @@ def load(checkpoint: Checkpoint, *, out_indices: OutIndices, out_features: Seque
         arguments["output_stride"] = config["output_stride"]
     if int(config.get("num_channels") or 3) != 3:
         arguments["in_chans"] = int(config["num_channels"])
-    backbone = build(_architecture_of(config), model_args=arguments, out_indices=out_indices, out_features=out_features)
+    with building(checkpoint, with_memory=True):
+        backbone = build(
+            _architecture_of(config), model_args=arguments, out_indices=out_indices, out_features=out_features
+        )
     net = getattr(backbone.model, "net", backbone.model)
     copy_weights(net, _read_weights(checkpoint.weights()), of=checkpoint.name)
     return backbone.to(device=checkpoint.options.device, dtype=checkpoint.options.dtype)
@@ -146,7 +150,8 @@ def load_model(checkpoint: Checkpoint) -> nn.Module:
     for source in ("url", "file", "hf_hub_id", "custom_load"):
         pretrained_cfg.pop(source, None)
     arguments = {**_arguments(config), "num_classes": num_classes}
-    model: Any = _create(name, arguments, pretrained=True, pretrained_cfg=pretrained_cfg, of=repr(checkpoint.name))
+    with building(checkpoint, with_memory=True):
+        model: Any = _create(name, arguments, pretrained=True, pretrained_cfg=pretrained_cfg, of=repr(checkpoint.name))
     if isinstance(getattr(model, "pretrained_cfg", None), dict):
         model.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
     loaded: nn.Module = model.to(device=options.device, dtype=options.dtype).eval()

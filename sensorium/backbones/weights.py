@@ -13,8 +13,10 @@ from sensorium.backbones.backbone import unique_state
 from sensorium.backbones.one_device import one_device
 from sensorium.backbones.parts import Parts, name_some
 from sensorium.backbones.quiet_loading import quiet_loading
+from sensorium.backbones.spending import building, check_free
 from sensorium.backbones.unfilled import take
 from sensorium.checkpoints import Checkpoint
+from sensorium.checkpoints.opening import likely_entries
 from sensorium.errors import CheckpointError, MissingWeightsError
 
 
@@ -30,9 +32,11 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
         The model, and the keys that the checkpoint lacks, which are random in it.
 
     Raises:
-        CheckpointError: Transformers cannot load it.
+        CheckpointError: Transformers cannot load it, or it asks for more than its weights account for.
     """
     options = checkpoint.options
+    if options.device_map is None and (options.device is None or options.device.type == "cpu"):
+        check_free(checkpoint.stored(), of=checkpoint.name)
     arguments = {
         "attn_implementation": options.attn_implementation,
         "device_map": options.device_map if options.device is None else {"": options.device},
@@ -41,7 +45,7 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
         "trust_remote_code": options.trust_remote_code and checkpoint.needs_remote_code,
     }
     try:
-        with quiet_loading(progress=options.progress), one_device(options.device):
+        with quiet_loading(progress=options.progress), one_device(options.device), building(checkpoint):
             model, info = model_class.from_pretrained(
                 checkpoint.folder,
                 config=copy.deepcopy(config),
@@ -50,8 +54,20 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
                 output_loading_info=True,
                 **{name: value for name, value in arguments.items() if value is not None},
             )
-    except (RuntimeError, OSError, ValueError, ImportError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint.name!r} cannot be loaded as {model_class.__name__}: {error}") from error
+    except CheckpointError:
+        raise
+    except RuntimeError as error:
+        other = "ignore_mismatched_sizes" in str(error)  # which Transformers says of shapes, whose report is not shown
+        what = "its config.json describes other shapes than its weights have" if other else str(error)
+        raise CheckpointError(
+            f"{checkpoint.name!r} cannot be loaded as {model_class.__name__}: {what}."
+            f"{likely_entries(checkpoint.folder, str(error))}"
+        ) from error
+    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{checkpoint.name!r} cannot be loaded as {model_class.__name__}: {error}"
+            f"{likely_entries(checkpoint.folder, str(error))}"
+        ) from error
     return model, sorted(info["missing_keys"])
 
 

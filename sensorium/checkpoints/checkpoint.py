@@ -8,6 +8,7 @@ from typing import Any
 
 from sensorium.checkpoints.config import Kind
 from sensorium.checkpoints.options import LoadOptions
+from sensorium.checkpoints.stored import StoredTensors, read_headers
 from sensorium.checkpoints.weights import find_weights
 
 
@@ -72,3 +73,11 @@ class Checkpoint:
             DownloadError: they could not be downloaded.
         """
         return find_weights(self)
+
+    def stored(self) -> StoredTensors:
+        """Which tensors the weight files hold, by their headers, each of which is checked; no tensor is read.
+
+        Raises:
+            CheckpointError: a file is damaged, or none of safetensors; as `weights`.
+        """
+        return read_headers(self.weights(), of=self.name)

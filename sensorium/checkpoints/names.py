@@ -15,6 +15,7 @@ from sensorium.checkpoints.config import kind_of, read_config
 from sensorium.checkpoints.hub import GO_ON, fetch, nearest
 from sensorium.checkpoints.options import LoadOptions
 from sensorium.checkpoints.sentence_transformers import transformer_folder
+from sensorium.checkpoints.sizes import check_files
 from sensorium.errors import CheckpointError, CheckpointNotFoundError, OptionError
 
 STARTER_FOLDER = Path(__file__).parents[1] / "starter"
@@ -152,4 +153,5 @@ def _open_repository(name: str, options: LoadOptions) -> Checkpoint:
 
 def _with_config(name: str, folder: Path, options: LoadOptions) -> Checkpoint:
     config = read_config(folder, of=name)
+    check_files(folder, of=name, own_code=options.trust_remote_code)
     return Checkpoint(name, folder, kind_of(config), config, options)

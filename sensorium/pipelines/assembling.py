@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.checkpoints.opening import opening
 from sensorium.errors import OptionError, TaskMismatchError
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement, resolve_devices, resolve_dtype
@@ -114,7 +115,8 @@ class _CallLoader:
                 )
             chosen = resolve_dtype(dtype, *self._devices)
             self.checkpoint = resolve(model, self._settings.access_for(target, chosen))
-            built = _load(task, self.checkpoint, self._processor)
+            with opening(self.checkpoint.name, self.checkpoint.folder):
+                built = _load(task, self.checkpoint, self._processor)
         spread = access.device_map is not None or access.quantization_config is not None
         spread = spread or hasattr(built.model, "hf_device_map")
         if spread and len(self._devices) > 1:

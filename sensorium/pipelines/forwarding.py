@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from sensorium.checkpoints.opening import panics_told
 from sensorium.errors import DeviceError, InputError
 from sensorium.pipelines.batching import BatchSizer, is_out_of_memory, padded_rows
 from sensorium.pipelines.finiteness import Finiteness, not_finite
@@ -148,7 +149,7 @@ class Flights:
         forwarder, runtime = self._forwarder, self._forwarder.runtime
         self._choose_mode()
         began = time.perf_counter()
-        with runtime.running(), torch.inference_mode():
+        with runtime.running(), torch.inference_mode(), panics_told():
             units = [entry.unit for entry in entries]
             most = int(forwarder.sizer.size / entries[0].cost)
             rows = padded_rows(len(units), most) if self._compiled else len(units)
@@ -194,7 +195,8 @@ class Flights:
         return []
 
     def _decode(self, flight: _Flight) -> Sequence[Any]:
-        with torch.inference_mode(), self._forwarder.runtime.decoding(flight.outputs, flight.ended):
+        decoding = self._forwarder.runtime.decoding(flight.outputs, flight.ended)
+        with torch.inference_mode(), decoding, panics_told():
             metas = [entry.unit.meta for entry in flight.entries]
             return self._forwarder.task.decode(flight.outputs, metas, flight.entries[0].item.options)
 

@@ -6,13 +6,14 @@ import asyncio
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, Self
 
 import torch
 from torch import nn
 
 from sensorium.checkpoints import Checkpoint
+from sensorium.checkpoints.opening import opening
 from sensorium.errors import OptionError
 from sensorium.pipelines.calling import Calling, OnError
 from sensorium.pipelines.engine import Engine
@@ -314,5 +315,7 @@ class Pipeline:
         """The call's options, checked."""
         check_names(self.task, options)
         parsed = self.task.options.parse(options)
-        self.task.check(parsed)
+        checkpoint = self.checkpoint  # whose own settings are looked at together with the call's
+        with nullcontext() if checkpoint is None else opening(checkpoint.name, checkpoint.folder):
+            self.task.check(parsed)
         return parsed

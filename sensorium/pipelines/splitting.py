@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sensorium.checkpoints.opening import panics_told
 from sensorium.processors.jpeg_on_device import JpegDecoder
 from sensorium.tasks.base import Task, Unit
 
@@ -53,7 +54,7 @@ def advance(make: Callable[[], Iterator[Unit]], raw: Any, task: Task, decoder: J
     rest: Iterator[Unit] | None = None
     failure: Exception | None = None
     try:
-        with torch.inference_mode(), nullcontext() if decoder is None else decoder.here():
+        with torch.inference_mode(), panics_told(), nullcontext() if decoder is None else decoder.here():
             rest = make()
             for unit in islice(rest, CHUNK):
                 units.append((unit, task.bucket(unit), sum(t.nbytes for t in unit.inputs.values())))

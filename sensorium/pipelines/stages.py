@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
+from sensorium.checkpoints.opening import panics_told
 from sensorium.errors import InputError
 from sensorium.pipelines.batching import Buckets
 from sensorium.pipelines.duplicates import identity
@@ -220,7 +221,8 @@ class Stages:
     def _merge(self, item: Item) -> Any:
         began = time.perf_counter()
         try:
-            result = self._task.merge([item.parts[i] for i in range(item.opened)], item.options, item.index)
+            with panics_told():
+                result = self._task.merge([item.parts[i] for i in range(item.opened)], item.options, item.index)
             if isinstance(result, Result):
                 put_source(result, item.source)
                 put_seconds(result, item.seconds + time.perf_counter() - began)

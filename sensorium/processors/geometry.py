@@ -14,7 +14,11 @@ from torch import Tensor
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.image_resampling import Resample, SizeRule, luma, pad_centred, resample, resized_size
 
-_SIDE_LIMIT = 2**16  # a recipe comes from a file that may be broken: no model sees 65,536 pixels on a side
+MOST_PX = 2**14
+"""A recipe comes from a file that may be broken: no model sees 16,384 pixels on a side."""
+
+MOST_PIXELS = 2**25
+"""Of a picture of a fixed size: 400 MB in float32."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Resize:
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        _check_sides(self, (*self.size, self.multiple))
+        _check_sides(self, (*self.size, self.multiple), pixels=self.rule == "exact")
 
     def __call__(self, image: Tensor) -> Tensor:
         """Resample `(3, H, W)`, uint8 or float32; the dtype stays."""
@@ -72,7 +76,7 @@ class CenterCrop:
     half_even: bool = False
 
     def __post_init__(self) -> None:
-        _check_sides(self, self.size)
+        _check_sides(self, self.size, pixels=True)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Cut `(3, height, width)` out of `(3, H, W)`, as a view where nothing was padded."""
@@ -170,9 +174,11 @@ STEPS: dict[str, type[Step]] = {
 }
 
 
-def _check_sides(step: Step, sides: tuple[int, ...]) -> None:
-    if not all(isinstance(side, int) and 1 <= side < _SIDE_LIMIT for side in sides):
+def _check_sides(step: Step, sides: tuple[int, ...], *, pixels: bool = False) -> None:
+    if not all(isinstance(side, int) and 1 <= side < MOST_PX for side in sides) or (
+        pixels and sides[0] * sides[1] > MOST_PIXELS
+    ):
         raise CheckpointError(
-            f"expected whole sizes from 1 to {_SIDE_LIMIT - 1} px, got {step}. Correct the checkpoint's "
-            f"preprocessor_config.json, or pass processor=."
+            f"expected whole sizes from 1 to {MOST_PX - 1} px, of {MOST_PIXELS:,} px in all, got {step}. Correct the "
+            f"checkpoint's preprocessor_config.json, or pass processor=."
         )

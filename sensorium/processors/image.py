@@ -21,7 +21,7 @@ from sensorium.processors.image_resampling import to_numpy_hwc
 from sensorium.processors.media import is_batch, load_image, split_batch
 from sensorium.processors.recipe import Recipe
 from sensorium.processors.recipe_timm import read_timm, resolve_timm
-from sensorium.processors.recipe_transformers import UnreadRecipe, read_transformers
+from sensorium.processors.recipe_transformers import UnreadRecipe, check_edges, read_transformers
 
 FILE_NAME = "preprocessor_config.json"
 
@@ -69,8 +69,13 @@ class ImageProcessor:
 
     @classmethod
     def from_transformers(cls, processor: Any) -> ImageProcessor:
-        """Read the recipe of a loaded Transformers image processor, or of a processor that has one."""
+        """Read the recipe of a loaded Transformers image processor, or of a processor that has one.
+
+        Raises:
+            CheckpointError: it makes pictures larger than any model takes.
+        """
         processor = getattr(processor, "image_processor", processor)
+        check_edges(processor)
         if type(processor).__name__ == "TimmWrapperImageProcessor":
             return cls.from_timm(processor.data_config)
         recipe, reason = None, ""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
-from sensorium.errors import CheckpointError, UnsafeCheckpointError
+from sensorium.checkpoints.opening import is_panic, likely_entries
+from sensorium.checkpoints.sizes import check_files
+from sensorium.errors import CheckpointError, SensoriumError, UnsafeCheckpointError
 
 
 def locate(
@@ -28,6 +30,7 @@ def locate(
     options = options or LoadOptions()
     folder = Path(name_or_folder).expanduser()
     if any((folder / name).is_file() for name in files) and not (folder / "config.json").exists():
+        check_files(folder, of=str(name_or_folder), own_code=options.trust_remote_code)
         return str(name_or_folder), folder, options
     checkpoint = resolve(name_or_folder, options)
     return checkpoint.name, checkpoint.folder, checkpoint.options
@@ -56,7 +59,11 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, k
             cache_dir=options.cache_dir,
             trust_remote_code=options.trust_remote_code,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (SensoriumError, Warning):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         if "trust_remote_code" in str(error) and not options.trust_remote_code:
             raise UnsafeCheckpointError(
                 f"{of!r} brings its own code for its {kind}, which is not run unless asked for. Read it, and pass "
@@ -64,5 +71,6 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, k
             ) from error
         raise CheckpointError(
             f"{of!r} has no {kind} to use: Transformers cannot read the {kind} in {folder} ({type(error).__name__}: "
-            f"{error}). Correct its {file}, or pass processor=, with the name or folder of a checkpoint that has one."
+            f"{error!s:.300}).{likely_entries(folder, str(error))} Correct its {file}, or pass processor=, with a name "
+            "or folder of a checkpoint that has one."
         ) from error

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorium.checkpoints import Checkpoint, resolve
+from sensorium.checkpoints.opening import opening
 from sensorium.errors import CheckpointError, InputError, OptionError
 from sensorium.pipelines.placement import resolve_device, resolve_dtype
 from sensorium.pipelines.settings import Settings
@@ -136,7 +137,8 @@ class Encoder:
         refuse_question_encoder(checkpoint)
         other = query_checkpoint(checkpoint, query_model, access)
         prompts = (query_prompt, passage_prompt)
-        return cls(load_sides(checkpoint, other, settings, prompts=prompts, pool=pool, similarity=similarity))
+        with opening(checkpoint.name, checkpoint.folder):
+            return cls(load_sides(checkpoint, other, settings, prompts=prompts, pool=pool, similarity=similarity))
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], **access: Any) -> Self:

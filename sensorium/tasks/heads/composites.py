@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from sensorium.backbones import AutoBackbone, Backbone
 from sensorium.backbones.backbone import unique_state
+from sensorium.backbones.spending import building
 from sensorium.backbones.weights import copy_weights
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.checkpoints.opening import opening
 from sensorium.checkpoints.writing import checkpoint_written
 from sensorium.errors import CheckpointError, OptionError
 from sensorium.tasks.base import Head, get_task, task_names
@@ -133,13 +135,14 @@ class Composite(nn.Module):
                 raise OptionError(f"{option} is for Transformers checkpoints; {checkpoint.name!r} is a composite.")
         config = copy.deepcopy(checkpoint.config)
         head_class = _check_config(config, of=checkpoint.name)
-        backbone = AutoBackbone.from_config(config["sensorium"]["backbone"])
-        try:
-            head = head_class.from_config(config, backbone)
-        except (CheckpointError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{checkpoint.name!r}: the {head_class.kind} head cannot be built: {error}"
-            ) from error
+        with opening(checkpoint.name, checkpoint.folder), building(checkpoint, with_memory=True):
+            backbone = AutoBackbone.from_config(config["sensorium"]["backbone"])
+            try:
+                head = head_class.from_config(config, backbone)
+            except (CheckpointError, KeyError, TypeError, ValueError) as error:
+                raise CheckpointError(
+                    f"{checkpoint.name!r}: the {head_class.kind} head cannot be built: {error}"
+                ) from error
         composite = cls(backbone, head, config=config)
         stored: dict[str, Tensor] = {}
         for path in checkpoint.weights():
