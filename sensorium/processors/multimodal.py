@@ -19,6 +19,7 @@ from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.image_resampling import to_numpy_hwc
 from sensorium.processors.padding import Padding
+from sensorium.processors.templates import apart
 from sensorium.processors.text import Encoded, TextProcessor
 
 if TYPE_CHECKING:
@@ -161,10 +162,14 @@ class ChatProcessor(MultimodalProcessor):
         return FittedImage(inputs, digest(image, inputs), remembered.outputs)
 
     def prompt(self, question: str) -> str:
-        """What the model is given to read, before the picture's placeholder is laid out."""
+        """What the model is given to read, before the picture's placeholder is laid out.
+
+        Raises:
+            InputError: `template-failed`.
+        """
         content = [{"type": "image"}, {"type": "text", "text": question}]
         conversation = [{"role": "user", "content": content}]
-        with self._lock:
+        with self._lock, apart():
             text: str = self.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         return text
 

@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from sensorium.checkpoints import Checkpoint, LoadOptions
+from sensorium.checkpoints.opening import panics_told
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.padding import Padding
+from sensorium.processors.templates import apart
+from sensorium.processors.tokenizer_files import check_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -122,6 +125,7 @@ class TextProcessor:
         from transformers import AutoTokenizer
 
         name, folder, options = locate(name_or_folder, options, "tokenizer.json", "tokenizer_config.json")
+        check_tokenizer(folder, of=name)
         tokenizer = load_auto(AutoTokenizer, folder, options, of=name, kind="tokenizer", file="tokenizer_config.json")
         named = set(getattr(tokenizer, "vocab_files_names", {}).values())  # none where bytes are the vocabulary
         if named and not any((folder / file_name).is_file() for file_name in named | VOCABULARIES):
@@ -194,8 +198,12 @@ class TextProcessor:
             backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 
     def chat(self, message: str) -> str:
-        """A user's message laid out by the checkpoint's chat template, up to where the answer begins."""
-        with self._lock:
+        """A user's message laid out by the checkpoint's chat template, up to where the answer begins.
+
+        Raises:
+            InputError: `template-failed`.
+        """
+        with self._lock, apart():
             text: str = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": message}], add_generation_prompt=True, tokenize=False
             )
@@ -211,7 +219,7 @@ class TextProcessor:
 
         Raises:
             InputError: `not-text`, where a text is not a str, or contains what is not a character;
-                `token-out-of-range`, where the model does not know one of its tokens.
+                `token-out-of-range`, where the model does not know one of its tokens; `tokenizer-failed`.
         """
         for part in (text, *([] if pair is None else [pair])):
             if not isinstance(part, str):
@@ -220,12 +228,15 @@ class TextProcessor:
                 raise InputError(
                     "expected a text, got one with half of a surrogate pair, which is not a character", code="not-text"
                 )
-        if self._fast is None:
-            encoded = self._encode_slowly(text, pair, special_tokens)
-        else:
-            encoding = self._fast.encode(text, pair, add_special_tokens=special_tokens)
-            rows = (encoding.ids, encoding.type_ids, encoding.offsets, encoding.sequence_ids)
-            encoded = Encoded(*rows, self.input_names, encoding.word_ids)
+        try:
+            with panics_told():
+                encoded = self._encoded(text, pair, special_tokens)
+        except (RuntimeError, OverflowError, MemoryError) as error:
+            raise InputError(
+                f"the checkpoint's tokenizer failed on this text ({type(error).__name__}: {error}). Correct its "
+                "patterns, or pass another processor=",
+                code="tokenizer-failed",
+            ) from error
         self.check_ids(encoded.ids)
         types = encoded.type_ids if "token_type_ids" in self.input_names else []
         if self.segments is not None and types and max(types) >= self.segments:
@@ -235,6 +246,13 @@ class TextProcessor:
                 code="token-out-of-range",
             )
         return encoded
+
+    def _encoded(self, text: str, pair: str | None, special_tokens: bool) -> Encoded:
+        if self._fast is None:
+            return self._encode_slowly(text, pair, special_tokens)
+        encoding = self._fast.encode(text, pair, add_special_tokens=special_tokens)
+        rows = (encoding.ids, encoding.type_ids, encoding.offsets, encoding.sequence_ids)
+        return Encoded(*rows, self.input_names, encoding.word_ids)
 
     def check_ids(self, ids: Sequence[int], *, besides: Collection[int] = ()) -> None:
         """Refuses tokens that the model does not know.

@@ -8,8 +8,10 @@ from typing import Any
 from torch import nn
 
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
+from sensorium.checkpoints.opening import likely_entries
 from sensorium.errors import CheckpointError, TaskMismatchError
 from sensorium.processors.multimodal import ChatProcessor, MultimodalProcessor
+from sensorium.processors.tokenizer_files import check_tokenizer
 from sensorium.tasks.answering.blip import BlipAnswering
 from sensorium.tasks.answering.chat import ChatAnswering
 from sensorium.tasks.answering.composite import FusionAnswering
@@ -98,13 +100,15 @@ def _chat_processor(source: Any) -> ChatProcessor:
     from transformers import AutoProcessor
 
     checkpoint = source if isinstance(source, Checkpoint) else resolve(source, LoadOptions())
+    check_tokenizer(checkpoint.folder, of=checkpoint.name)
     try:
         processor = AutoProcessor.from_pretrained(
             checkpoint.folder, local_files_only=True, trust_remote_code=checkpoint.options.trust_remote_code
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise CheckpointError(
-            f"{checkpoint.name!r} has no processor that can be loaded ({type(error).__name__}: {error}). Pass "
-            "processor=, with the name or folder of a checkpoint that has one."
+            f"{checkpoint.name!r} has no processor that can be loaded ({type(error).__name__}: {error})."
+            f"{likely_entries(checkpoint.folder, str(error))} Pass processor=, with the name or folder of a checkpoint "
+            "that has one."
         ) from error
     return ChatProcessor.from_transformers(processor)
