@@ -97,10 +97,12 @@ def building(checkpoint: Checkpoint, *, with_memory: bool = False) -> Iterator[N
         with_memory: whether it is built in memory at once, and not without it, as Transformers does.
 
     Raises:
-        CheckpointError: more was asked for, or a file of weights is damaged.
+        CheckpointError: more was asked for, a file of weights is damaged, or there is no memory for the weights.
     """
-    stored = checkpoint.stored()
-    packed = checkpoint.options.quantization_config is not None or "quantization_config" in checkpoint.config
+    stored, options = checkpoint.stored(), checkpoint.options
+    if options.device_map is None and (options.device is None or options.device.type == "cpu"):
+        check_free(stored, of=checkpoint.name)
+    packed = options.quantization_config is not None or "quantization_config" in checkpoint.config
     budget = _Budget(stored, packed=packed)
     hooks = [hook(budget.registered) for hook in (parameters_hook, buffers_hook)]
     try:

@@ -13,7 +13,7 @@ from sensorium.backbones.backbone import unique_state
 from sensorium.backbones.one_device import one_device
 from sensorium.backbones.parts import Parts, name_some
 from sensorium.backbones.quiet_loading import quiet_loading
-from sensorium.backbones.spending import building, check_free
+from sensorium.backbones.spending import building
 from sensorium.backbones.unfilled import take
 from sensorium.checkpoints import Checkpoint
 from sensorium.checkpoints.opening import likely_entries
@@ -35,8 +35,6 @@ def load_weights(model_class: Any, config: Any, checkpoint: Checkpoint) -> tuple
         CheckpointError: Transformers cannot load it, or it asks for more than its weights account for.
     """
     options = checkpoint.options
-    if options.device_map is None and (options.device is None or options.device.type == "cpu"):
-        check_free(checkpoint.stored(), of=checkpoint.name)
     arguments = {
         "attn_implementation": options.attn_implementation,
         "device_map": options.device_map if options.device is None else {"": options.device},
