@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.passing import remove_folders
+
 from . import cards
 from .hub_server import HubServer
 
@@ -51,6 +53,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _SERVER in config.stash:
         config.stash[_SERVER].close()
         config.stash[_HOME].cleanup()
+    remove_folders()  # before workers of the test run are ended
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

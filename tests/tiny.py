@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
+
+from tests.passing import passing_folder
 
 SIZE = 32
 
@@ -186,7 +187,7 @@ def folder(model_type: str, *, num_labels: int = 7, bare: bool = False, problem_
     torch.manual_seed(0)
     model = AutoModel.from_config(config) if bare else classifier_class(model_type)(config)
     _liven(model)
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{model_type}-"))
+    place = passing_folder(f"sensorium-{model_type}-")
     model.eval().save_pretrained(place)
     recipe = {"size": {"height": SIZE, "width": SIZE}, **recipe}
     getattr(transformers, processor)(**recipe).save_pretrained(place)
@@ -210,7 +211,7 @@ def checkpoint(auto_class, model_type: str, settings: dict, processor) -> Path:
         for tensor in [*model.parameters(), *model.buffers()]:
             if tensor.is_floating_point() and tensor.ndim > 0:
                 tensor.add_(0.2 * (torch.rand(tensor.shape) - 0.5))
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{model_type}-"))
+    place = passing_folder(f"sensorium-{model_type}-")
     model.eval().save_pretrained(place)
     processor.save_pretrained(place)
     return place

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
 
+from tests.passing import passing_folder
 from tests.tiny import _liven
 from tests.tiny_text import CORPUS, wordpiece
 
@@ -22,7 +22,7 @@ TEMPLATE = (
 
 
 def _place(kind: str) -> Path:
-    return Path(tempfile.mkdtemp(prefix=f"sensorium-{kind}-"))
+    return passing_folder(f"sensorium-{kind}-")
 
 
 def _reader(most: int = 512):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
 
+from tests.passing import passing_folder
 from tests.tiny import _liven
 
 _SPEECH = {
@@ -92,7 +92,7 @@ def folder(name: str, *, num_labels: int = 7, problem_type: str | None = None) -
     _liven(model)
     with torch.no_grad():
         model.classifier.dense.weight.mul_(20) if name == "ast" else model.classifier.weight.mul_(200)
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{name}-"))
+    place = passing_folder(f"sensorium-{name}-")
     model.eval().save_pretrained(place)
     getattr(transformers, extractor)(**recipe).save_pretrained(place)
     return place

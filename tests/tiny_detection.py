@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
+
+from tests.passing import passing_folder
 
 SIZE = {"shortest_edge": 64, "longest_edge": 224}
 SQUARE = {"height": 64, "width": 64}
@@ -129,7 +130,7 @@ def folder(model_type: str, **recipe: object) -> Path:
     torch.manual_seed(0)
     model = AutoModelForObjectDetection.from_config(config)
     _spread(model)
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{model_type}-"))
+    place = passing_folder(f"sensorium-{model_type}-")
     model.eval().save_pretrained(place)
     more = {name: dict(value) if isinstance(value, tuple) else value for name, value in recipe.items()}
     getattr(transformers, processor)(**given, **more).save_pretrained(place)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
 
+from tests.passing import passing_folder
 from tests.tiny import SIZE, _liven
 from tests.tiny_text import _SMALL, byte_pairs, pieces, wordpiece
 
@@ -128,7 +128,7 @@ def sentence_transformer(folder: Path, *modules, **settings) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
 
-    place = Path(tempfile.mkdtemp(prefix="sensorium-st-"))
+    place = passing_folder("sensorium-st-")
     length = settings.pop("max_seq_length", None)
     first = Transformer(str(folder), max_seq_length=length)
     SentenceTransformer(modules=[first, *modules], device="cpu", **settings).save(str(place))
@@ -137,7 +137,7 @@ def sentence_transformer(folder: Path, *modules, **settings) -> Path:
 
 @functools.cache
 def _families() -> Path:
-    return Path(tempfile.mkdtemp(prefix="sensorium-dpr-"))
+    return passing_folder("sensorium-dpr-")
 
 
 def _loud(model, seed: int = 2):
@@ -152,7 +152,7 @@ def _loud(model, seed: int = 2):
 
 
 def _saved(name: str, model, *processors, place: Path | None = None) -> Path:
-    place = place or Path(tempfile.mkdtemp(prefix=f"sensorium-{name}-"))
+    place = place or passing_folder(f"sensorium-{name}-")
     model.eval().save_pretrained(place)
     for processor in processors:
         processor.save_pretrained(place)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
+
+from tests.passing import passing_folder
 
 SIZE = {"height": 48, "width": 64}
 
@@ -99,7 +100,7 @@ def _liven(model) -> None:
 
 
 def _saved(model, processor) -> Path:
-    place = Path(tempfile.mkdtemp(prefix="sensorium-keypoints-"))
+    place = passing_folder("sensorium-keypoints-")
     model.eval().save_pretrained(place)
     processor.save_pretrained(place)
     return place

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
 
+from tests.passing import passing_folder
 from tests.tiny import _liven
 from tests.tiny_text import _SMALL, byte_pairs, wordpiece
 
@@ -100,7 +100,7 @@ def _loud(model):
 
 
 def _saved(name: str, model, tokenizer) -> Path:
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{name}-"))
+    place = passing_folder(f"sensorium-{name}-")
     model.eval().save_pretrained(place)
     tokenizer.save_pretrained(place)
     return place

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
+
+from tests.passing import passing_folder
 
 SIZE = 64
 _DECODER = {"hidden_size": 32, "mlp_dim": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -22,7 +23,7 @@ def folder(model_type: str) -> Path:
     torch.manual_seed(3)
     model, processor = {"sam": _sam, "sam2": _sam2, "sam2_video": _sam2_video}[model_type]()
     _spread(model)
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{model_type}-"))
+    place = passing_folder(f"sensorium-{model_type}-")
     model.eval().save_pretrained(place)
     processor.save_pretrained(place)
     return place

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import torch
 
 from tests.media import make_images
+from tests.passing import passing_folder
 from tests.tiny import _liven
 
 SIZE = {"height": 64, "width": 64}
@@ -176,7 +176,7 @@ def folder(name: str, *, labels: int = LABELS) -> Path:
     _liven(model)
     processor = getattr(transformers, processor)(**recipe)
     _spread(model.eval(), processor, labels)
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{name}-"))
+    place = passing_folder(f"sensorium-{name}-")
     model.save_pretrained(place)
     processor.save_pretrained(place)
     return place

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from tests.passing import passing_folder
 
 RATE = 16_000
 WINDOW_S = 2
@@ -50,7 +51,7 @@ def ctc(kind: str, seed: int = 0) -> Path:
     """A model that gives each frame a letter, its feature extractor and its tokenizer."""
     from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{kind}-"))
+    place = passing_folder(f"sensorium-{kind}-")
     letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVKJXQZ'"]
     (place / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
     config = AutoConfig.for_model(
@@ -101,7 +102,7 @@ def whisper(
     """
     from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-    place = Path(tempfile.mkdtemp(prefix="sensorium-whisper-"))
+    place = passing_folder("sensorium-whisper-")
     tokenizer = _whisper_tokenizer(multilingual=multilingual, window_s=window_s)
     ids = tokenizer.get_vocab()
     config = WhisperConfig(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import tempfile
 from pathlib import Path
 
 import torch
 
+from tests.passing import passing_folder
 from tests.tiny import SIZE, _liven
 
 _TEXT = """
@@ -237,7 +237,7 @@ def matcher(model_type: str) -> Path:
 
 
 def _save(name: str, model, *processors) -> Path:
-    place = Path(tempfile.mkdtemp(prefix=f"sensorium-{name}-"))
+    place = passing_folder(f"sensorium-{name}-")
     model.eval().save_pretrained(place)
     for processor in processors:
         processor.save_pretrained(place)

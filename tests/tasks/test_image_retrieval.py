@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from sensorium.retrieval import Encoder, Index
 from tests import tiny_text
 from tests.contract import Contract
 from tests.media import make_image, make_images
+from tests.passing import passing_folder
 
 ROUNDING = 2e-5  # float32; cosines
 TEXTS = ["a red boat", "an owl on a bridge", tiny_text.words(9, 3)]
@@ -27,7 +27,7 @@ COUNT = 24
 @functools.cache
 def files():
     """Pictures in a folder, as files that lose nothing."""
-    folder = Path(tempfile.mkdtemp(prefix="sensorium-pictures-"))
+    folder = passing_folder("sensorium-pictures-")
     for i in range(COUNT):
         make_image(40 + i, 64 - i, seed=100 + i).save(folder / f"{i:02}.png")
     return sorted(folder.iterdir())
