@@ -137,7 +137,7 @@ def memory(model: Path, images: list[str], folder: Path, arguments: argparse.Nam
 
 
 def kills(model: Path, images: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Ends runs at random moments until the job is done, and compares its files."""
+    """Ends runs at random moments, of one job after the other until there were enough, and compares their files."""
     pictures = (images * (arguments.pictures // len(images) + 1))[: arguments.pictures]
     listed = folder / "pictures.txt"
     copies = folder / "copies"
@@ -148,8 +148,8 @@ def kills(model: Path, images: list[str], folder: Path, arguments: argparse.Name
     shard = max(1, arguments.pictures // (2 * arguments.kills))
     alone, out = folder / "alone", folder / "killed"
     subprocess.run([sys.executable, "-c", RUN, model, listed, alone, str(shard), "2"], check=True)
-    expected, rng, done, ended = _names(alone), random.Random(0), 0, {"driver": 0, "worker": 0}
-    while done < arguments.kills:
+    expected, rng, ended, same = _names(alone), random.Random(0), {"driver": 0, "worker": 0}, []
+    while sum(ended.values()) < arguments.kills:
         process = subprocess.Popen([sys.executable, "-c", RUN, model, listed, out, str(shard), "2"])
         before, at = len(_names(out)), 1 + rng.randrange(2)
         while process.poll() is None and len(_names(out)) < before + at:
@@ -160,17 +160,18 @@ def kills(model: Path, images: list[str], folder: Path, arguments: argparse.Name
         if process.poll() is None and (whom == "driver" or children):
             os.kill(process.pid if whom == "driver" else rng.choice(children), signal.SIGKILL)
             ended[whom] += 1
-            done += 1
         if whom == "worker":
             time.sleep(rng.random())
             process.kill()
         process.wait()
-        if len(_names(out)) == len(expected):
-            break
-    subprocess.run([sys.executable, "-c", RUN, model, listed, out, str(shard), "2"], check=True)
-    same = _names(out) == expected
-    print(f"kills: {ended}, {len(pictures)} inputs in shards of {shard}: the same files: {same}")
-    return {"inputs": len(pictures), "shard_size": shard, "kills": ended, "same_files": same}
+        if len(_names(out)) == len(expected) or sum(ended.values()) == arguments.kills:
+            subprocess.run([sys.executable, "-c", RUN, model, listed, out, str(shard), "2"], check=True)
+            same.append(_names(out) == expected)
+            shutil.rmtree(out)
+    print(
+        f"kills: {ended}, {len(same)} jobs of {len(pictures)} inputs in shards of {shard}: the same files: {all(same)}"
+    )
+    return {"inputs": len(pictures), "shard_size": shard, "kills": ended, "jobs": len(same), "same_files": all(same)}
 
 
 def poison(model: Path, images: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
