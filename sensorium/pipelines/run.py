@@ -73,7 +73,8 @@ class Run:
     @property
     def stirs(self) -> bool:
         """Whether there is something new that `step` would see."""
-        return self._stages.batches.landed or self._source.stirs
+        has_room = self._stages.room(len(self._splits), len(self._items)) > 0  # else nothing is taken from the source
+        return self._stages.batches.landed or (has_room and self._source.stirs)
 
     @property
     def exhausted(self) -> bool:

@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import itertools
 import pickle
+import signal
 import threading
 
 import pytest
@@ -17,6 +18,7 @@ from sensorium.errors import DeviceError, InputError, OptionError
 from sensorium.jobs import Job
 from sensorium.pipelines.pipeline import Pipeline
 from sensorium.pipelines.placement import Placement, resolve_device, resolve_devices, resolve_dtype
+from sensorium.pipelines.run import Run
 from sensorium.pipelines.settings import several_of
 from sensorium.pipelines.stages import Stages
 from sensorium.retrieval import Encoder, Index
@@ -289,6 +291,32 @@ def test_when_the_last_one_fails_for_good_the_call_ends_with_its_cause():
             assert isinstance(pipe.submit(raws[0]).exception(PATIENCE_S), DeviceError)
 
 
+def test_a_call_does_not_spin_while_it_waits_for_a_slow_device(monkeypatch):
+    first, steps, step = Held(), [], Run.step
+    monkeypatch.setattr(Run, "step", lambda run: steps.append(run) or step(run))
+
+    def release():
+        assert first.entered.wait(PATIENCE_S)
+        threading.Event().wait(0.3)  # what the other one may run ahead of it is done long before
+        first.go_on.set()
+
+    with opened(first, Scorer()) as pipe:
+        thread = threading.Thread(target=release)
+        thread.start()
+        check(RAWS * 50, pipe(RAWS * 50))
+        thread.join()
+    assert len(steps) < 20 * len(RAWS * 50)
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_call_and_leaves_the_pipeline_usable():
     first = Held()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sensorium.errors import IndexFileError, InputError, OptionError, UnknownNameError
-from sensorium.retrieval import Index, Passage
+from sensorium.retrieval import Index, Passage, storage
 from sensorium.retrieval.dense.approximate import factory_string
 from sensorium.retrieval.dense.kinds import choose_kind
 from sensorium.retrieval.passage_table import PassageTable
@@ -394,6 +395,8 @@ def test_a_save_mends_what_is_damaged_or_gone(tmp_path):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_another_may_change_it_while_it_is_being_written(tmp_path, monkeypatch, before):
+    """Where the file system keeps no locks; where it does, the other waits."""
+    monkeypatch.setattr(storage, "alone_in", lambda _: contextlib.nullcontext())
     Index.from_vectors(vectors(4)).save(tmp_path / "i")
     first, second = Index.load(tmp_path / "i"), Index.load(tmp_path / "i")
     write = PassageTable.write
@@ -411,6 +414,33 @@ def test_another_may_change_it_while_it_is_being_written(tmp_path, monkeypatch, 
     with pytest.raises(IndexFileError, match="changed by another process since"):
         first.save(tmp_path / "i")
     assert len(Index.load(tmp_path / "i")) == 5
+
+
+def test_who_saves_waits_until_another_has(tmp_path, monkeypatch):
+    Index.from_vectors(vectors(4)).save(tmp_path / "i")
+    first, second = Index.load(tmp_path / "i"), Index.load(tmp_path / "i")
+    second.add(vectors=vectors(1))
+    write, failed = PassageTable.write, []
+
+    def save_second():
+        try:
+            second.save(tmp_path / "i")
+        except IndexFileError as error:
+            failed.append(str(error))
+
+    other = threading.Thread(target=save_second)
+
+    def slowly(table, path):
+        monkeypatch.setattr(PassageTable, "write", write)
+        other.start()
+        write(table, path)
+
+    first.add(vectors=vectors(2))
+    monkeypatch.setattr(PassageTable, "write", slowly)
+    first.save(tmp_path / "i")
+    other.join()
+    assert len(failed) == 1 and "changed by another process since" in failed[0]
+    assert len(Index.load(tmp_path / "i")) == 6
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
