@@ -210,7 +210,9 @@ class Run:
     def _better_wait(self) -> bool:
         """Whether more has come for a batch that is not full, while the device was busy, or just now."""
         if not self.live:  # which batches there are does not depend on when the results of others come
-            return not self._source.exhausted and self.under_way and self.wait()
+            if self._source.exhausted or not self.under_way:
+                return False
+            return (self._stages.batches.under_way and self._stages.land()) or self.wait()
         now = time.monotonic()
         if self._starts is None:
             self._starts = now + GRACE_S

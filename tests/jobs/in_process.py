@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from sensorium.errors import SensoriumError
-from sensorium.jobs import crew, work
+from sensorium.jobs import crew, page, work
 from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.stores import open_store
 
@@ -64,6 +64,7 @@ def _work(orders, out):
 def use(monkeypatch):
     """Has the workers of this test in its own process, with one model for all of them."""
     monkeypatch.setattr(crew, "subprocess", SimpleNamespace(Popen=Thread, PIPE=None))
+    monkeypatch.setattr(page, "thumbnails", lambda paths, *_: [None] * len(paths))  # made in a process of their own
     kept = functools.lru_cache(maxsize=None)(lambda text, number: real(json.loads(text), number))
     real = work._pipeline
     monkeypatch.setattr(
