@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -54,6 +55,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_SERVER].close()
         config.stash[_HOME].cleanup()
     remove_folders()  # before workers of the test run are ended
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

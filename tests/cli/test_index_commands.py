@@ -662,7 +662,7 @@ def test_settings_are_arguments_with_their_defaults():
     for settings, function, left_out in (
         (EncoderSettings, Encoder.from_pretrained, {"model", "limits", "token", "progress"}),
         (BuildSettings, Index.build, {"passages", "on_error", "device", "progress", "workers", "run"}),
-        (WorkerSettings, Job.run, {"self", "progress"}),
+        (WorkerSettings, Job.run, {"self", "progress", "refresh", "redo_changed"}),
     ):
         parameters = inspect.signature(function).parameters
         fields = {field.name: field.default for field in dataclasses.fields(settings)}

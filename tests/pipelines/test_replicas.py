@@ -6,7 +6,6 @@ import _thread
 import contextlib
 import itertools
 import pickle
-import signal
 import threading
 
 import pytest
@@ -309,14 +308,6 @@ def test_a_call_does_not_spin_while_it_waits_for_a_slow_device(monkeypatch):
         check(RAWS * 50, pipe(RAWS * 50))
         thread.join()
     assert rests
-
-
-@pytest.fixture
-def interruptible():
-    """Ctrl-C interrupts, also where the tests run in a shell's background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")

@@ -109,7 +109,7 @@ def test_what_can_not_be_started_says_so(monkeypatch):
 
 
 def test_it_is_asked_for():
-    assert MediaLimits().isolate is None
+    assert MediaLimits().isolate is False
     assert MediaLimits(isolate=True) == APART
     with pytest.raises(OptionError, match="isolate"):
         MediaLimits(isolate="yes")

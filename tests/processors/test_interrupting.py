@@ -32,6 +32,7 @@ def test_only_long_work_of_the_main_thread_is_moved():
         interruptibly(lambda: 1 // 0, LONG_WORK)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_does_not_wait_for_it():
     begun, go_on = threading.Event(), threading.Event()
 

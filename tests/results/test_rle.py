@@ -90,7 +90,7 @@ def test_equals_pycocotools(mask):
     [
         ({"size": [2, 2]}, "a mask in RLE is"),
         ({"counts": "4"}, "a mask in RLE is"),
-        ({"size": [2, 2], "counts": "5"}, "runs of 5 px in all do not fill a mask of 2 x 2 px"),
+        ({"size": [2, 2], "counts": "5"}, "runs of 5 px do not fill a mask of 2 x 2 px"),
         ({"size": [2, 2], "counts": [5, -1]}, "do not fill"),
         ({"size": [2, 2], "counts": "a"}, "expected a string of COCO's"),  # says that more follows
         ({"size": [2, 2], "counts": "4 "}, "expected a string of COCO's"),
