@@ -16,6 +16,11 @@ _TYPES = pa.types
 _UNITS = ("ns", "us", "ms", "s")
 
 
+def cast_to(column: pa.ChunkedArray, kind: pa.DataType | None) -> pa.ChunkedArray:
+    """A column of a type; None for its own, to which Arrow (26) casts lists of nulls wrongly."""
+    return column if kind is None or column.type == kind else column.cast(kind)
+
+
 def kind_of(column: pa.DataType) -> str:
     """What a column holds, in words."""
     if _TYPES.is_boolean(column):

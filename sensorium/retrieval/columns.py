@@ -9,7 +9,17 @@ from typing import Any
 import pyarrow as pa
 
 from sensorium.errors import InputError
-from sensorium.retrieval.column_types import LARGE, MOST_FIELDS, NULL, in_floats, in_large, kept_as, kind_of, widened
+from sensorium.retrieval.column_types import (
+    LARGE,
+    MOST_FIELDS,
+    NULL,
+    cast_to,
+    in_floats,
+    in_large,
+    kept_as,
+    kind_of,
+    widened,
+)
 from sensorium.retrieval.reading.passages import RESERVED
 from sensorium.retrieval.value_types import check_name, checked_type
 
@@ -131,7 +141,7 @@ def joined(old: pa.Table, new: pa.Table) -> pa.Table:
             continue
         try:
             both = widened(one, other)
-            old, new = (table.set_column(table.column_names.index(name), name, table[name].cast(both))
+            old, new = (table.set_column(table.column_names.index(name), name, cast_to(table[name], both))
                         for table in (old, new))  # fmt: skip
         except (pa.ArrowException, TypeError) as error:
             raise InputError(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sensorium.retrieval.column_types import cast_to
 from sensorium.retrieval.columns import joined
 from sensorium.retrieval.filters import rows_that_meet
 from sensorium.retrieval.lexical.bm25 import LexicalIndex
@@ -62,7 +63,7 @@ class PassageTable:
             types: of all columns of metadata in the end, which those of earlier tables may have narrower ones of.
         """
         wide = [
-            each.table.cast(pa.schema([(field.name, types.get(field.name, field.type)) for field in each.table.schema]))
+            pa.table({name: cast_to(each.table[name], types.get(name)) for name in each.table.column_names})
             for each in tables
         ]
         return cls(pa.concat_tables(wide, promote_options="default").combine_chunks())

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError
@@ -190,6 +190,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@example([{"a": [None, None]}], 1)
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3), min_size=1, max_size=6), st.integers(1, 6))
 def test_whatever_rows_hold_those_that_are_taken_make_a_table(rows, at_once):
