@@ -116,7 +116,8 @@ class LocalCrew(Crew):
         """Starts a process."""
         threads = max(1, usable_cores() // self._places)
         env = {} if self._places == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-        return LocalWorker(order, events, rank=rank, keep=self._lock.descriptors, env=env, outbox=self._outbox)
+        keep, outbox = self._lock.descriptors, self._outbox
+        return LocalWorker(order, events, Gauge.unnamed(), rank=rank, keep=keep, env=env, outbox=outbox)
 
     def places(self) -> int:
         """As many as were asked for, or one for each device."""
@@ -145,6 +146,7 @@ class LocalWorker(Worker):
         self,
         start: Mapping[str, Any],
         events: queue.Queue[Event],
+        gauge: Gauge,
         *,
         rank: int,
         keep: tuple[int, ...],
@@ -156,20 +158,19 @@ class LocalWorker(Worker):
         Args:
             start: its first order.
             events: where its events go.
+            gauge: how far it is; one with a name outlives the process that starts it.
             rank: its number among those that run, which says on which of several devices it is.
             keep: file descriptors that it inherits, such as the lock.
             env: what is added to the environment.
             outbox: where it writes, if that is not the job's folder itself.
         """
-        gauge = Gauge.unnamed()
-        assert gauge.descriptor is not None
         super().__init__(gauge, rank)
         self._outbox = outbox
         self._process = subprocess.Popen(  # -P: nothing is imported that lies in the folder of the call
             [sys.executable, "-P", "-m", "sensorium.jobs.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=(*keep, gauge.descriptor),
+            pass_fds=keep if gauge.descriptor is None else (*keep, gauge.descriptor),
             env={**os.environ, **env},
         )
         self._reader = threading.Thread(target=self._read, args=(events,), daemon=True)

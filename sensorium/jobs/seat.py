@@ -82,7 +82,7 @@ class Seat:
                 self.end()
                 events: queue.Queue[Event] = queue.Queue()
                 self._life, self._order, self._events = life, 0, []
-                self._worker = LocalWorker(start, events, rank=0, keep=(), env=env)
+                self._worker = LocalWorker(start, events, Gauge.make(), rank=0, keep=(), env=env)  # see `read_gauge`
                 threading.Thread(target=self._listen, args=(events, life), daemon=True).start()
             assert self._worker is not None
             return SeatFacts(socket.gethostname(), node, str(self._worker.gauge.path), version("sensorium"))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from sensorium.errors import OptionError
+from sensorium.jobs import crew
 from sensorium.jobs.cluster import Share
 from sensorium.jobs.gauge import Gauge, GaugeReading
-from sensorium.jobs.seat import read_gauge
+from sensorium.jobs.seat import Seat, read_gauge
 from sensorium.jobs.settings import RunSettings
 from tests import tiny
 
@@ -28,9 +32,7 @@ with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="n
 @pytest.fixture
 def on_ray(pictures, tmp_path, monkeypatch):
     """Runs something of `on_ray.py` over the pictures, in a process of its own."""
-    place = tempfile.mkdtemp(
-        prefix="r"
-    )  # of another cluster on this machine nothing is seen; paths of sockets are short
+    place = tempfile.mkdtemp(prefix="r")  # no other cluster of this machine is seen; paths of sockets are short
     monkeypatch.setenv("RAY_TMPDIR", place)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -132,3 +134,15 @@ def test_the_gauge_of_a_worker_is_read_when_its_seat_has_ended():
     assert read_gauge(str(gauge.path)) == GaugeReading(9, 7, 1)
     assert not gauge.path.exists()
     assert read_gauge(str(gauge.path)) == GaugeReading()
+
+
+def test_what_a_seat_leaves_can_be_read_by_another_process(monkeypatch):
+    process = Mock(stdin=io.BytesIO(), stdout=io.BytesIO())
+    monkeypatch.setattr(crew, "subprocess", SimpleNamespace(Popen=lambda *_, **__: process, PIPE=None))
+    monkeypatch.setitem(sys.modules, "ray", Mock())
+    seat = Seat()
+    path = seat.begin(1, {}, {}).gauge
+    seat._worker.gauge.taken = 3
+    code = "import sys; from sensorium.jobs.seat import Seat, read_gauge; print(read_gauge(sys.argv[1]))"
+    read = subprocess.run([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert read.stdout == f"{GaugeReading(3, 0, 0)}\n"
