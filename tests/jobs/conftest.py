@@ -44,6 +44,14 @@ def pictures(tmp_path):
 
 
 @pytest.fixture
+def workers_in_process(monkeypatch):
+    """Workers are threads of the test, for what does not depend on their being processes, which start in seconds."""
+    from . import in_process  # and with it torch, when all has been configured
+
+    in_process.use(monkeypatch)
+
+
+@pytest.fixture
 def poison(tmp_path, monkeypatch):
     """Lets workers fall over pictures called segfault.jpg, hang.jpg, and, the first time, once.jpg."""
     folder = tmp_path / "site"

@@ -27,6 +27,8 @@ SAMPLES = {
     ".hidden.jpg": b"",
 }
 
+pytestmark = pytest.mark.usefixtures("workers_in_process")
+
 
 def archive(path, members=SAMPLES, **more):
     with tarfile.open(path, "w", **more) as tar:

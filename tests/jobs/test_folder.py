@@ -19,6 +19,8 @@ from sensorium.processors.limits import MediaLimits
 
 from .conftest import make_job, parts_of
 
+pytestmark = pytest.mark.usefixtures("workers_in_process")
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):

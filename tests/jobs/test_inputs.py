@@ -19,6 +19,8 @@ from tests import tiny_answering
 
 from .conftest import make_job, rows_of
 
+pytestmark = pytest.mark.usefixtures("workers_in_process")
+
 
 def listed(folder, given, *, inputs=("image",), optional=(), shard_size=4, **more):
     """What a listing of these inputs holds."""

@@ -22,6 +22,8 @@ from tests import media
 from .conftest import make_job, parts_of, rows_of
 from .test_archives import archive
 
+pytestmark = pytest.mark.usefixtures("workers_in_process")
+
 
 class Listed:
     """A folder with a listing, which can be listed again; parts are made up."""

@@ -42,6 +42,8 @@ import itertools, time as clock
 clock.time = map(float, itertools.count(2_000_000_000, -3600)).__next__
 """
 
+pytestmark = pytest.mark.usefixtures("workers_in_process")
+
 
 def listed(folder, given, **more):
     facts = {}
