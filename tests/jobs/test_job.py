@@ -63,6 +63,7 @@ def test_each_input_has_its_row_in_order_with_the_result_of_the_pipeline(picture
         make_job(pictures, tmp_path / "out", options={"top_k": 2}).run()
 
 
+@pytest.mark.usefixtures("workers_in_process")
 def test_the_folder_tells_what_made_the_rows(pictures, tmp_path):
     out = tmp_path / "out"
     report = make_job([pictures / "00.jpg", str(pictures / "00.jpg"), pictures / "01.jpg"], out).run()
@@ -77,6 +78,7 @@ def test_the_folder_tells_what_made_the_rows(pictures, tmp_path):
     assert metadata[b"sensorium.result"] == b"Labels"
 
 
+@pytest.mark.usefixtures("workers_in_process")
 def test_other_weights_of_the_same_name_are_refused(pictures, tmp_path):
     from transformers import AutoModelForImageClassification
 
@@ -92,6 +94,7 @@ def test_other_weights_of_the_same_name_are_refused(pictures, tmp_path):
         make_job(pictures, out, model=model).run()
 
 
+@pytest.mark.usefixtures("workers_in_process")
 def test_too_many_failures_end_the_job_with_the_commonest(pictures, tmp_path):
     inputs = [pictures / "00.jpg", *(f"nowhere/{i}.jpg" for i in range(12))]
     with pytest.raises(JobStoppedError, match="missing-file 5"):
@@ -114,6 +117,7 @@ def test_what_a_worker_refuses_is_raised_here(pictures, tmp_path):
     assert not (tmp_path / "out" / "inputs.parquet").exists()
 
 
+@pytest.mark.usefixtures("workers_in_process")
 def test_a_part_that_was_changed_is_named(pictures, tmp_path):
     out = tmp_path / "out"
     job = make_job(pictures, out)
