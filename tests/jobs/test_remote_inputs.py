@@ -106,12 +106,12 @@ def test_a_table_of_the_web_is_fetched_within_the_limits(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "given", ["shelf://a/*.jpg", "shelf://a/b.jpg", "@shelf://list.txt", "shelf://x.csv", "shelf://x.tar"]
+    "given", ["cellar://a/*.jpg", "cellar://a/b.jpg", "@cellar://list.txt", "cellar://x.csv", "cellar://x.tar"]
 )
 def test_the_package_that_a_scheme_needs_is_named(tmp_path, monkeypatch, given):
-    shelf = {"class": "shelf_files.ShelfFileSystem", "err": "Install shelf-files to access shelves"}
-    monkeypatch.setitem(sys.modules["fsspec.registry"].known_implementations, "shelf", shelf)
-    with pytest.raises(OptionError, match=r"shelf:// needs a package that is not installed. Install shelf-files"):
+    cellar = {"class": "cellar_files.CellarFileSystem", "err": "Install cellar-files to access cellars"}
+    monkeypatch.setitem(sys.modules["fsspec.registry"].known_implementations, "cellar", cellar)
+    with pytest.raises(OptionError, match=r"cellar:// needs a package that is not installed. Install cellar-files"):
         listed(tmp_path, given)
     assert not list(tmp_path.iterdir())
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
@@ -245,11 +245,17 @@ def test_every_crop_mode_and_interpolation_of_timm(variant):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(width=_SIDES, height=_SIDES, mode=st.sampled_from(["center", "squash", "border"]), side=st.integers(20, 40))
+@example(width=1, height=44, mode="border", side=20)
+@example(width=299, height=1, mode="border", side=20)
 def test_timm_for_any_size(width, height, mode, side):
-    if max(width, height) > 60 * min(width, height):
-        return  # timm's border mode rounds a side to 0 there and fails
     cfg = {"input_size": (3, side, 33), "crop_mode": mode, "crop_pct": 0.9, "interpolation": "bicubic"}
-    assert_same_as_timm(cfg, [(width, height)])
+    try:
+        create_transform(**resolve_model_data_config(None, pretrained_cfg=cfg))(make_image(width, height))
+    except ValueError:  # timm's border mode rounds a side to 0
+        with pytest.raises(InputError, match="would become"):
+            ImageProcessor.from_timm(cfg)(make_image(width, height))
+    else:
+        assert_same_as_timm(cfg, [(width, height)])
 
 
 def test_all_of_timms_pretrained_configs_are_read():

@@ -105,12 +105,12 @@ def test_a_fault_of_the_file_system_is_told(shop, monkeypatch):
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    shelf = {"class": "shelf_files.ShelfFileSystem", "err": "Install shelf-files to access shelves"}
-    monkeypatch.setitem(sys.modules["fsspec.registry"].known_implementations, "shelf", shelf)
-    with pytest.raises(OptionError, match=r"shelf:// needs a package.*Install shelf-files"):
-        open_file_system("shelf://a/b.jpg")
-    error = fault("shelf://a/b.jpg", MediaLimits(allow_remote=("shelf://",)))
-    assert error.code == "missing-library" and "Install shelf-files" in error.message
+    cellar = {"class": "cellar_files.CellarFileSystem", "err": "Install cellar-files to access cellars"}
+    monkeypatch.setitem(sys.modules["fsspec.registry"].known_implementations, "cellar", cellar)
+    with pytest.raises(OptionError, match=r"cellar:// needs a package.*Install cellar-files"):
+        open_file_system("cellar://a/b.jpg")
+    error = fault("cellar://a/b.jpg", MediaLimits(allow_remote=("cellar://",)))
+    assert error.code == "missing-library" and "Install cellar-files" in error.message
     with pytest.raises(OptionError, match="no file system is known for attic://"):
         open_file_system("attic://a/b.jpg")
     with pytest.raises(OptionError, match="by its path"):
