@@ -28,6 +28,7 @@ from sensorium.errors import (
     UnknownNameError,
     UnsafeCheckpointError,
 )
+from sensorium.openmp import wait_briefly
 
 if TYPE_CHECKING:
     from sensorium.backbones import AutoBackbone, Backbone
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from sensorium.tasks.heads import Composite, build_head
 
 __version__ = "0.1.0"
+
+wait_briefly()  # before torch is imported, which reads it
 
 __all__ = [
     "Answers",

@@ -18,6 +18,7 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 
 LAYERS = (  # the design's table, from the ground up: each may import what stands before it
     "errors",
+    "openmp",
     "isolation",
     "checkpoints",
     "processors",
@@ -203,6 +204,6 @@ def test_importing_the_package_loads_its_errors_and_a_little_of_python():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(out.split())
     own = {name for name in loaded if name.partition(".")[0] == "sensorium"}
-    assert own == {"sensorium", "sensorium.errors"}
+    assert own == {"sensorium", "sensorium.errors", "sensorium.openmp"}
     assert {name.partition(".")[0] for name in loaded - own} <= sys.stdlib_module_names
     assert len(loaded) < 80  # 36 with Python 3.11: most of them those of difflib, re and typing

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -65,6 +67,18 @@ V1 = "4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n"
 )
 def test_quotas_of_control_groups(files, expected, tmp_path):
     assert usable_cores(tree(tmp_path, files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    ids=["nothing", "another-count", "a-policy"],
+)
+def test_openmp_is_told_to_wait_briefly_before_torch_is_imported(given, told):
+    code = "import os, sys, sensorium; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    got = subprocess.run([sys.executable, "-c", code], env={**kept, **given}, capture_output=True, text=True)
+    assert got.stdout.split() == [str(told), "False"], got.stderr
 
 
 def test_workers_and_torch_s_threads_follow(monkeypatch):
