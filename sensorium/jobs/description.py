@@ -14,6 +14,9 @@ from sensorium.jobs.stores.store import LOCK, is_passing
 NAME = "job.json"
 FORMAT = 1
 
+PASSAGES = "passages"
+"""What a job of encoding passages is called, where others have the name of a task."""
+
 ASKED = ("task", "model", "settings", "options", "inputs", "shard_size", "cwd")
 """What the user says of a job; the same call must say the same."""
 

@@ -82,9 +82,11 @@ class Driver:
                 if not self._waiting:
                     return self.report
             self._start()  # loads its model while inputs are listed, and parts are read
+            if listing is not None and not first:
+                self._plan(listing, again)
             task = self._wait_for("task")
-            if not first:
-                self._plan(listing or list_inputs(task), again)
+            if listing is None:
+                self._plan(list_inputs(task), again)
             self._crew.learn(task)
             while self._shards:
                 self._fill()

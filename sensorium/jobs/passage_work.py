@@ -11,14 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorium.errors import InputError, OptionError
+from sensorium.jobs.description import PASSAGES
 from sensorium.pipelines.placement import Placement, resolve_dtype
 from sensorium.processors.limits import MediaLimits
 from sensorium.retrieval import Encoder
 from sensorium.retrieval.building import fault_of
 from sensorium.tasks.options import Options
-
-PASSAGES = "passages"
-"""What a job of encoding passages is called, where others have the name of a task."""
 
 
 @dataclass

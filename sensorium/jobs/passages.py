@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 
 from sensorium.errors import InputError, JobStoppedError, OptionError, UnknownNameError
 from sensorium.jobs.asking import SETTINGS, plain_setting
-from sensorium.jobs.description import write_description
+from sensorium.jobs.description import PASSAGES, write_description
 from sensorium.jobs.job import Job
 from sensorium.jobs.listing import Listing, write_listing
 from sensorium.jobs.parts import find_parts
-from sensorium.jobs.passage_work import PASSAGES
 from sensorium.jobs.settings import RunSettings
 from sensorium.jobs.tables import PREFIX
 from sensorium.results.surrogates import storable

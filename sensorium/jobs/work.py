@@ -15,11 +15,11 @@ import torch
 
 from sensorium.checkpoints import resolve
 from sensorium.errors import DeviceError, InputError, JobError, OptionError
+from sensorium.jobs.description import PASSAGES
 from sensorium.jobs.gauge import Gauge
 from sensorium.jobs.inputs import RESERVED
 from sensorium.jobs.listing import Listing
 from sensorium.jobs.parts import find_parts, write_part
-from sensorium.jobs.passage_work import PassagePipeline, PassageTask
 from sensorium.jobs.provenance import model_facts, versions
 from sensorium.jobs.raws import raw_inputs
 from sensorium.jobs.stores import Store
@@ -32,7 +32,9 @@ from sensorium.results.surrogates import storable
 from sensorium.tasks.base import get_task
 
 if TYPE_CHECKING:
+    from sensorium.jobs.passage_work import PassagePipeline, PassageTask
     from sensorium.pipelines.pipeline import Pipeline
+    from sensorium.tasks.base import Task
 
 Tell = Callable[..., None]
 OUTCOME = ("status", "error_code", "error_message")
@@ -54,7 +56,7 @@ class Work:
         self._folder, self._description, self._gauge, self._tell = folder, description, gauge, tell
         if description["cwd"] is not None:
             os.chdir(description["cwd"])  # relative paths mean what they meant when the job was begun
-        task = PassageTask if description["task"] == PassageTask.name else get_task(description["task"])
+        task = _task(description["task"])
         task.options.parse(description["options"])
         if description["model"] is not None:  # a wrong name is told before inputs are listed
             given = {name: value for name, value in _settings(description).items() if name in Settings.names()}
@@ -246,11 +248,21 @@ def _settings(description: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def _task(name: str) -> type[Task | PassageTask]:
+    if name == PASSAGES:
+        from sensorium.jobs.passage_work import PassageTask  # with retrieval, which other tasks do without
+
+        return PassageTask
+    return get_task(name)
+
+
 def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline | PassagePipeline:
     settings = _settings(description)
     if wants_cuda(settings.get("device")):
         settings["device"] = f"cuda:{number}"
-    if description["task"] == PassageTask.name:
+    if description["task"] == PASSAGES:
+        from sensorium.jobs.passage_work import PassagePipeline
+
         return PassagePipeline(description["model"], settings)
     if settings.get("compile", "auto") == "auto":  # whether that pays would depend on timing, and rows on it
         settings["compile"] = False

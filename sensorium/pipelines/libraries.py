@@ -8,11 +8,11 @@ import platform
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, fx, nn
 
 MOST_BYTES = 2**30
@@ -147,7 +147,7 @@ def digest(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
 
 def _surroundings() -> Iterator[str]:
     """What else decides about the code that inductor writes, and the compiler makes."""
-    yield f"{torch.__version__} {torch.version.git_version} {torchvision.__version__} {platform.machine()}"
+    yield f"{torch.__version__} {torch.version.git_version} {version('torchvision')} {platform.machine()}"
     info = Path("/proc/cpuinfo")  # it is compiled for this very processor
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
     yield next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
