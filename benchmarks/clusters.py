@@ -220,13 +220,11 @@ def main() -> None:
     model = tiny_vit(kept / "tiny-vit")
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_agent_register_timeout_ms": "600000", "RAY_worker_niceness": "0"}
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    figures = {}
     with tempfile.TemporaryDirectory(prefix="sensorium-clusters-") as place:
         for part in arguments.parts:
             folder = Path(place, part)
             folder.mkdir()
-            figures[part] = globals()[part](model, images, folder, arguments)
-    save("clusters", figures, arguments)
+            save(f"clusters-{part}", globals()[part](model, images, folder, arguments), arguments)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ a worker by a segmentation fault, and one that holds it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
+import resource
 import shutil
 import signal
 import statistics
@@ -62,25 +64,35 @@ def throughput(model: Path, images: list[str], folder: Path, arguments: argparse
 
     pipe = sensorium.pipeline("image-classification", model, device="cpu", dtype="float32", compile=False, batch_size=8)
     pipe.warmup()
-    rates: dict[str, list[float]] = {"stream": [], "job": [], "job of two workers": []}
+    cores = sorted(os.sched_getaffinity(0))
+    jobs = {"job": (1, cores), "job of two workers": (2, cores), "job on one core": (1, cores[:1])}
+    rates: dict[str, list[float]] = {name: [] for name in ("stream", *jobs)}
+    busy: dict[str, list[float]] = {name: [] for name in rates}
     for turn in range(arguments.rounds):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         assert sum(1 for _ in pipe.stream(images)) == len(images)
-        rates["stream"].append(len(images) / (time.perf_counter() - began))
-        for name, workers in (("job", 1), ("job of two workers", 2)):
-            out = folder / f"throughput-{turn}-{workers}"
+        seconds = time.perf_counter() - began
+        rates["stream"].append(len(images) / seconds)
+        busy["stream"].append((time.process_time() - used) / seconds)
+        for name, (workers, on) in jobs.items():
+            out = folder / f"throughput-{turn}-{name}"
             job = Job("image-classification", model, inputs=images, out=out, compile=False, **FLOAT)
-            marks: list[tuple[float, int]] = []
+            marks: list[tuple[float, int, float]] = []
             watch = threading.Thread(target=_watch, args=(out, len(images), marks), daemon=True)
             watch.start()
+            os.sched_setaffinity(0, on)  # of this thread, and so of what it starts
             job.run(workers=workers)
+            os.sched_setaffinity(0, cores)
             watch.join()
-            (first, done), (last, all_done) = marks[0], marks[-1]
+            (first, done, before), (last, all_done, after) = marks[0], marks[-1]
             rates[name].append((all_done - done) / (last - first))
+            busy[name].append((after - before) / (last - first))
     medians = {name: statistics.median(found) for name, found in rates.items()}
+    used_cores = {name: statistics.median(found) for name, found in busy.items()}
     for name, rate in medians.items():
-        print(f"{name:<20} {rate:8.1f} inputs/s   {rate / medians['stream']:.2f} of the stream")
-    return {"inputs": len(images), "inputs_per_s": medians}
+        share, per_core = rate / medians["stream"], rate / used_cores[name]
+        print(f"{name:<20} {rate:8.1f} inputs/s   {share:.2f} of the stream   {per_core:8.1f} for a second of a core")
+    return {"inputs": len(images), "inputs_per_s": medians, "cores_busy": used_cores}
 
 
 def resume(model: Path, images: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -221,16 +233,26 @@ def _begin(model: Path, settings: dict[str, Any]) -> None:
         Driver._finish = finish  # type: ignore[method-assign]
 
 
-def _watch(out: Path, inputs: int, marks: list[tuple[float, int]]) -> None:
-    """Notes when the first part came, and the last one."""
+def _watch(out: Path, inputs: int, marks: list[tuple[float, int, float]]) -> None:
+    """Notes when the first part came, and the last one, and what time of processors the workers had used by then."""
     shards = -(-inputs // 512)
     while len(marks) < 2:
         count = len(_names(out))
         if count and not marks:
-            marks.append((time.perf_counter(), count * 512))
+            marks.append((time.perf_counter(), count * 512, _used_by_children()))
         if count == shards:
-            marks.append((time.perf_counter(), inputs))
+            marks.append((time.perf_counter(), inputs, _used_by_children()))
         time.sleep(0.005)
+
+
+def _used_by_children() -> float:
+    """Seconds of processors that the children of this process have used, those that run and those that have ended."""
+    ended, ticks = resource.getrusage(resource.RUSAGE_CHILDREN), 0
+    for pid in _children(os.getpid()):
+        with contextlib.suppress(OSError):
+            told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(told[11]) + int(told[12])
+    return ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _watch_parts(out: Path, known: int, marks: list[tuple[float, int]]) -> None:
@@ -270,7 +292,6 @@ def main() -> None:
     kept = Path(tempfile.gettempdir()) / "sensorium-benchmarks"
     images = photographs(kept / "small", 500, size=(160, 120))
     model = tiny_vit(kept / "tiny-vit")
-    figures = {}
     with tempfile.TemporaryDirectory(prefix="sensorium-jobs-") as place:
         for part in arguments.parts:
             folder = Path(place, part)
@@ -280,8 +301,7 @@ def main() -> None:
                 inputs = [str(folder / f"{i:06}.jpg") for i in range(arguments.images)]
                 for i, path in enumerate(inputs):
                     shutil.copy(images[i % len(images)], path)
-            figures[part] = globals()[part](model, inputs, folder, arguments)
-    save("jobs", figures, arguments)
+            save(f"jobs-{part}", globals()[part](model, inputs, folder, arguments), arguments)
 
 
 if __name__ == "__main__":
