@@ -69,7 +69,9 @@ def fetch(url: str, *, name: str, limits: MediaLimits, kind: str = "picture") ->
         ) from error
     except http.client.IncompleteRead as error:
         raise _cut_off(name) from error
-    except (OSError, http.client.HTTPException, zlib.error) as error:
+    except InputError:  # a ValueError, as is raised for an answer that is none, and a redirect that leads nowhere
+        raise
+    except (OSError, ValueError, http.client.HTTPException, zlib.error) as error:
         raise _dead(name, f"{type(error).__name__}: {error}", kind) from error
     raise _dead(name, f"more than {MAX_REDIRECTS} redirects", kind)
 
@@ -108,7 +110,8 @@ def _hop(url: str, deadline: float, *, name: str, limits: MediaLimits, kind: str
                     f"{at}, which is private or local",
                     "Fetch it yourself, or set MediaLimits.allow_private_addresses=True",
                 )
-    connection = _PinnedConnection(host, port, addresses=addresses, secure=secure, deadline=deadline)
+    read = _Read(name, kind, limits)
+    connection = _PinnedConnection(host, port, addresses=addresses, secure=secure, deadline=deadline, read=read)
     try:
         accept = f"{'audio' if kind == 'sound' else 'image'}/*,*/*;q=0.5"
         headers = {"User-Agent": "sensorium", "Accept": accept, "Accept-Encoding": "identity"}
@@ -134,14 +137,14 @@ def _target(url: str, *, name: str) -> tuple[bool, str, int, str]:
         host = parts.hostname or ""
         host = host if ":" in host else host.encode("idna").decode()  # a colon: an IPv6 address
         port = parts.port or (443 if scheme == "https" else 80)
+        path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+        query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]|")
     except ValueError as error:  # UnicodeError is one
         raise _refused(name, "a well-formed URL", str(error), "Correct it") from error
     if not host:
         raise _refused(name, "a URL with a host", "none", "Correct it")
     if parts.username is not None:
         raise _refused(name, "a URL without user name and password", "one with them", "Fetch it and pass its bytes")
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]|")
     return scheme == "https", host, port, f"{path}?{query}" if query else path
 
 
@@ -154,7 +157,7 @@ def _resolve(host: str, port: int, deadline: float) -> list[str]:
         try:
             entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             addresses.extend(dict.fromkeys(str(entry[4][0]) for entry in entries))
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: no text of a name, such as one with a NUL
             failed.append(error)
 
     thread = threading.Thread(target=look_up, name="sensorium-resolve", daemon=True)
@@ -170,10 +173,12 @@ def _resolve(host: str, port: int, deadline: float) -> list[str]:
 class _PinnedConnection(http.client.HTTPConnection):
     """A connection to one of the given addresses, which speaks to `host` by name (Host, SNI, certificate)."""
 
-    def __init__(self, host: str, port: int, *, addresses: list[str], secure: bool, deadline: float) -> None:
+    def __init__(
+        self, host: str, port: int, *, addresses: list[str], secure: bool, deadline: float, read: _Read
+    ) -> None:
         super().__init__(host, port)
         self.default_port = 443 if secure else 80  # the Host header omits the default port
-        self._addresses, self._secure, self._deadline = addresses, secure, deadline
+        self._addresses, self._secure, self._deadline, self._read = addresses, secure, deadline, read
         self._wire: socket.socket | None = None
 
     def connect(self) -> None:
@@ -181,7 +186,7 @@ class _PinnedConnection(http.client.HTTPConnection):
         if self._secure:
             self._wire.settimeout(_left(self._deadline))
             self._wire = _tls().wrap_socket(self._wire, server_hostname=self.host)
-        self.sock = cast("socket.socket", _TimedSocket(self._wire, self._deadline))
+        self.sock = cast("socket.socket", _TimedSocket(self._wire, self._deadline, self._read))
 
     def hang_up(self) -> None:
         self.close()
@@ -202,30 +207,50 @@ class _PinnedConnection(http.client.HTTPConnection):
 class _TimedSocket:
     """What http.client needs of a socket, every wait cut at one deadline: a slow trickle cannot stretch it."""
 
-    def __init__(self, wire: socket.socket, deadline: float) -> None:
-        self._wire, self._deadline = wire, deadline
+    def __init__(self, wire: socket.socket, deadline: float, read: _Read) -> None:
+        self._wire, self._deadline, self._read = wire, deadline, read
 
     def sendall(self, data: ReadableBuffer) -> None:
         self._wire.settimeout(_left(self._deadline))
         self._wire.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._wire, self._deadline), _CHUNK)
+        return io.BufferedReader(_TimedReader(self._wire, self._deadline, self._read), _CHUNK)
 
     def close(self) -> None:
         """Nothing: http.client closes before the body is read; `hang_up` closes the wire."""
 
 
 class _TimedReader(io.RawIOBase):
-    def __init__(self, wire: socket.socket, deadline: float) -> None:
-        self._wire, self._deadline = wire, deadline
+    def __init__(self, wire: socket.socket, deadline: float, read: _Read) -> None:
+        self._wire, self._deadline, self._read = wire, deadline, read
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         self._wire.settimeout(_left(self._deadline))
-        return self._wire.recv_into(buffer)
+        count = self._wire.recv_into(buffer)
+        self._read.add(count)
+        return count
+
+
+class _Read:
+    """What an answer has sent, whatever its head says of its length: http.client reads a chunk of -1 bytes to the end.
+
+    Args:
+        name: of the URL, for an error.
+        kind: what is expected there.
+        limits: `max_bytes` applies, and an eighth more for the heads of chunks.
+    """
+
+    def __init__(self, name: str, kind: str, limits: MediaLimits) -> None:
+        self._name, self._kind, self._limits = name, kind, limits
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        self._count += count
+        self._limits.check_bytes(max(1, self._count - self._count // 8 - 2**20), name=self._name, kind=self._kind)
 
 
 def _body(response: http.client.HTTPResponse, *, name: str, limits: MediaLimits, kind: str) -> bytes:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from sensorium.errors import InputError, LimitError
 from sensorium.processors import urls
-from sensorium.processors.media import MediaLimits, load_image
+from sensorium.processors.media import MediaLimits, describe, load_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 EXPECTED = torch.from_numpy(PIXELS).permute(2, 0, 1)
@@ -101,6 +101,15 @@ class Routes(http.server.BaseHTTPRequestHandler):
         while True:
             self.wfile.write(bytes(2**16))
 
+    def get_negative(self, rest: str) -> None:
+        self.reply(b"", length=-1, Transfer_Encoding="chunked")
+        self.wfile.write(f"{rest}\r\n".encode())
+        for _ in range(64):
+            self.wfile.write(bytes(2**16))
+
+    def get_astray(self, _rest: str) -> None:
+        self.reply(b"", status=302, Location="http://[::1/a.png")
+
     def get_cut(self, _rest: str) -> None:
         self.reply(PNG[:200], length=len(PNG))
 
@@ -174,7 +183,7 @@ def base():
 def fault(url: str, limits: MediaLimits = LOCAL) -> InputError:
     with pytest.raises(InputError) as caught:
         load_image(url, limits=limits)
-    assert caught.value.source == urls.public_url(url)
+    assert caught.value.source == describe(url)
     assert "expected" in caught.value.message
     return caught.value
 
@@ -230,6 +239,8 @@ def test_the_scheme_may_be_in_capitals(base):
         ("empty", "empty-file", "0 bytes"),
         ("cut", "truncated", "early"),
         ("chunked/cut", "truncated", "early"),
+        ("negative/-3", "dead-url", "non-negative"),
+        ("astray", "dead-url", "IPv6"),
         ("gzipcut", "truncated", "early"),
     ],
 )
@@ -253,6 +264,11 @@ def test_no_more_of_a_body_is_read_than_the_limit(base, path, monkeypatch):
         assert error.code == "too-many-bytes"
     most = {"endless": 10**6, "declared": 0, "zipbomb": len(gzip.compress(bytes(50 * 2**20))), "trailing": len(PNG)}
     assert sum(received) <= most[path] + 2 * 2**16  # the head, and the rest of what came at once
+
+
+def test_a_chunk_of_minus_one_byte_is_not_read_to_the_end(base):
+    error = fault(f"{base}/negative/-1", replace(LOCAL, max_bytes=10**5))
+    assert (type(error), error.code) == (LimitError, "too-many-bytes")
 
 
 @pytest.mark.parametrize("path", ["drip", "driphead", "silent"])
@@ -373,7 +389,7 @@ def test_a_second_address_is_tried_when_the_first_is_dead(base, monkeypatch):
 @pytest.mark.parametrize(
     "url",
     ["http://", "http:///a.png", "http://[::1/a.png", "http://host:99999/a.png", "http://user:pw@example.com/a.png",
-     "http://" + "a" * 70 + ".com/", "http://a..b/"],
+     "http://" + "a" * 70 + ".com/", "http://a..b/", "http://a\0b/", "http://a.test/\ud800", "http://a.test/?\ud800"],
 )  # fmt: skip
 def test_malformed_urls(url):
     error = fault(url, MediaLimits())
