@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import IO
 
+from sensorium.processors.audio_faults import check_sections
 from sensorium.processors.audio_sections import Section
 
 _HEADS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # the mark, and the head of the block that must follow it
@@ -14,13 +15,17 @@ _CHECKED = 3  # frames whose checksum is made
 _DEPTHS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}  # bits a sample, by their code; 0 is the header's
 
 
-def flac_sections(stream: IO[bytes], start: int, end: int) -> list[Section]:
+def flac_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Section]:
     """The streams of a file that was put together from several, one after another; nearly always one.
 
     Args:
         stream: of the file.
         start: where its mark is.
         end: its length.
+        name: of the sound, for an error.
+
+    Raises:
+        InputError: `corrupt`, too many of them.
     """
     begins = [start]
     position, kept = start + 8, b""
@@ -32,6 +37,7 @@ def flac_sections(stream: IO[bytes], start: int, end: int) -> list[Section]:
             found = data.find(head)
             while found >= 0:
                 begins.append(base + found)
+                check_sections(len(begins), name)
                 found = data.find(head, found + 1)
         position += len(piece)
         kept = data[-7:]

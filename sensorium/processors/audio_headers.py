@@ -6,7 +6,6 @@ import os
 from typing import IO
 
 from sensorium.errors import InputError, LimitError
-from sensorium.processors.audio_faults import corrupt
 from sensorium.processors.audio_flac import flac_sections
 from sensorium.processors.audio_mp3 import mp3_sections
 from sensorium.processors.audio_mp3_frames import tag_length
@@ -18,7 +17,6 @@ from sensorium.processors.limits import MediaLimits
 MP3_SLACK = 4608
 """Samples that encoders' counts and the decoder's may differ by: four frames."""
 
-_MAX_SECTIONS = 10_000
 _MAX_ZEROS = 2**20  # bytes of nothing that may stand before a sound
 _MAX_TAGS = 64
 _MAGIC = {  # format: (offset, bytes) pairs that all have to be there
@@ -89,7 +87,7 @@ def sections(stream: IO[bytes], kind: str, start: int, *, name: str) -> list[Sec
     if kind == "OGG":
         found = ogg_sections(stream, start, end, name)
     elif kind == "FLAC":
-        found = flac_sections(stream, start, end)
+        found = flac_sections(stream, start, end, name)
     elif kind == "MP3":
         found = mp3_sections(stream, start, end, name)
     elif kind in ("WAV", "RF64", "W64", "AIFF"):
@@ -98,8 +96,6 @@ def sections(stream: IO[bytes], kind: str, start: int, *, name: str) -> list[Sec
         found = []
     if kind == "AU":
         check_au(stream, start, end, name)
-    if len(found) > _MAX_SECTIONS:
-        raise corrupt(name, f"it is put together from {len(found):,} sounds, of {_MAX_SECTIONS:,} at most")
     return found or [Section(stream, [range(start, end)])]
 
 

@@ -11,7 +11,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import IO
 
-from sensorium.processors.audio_faults import corrupt, cut_off, silent
+from sensorium.errors import InputError
+from sensorium.processors.audio_faults import check_sections, corrupt, cut_off, silent
 from sensorium.processors.audio_mp3_frames import MpegFrame, MpegLayout, frames
 from sensorium.processors.audio_sections import Section
 
@@ -55,7 +56,9 @@ def mp3_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
             hardly any frames among much else.
     """
     try:
-        streams = _streams(stream, start, end)
+        streams = _streams(stream, start, end, name)
+    except InputError:
+        raise
     except ValueError as error:
         raise corrupt(name, error) from error
     for one in streams:
@@ -67,13 +70,14 @@ def mp3_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
     return [Section(stream, [_right_header(stream, one), *one.spans]) for one in whole]
 
 
-def _streams(stream: IO[bytes], start: int, end: int) -> list[_Stream]:
+def _streams(stream: IO[bytes], start: int, end: int, name: str) -> list[_Stream]:
     streams: list[_Stream] = []
     for frame in frames(stream, start, end):
         offset = _header_at(frame)
         current = streams[-1] if streams else None
         if offset or current is None or current.layout != frame.layout or _is_full(current, frame, end):
             streams.append(_Stream(frame.layout, frame))
+            check_sections(len(streams), name)
         if offset:
             streams[-1].header = frame
             streams[-1].claimed = _claimed(stream, frame, offset)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import IO
 
-from sensorium.processors.audio_faults import corrupt, cut_off
+from sensorium.processors.audio_faults import check_sections, corrupt, cut_off
 from sensorium.processors.audio_sections import Section
 
 _FIRST, _LAST = 2, 4  # flags of a page
 _HEAD = 27
 _MAX_PAGES = 3_000_000  # 16 h at one packet of 20 ms each
+_PIECE = 2**9
 _LOST = 2**17  # bytes without a page after which what follows is none: two of the largest
 
 
@@ -23,7 +24,8 @@ def ogg_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
         name: of the sound, for an error.
 
     Raises:
-        InputError: `truncated`, a stream without its last page, or with less than all of it; `corrupt`, too many pages.
+        InputError: `truncated`, a stream without its last page, or with less than all of it; `corrupt`, too many pages
+            or streams.
     """
     begins: list[int] = []
     first = last = False  # of the page before
@@ -53,6 +55,7 @@ def ogg_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
             if begins and not last:
                 raise cut_off(name)
             begins.append(position)
+            check_sections(len(begins), name)
             last = False
         first, last = bool(flags & _FIRST), last or bool(flags & _LAST)
         position = stop
@@ -64,6 +67,13 @@ def ogg_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
 
 
 def _next_page(stream: IO[bytes], position: int, end: int) -> int | None:
+    """It is looked for in small pieces, as it is near, mostly: it may have to be looked for very often."""
+    kept, stop = b"", min(end, position + _LOST)
     stream.seek(position)
-    found = stream.read(max(0, min(_LOST, end - position))).find(b"OggS")
-    return None if found < 0 else position + found
+    while position < stop and (piece := stream.read(min(_PIECE, stop - position))):
+        data = kept + piece
+        found = data.find(b"OggS")
+        if found >= 0:
+            return position - len(kept) + found
+        position, kept = position + len(piece), data[-3:]
+    return None

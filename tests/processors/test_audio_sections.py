@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import InputError
+from sensorium.processors.audio_ogg import ogg_sections
 from sensorium.processors.audio_reading import load_audio, open_audio, read_all
 from sensorium.processors.audio_sections import Section
 from sensorium.processors.limits import MediaLimits
@@ -209,10 +210,38 @@ def test_the_size_that_rf64_keeps_apart(size):
 def test_what_is_made_to_be_searched_for_long_is_given_up(monkeypatch):
     monkeypatch.setattr("sensorium.processors.audio_mp3_frames._MAX_MISSES", 1000)
     monkeypatch.setattr("sensorium.processors.audio_ogg._MAX_PAGES", 3)
-    monkeypatch.setattr("sensorium.processors.audio_headers._MAX_SECTIONS", 2)
+    monkeypatch.setattr("sensorium.processors.audio_faults.MAX_SECTIONS", 2)
     assert code_of(mp3() + b"\xff" * 5000) == "corrupt"
     assert code_of(encoded(make_audio(4.0), form="OGG")) == "corrupt"
     assert code_of(encoded(make_audio(0.1), form="FLAC") * 3) == "corrupt"
+
+
+class Counted(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    count = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def test_a_page_that_lies_near_is_found_by_reading_little():
+    page = b"OggS\0\6" + bytes(21)
+    file = Counted((page + b"x") * 5_000)
+    (section,) = ogg_sections(file, 0, len(file.getvalue()), "x")
+    assert section.size == len(file.getvalue())
+    assert file.count < 50 * section.size, "it was up to 128 KiB for each page"
+
+
+@pytest.mark.parametrize("form", ["MP3", "OGG", "FLAC"])
+def test_sounds_in_one_file_are_counted_while_they_are_found(form, monkeypatch):
+    monkeypatch.setattr("sensorium.processors.audio_faults.MAX_SECTIONS", 2)
+    sound = encoded(make_audio(0.2), form=form)
+    load_audio(sound * 2)
+    monkeypatch.setattr("sensorium.processors.audio_sections.Section.__init__", None)
+    assert code_of(sound * 3) == "corrupt"
 
 
 @pytest.mark.parametrize("form", ["WAV", "RF64", "W64", "AIFF", "AU"])
