@@ -11,12 +11,13 @@ import binascii
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sensorium.errors import CheckpointError
+from sensorium.processors.tokenizer_patterns import repeats
 
 MAX_FILE_BYTES = 64 * 2**20
 """Of one file; the largest vocabularies that are published take half of it."""
@@ -35,6 +36,7 @@ _LONGEST_TEXT = 16_384  # characters of a text in the file: patterns, contents, 
 _LONGEST_WORD = 10_000  # characters of a word that WordPiece looks through, in a time that grows with their square
 _MOST_IDS = 2**24  # tables are made as long as the largest id
 _MOST_STEPS = 200
+_MOST_TIMES = 10_000  # by repeats with an end, in one another
 _MOST_REPEATS = 8  # without an end, in one alternative of a pattern
 
 
@@ -77,13 +79,13 @@ def _check_part(content: Any, part: str, of: str) -> None:
     steps = list(_steps(content))
     if len(steps) > _MOST_STEPS:
         raise _wrong(of, part, f"at most {_MOST_STEPS} steps, and has {len(steps)}")
-    growth = math.prod(_growth(step, of, part) for step in steps)
-    if growth > MOST_GROWTH:
-        raise _wrong(of, part, f"replacements that make a text at most {MOST_GROWTH} times as long, not {growth:.3g}")
     for step in steps:
         _check_texts(step, of, part)
         for pattern in _patterns(step):
             _check_pattern(pattern, of, part)
+    growth = math.prod(_growth(step, of, part) for step in steps)
+    if growth > MOST_GROWTH:
+        raise _wrong(of, part, f"replacements that make a text at most {MOST_GROWTH} times as long, not {growth:.3g}")
     added = sum(_added(step) for step in steps)
     if added > MOST_ADDED:
         raise _wrong(of, part, f"at most {MOST_ADDED:,} tokens around a text, and has {added:,}")
@@ -152,12 +154,14 @@ def _longest_replacement(charsmap: Any) -> int:
     """The longest text that sentencepiece's table puts in the place of one; more than any where it is damaged."""
     if not charsmap:
         return 0
+    if not isinstance(charsmap, (str, list)):  # bytes of a number would be as many as it says
+        return MOST_ADDED + 1
     try:
         table = base64.b64decode(charsmap if isinstance(charsmap, str) else bytes(charsmap))
     except (binascii.Error, ValueError):
         return MOST_ADDED + 1
     texts = table[4 + int.from_bytes(table[:4], "little") :]
-    return max(map(len, texts.split(b"\0")), default=0)
+    return max((len(found[0]) for found in re.finditer(rb"[^\0]+", texts)), default=0)
 
 
 _WITHOUT_WIDTH = ("(?=", "(?!", "(?<", r"\b", r"\B", "^", "$")
@@ -166,10 +170,11 @@ _WITHOUT_WIDTH = ("(?=", "(?!", "(?<", r"\b", r"\B", "^", "$")
 def _may_be_empty(pattern: str) -> bool:
     """Whether a pattern of Oniguruma may match nothing, and so between all characters; true where nobody knows."""
     plain = re.sub(r"\\[pP]\{[^}]*\}|\\X|\\R|\\h", "a", pattern)
+    if any(mark in plain for mark in ("(?=", "(?!", "(?<", r"\b", r"\B")):
+        return True
     try:
-        return re.compile(plain).match("") is not None or any(
-            mark in plain for mark in ("(?=", "(?!", "(?<", r"\b", r"\B")
-        )
+        with warnings.catch_warnings(action="ignore"):  # of what Python would read in another way some day
+            return re.compile(plain).match("") is not None
     except (re.error, RecursionError, OverflowError):
         return True
 
@@ -190,70 +195,15 @@ def _check_texts(step: Mapping[str, Any], of: str, part: str) -> None:
 
 def _check_pattern(pattern: str, of: str, part: str) -> None:
     """Refuses repeats of what repeats without an end, and very many such repeats one after another."""
-    nested, most = repeats(pattern)
+    nested, most, times = repeats(pattern)
+    if times > _MOST_TIMES:
+        raise _wrong(of, part, f"patterns that repeat a part at most {_MOST_TIMES:,} times, and has {pattern[:80]!r}")
     if nested:
         raise _wrong(of, part, f"patterns that do not repeat what repeats without an end, and has {pattern[:80]!r}")
     if most > _MOST_REPEATS:
         raise _wrong(
             of, part, f"patterns of at most {_MOST_REPEATS} repeats one after another, and has {pattern[:80]!r}"
         )
-
-
-def repeats(pattern: str) -> tuple[bool, int]:
-    """Looks for repeats without an end: whether one holds another, and how many stand in a row at most.
-
-    Args:
-        pattern: in the syntax of Oniguruma.
-    """
-    groups = [_Group()]
-    closed: _Group | None = None  # the group that has just ended
-    nested = False
-    for token in _TOKEN.finditer(pattern):
-        text = token.group()
-        if text[0] == "(":
-            groups.append(_Group())
-        elif text == ")" and len(groups) > 1:
-            closed = groups.pop()
-            groups[-1].add(closed.most)
-            continue
-        elif text == "|":
-            groups[-1].row = 0
-        elif _endless(text):
-            nested = nested or (closed is not None and closed.most > 0)
-            groups[-1].add(1)
-        closed = None
-    return nested, max(group.most for group in groups)
-
-
-@dataclass
-class _Group:
-    """Repeats without an end in the alternative of a group that is read, and the most of any of them."""
-
-    row: int = 0
-    most: int = 0
-
-    def add(self, count: int) -> None:
-        self.row += count
-        self.most = max(self.most, self.row)
-
-
-_TOKEN = re.compile(
-    r"""\\[pPxuokgQ]\{[^}]*\} | \\. | \[(?:\\.|\[:\^?\w+:\]|\[(?:\\.|[^\]\\])*\]|[^\]\\])*\]?
-    | \((?:\?(?:[a-zA-Z-]*[:)]|[=!>]|<[=!]|<\w+>)?)? | [*+?][+?]? | \{\d*,?\d*\}[+?]? | .""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def _endless(text: str) -> bool:
-    """Whether a part of a pattern is a repeat that may go on for very long."""
-    if text[0] in "*+":
-        return True
-    bounds = re.fullmatch(r"\{(\d*)(,?)(\d*)\}[+?]?", text)
-    if bounds is None:
-        return False
-    if bounds[2] and not bounds[3]:
-        return True
-    return int(bounds[3] or bounds[1] or 0) > 100
 
 
 def _added(step: Mapping[str, Any]) -> int:

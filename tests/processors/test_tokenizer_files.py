@@ -15,7 +15,8 @@ from sensorium import pipeline
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors import tokenizer_files
 from sensorium.processors.text import TextProcessor
-from sensorium.processors.tokenizer_files import check_tokenizer, repeats
+from sensorium.processors.tokenizer_files import check_tokenizer
+from sensorium.processors.tokenizer_patterns import repeats
 from tests import tiny_text
 
 
@@ -30,6 +31,10 @@ def change(folder, **entries):
     path = folder / "tokenizer.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
     return folder
+
+
+def written(folder, **entries):
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {}, **entries}))
 
 
 def replace(pattern, content):
@@ -122,7 +127,7 @@ def test_a_pattern_that_is_none_is_an_error_of_the_checkpoint(folder, pattern):
 
 def test_a_panic_while_a_text_is_read_is_the_error_of_that_text(folder, monkeypatch):
     """As where a pattern takes too long, which the library tells by a panic, no `Exception`."""
-    monkeypatch.setattr(tokenizer_files, "repeats", lambda pattern: (False, 0))
+    monkeypatch.setattr(tokenizer_files, "repeats", lambda pattern: (False, 0, 1))
     change(folder, pre_tokenizer=split("(a+)+$"))
     settings = folder / "tokenizer_config.json"  # a class that keeps the file's own parts
     generic = {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -153,9 +158,10 @@ PUBLISHED = [
 
 @pytest.mark.parametrize("pattern", PUBLISHED)
 def test_patterns_of_published_tokenizers_pass(pattern):
-    nested, row = repeats(pattern)
+    nested, row, times = repeats(pattern)
     assert not nested
     assert row <= 2
+    assert times <= 3
 
 
 @pytest.mark.parametrize(
@@ -169,11 +175,38 @@ def test_patterns_of_published_tokenizers_pass(pattern):
     ],
 )  # fmt: skip
 def test_repeats(pattern, expected):
-    assert repeats(pattern) == expected
+    assert repeats(pattern)[:2] == expected
 
 
 @given(st.text(alphabet="ab()[]|*+?{},\\2^:<>!=p", max_size=60) | st.text(max_size=60))
 def test_any_text_can_be_looked_at(pattern):
-    nested, row = repeats(pattern)
+    nested, row, times = repeats(pattern)
     assert isinstance(nested, bool)
     assert row >= 0
+    assert times >= 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "times"),
+    [("a", 1), ("a{3}", 3), ("(a{3}b){2}", 6), ("a{3}{4}", 12), ("(a{3})?{2}", 6), ("((a{2,5}|b)c){0,3}", 15)],
+)
+def test_repeats_in_one_another_multiply(pattern, times):
+    assert repeats(pattern).times == times
+
+
+@pytest.mark.parametrize("form", ["Regex of a Split", "Regex of a Replace"])
+def test_a_pattern_that_repeats_for_ever_is_refused_before_it_is_tried(tmp_path, form):
+    pattern = "a?"
+    for _ in range(7):
+        pattern = f"({pattern}){{99}}"
+    kind = {"type": form.rpartition(" ")[2], "pattern": {"Regex": pattern}, "content": "b"}
+    written(tmp_path, normalizer=kind)
+    with pytest.raises(CheckpointError, match="repeat a part at most"):
+        check_tokenizer(tmp_path, of="x")
+
+
+@pytest.mark.parametrize("charsmap", [10**13, {"a": 1}, 1.5, True])
+def test_a_charsmap_that_is_a_number_takes_no_memory(tmp_path, charsmap):
+    written(tmp_path, normalizer={"type": "Precompiled", "precompiled_charsmap": charsmap})
+    with pytest.raises(CheckpointError, match="precompiled_charsmap"):
+        check_tokenizer(tmp_path, of="x")
