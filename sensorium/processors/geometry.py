@@ -6,7 +6,7 @@ All take and give `(3, H, W)` tensors, uint8, or float32 in [0, 255].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -44,6 +44,10 @@ class Resize:
 
     def __post_init__(self) -> None:
         _check_sides(self, (*self.size, self.multiple), pixels=self.rule == "exact")
+        if self.rule not in get_args(SizeRule) or self.mode not in get_args(Resample):
+            raise _wrong(
+                f"a rule out of {', '.join(get_args(SizeRule))}, a mode out of {', '.join(get_args(Resample))}", self
+            )
 
     def __call__(self, image: Tensor) -> Tensor:
         """Resample `(3, H, W)`, uint8 or float32; the dtype stays."""
@@ -77,6 +81,8 @@ class CenterCrop:
 
     def __post_init__(self) -> None:
         _check_sides(self, self.size, pixels=True)
+        if len(self.fill) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in self.fill):
+            raise _wrong("three whole numbers from 0 to 255 as the fill", self)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Cut `(3, height, width)` out of `(3, H, W)`, as a view where nothing was padded."""
@@ -103,6 +109,10 @@ class CropToRatio:
 
     kind: ClassVar[str] = "crop_to_ratio"
     ratio: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if len(self.ratio) != 2 or not all(0 < share < MOST_PX for share in self.ratio):
+            raise _wrong(f"two shares above 0 and below {MOST_PX}", self)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Cut the middle out of `(3, H, W)`."""
@@ -174,11 +184,14 @@ STEPS: dict[str, type[Step]] = {
 }
 
 
-def _check_sides(step: Step, sides: tuple[int, ...], *, pixels: bool = False) -> None:
-    if not all(isinstance(side, int) and 1 <= side < MOST_PX for side in sides) or (
-        pixels and sides[0] * sides[1] > MOST_PIXELS
-    ):
-        raise CheckpointError(
-            f"expected whole sizes from 1 to {MOST_PX - 1} px, of {MOST_PIXELS:,} px in all, got {step}. Correct the "
-            f"checkpoint's preprocessor_config.json, or pass processor=."
-        )
+def _check_sides(step: Resize | CenterCrop, sides: tuple[int, ...], *, pixels: bool = False) -> None:
+    whole = len(step.size) == 2 and all(isinstance(side, int) and 1 <= side < MOST_PX for side in sides)
+    if not whole or (pixels and sides[0] * sides[1] > MOST_PIXELS):
+        raise _wrong(f"two whole sizes from 1 to {MOST_PX - 1} px, of {MOST_PIXELS:,} px in all", step)
+
+
+def _wrong(expected: str, step: Step) -> CheckpointError:
+    return CheckpointError(
+        f"expected {expected}, got {step!s:.300}. Correct the checkpoint's preprocessor_config.json, or pass "
+        f"processor=."
+    )

@@ -7,6 +7,7 @@ float32. `recipe_transformers.py` and `recipe_timm.py` read recipes; nothing her
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
-from sensorium.processors.geometry import STEPS, Step
+from sensorium.processors.geometry import MOST_PIXELS, STEPS, Step
 from sensorium.processors.image_resampling import luma
 
 _OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -39,10 +40,12 @@ class Operation:
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.operator not in _OPERATORS or len(self.values) not in (1, 3):
+        plain = all(isinstance(value, (int, float)) and math.isfinite(value) for value in self.values)
+        zero = self.operator == "divide" and not all(self.values)
+        if self.operator not in _OPERATORS or len(self.values) not in (1, 3) or not plain or zero:
             raise CheckpointError(
-                f"expected one of {', '.join(_OPERATORS)} with 1 or 3 values, got {self.operator!r} with "
-                f"{len(self.values)}. Fetch the checkpoint's recipe again."
+                f"expected one of {', '.join(_OPERATORS)} with 1 or 3 finite values, none of them 0 to divide by, got "
+                f"{self.operator!r:.40} with {self.values!r:.200}. Fetch the checkpoint's recipe again."
             )
 
 
@@ -182,6 +185,8 @@ class Recipe:
             if data["version"] != 1:
                 raise ValueError(f"version {data['version']!r}")
             pad_to = data["pad_to"]
+            if pad_to is not None and not (min(pad_to) >= 1 and math.prod(pad_to) <= MOST_PIXELS):
+                raise ValueError(f"pad_to of {pad_to!r:.80}")
             return cls(
                 geometry=tuple(_step_from_dict(step) for step in data["geometry"]),
                 arithmetic=tuple(Operation(**_tuples(operation)) for operation in data["arithmetic"]),
@@ -190,7 +195,9 @@ class Recipe:
                 pixel_mask=bool(data.get("pixel_mask", False)),
                 grey=bool(data.get("grey", False)),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(
                 f"expected a recipe as Recipe.to_dict writes it (version 1), got one that cannot be read "
                 f"({type(error).__name__}: {error}). Save it again, or update Sensorium."

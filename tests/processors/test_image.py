@@ -359,6 +359,18 @@ def test_a_recipe_of_ones_own_round_trips(tmp_path):
         lambda recipe: recipe["geometry"][2].update(extra=1),
         lambda recipe: recipe["arithmetic"][0].update(operator="__class__"),
         lambda recipe: recipe["arithmetic"][0].update(values=[1, 2]),
+        lambda recipe: recipe["arithmetic"][0].update(values=["1"]),
+        lambda recipe: recipe["arithmetic"][0].update(values=[float("inf")]),
+        lambda recipe: recipe["arithmetic"][0].update(operator="divide", values=[0.0]),
+        lambda recipe: recipe.update(pad_to=[float("inf"), 3]),
+        lambda recipe: recipe.update(pad_to=[10**6, 10**6]),
+        lambda recipe: recipe.update(pad_to=[-1, 3]),
+        lambda recipe: _step(recipe, "resize").update(rule="largest"),
+        lambda recipe: _step(recipe, "resize").update(mode="cubic"),
+        lambda recipe: _step(recipe, "resize").update(size=[3, 3, 3]),
+        lambda recipe: _step(recipe, "center_crop").update(fill=[0, 0, 256]),
+        lambda recipe: _step(recipe, "center_crop").update(fill=["x"] * 3),
+        lambda recipe: recipe["geometry"].append({"step": "crop_to_ratio", "ratio": [float("nan"), 1]}),
     ],
 )
 def test_a_broken_recipe_is_refused(break_it):
@@ -366,6 +378,10 @@ def test_a_broken_recipe_is_refused(break_it):
     break_it(data["sensorium_recipe"])
     with pytest.raises(CheckpointError):
         ImageProcessor.from_dict(data)
+
+
+def _step(recipe, kind):
+    return next(step for step in recipe["geometry"] if step["step"] == kind)
 
 
 def write_checkpoint(folder, preprocessor: object = None, **config) -> None:
