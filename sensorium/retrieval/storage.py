@@ -185,10 +185,17 @@ def _checked(text: bytes) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(text)
         digest = content.pop("digest")
-        plain = all(_GENERATED.fullmatch(listed["name"]) for listed in content["files"].values())
-        return {**content, "digest": digest} if plain and digest == _digest_of(content) else None
+        plain = all(_is_listed(listed) for listed in content["files"].values())
+        whole = plain and "format" in content and digest == _digest_of(content)
+        return {**content, "digest": digest} if whole else None
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         return None
+
+
+def _is_listed(listed: Mapping[str, Any]) -> bool:
+    """Whether this names one of our files, its size, and its digest."""
+    named = _GENERATED.fullmatch(listed["name"]) is not None
+    return named and isinstance(listed["bytes"], int) and isinstance(listed["sha256"], str)
 
 
 def check_target(folder: Path) -> None:

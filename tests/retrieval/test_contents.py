@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
@@ -80,6 +81,29 @@ def test_an_array_is_as_long_as_its_header_says(tmp_path, shape):
     for mmap in (False, True):
         with pytest.raises(ValueError, match="and holds 10"):
             read_array(path, mmap=mmap)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{'descr': '<f4', 'shape': (1,", "{'descr': (('a', '<f4'),)}", "  [\n (", "('" + "(" * 5000, "{0x}", "{[]: 1}"],
+)
+def test_a_header_that_python_cannot_read_is_no_array(tmp_path, header):
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(ValueError, match=r"(?i)header"):
+        read_array(path)
+
+
+@pytest.mark.parametrize("lacking", ["bytes", "sha256", "format"])
+def test_an_entry_that_is_lacking_is_no_index(tmp_path, lacking):
+    Index.from_vectors(vectors(10)).save(tmp_path / "i")
+    path = tmp_path / "i" / "index.json"
+    content = json.loads(path.read_text())
+    del content["digest"]
+    del (content if lacking == "format" else content["files"]["alive"])[lacking]
+    path.write_text(json.dumps({**content, "digest": storage._digest_of(content)}))
+    with pytest.raises(IndexFileError, match="not as it was written"):
+        Index.load(tmp_path / "i")
 
 
 def _copy(content, to):
