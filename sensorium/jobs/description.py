@@ -24,6 +24,13 @@ FOUND = ("checkpoint", "revision", "dtype", "result", "columns")
 """What the first worker finds, and each later one must find again."""
 
 
+_TYPES: dict[str, Any] = {
+    "task": str, "model": str | None, "settings": dict, "options": dict, "inputs": dict, "shard_size": int,
+    "cwd": str | None, "listing": str | None, "refreshed": list | None,
+}  # fmt: skip
+"""What is looked at before it is used, so that a damaged file is told as one."""
+
+
 def digest_of(description: Mapping[str, Any]) -> str:
     """What tells a job from every other: what was asked, and the inputs that were listed."""
     asked = {name: description[name] for name in (*ASKED, "listing")}
@@ -43,10 +50,16 @@ def read_description(folder: Folder) -> dict[str, Any] | None:
         content = json.loads(store.read(NAME))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JobError(f"{path} cannot be read: {error}. Put it back, or start the job in another folder") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not set(ASKED) <= content.keys():
         raise JobError(f"{path} is not of a job of this version of Sensorium; start the job in another folder")
+    fits = all(isinstance(content.get(entry), kinds) for entry, kinds in _TYPES.items())
+    if not fits or not all(isinstance(each, dict) for each in content.get("refreshed") or ()):
+        raise JobError(
+            f"{path} cannot be used: it has entries of other types than a job's ({', '.join(_TYPES)}). Put it back, or "
+            "start the job in another folder"
+        )
     return content
 
 

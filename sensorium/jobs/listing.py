@@ -188,8 +188,8 @@ def _opened(store: Store, name: str) -> tuple[Any, dict[str, Any]]:
 
     try:
         file = pq.ParquetFile(store.source(name))
-        return file, json.loads((file.metadata.metadata or {})[FACTS])
-    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+        return file, dict(json.loads((file.metadata.metadata or {})[FACTS]))
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, RecursionError) as error:
         raise JobError(
             f"{store.where(name)} cannot be read ({error}). It lists the inputs of the job: put it back, or start the "
             "job in another folder"

@@ -24,6 +24,7 @@ FACTS = b"sensorium.part"
 CHECKED_AT_ONCE = 8
 
 _DIGITS = 32
+_NO_FACTS = (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 _NAME = re.compile(r"(\d{6,})-(\d+)\.([0-9a-f]{32})\.parquet")
 
 
@@ -86,14 +87,15 @@ class Part:
         try:
             source = next(self.store.footers([self.name])) if footer is None else footer
             facts = json.loads((pq.read_metadata(source).metadata or {})[FACTS])
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            of, counts = (facts["job"], facts["shard"]), {name: int(count) for name, count in facts["counts"].items()}
+        except (OSError, pa.ArrowException, *_NO_FACTS) as error:
             self.check()
             if isinstance(error, OSError):  # it is intact, and could not be read just now
                 raise
             raise JobError(f"{self.path} is not a part of a job; remove it") from error
-        if (facts["job"], facts["shard"]) != (job, self.shard):
+        if of != (job, self.shard):
             raise JobError(f"{self.path} is a part of another job, or of another shard; remove it")
-        return Counter(facts["counts"])
+        return Counter(counts)
 
     def rows(self, columns: list[str], *, failed: bool = False) -> Iterator[dict[str, Any]]:
         """Some columns of the rows, one by one, for those that only look at them: its digest is not compared.

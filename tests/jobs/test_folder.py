@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sensorium.errors import JobError, OptionError, UnknownNameError
 from sensorium.jobs import Job
 from sensorium.jobs.description import digest_of
 from sensorium.jobs.gauge import Gauge
-from sensorium.jobs.parts import find_parts, write_part
+from sensorium.jobs.parts import digest_of_file, find_parts, write_part
 from sensorium.jobs.shard import Shard
 from sensorium.processors.limits import MediaLimits
 
@@ -98,6 +99,32 @@ def test_without_its_listing_a_job_does_not_go_on(done, out):
     (out / "job.json").unlink()
     with pytest.raises(JobError, match="holds other files"):
         done[1](out).run()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"refreshed": 3}, {"refreshed": [3]}, {"settings": []}, {"task": None}, {"listing": {}}, {"shard_size": "2"}],
+)
+def test_a_description_with_entries_of_other_types_is_refused(done, out, change):
+    path = out / "job.json"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({**known, **change}))
+    with pytest.raises(JobError, match=r"job\.json cannot be used"):
+        Job.open(out).status()
+    path.write_text("[" * 100_000)
+    with pytest.raises(JobError, match=r"job\.json cannot be read"):
+        Job.open(out)
+
+
+@pytest.mark.parametrize("facts", [b"[" * 100_000, b"3", b"[]", b'{"job": 1}', b'{"job": 1, "shard": 0, "counts": 3}'])
+def test_a_part_that_says_something_else_is_told(done, out, facts):
+    part = find_parts(out)[0]
+    table = part.read().replace_schema_metadata({b"sensorium.part": facts})
+    Path(part.path).unlink()
+    pq.write_table(table, out / "x")
+    (out / "x").rename(out / "parts" / f"000000-0.{digest_of_file(out / 'x')}.parquet")
+    with pytest.raises(JobError, match="not a part of a job"):
+        Job.open(out).status()
 
 
 def test_files_of_the_user_stay(tmp_path, pictures):
