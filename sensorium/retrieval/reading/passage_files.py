@@ -202,7 +202,7 @@ def _object(line: str) -> dict[str, Any]:
 
 def _columns(lines: Iterator[tuple[int, str | InputError]], name: str) -> Callable[[str], dict[str, Any]]:
     """Reads the header, and gives what reads the rows."""
-    _, line = next(lines)
+    _, line = next(lines, (0, ""))
     names = line.split("\t") if isinstance(line, str) else []
     if "text" not in names or len(set(names)) < len(names):
         shown = line[:200] if isinstance(line, str) else "no text"

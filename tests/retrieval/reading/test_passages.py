@@ -172,6 +172,7 @@ def test_files_that_hold_no_passages(tmp_path):
     assert code("empty.tsv", b"") == "empty-file"
     assert code("other.csv", b"id,text") == "unknown-format"
     assert code("no_header.tsv", b"1\tSome\tTitle\n") == "bad-header"
+    assert code("nothing.tsv.gz", gzip.compress(b"")) == "bad-header"
     assert code("twice.tsv", b"text\ttext\n") == "bad-header"
     assert code("binary.tsv", b"\xff\xfe\x00") == "bad-header"
     assert code("no.jsonl.gz", b"no gzip at all") == "corrupt"
