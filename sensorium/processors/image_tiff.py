@@ -59,7 +59,7 @@ def _entries(stream: IO[bytes], head: bytes, *, big: bool) -> Iterator[tuple[int
                     stream.seek(struct.unpack(offset, value)[0])
                     value = stream.read(8)
                 yield tag, number, 0 if tag in _PIECES else int(struct.unpack_from(form, value)[0])
-    except (struct.error, OverflowError, ValueError):
+    except (struct.error, OverflowError, ValueError, OSError):  # OSError: farther than any file of a disk is long
         return
 
 

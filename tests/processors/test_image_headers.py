@@ -12,8 +12,8 @@ import psutil
 import pytest
 from PIL import Image, ImageFile, _avif, _webp
 
-from sensorium.errors import LimitError
-from sensorium.processors import image_decoding, image_headers
+from sensorium.errors import InputError, LimitError
+from sensorium.processors import files, image_decoding, image_headers
 from sensorium.processors.media import DEFAULT_LIMITS, MediaLimits, load_image, load_pil
 
 
@@ -198,3 +198,13 @@ def test_a_bomb_as_pil_image_is_refused_unloaded():
     with pytest.raises(LimitError) as caught:
         load_image(image)
     assert caught.value.code == "too-many-pixels"
+
+
+@pytest.mark.parametrize("offset", [2**40, 2**62, 2**63, 2**64 - 1])
+def test_a_place_beyond_the_end_of_any_file_is_damage(tmp_path, offset, monkeypatch):
+    monkeypatch.setattr(files, "READ_AT_ONCE", 0)  # so that the file is read where it lies, as a large one is
+    path = tmp_path / "x.tif"
+    path.write_bytes(b"II\x2b\0\x08\0\0\0" + struct.pack("<Q", offset) + bytes(100))
+    with pytest.raises(InputError) as caught:
+        load_image(path)
+    assert caught.value.code in ("truncated", "corrupt")
