@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import InputError, OptionError, UnknownNameError
+from sensorium.jobs.json_rows import JsonRows
 from sensorium.processors.addresses import OF_THE_WEB, is_remote, scheme_of
 from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
 from sensorium.processors.remote import open_file_system
@@ -85,8 +86,11 @@ def open_table(
             if wanted is None:
                 wanted = _wanted(columns, carry, inputs, optional, batch.schema.names)
             arrays = {PREFIX + name: batch.column(column) for name, column in wanted.items()}
+            carried = {name: batch.column(name) for name in carry}
+            for array in (*arrays.values(), *carried.values()):
+                array.validate(full=True)  # files are read as they are: texts that are not UTF-8, lengths that lie
             named = [_source_of(value, called, row + i) for i, value in enumerate(_texts(next(iter(arrays.values()))))]
-            arrays = {"source": pa.array(named, pa.string()), **arrays, **{name: batch.column(name) for name in carry}}
+            arrays = {"source": pa.array(named, pa.string()), **arrays, **carried}
             yield pa.RecordBatch.from_pydict(arrays)
             row += len(batch)
     except (pa.ArrowException, OSError, UnicodeError) as error:
@@ -212,12 +216,12 @@ def _of_json_lines(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBa
 
     opened = open if system is None else system.open
     with opened(path, "rb") as file:
-        found = pyarrow.json.open_json(file).schema
+        found = pyarrow.json.open_json(JsonRows(file)).schema
     # what looks like a time stays the text that it is
     schema = pa.schema([(f.name, pa.string() if pa.types.is_temporal(f.type) else f.type) for f in found])
     parsed = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     with opened(path, "rb") as file:
-        for batch in pyarrow.json.open_json(file, parse_options=parsed):
+        for batch in pyarrow.json.open_json(JsonRows(file), parse_options=parsed):
             yield from (batch.slice(start, at_once) for start in range(0, len(batch), at_once))
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given as over
+from hypothesis import strategies as st
 
 from sensorium.errors import JobError, OptionError, UnknownNameError
 from sensorium.jobs.inputs import Inputs
+from sensorium.jobs.json_rows import JsonRows
 from sensorium.jobs.listing import STAMP, Listing, write_listing
 from sensorium.results.surrogates import as_they_were
 from tests import tiny_answering
@@ -147,6 +153,46 @@ def test_what_cannot_be_listed_is_refused_and_leaves_nothing(tmp_path, table, mo
     (tmp_path / "out").mkdir()
     with pytest.raises(error, match=told):
         listed(tmp_path / "out", given, **more)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "rows", ["null", '\ufeffnull\n{"image": "a"}', '{"image": "a"}\n \tnull\n{"image": "b"}', "\n\r\n  null\r"]
+)
+def test_a_line_of_null_does_not_end_the_process(tmp_path, rows):
+    (tmp_path / "x.jsonl").write_text(rows, newline="")
+    with pytest.raises(OptionError, match="a line with null"):
+        listed(tmp_path / "out", str(tmp_path / "x.jsonl"))
+
+
+@over(
+    st.lists(st.sampled_from([b"null", b"nu", b"ll", b"\n", b" ", b"\r", b"{}", b'"', b"x"]), max_size=12),
+    st.integers(1, 5),
+)
+def test_lines_of_null_are_seen_wherever_a_piece_ends(parts, size):
+    content = b"".join(parts)
+    starts = any(line.strip(b" \t").startswith(b"null") for line in content.replace(b"\r", b"\n").split(b"\n"))
+    rows = JsonRows(io.BytesIO(content))
+    with pytest.raises(OptionError) if starts else contextlib.nullcontext():
+        while rows.read(size):
+            pass
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+@pytest.mark.parametrize("more", [{}, {"columns": {"image": "path"}, "carry": ("image",)}])
+def test_texts_that_are_not_utf_8_are_refused(tmp_path, suffix, more):
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".parquet":
+        offsets = pa.py_buffer(np.array([0, 2], np.int32))
+        texts = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(b"\xe9!")])
+        pq.write_table(pa.table({"path": ["a"], "image": texts}), path)
+    elif suffix == ".jsonl":
+        path.write_bytes(b'{"path": "a", "image": "\xe9!"}\n')
+    else:
+        path.write_bytes(b"path,image\na,\xe9!\n")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OptionError, match="cannot be read"):
+        listed(tmp_path / "out", str(path), **more)
     assert not list((tmp_path / "out").iterdir())
 
 
