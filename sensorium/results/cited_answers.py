@@ -199,4 +199,4 @@ def _before(passage: Mapping[str, Any] | None) -> int | None:
     if passage is None or passage.get("start") is None or passage.get("end") is None:
         return None
     start, end = int(passage["start"]), int(passage["end"])
-    return start if end - start == len(passage["text"]) else None
+    return start if end - start == len(str(passage.get("text") or "")) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,13 @@ class Detections(Rows):
         if self.xyxy.shape != (count, 4) or {self.scores.shape, self.labels.shape, self.ids.shape} != {(count,)}:
             shapes = ", ".join(str(array.shape) for array in (self.xyxy, self.scores, self.labels, self.ids))
             raise ValueError(f"xyxy is (N, 4), scores, labels and ids are (N,), got the shapes {shapes}")
+
+    @classmethod
+    def _made(cls, **held: Any) -> Self:
+        made = cls(**held)
+        if not (np.abs(made.xyxy) < 2.0**62).all():
+            raise ValueError("a box in a picture has finite sides, got others")
+        return made
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -90,10 +90,9 @@ def numbers_of(name: str) -> np.dtype[Any]:
     Raises:
         ValueError: it is none of numbers.
     """
-    kind = np.dtype(name)
-    if kind.kind not in "biufc" or kind.shape:
+    if name not in _NUMBERS:
         raise ValueError(f"expected a type of numbers, got {name!r:.50}")
-    return kind
+    return np.dtype(name)
 
 
 def floats(array: Any) -> NDArray[np.float32]:
@@ -109,6 +108,7 @@ def floats(array: Any) -> NDArray[np.float32]:
 
 
 _MAX_AXES = 64  # NumPy's own limit
+_NUMBERS = frozenset(np.dtype(code).name for code in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"])
 
 _PASSAGE = {"id": "string", "text": "string", "title": "string", "source": "string", "start": "int64", "end": "int64"}
 """The fields that a passage in a table always has; what else it has is JSON in `more`."""
@@ -186,7 +186,17 @@ def _arrow() -> Any:
     return pyarrow
 
 
-TEXT = Kind(lambda: _type("string"), lambda values: storable(_listed(values)), as_they_were)
+def _texts_again(stored: Sequence[Any]) -> list[Any]:
+    texts = as_they_were(stored)
+    if None in texts:
+        raise ValueError("expected texts in this column, got something else, or nothing")
+    return texts
+
+
+TEXT = Kind(lambda: _type("string"), lambda values: storable(_listed(values)), _texts_again)
+"""Texts of any characters."""
+
+TEXT_OR_NONE = Kind(TEXT.arrow, TEXT.store, as_they_were)
 """Texts of any characters; None is null."""
 
 FLOAT32, FLOAT64, INT64, BOOL = (number(alias) for alias in ("float32", "float64", "int64", "bool"))

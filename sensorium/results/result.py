@@ -10,6 +10,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, runtime_checkable
 
+import numpy as np
+
 from sensorium.results import columns as typed
 from sensorium.results.cells import Cells
 from sensorium.results.saving import suffix_of
@@ -123,8 +125,9 @@ class Result(Protocol):
         number = row.get("input_id")
         index = int(number) if isinstance(number, Integral) else 0
         try:
-            result = cls._made(**typed.load(cls.columns, cells), index=index)
-        except (TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+            with np.errstate(over="raise", invalid="raise"):
+                result = cls._made(**typed.load(cls.columns, cells), index=index)
+        except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
             raise ValueError(
                 f"this row is not one of a {cls.__name__}: a column holds something else ({type(error).__name__}: "
                 f"{error!s:.200})"

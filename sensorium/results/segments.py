@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.drawing import contour, to_rgb
-from sensorium.results.kinds import FLOAT32, INT64, TEXT
+from sensorium.results.kinds import FLOAT32, INT64, TEXT, numbers_of
 from sensorium.results.palette import colour
 from sensorium.results.rle import checked_size, compress, decode, encode, runs, runs_by_value
 from sensorium.results.rows import Rows
@@ -149,7 +149,7 @@ class Segments(Rows):
                 bits[:] = np.packbits(mask, axis=-1)
             made._fill(values, **held)
             return made
-        kind = np.dtype(dtype)
+        kind = numbers_of(dtype)
         if kind.kind not in "iu":
             raise ValueError(f"a map of segments is of whole numbers, got {dtype!r:.50}")
         segmentation = np.zeros(checked_size(size, max_pixels=_MAX_BYTES // kind.itemsize), kind)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.columns import Field, Scalar, Structs
-from sensorium.results.kinds import BOOL, SECONDS, TEXT
+from sensorium.results.kinds import BOOL, SECONDS, TEXT, TEXT_OR_NONE
 from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of
 from sensorium.results.timeline import clock, draw_rows, draw_under_audio
@@ -45,7 +45,7 @@ class Transcript(Rows):
             Field("text", TEXT, "chunks"),
             Field("start", SECONDS, "starts"),
             Field("end", SECONDS, "ends"),
-            Field("language", TEXT, "languages", optional=True),
+            Field("language", TEXT_OR_NONE, "languages", optional=True),
         ),
         Scalar("timed", BOOL),
     )

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorium.results import Embedding, Keypoints, Masks, Segments, rle
+from sensorium.results.kinds import numbers_of
 from tests.mutations import mutated
 from tests.results.test_columns import MAKERS, floats
 
@@ -82,7 +83,7 @@ NONE_IN_A_MAP = {**MAP, "segments": [], "background": []}
 def test_a_size_in_a_row_takes_no_memory(kind, row, monkeypatch):
     for name in ("zeros", "empty", "repeat"):
         monkeypatch.setattr(np, name, no_memory)
-    with pytest.raises(ValueError, match=r"px|shape|whole numbers|height|column"):
+    with pytest.raises(ValueError, match=r"px|shape|whole numbers|height|column|type of numbers"):
         kind.from_row(row)
 
 
@@ -95,3 +96,27 @@ def test_very_many_masks_of_a_large_picture_are_refused_together():
     assert whole["counts"] == "1"
     with pytest.raises(ValueError, match="43 times"):
         Segments.from_row({**OVERLAPPING, "segments": segments, "height": side, "width": side})
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "change"),
+    [
+        ("ranking", "ranking", {"text": None}),
+        ("labels", "labels", {"label": ["x"]}),
+        ("answers", "answers", {"answer": 3}),
+        ("detections", "detections", {"xmax": 2**64}),
+        ("detections", "detections", {"xmax": float("nan")}),
+        ("detections", "detections", {"score": 1e300}),
+    ],
+)
+def test_what_is_made_of_a_row_can_be_read(kind, column, change):
+    row = row_of(MAKERS[kind]())
+    row[column][0] |= change
+    with pytest.raises(ValueError, match=r"texts|sides|overflow"):
+        type(MAKERS[kind]()).from_row(row)
+
+
+@pytest.mark.parametrize("name", ["a", "V8", "float64,float64", "object", "<U3", ["int64"], None])
+def test_a_type_of_numbers_has_a_name_of_its_own(name):
+    with pytest.raises((ValueError, TypeError)):
+        numbers_of(name)
