@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import JobError, OptionError
 from sensorium.jobs.changes import ChangedInputs
-from sensorium.jobs.stores import Folder, Store, open_store
+from sensorium.jobs.stores import Folder, LocalStore, Store, open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,9 +77,22 @@ class Listing:
         return self._files[0][0].schema_arrow
 
     def read(self, shard: int, columns: list[str] | None = None) -> pa.Table:
-        """The inputs of a shard, as they were listed last."""
+        """The inputs of a shard, as they were listed last.
+
+        Raises:
+            JobError: the file is damaged.
+            OSError: the store cannot be reached.
+        """
+        import pyarrow as pa
+
         file, group = self._at(shard)
-        table = file.read_row_group(group, columns)
+        try:
+            table = file.read_row_group(group, columns)
+            table.validate(full=True)
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and not isinstance(self._store, LocalStore):
+                raise  # it may be out of reach for now
+            raise _unreadable(self.path, error) from error
         for changes in self._changes:
             table = changes.put_into(table)
         return table
@@ -190,10 +203,14 @@ def _opened(store: Store, name: str) -> tuple[Any, dict[str, Any]]:
         file = pq.ParquetFile(store.source(name))
         return file, dict(json.loads((file.metadata.metadata or {})[FACTS]))
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise JobError(
-            f"{store.where(name)} cannot be read ({error}). It lists the inputs of the job: put it back, or start the "
-            "job in another folder"
-        ) from error
+        raise _unreadable(store.where(name), error) from error
+
+
+def _unreadable(path: str, error: Exception) -> JobError:
+    return JobError(
+        f"{path} cannot be read ({error}). It lists the inputs of the job: put it back, or start the job in another "
+        "folder"
+    )
 
 
 def _checked(store: Store, name: str, digest: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import JobError
-from sensorium.jobs.stores import Folder, Store, open_store
+from sensorium.jobs.stores import Folder, LocalStore, Store, open_store
 from sensorium.jobs.stores.store import Source, is_passing
 
 if TYPE_CHECKING:
@@ -121,11 +121,18 @@ class Part:
 
         Raises:
             JobError: the file is damaged.
+            OSError: the store cannot be reached.
         """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self.check()
-        return pq.read_table(self.store.source(self.name))
+        try:
+            return pq.read_table(self.store.source(self.name))
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and not isinstance(self.store, LocalStore):
+                raise  # it may be out of reach for now
+            raise JobError(f"{self.path} cannot be read: {error}") from error
 
 
 def counts_of(parts: Iterable[Part], job: str) -> Iterator[tuple[Part, Counter[str]]]:

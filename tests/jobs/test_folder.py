@@ -14,7 +14,8 @@ from sensorium.errors import JobError, OptionError, UnknownNameError
 from sensorium.jobs import Job
 from sensorium.jobs.description import digest_of
 from sensorium.jobs.gauge import Gauge
-from sensorium.jobs.parts import digest_of_file, find_parts, write_part
+from sensorium.jobs.listing import Listing
+from sensorium.jobs.parts import Part, digest_of_file, find_parts, write_part
 from sensorium.jobs.shard import Shard
 from sensorium.processors.limits import MediaLimits
 
@@ -125,6 +126,25 @@ def test_a_part_that_says_something_else_is_told(done, out, facts):
     (out / "x").rename(out / "parts" / f"000000-0.{digest_of_file(out / 'x')}.parquet")
     with pytest.raises(JobError, match="not a part of a job"):
         Job.open(out).status()
+
+
+def spoilt(path):
+    """A file of Parquet whose first column cannot be unpacked."""
+    data = Path(path).read_bytes()
+    begins = data.index(b"\x28\xb5\x2f\xfd")
+    return data[:begins] + bytes(4) + data[begins + 4 :]
+
+
+def test_damage_that_no_digest_shows_is_told(done, out):
+    part = find_parts(out)[0]
+    (out / "x").write_bytes(spoilt(part.path))
+    again = Part(0, 0, digest_of_file(out / "x"), part.store)
+    (out / "x").rename(again.path)
+    with pytest.raises(JobError, match=r"parts.*cannot be read"):
+        again.read()
+    (out / "inputs.parquet").write_bytes(spoilt(out / "inputs.parquet"))
+    with pytest.raises(JobError, match=r"inputs\.parquet cannot be read"):
+        Listing(out).read(0)
 
 
 def test_files_of_the_user_stay(tmp_path, pictures):
