@@ -140,6 +140,8 @@ def resample(image: Tensor, size: tuple[int, int], *, mode: Resample, pillow: bo
     from torchvision.transforms import InterpolationMode  # torchvision takes a while, and sounds and texts need none
     from torchvision.transforms.v2 import functional as tvF
 
+    if size == (1, 1):  # where torch takes the strides of such a result for others, and asserts that they are not
+        image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     # torchvision decides per mode, version and machine whether bytes are resampled as bytes: what it does, the
     # reference does. One uint8 picture is never split over threads, so worker threads do not oversubscribe.
     return tvF.resize_image(image, list(size), interpolation=InterpolationMode(_TORCH_MODES[mode]), antialias=antialias)  # type: ignore[no-any-return]

@@ -40,12 +40,12 @@ class Operation:
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        plain = all(isinstance(value, (int, float)) and math.isfinite(value) for value in self.values)
+        plain = all(type(value) in (int, float) and abs(value) < 2.0**63 for value in self.values)
         zero = self.operator == "divide" and not all(self.values)
         if self.operator not in _OPERATORS or len(self.values) not in (1, 3) or not plain or zero:
             raise CheckpointError(
-                f"expected one of {', '.join(_OPERATORS)} with 1 or 3 finite values, none of them 0 to divide by, got "
-                f"{self.operator!r:.40} with {self.values!r:.200}. Fetch the checkpoint's recipe again."
+                f"expected one of {', '.join(_OPERATORS)} with 1 or 3 numbers below 2^63, none of them 0 to divide by, "
+                f"got {self.operator!r:.40} with {self.values!r:.200}. Fetch the checkpoint's recipe again."
             )
 
 
@@ -197,7 +197,7 @@ class Recipe:
             )
         except CheckpointError:
             raise
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(
                 f"expected a recipe as Recipe.to_dict writes it (version 1), got one that cannot be read "
                 f"({type(error).__name__}: {error}). Save it again, or update Sensorium."
