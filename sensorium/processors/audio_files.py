@@ -12,6 +12,7 @@ from sensorium.errors import InputError
 from sensorium.processors.audio_faults import corrupt, cut_off, silent
 from sensorium.processors.audio_flac import true_length
 from sensorium.processors.audio_headers import MP3_SLACK
+from sensorium.processors.audio_ogg_length import packet_length
 from sensorium.processors.audio_sections import Section
 from sensorium.processors.limits import MediaLimits
 from sensorium.processors.shortage import is_shortage, out_of_memory
@@ -56,18 +57,32 @@ class AudioDecoder:
                 self._file.seek(0)
 
     def _check_claim(self) -> None:
-        """Holds what the header says of the length against the end of the stream, where that tells."""
-        if self._kind != "FLAC":
+        """Holds what the header says of the length against what there is, where that can be told without decoding."""
+        if self._kind not in ("FLAC", "OGG"):
             return
         before = self._section.tell()  # where libsndfile goes on
-        true = true_length(self._section)
+        found = self._true_length()
         self._section.seek(before)
-        if true is None:
+        if found is None:
             return
-        frames, rate = true
-        self._limits.check_sound(frames, rate or self.rate, self.channels, name=self._name)
-        if self.frames is not None and frames > self.frames > 0:
-            raise corrupt(self._name, f"its header tells of {self.frames:,} samples, and it has {frames:,}")
+        frames, least = found
+        self._limits.check_sound(frames, self.rate, self.channels, name=self._name)
+        # a FLAC that tells of none does not know; an Ogg's last page, which comes after all the others, does
+        claimed = self.frames if self._kind == "FLAC" else self.frames or 0
+        if claimed is not None and claimed < least and (claimed or self._kind == "OGG"):
+            raise corrupt(self._name, f"its header tells of {claimed:,} samples, and it has {frames:,}")
+
+    def _true_length(self) -> tuple[int, int] | None:
+        """How many frames there are, and how many of them a header has to tell of at least."""
+        if self._kind == "FLAC":
+            found = true_length(self._section)
+            return found and (found[0], found[0])
+        packets = packet_length(self._section, most_seconds=self._limits.max_seconds)
+        if packets is None:
+            return None
+        # the end of the last packets, on the last page, may be beyond the sound's
+        least = max(packets.samples - 2 * packets.longest, packets.before_last)
+        return packets.samples * self.rate // packets.rate, least * self.rate // packets.rate
 
     def seek(self, frame: int) -> None:
         """Goes to a frame. Where a format knows no jumps, it is decoded up to it."""

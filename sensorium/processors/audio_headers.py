@@ -90,7 +90,7 @@ def sections(stream: IO[bytes], kind: str, start: int, *, name: str) -> list[Sec
         found = flac_sections(stream, start, end, name)
     elif kind == "MP3":
         found = mp3_sections(stream, start, end, name)
-    elif kind in ("WAV", "RF64", "W64", "AIFF"):
+    elif kind in ("WAV", "RF64", "W64", "AIFF", "CAF"):
         found = [wav_section(stream, kind, start, end, name)]
     else:
         found = []

@@ -28,6 +28,7 @@ class _Stream:
     first: MpegFrame
     header: MpegFrame | None = None
     claimed: int | None = None  # frames, by the header
+    claimed_bytes: int | None = None  # with the header's own
     count: int = 0
     spans: list[range] = field(default_factory=list)
 
@@ -80,16 +81,24 @@ def _streams(stream: IO[bytes], start: int, end: int, name: str) -> list[_Stream
             check_sections(len(streams), name)
         if offset:
             streams[-1].header = frame
-            streams[-1].claimed = _claimed(stream, frame, offset)
+            streams[-1].claimed, streams[-1].claimed_bytes = _claimed(stream, frame, offset)
         else:
             streams[-1].add(frame.position, frame.length)
     return streams
 
 
 def _is_full(current: _Stream, frame: MpegFrame, end: int) -> bool:
-    """Whether a frame is beyond all that the encoder counted, and not one of a few."""
+    """Whether a frame is beyond all that the encoder counted, and not one of a few, nor what belongs to it after all.
+
+    Where bytes were counted, too, and are not up, the count of frames is wrong. To part such a stream would cost sound,
+    as frames need bytes of those before.
+    """
     if current.claimed is None or current.count < current.claimed:
         return False
+    if current.header is not None and current.claimed_bytes is not None:
+        found = current.header.length + sum(map(len, current.spans))
+        if abs(found - current.claimed_bytes) > _SLACK * frame.length:
+            return False
     return end - frame.position > _SLACK * 2 * frame.length
 
 
@@ -109,13 +118,16 @@ def _side_bytes(layout: MpegLayout) -> int:
     return 9 if layout.mono else 17
 
 
-def _claimed(stream: IO[bytes], frame: MpegFrame, offset: int) -> int | None:
+def _claimed(stream: IO[bytes], frame: MpegFrame, offset: int) -> tuple[int | None, int | None]:
+    """How many frames and bytes an encoder counted; None for what it does not tell."""
     stream.seek(frame.position + offset)
     data = stream.read(18).ljust(18, b"\0")
     if data[:4] == b"VBRI":
-        return int.from_bytes(data[14:18], "big") or None
-    counts = data[7] & _FRAMES
-    return int.from_bytes(data[8:12], "big") or None if counts else None
+        return int.from_bytes(data[14:18], "big") or None, int.from_bytes(data[10:14], "big") or None
+    frames = int.from_bytes(data[8:12], "big") if data[7] & _FRAMES else 0
+    at = 12 if data[7] & _FRAMES else 8
+    length = int.from_bytes(data[at : at + 4], "big") if data[7] & _BYTES else 0
+    return frames or None, length or None
 
 
 def _right_header(stream: IO[bytes], one: _Stream) -> bytes:

@@ -9,6 +9,7 @@ from sensorium.processors.audio_sections import Section
 
 _FIRST, _LAST = 2, 4  # flags of a page
 _HEAD = 27
+_NO_END = b"\xff" * 8  # in place of a number, where no packet ends on a page
 _MAX_PAGES = 3_000_000  # 16 h at one packet of 20 ms each
 _PIECE = 2**9
 _LOST = 2**17  # bytes without a page after which what follows is none: two of the largest
@@ -25,7 +26,7 @@ def ogg_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
 
     Raises:
         InputError: `truncated`, a stream without its last page, or with less than all of it; `corrupt`, too many pages
-            or streams.
+            or streams, or a last page that does not tell where the stream ends.
     """
     begins: list[int] = []
     first = last = False  # of the page before
@@ -51,6 +52,8 @@ def ogg_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
         stop = position + _HEAD + head[26] + sum(lacing)
         if len(lacing) < head[26] or stop > end:
             raise cut_off(name)
+        if flags & _LAST and head[6:14] == _NO_END and lacing and min(lacing) < 255:
+            raise corrupt(name, "its last page does not tell where it ends")
         if flags & _FIRST and not first:  # first pages of several streams at once stand side by side
             if begins and not last:
                 raise cut_off(name)
