@@ -3,18 +3,18 @@
 Pillow reads these formats' headers at a cost that an attacker chooses: it walks a GIF's blocks one by one in
 Python, and the WebP decoder allocates two canvases when it is created. So size and frames are read here first,
 in bounded time and without an allocation that depends on what the file claims. All other formats declare their
-size in a header that Pillow reads without decoding. A size does not tell everything, though: PNG, JPEG (`image_jpeg`)
-and TIFF (`image_tiff`) can hold parts, passes or tiles out of all proportion to it.
+size in a header that Pillow reads without decoding. A size does not tell everything, though: PNG, JPEG (`image_jpeg`),
+TIFF (`image_tiff`) and AVIF (`image_avif`) can hold parts, passes, tiles or pictures out of all proportion to it.
 """
 
 from __future__ import annotations
 
-import re
 from typing import IO
 
 from PIL import Image
 
 from sensorium.errors import InputError, LimitError
+from sensorium.processors.image_avif import check_avif
 from sensorium.processors.image_jpeg import check_jpeg
 from sensorium.processors.image_tiff import check_tiff
 from sensorium.processors.limits import MediaLimits
@@ -178,17 +178,6 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
     return _int(head[26:28]) & 0x3FFF, _int(head[28:30]) & 0x3FFF
 
 
-def _check_avif(stream: IO[bytes], *, name: str, limits: MediaLimits) -> None:
-    # libavif's parser allocates nothing by size but has a limit of its own, which it reports as a damaged file.
-    # Each picture in the file has an "ispe" box: 4 bytes of version and flags, then width and height.
-    # A sequence's "stsz" box counts its frames: version and flags, their common size or 0, their number.
-    head = stream.read(65536)
-    for box in re.finditer(rb"ispe\0\0\0\0(.{4})(.{4})", head, re.DOTALL):
-        limits.check_size(int.from_bytes(box[1], "big"), int.from_bytes(box[2], "big"), name=name)
-    for box in re.finditer(rb"stsz\0\0\0\0.{4}(.{4})", head, re.DOTALL):
-        limits.check_frames(int.from_bytes(box[1], "big"), name=name)
-
-
 def _too_many_blocks(name: str) -> LimitError:
     return LimitError(
         f"{name}: expected at most {MAX_BLOCKS:,} data blocks, got more: its frames cannot be counted in "
@@ -203,7 +192,7 @@ def _int(little_endian: bytes) -> int:
 
 
 _CHECKS = {
-    "AVIF": _check_avif,
+    "AVIF": check_avif,
     "GIF": _check_gif,
     "JPEG": check_jpeg,
     "PNG": _check_png,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import warnings
@@ -77,6 +78,65 @@ BOMBS = {
     "BMP of 400 MP": (FILES["BMP"][:18] + struct.pack("<ii", 20_000, 20_000) + FILES["BMP"][26:], "too-many-pixels"),
     "PPM of 400 MP": (b"P6 20000 20000 255\n" + bytes(99), "too-many-pixels"),
 }
+
+
+def told(data: bytes, width: int, height: int) -> bytes:
+    """An AVIF whose boxes tell of another size."""
+    return b"".join(
+        part if not number else b"ispe\0\0\0\0" + struct.pack(">II", width, height) + part[12:]
+        for number, part in enumerate(data.split(b"ispe"))
+    )
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "AVIF animation"])
+@pytest.mark.usefixtures("no_decoder")
+def test_an_avif_is_as_large_as_what_is_coded_in_it(kind):
+    with pytest.raises(LimitError) as caught:
+        load_image(told(FILES[kind], 4, 4), limits=MediaLimits(max_pixels=41 * 67 - 1))
+    assert caught.value.code == "too-many-pixels"
+
+
+def sequence(*fields: tuple[int, int], size=(20_000, 10_000)) -> bytes:
+    """An AV1 sequence header of these fields, each a number of bits and a value, behind a delimiter."""
+    fields = (*fields, (4, 15), (4, 15), (16, size[0] - 1), (16, size[1] - 1))
+    bits = "".join(f"{value:0{count}b}" for count, value in fields)
+    data = int(bits.ljust(800, "0"), 2).to_bytes(100, "big")
+    return b"\x12\0\x0a\x64" + data
+
+
+SEQUENCES = {
+    "of a single picture": sequence((3, 0), (2, 3), (5, 0)),
+    "of one point": sequence((3, 0), (3, 0), (1, 0), (5, 0), (12, 0), (5, 9), (1, 0)),
+    "with times and delays": sequence(
+        (3, 0), (2, 0), (1, 1), (64, 5), (1, 1), (5, 0b00101), (1, 1), (5, 9), (42, 0), (1, 1), (5, 1),
+        *((12, 0), (5, 3), (1, 1), (21, 7), (1, 1), (4, 2)), *((12, 0), (5, 8), (1, 1), (1, 0), (1, 0)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("coded", SEQUENCES.values(), ids=SEQUENCES.keys())
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_coded_sizes_are_found_wherever_they_stand(coded, version):
+    wide = "H" if version < 2 else "I"
+    cells = struct.pack(f">4B2B{wide}{wide}", version, 0, 0, 0, 0x44, 0, 1, 1)
+    cells += (b"\0\1" if version else b"") + bytes(2) + struct.pack(">HII", 1, 0 if version else 60, len(coded))
+    data = (b"iloc" + cells + b"idat").ljust(60, b"\0") if not version else b"iloc" + cells + b"idat"
+    image_headers.check_container("AVIF", io.BytesIO(data), name="x", limits=DEFAULT_LIMITS)
+    for cut in (len(coded), 60):
+        with pytest.raises(LimitError) as caught:
+            image_headers.check_container("AVIF", io.BytesIO(data + coded[:cut]), name="x", limits=DEFAULT_LIMITS)
+        assert caught.value.code == "too-many-pixels"
+    for cut in range(4):
+        image_headers.check_container("AVIF", io.BytesIO(data + coded[:cut]), name="x", limits=DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize("at", range(0, 300, 7))
+def test_any_lists_of_an_avif_are_gone_through(at):
+    data = FILES["AVIF"]
+    for value in (b"\xff" * 8, bytes(8), b"iloc\2\0\0\0"):
+        image = data[:at] + value + data[at + len(value) :]
+        with contextlib.suppress(InputError):
+            image_headers.check_container("AVIF", io.BytesIO(image), name="x", limits=DEFAULT_LIMITS)
 
 
 class Counted(io.BytesIO):
