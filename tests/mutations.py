@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import random
 
 from hypothesis import strategies as st
 
@@ -32,6 +34,34 @@ def places(value, *, above=()):
     elif isinstance(value, list):
         for i in range(min(len(value), 20)):
             yield from places(value[i], above=(*above, i))
+
+
+def changed_json(data: bytes, draw: random.Random) -> bytes | None:
+    """JSON with one place changed, twice there, or gone; None where it is none, or has no places."""
+    try:
+        result = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    found = [path for path in places(result) if path]
+    if not found:
+        return None
+    *above, last = draw.choice(found)
+    holder = result
+    for key in above:
+        holder = holder[key]
+    how = draw.choice(["odd", "odd", "gone", "twice", "from elsewhere", *_CHANGES])
+    if how == "gone":
+        del holder[last]
+    elif how == "twice":
+        holder.insert(last, holder[last]) if isinstance(holder, list) else holder.update({f"{last}2": holder[last]})
+    elif how == "from elsewhere":
+        value = result
+        for key in draw.choice(found):
+            value = value[key]
+        holder[last] = copy.deepcopy(value)
+    else:
+        holder[last] = copy.deepcopy(draw.choice(ODD)) if how == "odd" else _CHANGES[how](holder[last])
+    return json.dumps(result).encode()
 
 
 @st.composite

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ["scripts/demo", "scripts/test", "scripts/check", "scripts/new-task", ".ci/run"]
+SCRIPTS = ["scripts/demo", "scripts/test", "scripts/check", "scripts/new-task", "scripts/fuzz", ".ci/run"]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
@@ -68,6 +68,13 @@ def test_scripts_can_be_started(script):
     assert path.read_text().startswith("#!/usr/bin/env bash\n")
     assert "\nset -euo pipefail\n" in path.read_text()
     assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
+
+
+def test_the_fuzzer_has_a_group_of_its_own(checkout):
+    done, calls = checkout.run("scripts/fuzz", "index-manifest", "--seconds", "60")
+    assert done.returncode == 0, done.stderr
+    assert calls[-3].endswith("--group dev --group fuzz")
+    assert calls[-1] == "python scripts/fuzzing.py index-manifest --seconds 60"
 
 
 def test_the_demo_installs_then_runs_then_says_where_the_page_is(checkout):

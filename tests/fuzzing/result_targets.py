@@ -1,0 +1,71 @@
+"""Masks in run-length encoding, and rows that results are made of."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import numpy as np
+
+from sensorium.results import rle
+from tests.fuzzing.target import NUMBERS, Target, as_json, json_in, picked
+from tests.results.test_columns import MAKERS
+from tests.results.test_hostile_rows import NAMES, row_of
+
+MASK = np.random.default_rng(0).random((9, 7)) > 0.5
+
+
+def coco_string(data: bytes) -> None:
+    """Counts of a mask, after its height and width."""
+    height, width = data[:1], data[1:2]
+    size = [int.from_bytes(height, "little"), int.from_bytes(width, "little")]
+    mask = rle.decode({"size": size, "counts": data[2:]})
+    again = rle.encode(mask)
+    if not np.array_equal(rle.decode(again), mask):
+        raise AssertionError(f"{again} is not {mask}")
+
+
+def mask_json(data: bytes) -> None:
+    value = json_in(data)
+    if isinstance(value, dict):
+        rle.decode(value)
+
+
+@functools.cache
+def kinds() -> list[type]:
+    return [type(MAKERS[name]()) for name in NAMES]
+
+
+def row(data: bytes) -> None:
+    """A row, after a byte that says of which kind of result; what is made of it can be read."""
+    kind, rest = picked(data, kinds())
+    value = json_in(rest)
+    if not isinstance(value, dict):
+        return
+    result = kind.from_row(value)
+    result.to_dict()
+    result.lines()
+    result.records()
+
+
+def rows():
+    return [as_json(row_of(MAKERS[name]()), i) for i, name in enumerate(NAMES)]
+
+
+def masks():
+    whole = {"size": [9, 7], "counts": rle.runs(MASK).tolist()}
+    return [json.dumps(rle.encode(MASK)).encode(), json.dumps(whole).encode(), b'{"size": [0, 7], "counts": []}']
+
+
+def strings():
+    far = rle.compress(np.array([0, 9 * 7, 0, 0]))
+    return [b"\x09\x07" + rle.encode(MASK)["counts"].encode(), b"\x09\x07" + far.encode(), b"\0\0"]
+
+
+REFUSALS = (ValueError,)
+
+TARGETS = {
+    "rle-strings": Target(coco_string, strings, REFUSALS, words=(b"oooooooooooO", b"PPPPPPPPPPPP0")),
+    "rle-json": Target(mask_json, masks, REFUSALS, words=NUMBERS, json_from=0),
+    "result-rows": Target(row, rows, REFUSALS, words=NUMBERS, json_from=1),
+}
