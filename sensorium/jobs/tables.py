@@ -93,7 +93,7 @@ def open_table(
             arrays = {"source": pa.array(named, pa.string()), **arrays, **carried}
             yield pa.RecordBatch.from_pydict(arrays)
             row += len(batch)
-    except (pa.ArrowException, OSError, UnicodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeError, csv.Error) as error:
         raise OptionError(
             f"the table {called} cannot be read after row {row}: {str(error).strip()}. Nothing of the job was begun"
         ) from error

@@ -135,6 +135,7 @@ def test_tables_have_several_inputs_a_row_and_inputs_may_be_the_same_for_all(tmp
         ("table.csv", {"columns": {"imge": "path"}}, UnknownNameError, "image"),
         ("ragged.csv", {"columns": {"image": "path"}}, OptionError, "Expected 3 columns, got 4"),
         ("cut.parquet", {"columns": {"image": "path"}}, OptionError, r"cut\.parquet cannot be read"),
+        ("long.csv", {"columns": {"image": "path"}}, OptionError, r"long\.csv cannot be read"),
         ("empty.csv", {}, OptionError, "empty"),
         ("gone.csv", {}, OptionError, "does not exist"),
         ("@gone.txt", {}, OptionError, "input a line"),
@@ -149,6 +150,7 @@ def test_what_cannot_be_listed_is_refused_and_leaves_nothing(tmp_path, table, mo
     (tmp_path / "ragged.csv").write_text("path,id,label\na.jpg,1,2\nb.jpg,1,2,3\n")
     whole = write(table, tmp_path / "cut.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "long.csv").write_text("x" * 200_000 + ",path\n1,a.jpg\n")
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "out").mkdir()
     with pytest.raises(error, match=told):
