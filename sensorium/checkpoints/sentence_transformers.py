@@ -15,6 +15,8 @@ _SETTINGS = ("sentence_bert_config.json", "sentence_roberta_config.json", "sente
              "sentence_camembert_config.json", "sentence_albert_config.json", "sentence_xlm-roberta_config.json",
              "sentence_xlnet_config.json")  # fmt: skip
 
+_LONGEST_NAME = 255  # bytes of a folder's name, on any file system
+
 
 @dataclass(frozen=True)
 class Module:
@@ -119,6 +121,8 @@ def _modules(folder: Path, *, of: str) -> tuple[Module, ...]:
 
 
 def _is_inside(path: str) -> bool:
+    if len(path.encode(errors="surrogatepass")) > _LONGEST_NAME:
+        return False
     return not path or not (path.startswith((".", "~")) or any(sign in path for sign in "/\\:\0"))
 
 

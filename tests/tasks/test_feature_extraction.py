@@ -457,6 +457,7 @@ def _set(row, **values):
         ({"modules": _set(2, type="my_code.Dense")}, "my_code.Dense"),
         ({"modules": _set(0, type="sentence_transformers.models.CLIPModel")}, "CLIPModel"),
         ({"modules": _set(1, path="../../etc")}, "path of a folder"),
+        ({"modules": _set(1, path="x" * 300)}, "path of a folder"),
         ({"modules": lambda rows: {"a": 1}}, "modules.json should list"),
         ({"modules": lambda rows: [rows[0], rows[2]]}, "Dense"),
         ({"pooling": {"pooling_mode": "median"}}, "median"),
