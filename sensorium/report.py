@@ -15,11 +15,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import InputError
 from sensorium.results.result import Result
+from sensorium.results.saving import written_whole
 from sensorium.results.tables import without_controls
 
 if TYPE_CHECKING:
@@ -116,14 +116,8 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the page, whole or not at all."""
-        target = Path(path)
-        part = target.with_name(target.name + ".part")
-        try:
-            with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(self._pieces())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with written_whole(path) as part, part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(self._pieces())
 
     def _pieces(self) -> Iterator[str]:
         """The page, in pieces: failures first, then results, each in the order of the inputs."""

@@ -38,29 +38,27 @@ class Sink(ABC):
 
 
 class WholeFile:
-    """A file that is written at the end, whole or not at all; until then its place is taken by a `.part` beside it.
+    """A file that is written at the end, whole or not at all.
 
     Raises:
         OptionError: it cannot be written, told before any work.
     """
 
     def __init__(self, path: str, *, option: str = "output") -> None:
+        from sensorium.results.saving import check_place
+
         self._path = Path(path)
-        self._part = self._path.with_name(self._path.name + ".part")
         try:
-            self._part.touch()
+            check_place(path)
         except OSError as error:
             raise _unwritable(path, error, option) from error
 
     def write(self, write: Callable[[Path], None]) -> None:
         """Has the file written under its passing name, and gives it its own."""
-        with naming(self._path):
-            write(self._part)
-            self._part.replace(self._path)
+        from sensorium.results.saving import written_whole
 
-    def close(self) -> None:
-        """Removes what did not become the file."""
-        self._part.unlink(missing_ok=True)
+        with naming(self._path), written_whole(self._path) as part:
+            write(part)
 
 
 def _unwritable(path: str, error: OSError, option: str = "output") -> OptionError:
@@ -71,8 +69,8 @@ class JsonLines(Sink):
     """One JSON object per line.
 
     Every line is `{"index", "source", "result", "error"}`: the result in Transformers' schema and null, or null and the
-    error's `{"code", "message"}`. Each is written by one call, so that whatever ends the process leaves whole lines
-    only.
+    error's `{"code", "message"}`. Each is written by one call, so that what ends the process leaves whole lines only;
+    SIGKILL may cut off the last one where it is long, which then has no end of line.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -171,10 +169,6 @@ class Archive(Sink):
                 np.savez(file, allow_pickle=False, **arrays)
 
         self._file.write(write)
-
-    def close(self) -> None:
-        """Removes what was begun, if it did not become the file."""
-        self._file.close()
 
 
 class Lines(Sink):

@@ -53,10 +53,6 @@ class TypedFile(Sink):
         table = pa.concat_tables(self._tables, promote_options="default")  # where all failed there are no results'
         self._file.write(lambda part: ROW_FILES[self._suffix](part, table.schema, table.to_batches()))
 
-    def close(self) -> None:
-        """Removes what was begun, if it did not become the file."""
-        self._file.close()
-
     def _gather(self) -> None:
         import pyarrow as pa
 

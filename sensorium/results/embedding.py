@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
@@ -14,7 +13,7 @@ from sensorium.results.columns import Array, Field, Scalar, Structs
 from sensorium.results.drawing import to_rgb
 from sensorium.results.kinds import ARRAY, TEXT
 from sensorium.results.result import Result
-from sensorium.results.saving import suffix_of
+from sensorium.results.saving import suffix_of, written_whole
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +135,7 @@ class Embedding(Result):
         """
         known = (".npz",) if self.feature_maps else (".npz", ".npy")
         suffix = suffix_of(path, known, what="an embedding with maps" if self.feature_maps else "an embedding")
-        with Path(path).open("wb") as file:  # as it is called: NumPy would add its own suffix
+        with written_whole(path) as part, part.open("wb") as file:  # NumPy would add its own suffix to a name
             if suffix == ".npy":
                 np.save(file, self.numpy())
                 return

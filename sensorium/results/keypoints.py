@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from sensorium.results.drawing import to_rgb
 from sensorium.results.kinds import FLOAT32, TEXT
 from sensorium.results.palette import Colour, colour
 from sensorium.results.rows import Rows
-from sensorium.results.saving import suffix_of
+from sensorium.results.saving import suffix_of, written_whole
 from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class Keypoints(Rows):
             super().save(path)
             return
         arrays = {name: getattr(self, name) for name in ("xy", "scores", "labels", "descriptors")}
-        with Path(path).open("wb") as file:  # as it is called: NumPy would add its own suffix
+        with written_whole(path) as part, part.open("wb") as file:  # NumPy would add its own suffix to a name
             np.savez(file, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
 
 

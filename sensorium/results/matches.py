@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from sensorium.results.drawing import to_rgb
 from sensorium.results.keypoints import Keypoints, heat
 from sensorium.results.kinds import FLOAT32
 from sensorium.results.rows import Rows
-from sensorium.results.saving import suffix_of
+from sensorium.results.saving import suffix_of, written_whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -141,5 +140,5 @@ class Matches(Rows):
         if suffix_of(path, (".json", ".npz"), what="a result of the kind Matches") == ".json":
             super().save(path)
             return
-        with Path(path).open("wb") as file:  # as it is called: NumPy would add its own suffix
+        with written_whole(path) as part, part.open("wb") as file:  # NumPy would add its own suffix to a name
             np.savez(file, allow_pickle=False, xy0=self.xy0, xy1=self.xy1, scores=self.scores)

@@ -7,14 +7,13 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from sensorium.results import columns as typed
 from sensorium.results.cells import Cells
-from sensorium.results.saving import suffix_of
+from sensorium.results.saving import suffix_of, written_whole
 from sensorium.results.surrogates import as_they_were
 from sensorium.results.tables import flatten, plain, to_html, to_pandas, to_polars
 
@@ -164,13 +163,15 @@ class Result(Protocol):
         raise ValueError(f"a {type(self).__name__} cannot be drawn on a picture; use lines() or to_dict()")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result to a file; by default `to_dict()` as `.json`, UTF-8.
+        """Writes the result to a file, whole or not at all; by default `to_dict()` as `.json`, UTF-8.
 
         Raises:
             ValueError: the result cannot be saved in the format of the path's suffix.
         """
         suffix_of(path, (".json",), what=f"a result of the kind {type(self).__name__}")
-        Path(path).write_text(self.to_json(indent=2) + "\n", encoding="utf-8")
+        text = self.to_json(indent=2) + "\n"
+        with written_whole(path) as part:
+            part.write_text(text, encoding="utf-8")
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """The arrays that a NumPy archive of many results stacks; by default there are none.

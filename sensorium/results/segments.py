@@ -15,7 +15,7 @@ from sensorium.results.kinds import FLOAT32, INT64, TEXT, numbers_of
 from sensorium.results.palette import colour
 from sensorium.results.rle import checked_size, compress, decode, encode, runs, runs_by_value
 from sensorium.results.rows import Rows
-from sensorium.results.saving import suffix_of
+from sensorium.results.saving import suffix_of, written_whole
 from sensorium.results.tags import Tags, line_width
 
 if TYPE_CHECKING:
@@ -276,7 +276,8 @@ class Segments(Rows):
         from PIL import Image
 
         small = not values.size or values.max() <= np.iinfo(np.uint8).max
-        Image.fromarray(values.astype(np.uint8 if small else np.uint16)).save(path, "PNG")
+        with written_whole(path) as part:
+            Image.fromarray(values.astype(np.uint8 if small else np.uint16)).save(part, "PNG")
 
 
 def _widest(mask: NDArray[np.bool_]) -> tuple[float, float] | None:

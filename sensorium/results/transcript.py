@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.kinds import BOOL, SECONDS, TEXT, TEXT_OR_NONE
 from sensorium.results.rows import Rows
-from sensorium.results.saving import suffix_of
+from sensorium.results.saving import suffix_of, written_whole
 from sensorium.results.timeline import clock, draw_rows, draw_under_audio
 
 if TYPE_CHECKING:
@@ -175,7 +174,9 @@ class Transcript(Rows):
             ".vtt": self.to_vtt,
         }
         suffix = suffix_of(path, tuple(forms), what="a transcript")
-        Path(path).write_text(forms[suffix](), encoding="utf-8", newline="\n")
+        text = forms[suffix]()
+        with written_whole(path) as part:
+            part.write_text(text, encoding="utf-8", newline="\n")
 
     def plot(self, image: None = None, /, *, audio: Any = None, width_px: int = 960) -> Image.Image:
         """Draws when each chunk was said: in rows with a bar from its start to its end, or under the sound.

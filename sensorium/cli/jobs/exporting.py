@@ -31,11 +31,7 @@ def export(folder: str, to: str, *, status: str | None, overwrite: bool) -> int:
     rows = Job.open(folder).results()
     if status is not None:
         rows = rows.filter(pyarrow.compute.field("status") == status)
-    file = WholeFile(to, option="to")
-    try:
-        file.write(lambda part: ROW_FILES[path.suffix](part, rows.schema, rows.to_batches()))
-    finally:
-        file.close()
+    WholeFile(to, option="to").write(lambda part: ROW_FILES[path.suffix](part, rows.schema, rows.to_batches()))
     report = Job.open(folder).status()
     missing = "" if report.complete else f"; {report.inputs - report.done} inputs are still to be done"
     say(f"wrote {to}: {rows.count_rows()} rows{missing}")
