@@ -16,6 +16,7 @@ from sensorium.checkpoints.hub import GO_ON, fetch, nearest
 from sensorium.checkpoints.options import LoadOptions
 from sensorium.checkpoints.sentence_transformers import transformer_folder
 from sensorium.checkpoints.sizes import check_files
+from sensorium.checkpoints.writing import finish_saving
 from sensorium.errors import CheckpointError, CheckpointNotFoundError, OptionError
 
 STARTER_FOLDER = Path(__file__).parents[1] / "starter"
@@ -86,6 +87,7 @@ def _open_folder(name: str, options: LoadOptions) -> Checkpoint:
         raise CheckpointError(
             f"expected a folder with config.json and weights, but {name!r} is a file. Name the folder that it is in."
         )
+    finish_saving(folder)
     inner = transformer_folder(folder, of=name)
     if inner is not None and (inner / "config.json").is_file():
         return replace(_with_config(name, inner, options), root=folder)

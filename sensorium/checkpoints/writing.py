@@ -9,8 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sensorium.errors import CheckpointError
+
 CONFIG = "config.json"
 _PASSING = ".saving-"
+_WHOLE = ".saved-"
 
 
 def sync(path: Path) -> None:
@@ -47,22 +50,64 @@ def alone_in(folder: Path) -> Iterator[None]:
 def checkpoint_written(folder: Path) -> Iterator[Path]:
     """A new folder to write a checkpoint's files into, which then go to their places, each whole, `config.json` last.
 
-    What processes that were killed have left of theirs is removed.
+    A process that is killed leaves all files as they were; or, once all are written, some of them in their places and
+    the others in a folder from which whoever writes or reads the checkpoint next puts them there. What was not written
+    whole is removed by the next that writes.
 
     Args:
         folder: where to; made if it is not there. Files of the same names are replaced.
+
+    Raises:
+        OSError: they could not be written; the folder holds what it held before.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
+        _put_in_place(folder)
         for left in folder.glob(f"{_PASSING}*"):
             shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_PASSING) as passing:
-            new = Path(passing)
+        new = Path(tempfile.mkdtemp(dir=folder, prefix=_PASSING))
+        try:
             yield new
-            files = [path for path in new.rglob("*") if path.is_file()]
-            for path in sorted(files, key=lambda path: (path.name == CONFIG and path.parent == new, path)):
-                sync(path)
+            for path in _files(new):
                 target = folder / path.relative_to(new)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
+                if target.is_dir():
+                    raise IsADirectoryError(f"{target} is a folder, where a file is to be saved")
+                sync(path)
+            new.rename(folder / new.name.replace(_PASSING, _WHOLE))
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
         sync(folder)
+        _put_in_place(folder)
+
+
+def finish_saving(folder: Path) -> None:
+    """Puts in their places the files of a checkpoint that were saved by a process that was killed meanwhile.
+
+    Raises:
+        CheckpointError: they cannot be put there.
+    """
+    if not any(folder.glob(f"{_WHOLE}*")):
+        return
+    try:
+        with alone_in(folder):  # who saves it now may have only begun
+            _put_in_place(folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} was being saved by a process that was killed, and the files that are still to be put in their "
+            f"places cannot be: {error}. Open it once where it can be written to, or save it again."
+        ) from error
+
+
+def _put_in_place(folder: Path) -> None:
+    for whole in sorted(folder.glob(f"{_WHOLE}*")):
+        for path in _files(whole):
+            target = folder / path.relative_to(whole)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        shutil.rmtree(whole)
+        sync(folder)
+
+
+def _files(new: Path) -> list[Path]:
+    files = [path for path in new.rglob("*") if path.is_file()]
+    return sorted(files, key=lambda path: (path.name == CONFIG and path.parent == new, path))

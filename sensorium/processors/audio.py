@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sensorium.checkpoints.writing import checkpoint_written
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.audio_resampling import resample, resampled_length
 from sensorium.processors.features import Features, UnreadFeatures, read_features
@@ -216,8 +217,8 @@ class AudioProcessor:
         Args:
             folder: made if it does not exist.
         """
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self._reference.save_pretrained(folder)
+        with checkpoint_written(Path(folder)) as new:
+            self._reference.save_pretrained(new)
 
     def to_dict(self) -> dict[str, Any]:
         """What `preprocessor_config.json` holds."""

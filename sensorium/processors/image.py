@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from sensorium.checkpoints import Checkpoint, LoadOptions
+from sensorium.checkpoints.writing import CONFIG, checkpoint_written
 from sensorium.errors import InputError
 from sensorium.processors.image_loading import StoredRecipe, find_recipe, recipe_in
 from sensorium.processors.image_resampling import to_numpy_hwc
@@ -217,11 +218,8 @@ class ImageProcessor:
         Args:
             folder: made if it does not exist.
         """
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        _write_json(path / FILE_NAME, self.to_dict())
-        if self.config_entries and not (path / "config.json").exists():
-            _write_json(path / "config.json", self.config_entries)
+        with checkpoint_written(Path(folder)) as new:
+            write_recipe(self, new, config=not (Path(folder) / CONFIG).exists())
 
     @property
     def config_entries(self) -> dict[str, Any]:
@@ -275,6 +273,13 @@ class ImageProcessor:
             )
             for name in done[0]
         }
+
+
+def write_recipe(processor: ImageProcessor, folder: Path, *, config: bool) -> None:
+    """Writes the files of an image processor; into `config.json`, if there is to be one, what Transformers looks up."""
+    _write_json(folder / FILE_NAME, processor.to_dict())
+    if config and processor.config_entries:
+        _write_json(folder / CONFIG, processor.config_entries)
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

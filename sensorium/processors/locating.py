@@ -9,6 +9,7 @@ from typing import Any
 from sensorium.checkpoints import Checkpoint, LoadOptions, resolve
 from sensorium.checkpoints.opening import is_panic, likely_entries
 from sensorium.checkpoints.sizes import check_files
+from sensorium.checkpoints.writing import finish_saving
 from sensorium.errors import CheckpointError, SensoriumError, UnsafeCheckpointError
 
 
@@ -29,6 +30,8 @@ def locate(
         return name_or_folder.name, name_or_folder.folder, options or name_or_folder.options
     options = options or LoadOptions()
     folder = Path(name_or_folder).expanduser()
+    if folder.is_dir():
+        finish_saving(folder)
     if any((folder / name).is_file() for name in files) and not (folder / "config.json").exists():
         check_files(folder, of=str(name_or_folder), own_code=options.trust_remote_code)
         return str(name_or_folder), folder, options

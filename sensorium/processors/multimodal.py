@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from sensorium.checkpoints.writing import CONFIG, checkpoint_written
 from sensorium.errors import CheckpointError, InputError
-from sensorium.processors.image import ImageProcessor
+from sensorium.processors.image import ImageProcessor, write_recipe
 from sensorium.processors.image_resampling import to_numpy_hwc
 from sensorium.processors.padding import Padding
 from sensorium.processors.templates import apart
@@ -95,8 +97,9 @@ class MultimodalProcessor:
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the files of both, so that `from_pretrained` gives this processor again."""
-        self.image.save_pretrained(folder)
-        self.text.save_pretrained(folder)
+        with checkpoint_written(Path(folder)) as new:
+            write_recipe(self.image, new, config=not (Path(folder) / CONFIG).exists())
+            self.text.tokenizer.save_pretrained(new)
 
     @property
     def config_entries(self) -> dict[str, Any]:
@@ -187,7 +190,8 @@ class ChatProcessor(MultimodalProcessor):
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the processor's files."""
-        self.processor.save_pretrained(folder)
+        with checkpoint_written(Path(folder)) as new:
+            self.processor.save_pretrained(new)
 
     def _lay_out(self, image_processor: _Remembered, image: Image.Image | None, prompt: str) -> Any:
         runner = copy.copy(self.processor)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.checkpoints.opening import panics_told
+from sensorium.checkpoints.writing import checkpoint_written
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.padding import Padding
@@ -286,7 +288,8 @@ class TextProcessor:
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the tokenizer's files, so that `from_pretrained` gives this processor again."""
-        self.tokenizer.save_pretrained(folder)
+        with checkpoint_written(Path(folder)) as new:
+            self.tokenizer.save_pretrained(new)
 
     @cached_property
     def _fast(self) -> Tokenizer | None:

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from sensorium.checkpoints.writing import alone_in, checkpoint_written
+from sensorium.checkpoints.writing import alone_in, checkpoint_written, finish_saving
+from sensorium.errors import CheckpointError
 
 
 def test_who_writes_is_alone(tmp_path):
@@ -59,3 +60,46 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     with checkpoint_written(tmp_path) as new:
         (new / "config.json").write_text("{}")
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def half_in_place(folder):
+    """A checkpoint that was written whole over another one, by a process that was killed while it moved the files."""
+    with checkpoint_written(folder) as new:
+        (new / "config.json").write_text("old")
+    (folder / ".saved-abcdefgh").mkdir()
+    (folder / ".saved-abcdefgh" / "config.json").write_text("new")
+    (folder / "model.safetensors").write_text("new")
+
+
+def test_what_is_not_in_its_place_is_put_there_by_whoever_reads_or_writes(tmp_path):
+    half_in_place(tmp_path)
+    finish_saving(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "config.json": "new",
+        "model.safetensors": "new",
+    }
+    half_in_place(tmp_path)
+    with checkpoint_written(tmp_path) as new:
+        assert (tmp_path / "config.json").read_text() == "new"
+        (new / "tokenizer.json").write_text("{}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_what_cannot_be_put_in_its_place_is_told(tmp_path, monkeypatch):
+    half_in_place(tmp_path)
+
+    def refused(self, to):
+        raise PermissionError(13, "Read-only file system", str(to))
+
+    monkeypatch.setattr(type(tmp_path), "replace", refused)
+    with pytest.raises(CheckpointError, match="was being saved by a process that was killed"):
+        finish_saving(tmp_path)
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_is_moved(tmp_path):
+    (tmp_path / "z.json").mkdir()
+    (tmp_path / "config.json").write_text("old")
+    with pytest.raises(IsADirectoryError, match=r"z\.json is a folder"), checkpoint_written(tmp_path) as new:
+        (new / "a.json").write_text("new")
+        (new / "z.json").write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "z.json"]
