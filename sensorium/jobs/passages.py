@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sensorium.checkpoints.passing import is_passing, passing_folder
 from sensorium.errors import InputError, JobStoppedError, OptionError, UnknownNameError
 from sensorium.jobs.asking import SETTINGS, plain_setting
 from sensorium.jobs.description import PASSAGES, write_description
@@ -44,7 +45,7 @@ INDEX = "index of the input"
 
 _ADDRESS = re.compile("(https?|data|s3|gs):")
 _NAME = re.compile(r"job-[0-9a-f]{32}")
-_LISTING = re.compile(r"listing-[a-z0-9_]{8}")
+_LISTING = "listing-"
 
 
 def check(run: Mapping[str, Any]) -> None:
@@ -88,7 +89,7 @@ def encode(
     """
     with contextlib.ExitStack() as opened:
         if resume is None:
-            resume = opened.enter_context(tempfile.TemporaryDirectory(prefix="sensorium-build-"))
+            resume = opened.enter_context(passing_folder("sensorium-build-"))
         folder = Path(resume)
         if folder.exists() and not folder.is_dir():
             raise OptionError(f"resume is a folder, got the file {folder}")
@@ -108,7 +109,7 @@ def encode(
 def remove(folder: Path) -> None:
     """Removes the jobs in a folder, and what was left of those that were being listed, and nothing else."""
     for path in folder.iterdir():
-        if _NAME.fullmatch(path.name) or _LISTING.fullmatch(path.name):
+        if _NAME.fullmatch(path.name) or is_passing(path.name, _LISTING):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -119,27 +120,22 @@ def are_in(folder: Path) -> bool:
 
 def _begun(folder: Path, batches: Iterator[pa.RecordBatch], encoder: Encoder) -> Job:
     """The job of these passages: the one that is there, or a new one."""
-    listed = Path(tempfile.mkdtemp(prefix="listing-", dir=folder))
-    with _held(listed):
-        _sweep(folder)
-        try:
-            facts: dict[str, Any] = {"kind": "table"}
-            if encoder.modality != "text":
-                facts = {"kind": "files", "input": encoder.modality}
-            first = next(batches, None)
-            check_some(0 if first is None else len(first))
-            assert first is not None
-            write_listing(listed, _after(first, batches), facts, shard_size=CHUNK)
-            digest = Listing(listed).digest
-            described = _described(encoder, digest)
-            write_description(listed, described)
-            told = json.dumps(described, sort_keys=True).encode()
-            target = folder / f"job-{hashlib.sha256(told).hexdigest()[:32]}"
-            if not target.exists():
-                with contextlib.suppress(OSError):  # another build of the same passages was faster
-                    listed.rename(target)
-        finally:
-            shutil.rmtree(listed, ignore_errors=True)
+    with passing_folder(_LISTING, within=folder) as listed:
+        facts: dict[str, Any] = {"kind": "table"}
+        if encoder.modality != "text":
+            facts = {"kind": "files", "input": encoder.modality}
+        first = next(batches, None)
+        check_some(0 if first is None else len(first))
+        assert first is not None
+        write_listing(listed, _after(first, batches), facts, shard_size=CHUNK)
+        digest = Listing(listed).digest
+        described = _described(encoder, digest)
+        write_description(listed, described)
+        told = json.dumps(described, sort_keys=True).encode()
+        target = folder / f"job-{hashlib.sha256(told).hexdigest()[:32]}"
+        if not target.exists():
+            with contextlib.suppress(OSError):  # another build of the same passages was faster
+                listed.rename(target)
     return Job.open(target)
 
 
@@ -254,24 +250,3 @@ class _PassageOutcomes:
 def _after(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield first
     yield from others
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Shows others that a listing is still being written."""
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(folder: Path) -> None:
-    """Removes the listings of builds that were killed."""
-    for path in folder.iterdir():
-        if _LISTING.fullmatch(path.name):
-            with contextlib.suppress(OSError), _held(path):
-                shutil.rmtree(path)

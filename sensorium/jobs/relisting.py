@@ -5,10 +5,8 @@ from __future__ import annotations
 import bisect
 import hashlib
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import OptionError
@@ -70,8 +68,7 @@ class Relisting:
         self._listing, self._generations = listing, generations
         self._stamped = STAMP in listing.schema.names
         self.found = Relisted()
-        self._file = tempfile.TemporaryDirectory(prefix="sensorium-refresh-")
-        self._known = sqlite3.connect(Path(self._file.name, "known"), isolation_level=None)
+        self._known = sqlite3.connect("", isolation_level=None)  # in a file without a name
         for line in (
             "PRAGMA journal_mode=OFF",
             "PRAGMA synchronous=OFF",
@@ -86,7 +83,6 @@ class Relisting:
 
     def __exit__(self, *_: object) -> None:
         self._known.close()
-        self._file.cleanup()
 
     def run(
         self, store: Store, batches: Columns, facts: dict[str, Any], *, number: int, shard_size: int, again: bool

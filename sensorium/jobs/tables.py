@@ -7,11 +7,11 @@ import csv
 import hashlib
 import itertools
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensorium.checkpoints.passing import passing_folder
 from sensorium.errors import InputError, OptionError, UnknownNameError
 from sensorium.jobs.json_rows import JsonRows
 from sensorium.processors.addresses import OF_THE_WEB, is_remote, scheme_of
@@ -175,13 +175,13 @@ def _at_hand(word: str, limits: MediaLimits) -> Iterator[tuple[Any, str]]:
     if is_remote(word):
         yield open_file_system(word)
     elif scheme_of(word) in OF_THE_WEB:
-        with tempfile.NamedTemporaryFile(suffix=Path(word).suffix.lower()) as file:
+        with passing_folder("sensorium-table-") as folder:
+            path = folder / f"table{Path(word).suffix.lower()}"
             try:
-                file.write(fetch(word, name=public_url(word), limits=limits, kind="table"))
+                path.write_bytes(fetch(word, name=public_url(word), limits=limits, kind="table"))
             except InputError as error:
                 raise OptionError(f"the table cannot be fetched. {error}") from error
-            file.flush()
-            yield None, file.name
+            yield None, str(path)
     elif not Path(word).is_file():
         raise OptionError(f"the table {word!r} does not exist")
     else:

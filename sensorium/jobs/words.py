@@ -7,7 +7,6 @@ import itertools
 import os
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -88,8 +87,7 @@ class _Seen:
     """Tells which words have come before; what it has seen lies on disk."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryDirectory(prefix="sensorium-listing-")
-        self._database = sqlite3.connect(Path(self._file.name, "seen"), isolation_level=None)
+        self._database = sqlite3.connect("", isolation_level=None)  # in a file without a name
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute("CREATE TABLE seen (word BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -101,7 +99,6 @@ class _Seen:
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
-        self._file.cleanup()
 
     def is_first(self, word: str) -> bool:
         """Whether it has not come before."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -14,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+
+from sensorium.checkpoints.passing import passing_folder
 
 MOST_BYTES = 2**30
 """Graphs with more bytes of weights are not kept: each library holds them all, and there is one for each shape."""
@@ -212,8 +213,8 @@ def _write(path: Path, graph: fx.GraphModule, examples: list[Tensor]) -> None:
     """Compiles the graph; nobody sees a library that is not whole."""
     try:
         exported = torch.export.export(graph, tuple(examples))
-        with tempfile.TemporaryDirectory(dir=path.parent) as making:
-            made = Path(making) / "graph.so"
+        with passing_folder("making-", within=path.parent) as making:
+            made = making / "graph.so"
             options = {"freezing": True, "aot_inductor.output_path": str(made), "aot_inductor.package": False}
             torch._inductor.aot_compile(exported.module(), tuple(examples), options=options)
             made.replace(path)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sensorium.checkpoints import Checkpoint, LoadOptions
+from sensorium.checkpoints.passing import passing_folder
 from sensorium.errors import CheckpointError
 from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.recipe import Recipe
@@ -57,9 +57,9 @@ def recipe_in(data: Mapping[str, Any]) -> StoredRecipe:
     """See `ImageProcessor.from_dict`."""
     if "sensorium_recipe" in data or "pretrained_cfg" in data:
         return _own(data)
-    with TemporaryDirectory() as folder:
-        Path(folder, _FILE_NAME).write_text(json.dumps(dict(data)), encoding="utf-8")
-        return _theirs(Path(folder), LoadOptions(), of="the given recipe")
+    with passing_folder("sensorium-recipe-") as folder:
+        (folder / _FILE_NAME).write_text(json.dumps(dict(data)), encoding="utf-8")
+        return _theirs(folder, LoadOptions(), of="the given recipe")
 
 
 def _own(data: Mapping[str, Any]) -> StoredRecipe:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from typing import IO
 
 AT_ONCE = 100_000
 """Names that are in memory at once."""
@@ -29,24 +30,25 @@ def in_order(names: Iterable[str], *, at_once: int | None = None) -> Iterator[st
     if not following:
         yield from run
         return
-    with tempfile.TemporaryDirectory(prefix="sensorium-names-") as place:
-        paths = [_written(Path(place, "0"), run)]
+    with contextlib.ExitStack() as opened:
+        files = [opened.enter_context(_written(run))]
         del run
         while following:
-            paths.append(_written(Path(place, str(len(paths))), sorted(following)))
+            files.append(opened.enter_context(_written(sorted(following))))
             following = list(itertools.islice(given, size))
-        yield from heapq.merge(*map(_read, paths))
+        yield from heapq.merge(*map(_read, files))
 
 
-def _written(path: Path, names: list[str]) -> Path:
-    with path.open("wb") as file:
-        file.writelines(os.fsencode(name) + _END for name in names)
-    return path
+def _written(names: list[str]) -> IO[bytes]:
+    """A file without a name, of which nothing is left, however the process ends."""
+    file = tempfile.TemporaryFile(buffering=_CHUNK)  # noqa: SIM115 - closed by its caller
+    file.writelines(os.fsencode(name) + _END for name in names)
+    return file
 
 
-def _read(path: Path) -> Iterator[str]:
+def _read(file: IO[bytes]) -> Iterator[str]:
     rest = b""
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            *names, rest = (rest + chunk).split(_END)
-            yield from map(os.fsdecode, names)
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        *names, rest = (rest + chunk).split(_END)
+        yield from map(os.fsdecode, names)
