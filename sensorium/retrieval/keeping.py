@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.checkpoints.writing import alone_in
 from sensorium.errors import OptionError
 from sensorium.retrieval.array_files import read_array
 
@@ -23,7 +25,9 @@ BLOCK = 16 * 2**20
 class KeptVectors:
     """Vectors in a folder: in files that are named by the encoder, and by their own content.
 
-    A file that does not agree with its name is not read. Builds may share the folder, also at the same time.
+    A file that does not agree with its name is not read. Builds may share the folder, also at the same time. What
+    builds that were killed have left is removed by the next: files that were not finished, and those that say nothing
+    that others do not.
 
     Attributes:
         folder: made where it does not exist.
@@ -41,9 +45,14 @@ class KeptVectors:
             raise OptionError(f"resume is a folder, got the file {self.folder}")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._prefix = hashlib.sha256(self.fingerprint.encode()).hexdigest()[:32]
-        for path in sorted(self.folder.glob(f"{self._prefix}-*.npy")):
+        with alone_in(self.folder):
+            self._sweep()
+        for path in sorted(self.folder.glob(f"{self._prefix}-*.npy"), key=_size, reverse=True):
             if (rows := _read(path)) is not None:
-                self._found |= {key: (rows, i) for i, key in enumerate(map(bytes, rows["key"]))}
+                found = {key: (rows, i) for i, key in enumerate(map(bytes, rows["key"]))}
+                if found.keys() <= self._found.keys():  # a piece of a larger one
+                    path.unlink(missing_ok=True)
+                self._found = {**found, **self._found}
 
     def get(self, key: bytes) -> tuple[NDArray[np.float32], bool] | None:
         """The vector that was put under a key, and whether its passage was cut; None where there is none."""
@@ -81,9 +90,22 @@ class KeptVectors:
         content = buffer.getvalue()
         path = self.folder / f"{self._prefix}-{hashlib.sha256(content).hexdigest()[:32]}.npy"
         part = path.with_suffix(".part")
-        part.write_bytes(content)
-        part.replace(path)
+        with alone_in(self.folder):
+            self._sweep()
+            part.write_bytes(content)
+            part.replace(path)
         return path
+
+    def _sweep(self) -> None:
+        """Removes files that nobody finishes any more: whoever writes one is alone in the folder."""
+        for path in self.folder.glob(f"{self._prefix}-*.part"):
+            path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> tuple[int, str]:
+    with contextlib.suppress(OSError):  # another build has removed it
+        return path.stat().st_size, path.name
+    return 0, path.name
 
 
 def key_of(read: Any) -> bytes:
