@@ -133,7 +133,7 @@ class OutputSettings:
             a row for each input in typed columns; results.csv, the same with lists and structs as JSON; or vectors.npz,
             embeddings as one NumPy archive.
         html: write a self-contained page with each picture and its result to this file as well.
-        overwrite: replace the files that --output and --html name, if they are there.
+        overwrite: replace the files that --output and --html name, if they are there and hold anything.
         on_error: what a failed input gives: return its error row, skip it without one, raise to end the run.
         progress: show a progress bar on standard error; where that is a terminal, unless given.
         debug: show the traceback of an error.
@@ -155,7 +155,7 @@ class OutputSettings:
         for option, name in (("output", self.output), ("html", self.html)):
             if name and (Path(name).is_dir() or not Path(name).absolute().parent.is_dir()):
                 raise OptionError(f"--{option} takes a file in a folder that exists, got {name!r}")
-            if name and not self.overwrite and Path(name).is_file():
+            if name and not self.overwrite and Path(name).is_file() and Path(name).stat().st_size:
                 raise OptionError(
                     f"--{option} {name}: a file of this name is there; pass --overwrite to replace it, or name another"
                 )

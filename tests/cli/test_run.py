@@ -141,6 +141,14 @@ def test_no_inputs_give_an_empty_file(classify, tmp_path):
     assert target.read_text() == ""
 
 
+def test_an_empty_file_is_nothing_that_could_be_lost(classify, images, tmp_path):
+    """A run that is killed before its first line leaves one, and the same command works."""
+    target = tmp_path / "results.jsonl"
+    target.touch()
+    assert classify(images / "b.jpg", "--output", target).exit_code == 0
+    assert len(rows(target.read_text())) == 1
+
+
 def test_a_run_that_cannot_begin_leaves_the_file_of_the_last_one(sensorium, images, tmp_path):
     target = tmp_path / "results.jsonl"
     target.write_text("of another run\n")
