@@ -119,7 +119,7 @@ class QueueFullError(SensoriumError, RuntimeError):
 
 
 class ClosedError(SensoriumError, RuntimeError):
-    """The pipeline was closed before the input was done, or was used before this process was forked."""
+    """A pipeline was closed before the input was done; or it, an encoder or an index was used before the fork."""
 
 
 class DeviceError(SensoriumError, RuntimeError):

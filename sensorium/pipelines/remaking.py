@@ -59,9 +59,14 @@ class Making:
 
 
 class OneProcess:
-    """Knows whether threads that were started are still there: a fork copies the memory, and no threads."""
+    """Knows whether threads that were started are still there: a fork copies the memory, and no threads.
 
-    def __init__(self) -> None:
+    Args:
+        what: it is of.
+    """
+
+    def __init__(self, what: str = "pipeline") -> None:
+        self._what = what
         self._used_in: int | None = None
 
     @property
@@ -77,9 +82,9 @@ class OneProcess:
         """
         if self.forked:
             raise ClosedError(
-                f"this pipeline was used before process {self._used_in} forked into {os.getpid()}; its threads, and "
-                'what it holds on a device, stayed there. Build one in each process, or start processes by "spawn": '
-                'multiprocessing.get_context("spawn")'
+                f"this {self._what} was used before process {self._used_in} forked into {os.getpid()}; its threads, "
+                "and what it holds on a device, stayed there. Make one in each process, or start processes by "
+                '"spawn": multiprocessing.get_context("spawn")'
             )
         self._used_in = os.getpid()
 

@@ -186,9 +186,11 @@ class Index(SearchedIndex):
         state = IndexState.of(encoded, kind, words=lexical, device=device)
         ids, width = state.table.ids, encoded.vectors.shape[1]
         following = 0 if ids.dtype.kind == "U" else int(ids.max()) + 1
-        return cls(
+        index = cls(
             state, kind=kind, dimension=width, similarity=similarity, next_id=following, encoder=encoder, device=device
         )
+        index._process.use()  # by building it
+        return index
 
     def add(
         self,
@@ -215,6 +217,7 @@ class Index(SearchedIndex):
             InputError: as `build` and `from_vectors`; nothing is added then.
             OptionError: an argument with an invalid value, or without meaning for vectors.
         """
+        self._process.use()
         if vectors is None:
             if passages is None:
                 raise OptionError("add needs passages, vectors=…, or both")
@@ -262,6 +265,7 @@ class Index(SearchedIndex):
             InputError: as `add`; the index stays as it was then.
             OptionError: an argument with an invalid value, or an index of media, whose content cannot be compared.
         """
+        self._process.use()
         if self._encoder.modality != "text":
             raise OptionError("refresh compares texts; delete pictures and sounds, and add them again")
         refreshing = Refreshing(list(passages), self.encoder, on_error=on_error, resume=resume, progress=progress)
@@ -286,6 +290,7 @@ class Index(SearchedIndex):
         Raises:
             OptionError: an id that no passage has; nothing is deleted then.
         """
+        self._process.use()
         with self._lock:
             state = self._state
             alive = state.alive.copy()
@@ -305,6 +310,7 @@ class Index(SearchedIndex):
                 it since.
             OSError: it could not be written to disk.
         """
+        self._process.use()
         with self._lock:
             state = self._state.compacted(self._device)
             facts = {

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorium.errors import OptionError
+from sensorium.pipelines.remaking import OneProcess
 from sensorium.processors.audio_forms import is_with_rate
 from sensorium.results import SearchResults
 from sensorium.retrieval.dense.vectors import as_queries, unit_rows
@@ -49,7 +50,7 @@ class SearchedIndex:
         self.kind, self.dimension, self.similarity = kind, dimension, similarity
         self._state, self._next_id, self._device = state, next_id, device
         self._encoder = IndexEncoder(encoder, width=dimension, device=device)
-        self._lock = threading.RLock()
+        self._lock, self._process = threading.RLock(), OneProcess("index")
         self._opened: Opened | None = None
         self.splitting: Mapping[str, Any] | None = None
 
@@ -121,7 +122,9 @@ class SearchedIndex:
         Raises:
             OptionError: an argument with an invalid value.
             InputError: a query that cannot be encoded, or vectors of another width.
+            ClosedError: this process was forked from one that has used the index.
         """
+        self._process.use()
         texts, vectors = self._queries(queries, mode)
         if reranker is not None and texts is None:
             raise OptionError("a reranker reads texts; give the queries as texts")
@@ -160,6 +163,7 @@ class SearchedIndex:
         Raises:
             OptionError, UnknownNameError: as `check_search`.
         """
+        self._process.use()
         k = checked("k", k, Count)
         return self._state.search(vectors, texts, SearchOptions.parse({"top_k": k, **options}), self.similarity)
 

@@ -19,6 +19,7 @@ from sensorium.checkpoints import Checkpoint, resolve
 from sensorium.checkpoints.opening import opening
 from sensorium.errors import CheckpointError, InputError, OptionError
 from sensorium.pipelines.placement import resolve_device, resolve_dtype
+from sensorium.pipelines.remaking import OneProcess
 from sensorium.pipelines.settings import Settings
 from sensorium.processors.limits import MediaLimits
 from sensorium.processors.several import refuse_one
@@ -65,7 +66,7 @@ class Encoder:
         self.query_task, self.query_options = loaded.query_task, queries.options
         self.device, self.settings = passages.engine.runtime.device, loaded.settings
         self._told: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), OneProcess("encoder")
         widths = {side.width() for side in (passages, queries)}
         if len(widths) > 1:
             raise CheckpointError(
@@ -73,6 +74,7 @@ class Encoder:
                 f"{sorted(widths)}: they were not trained together. Name the right one with query_model=."
             )
         (self.dimension,) = widths
+        self._process.use()  # by measuring them
 
     @classmethod
     def from_pretrained(
@@ -208,6 +210,7 @@ class Encoder:
 
         Raises:
             InputError: the first passage that cannot be encoded, under "raise".
+            ClosedError: this process was forked from one that had the encoder already.
         """
         return self._encode(self._passages, passages, "passages", progress, on_error)
 
@@ -235,6 +238,7 @@ class Encoder:
             For each passage of a batch its place among them, its `(D,)` float32 vector or the InputError that it failed
             with, and whether its end was cut off. The longest come first.
         """
+        self._process.use()
         yield from self._passages.run(passages)
 
     def encode_in_order(self, passages: Iterable[Any], *, total: int) -> Iterator[Any]:
@@ -247,6 +251,7 @@ class Encoder:
         Yields:
             For each its `(D,)` float32 vector and whether its end was cut off, or the InputError that it failed with.
         """
+        self._process.use()
         return (outcome for _, outcome, _ in self._passages.in_order(passages, total=total))
 
     @property
@@ -271,6 +276,7 @@ class Encoder:
         """
         if self.modality != "text":
             raise OptionError(f"tokens are those of texts, and {self.name!r} encodes {self.modality}")
+        self._process.use()
         task = self._passages.engine.task
         metas = ([unit.meta for unit in task.split(passage, self._passages.options)] for passage in passages)
         return [sum(meta.tokens + meta.left_out for meta in units) for units in metas]
@@ -306,6 +312,7 @@ class Encoder:
         if on_error not in ("raise", "return"):
             raise OptionError(f'on_error is "raise" or "return", got {on_error!r}')
         refuse_one(items, noun)
+        self._process.use()
         vectors: list[NDArray[np.float32]] = []
         errors: list[InputError] = []
         done = cut = 0
