@@ -7,6 +7,7 @@ all: `UnreadRecipe` is raised, and the processor itself runs.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -238,7 +239,10 @@ def _read_yolos(processor: Any) -> Recipe:
 
 
 def _read_rf_detr(processor: Any) -> Recipe:
-    # It rescales before it resizes, as DINOv3's does, and resizes without antialiasing.
+    # It rescales before it resizes, as DINOv3's does, and resizes without antialiasing, as RF-DETR's own code does;
+    # Transformers 5.17 did not, and prepared pictures one by one.
+    if "disable_grouping" not in inspect.signature(type(processor)._preprocess).parameters:
+        raise UnreadRecipe("it resizes with antialiasing before Transformers 5.18")
     in_floats = tuple(step for step in _read_dinov3(processor).geometry if isinstance(step, ToFloat))
     resize = tuple(replace(step, antialias=False) for step in _capped(processor))
     return _masked(processor, Recipe((*in_floats, *resize), _read_dinov3(processor).arithmetic))

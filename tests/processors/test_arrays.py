@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import numpy as np
@@ -35,6 +36,10 @@ def shapes(draw) -> tuple[int, ...]:
     return draw(st.sampled_from([(height, width), (height, width, channels), (channels, height, width)]))
 
 
+@pytest.mark.skipif(
+    "input_data_format" not in inspect.signature(TorchvisionBackend.convert_to_rgb).parameters,
+    reason="before Transformers 5.21 grey arrays stay grey, and arrays with alpha are refused",
+)
 @settings(max_examples=200, deadline=None)
 @given(shape=shapes(), kind=st.sampled_from(["uint8", "float32"]), tensor=st.booleans(), seed=st.integers(0, 999))
 def test_every_layout_is_read_as_transformers_reads_it(shape, kind, tensor, seed):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 import transformers
@@ -19,8 +21,10 @@ NAMES = [
     "DeformableDetrImageProcessor",
     "YolosImageProcessor",
     "RTDetrImageProcessor",
-    "RfDetrImageProcessor",
 ]
+# Before Transformers 5.18 this one resized with antialiasing, unlike RF-DETR itself, and is not read there.
+if "disable_grouping" in inspect.signature(transformers.RfDetrImageProcessor._preprocess).parameters:
+    NAMES.append("RfDetrImageProcessor")
 CAPPED = {"size": {"shortest_edge": 48, "longest_edge": 90}}
 VARIANTS = {
     "default": {},
@@ -74,7 +78,7 @@ def test_a_batch_of_several_sizes_is_padded_and_masked_as_transformers_does(name
 
 
 _SIDES = st.one_of(st.integers(1, 12), st.integers(1, 300))
-_CASES = [both(name, **CAPPED) for name in ("DetrImageProcessor", "YolosImageProcessor", "RfDetrImageProcessor")]
+_CASES = [both(name, **CAPPED) for name in ("DetrImageProcessor", "YolosImageProcessor", *NAMES[5:])]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
