@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from sensorium.errors import InputError
 from sensorium.processors.image_faults import DAMAGE, damage_mapped
 from sensorium.processors.image_headers import check_container, check_decoder
-from sensorium.processors.image_jpeg import check_scans, is_whole_baseline_jpeg, plain_jpeg
+from sensorium.processors.image_jpeg import PlainJpeg, check_scans, is_whole_baseline_jpeg, plain_jpeg
 from sensorium.processors.image_sniffing import sniff
 from sensorium.processors.interrupting import LONG_WORK, interruptibly
 from sensorium.processors.limits import MediaLimits
@@ -109,8 +109,11 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
 
 def _open(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Image.Image:
     """Read the header, and no pixel. Not Image.open: that warns or raises by its own, global, pixel limit."""
-    kind = sniff(stream, name=name, limits=limits)
-    check_container(kind, stream, name=name, limits=limits)
+    kind = "JPEG"
+    if plain_header(stream, name=name, limits=limits) is None:
+        kind = sniff(stream, name=name, limits=limits)
+        check_container(kind, stream, name=name, limits=limits)
+    Image.preinit()
     stream.seek(0)
     with damage_mapped(name, f"a {kind} picture"):
         image: Image.Image = Image.OPEN[kind][0](stream, "")
@@ -130,6 +133,17 @@ class _Fast(NamedTuple):
 
 def _fast(stream: IO[bytes], *, name: str, limits: MediaLimits) -> _Fast | None:
     """Check a JPEG's header; None for what the fast decoder is not for."""
+    plain = plain_header(stream, name=name, limits=limits)
+    if plain:
+        return _Fast(1, plain.width * plain.height * (1 if plain.one_scan else _MANY_SCANS))
+    image = _open(stream, name=name, limits=limits)
+    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+        return None
+    return _Fast(_orientation(image), _work(image))
+
+
+def plain_header(stream: IO[bytes], *, name: str, limits: MediaLimits) -> PlainJpeg | None:
+    """Check the header of a plain JPEG, which needs no other check; None for what is none."""
     with _viewed(stream, 2**16) as head:
         if bytes(head[:3]) != b"\xff\xd8\xff" or "JPEG" not in limits.formats:
             return None
@@ -138,11 +152,7 @@ def _fast(stream: IO[bytes], *, name: str, limits: MediaLimits) -> _Fast | None:
         limits.check_size(plain.width, plain.height, name=name)
         if not plain.one_scan:
             check_scans(stream, plain.width, plain.height, name=name)
-        return _Fast(1, plain.width * plain.height * (1 if plain.one_scan else _MANY_SCANS))
-    image = _open(stream, name=name, limits=limits)
-    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
-        return None
-    return _Fast(_orientation(image), _work(image))
+    return plain
 
 
 def _work(image: Image.Image) -> int:

@@ -26,11 +26,13 @@ class PlainJpeg:
     Attributes:
         width: in px.
         height: in px.
+        channels: 1 or 3.
         one_scan: whether decoders take its first scan for the whole of it.
     """
 
     width: int
     height: int
+    channels: int
     one_scan: bool
 
 
@@ -53,7 +55,7 @@ def plain_jpeg(head: bytes | memoryview) -> PlainJpeg | None:
             if not frame:
                 return None
             one_scan = frame[1] != 0xC2 and segment[4] >= frame[9]
-            return PlainJpeg(frame[7] << 8 | frame[8], frame[5] << 8 | frame[6], one_scan)
+            return PlainJpeg(frame[7] << 8 | frame[8], frame[5] << 8 | frame[6], frame[9], one_scan)
         if marker in (0xC0, 0xC1, 0xC2) and not frame:  # baseline, extended, progressive
             if segment[4] != 8 or segment[9] not in (1, 3):
                 return None

@@ -16,6 +16,7 @@ import torch
 
 import sensorium
 from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.isolation.pool import HelperPool
 from sensorium.processors import image_isolation
 from sensorium.processors.media import MediaLimits, load_image, load_pil
 from tests import tiny
@@ -23,17 +24,16 @@ from tests.media import jpeg, make_image
 from tests.processors.test_image_decoding import encode
 
 APART = MediaLimits.untrusted()
+HOSTILE = "tests.processors.hostile_helper"
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def hostile(monkeypatch):
     """Helpers that fall over files which end with CRASH, HANG or FILL."""
-    helpers = image_isolation._Helpers()
-    monkeypatch.setattr(image_isolation, "_HELPER", "tests.processors.hostile_helper")
-    monkeypatch.setattr(image_isolation, "_shared", helpers)
-    yield helpers
-    helpers.close()
+    with closing(HelperPool(HOSTILE, image_isolation.SETTINGS)) as helpers:
+        monkeypatch.setattr(image_isolation, "HELPERS", helpers)
+        yield helpers
 
 
 def outcome(source, limits):
@@ -76,7 +76,7 @@ def test_a_crash_costs_no_neighbour(hostile):
             assert found[:2] == (InputError, "crashed")
         else:
             assert torch.equal(found, load_image(data)), i
-    assert len(hostile._idle) <= 4 + 8  # no more than threads, and one for each that ended
+    assert len(hostile._all) <= 4 + 8 + 2  # no more than threads, and two for each that ended two
 
 
 def test_what_takes_too_long_is_ended(hostile):
@@ -102,10 +102,10 @@ def test_a_helper_that_is_ended_from_outside_costs_nothing(hostile):
 
 
 def test_what_can_not_be_started_says_so(monkeypatch):
-    helpers = image_isolation._Helpers()
-    monkeypatch.setattr(image_isolation, "_HELPER", "sensorium.no_such_module")
-    with closing(helpers), pytest.raises(sensorium.SensoriumError, match="does not start"):
-        helpers.decode(jpeg(), "x", APART)
+    with closing(HelperPool("sensorium.no_such_module")) as helpers:
+        monkeypatch.setattr(image_isolation, "HELPERS", helpers)
+        with pytest.raises(sensorium.SensoriumError, match="does not start"):
+            load_image(jpeg(), limits=APART)
 
 
 def test_it_is_asked_for():
@@ -131,8 +131,9 @@ def test_a_pipeline_isolates(hostile):
 CTRL_C = """
 import sys, threading
 import sensorium
+from sensorium.isolation.pool import HelperPool
 from sensorium.processors import image_isolation
-image_isolation._HELPER = "tests.processors.hostile_helper"
+image_isolation.HELPERS = HelperPool("tests.processors.hostile_helper")
 from sensorium.processors.media import MediaLimits
 from tests import tiny
 pipe = sensorium.pipeline("image-classification", tiny.folder("vit"), device="cpu", compile=False,
