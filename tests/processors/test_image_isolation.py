@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import sensorium
 from sensorium.errors import InputError, LimitError, OptionError
+from sensorium.isolation.forking import KEPT_BYTES
 from sensorium.isolation.pool import HelperPool
 from sensorium.processors import image_isolation
 from sensorium.processors.media import MediaLimits, load_image, load_pil
@@ -93,12 +96,26 @@ def test_what_takes_too_much_memory_is_ended(hostile):
     assert torch.equal(load_image(jpeg(), limits=APART), load_image(jpeg()))
 
 
-def test_a_helper_that_is_ended_from_outside_costs_nothing(hostile):
+def test_helpers_that_are_ended_from_outside_cost_nothing(hostile):
+    assert outcome(jpeg() + b"CRASH", APART)[1] == "crashed"  # there are spare ones from now on
     load_image(jpeg(), limits=APART)
+    helpers = list(hostile._all)
+    assert len(hostile._spare) >= 1
     hostile._forker.kill()  # and with it its helpers
     hostile._forker.wait()
+    for helper in helpers:
+        if helper._line.fileno() >= 0:
+            assert helper._line.recv(1) == b""  # it has ended
     for seed in range(3):
         assert torch.equal(load_image(jpeg(seed=seed), limits=APART), load_image(jpeg(seed=seed)))
+
+
+def test_large_pictures_go_through_the_file_and_leave_no_room_taken(hostile):
+    image = encode(Image.new("RGB", (4800, 2400), (200, 100, 50)), "JPEG")  # 34.6 MB of pixels
+    for source in (image, jpeg()):
+        assert torch.equal(load_image(source, limits=APART), load_image(source))
+    (helper,) = hostile._all
+    assert os.fstat(helper._descriptor).st_size == KEPT_BYTES
 
 
 def test_what_can_not_be_started_says_so(monkeypatch):
@@ -126,6 +143,64 @@ def test_a_pipeline_isolates(hostile):
     assert bad.code == "crashed"
     assert bad.index == 1
     assert [good.to_dict(), other.to_dict()] == [each.to_dict() for each in here([jpeg(), jpeg(seed=3)])]
+
+
+FORK_AND_HANG = """
+import os, sys, threading
+import numpy as np
+from sensorium.isolation.pool import HelperPool
+from sensorium.processors import image_isolation
+image_isolation.HELPERS = pool = HelperPool("tests.processors.hostile_helper")
+from sensorium.processors.media import MediaLimits, load_image
+limits = MediaLimits(isolate=True, decode_s=600)
+good = open(sys.argv[1], "rb").read()
+first = load_image(good, limits=limits).numpy()
+child = os.fork()
+if child == 0:
+    same = np.array_equal(load_image(good, limits=limits).numpy(), first)
+    pool.close()
+    os._exit(0 if same else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert np.array_equal(load_image(good, limits=limits).numpy(), first)
+threading.Thread(target=load_image, args=(good + b"HANG",), kwargs={"limits": limits}, daemon=True).start()
+while pool._idle:  # until it has a helper
+    pass
+print(pool._forker.pid, *open(f"/proc/{pool._forker.pid}/task/{pool._forker.pid}/children").read().split(), flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="helpers end with what has forked them on Linux")
+def test_a_forked_process_has_its_own_helpers_and_a_killed_one_leaves_none(tmp_path):
+    path = tmp_path / "x.jpg"
+    path.write_bytes(jpeg())
+    command = [sys.executable, "-W", "ignore", "-c", FORK_AND_HANG, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        numbers = [int(number) for number in process.stdout.readline().split()]
+        assert len(numbers) == 2  # one forks, one helps
+        files = [os.pidfd_open(number) for number in numbers]
+        process.kill()
+        for file in files:
+            select.select([file], [], [])  # until it has ended
+            os.close(file)
+
+
+@pytest.mark.slow
+def test_a_hundred_crashes_among_ten_thousand_pictures_cost_no_neighbour(hostile, monkeypatch):
+    started, new = [], hostile._new
+    monkeypatch.setattr(hostile, "_new", lambda: started.append(new()) or started[-1])
+    good = [jpeg(30 + i, 20, seed=i) for i in range(50)]
+    expected = [load_image(data) for data in good]
+    inputs = [good[i % 50] + (b"CRASH" if i % 100 == 50 else b"") for i in range(10_000)]
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda data: outcome(data, APART), inputs))
+    for i, found in enumerate(outcomes):
+        if i % 100 == 50:
+            assert found[:2] == (InputError, "crashed"), i
+        else:
+            assert torch.equal(found, expected[i % 50]), i
+    assert len(started) <= 4 + 2 + 2 * 100  # one a thread, and two for each that ended two
 
 
 CTRL_C = """
