@@ -1,4 +1,4 @@
-"""Writes a new task that runs, for one of Transformers' Auto classes: `scripts/new-task depth-estimation`.
+"""Writes a new task that runs, for one of Transformers' Auto classes: `scripts/new-task token-classification`.
 
 It writes the task's file, its test and its page from the templates beside this file, and its rows in README.md,
 mkdocs.yml and CHANGELOG.md. The task gives the model's own outputs as they are; what is to be made of them is the

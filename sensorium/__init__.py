@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sensorium.results import (
         Answers,
         CitedAnswers,
+        DepthMap,
         Detections,
         Embedding,
         Hits,
@@ -68,6 +69,7 @@ __all__ = [
     "CitedAnswers",
     "ClosedError",
     "Composite",
+    "DepthMap",
     "Detections",
     "DeviceError",
     "DownloadError",
@@ -111,6 +113,7 @@ _HOMES = {
     "Backbone": "backbones",
     "CitedAnswers": "results",
     "Composite": "tasks.heads",
+    "DepthMap": "results",
     "Detections": "results",
     "Embedding": "results",
     "Hits": "results",

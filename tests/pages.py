@@ -353,6 +353,24 @@ def _lightglue(folder: Path) -> None:
     LightGlueImageProcessor().save_pretrained(folder)
 
 
+@stand_in("depth-anything/Depth-Anything-V2-Small-hf")
+def _depth_anything(folder: Path) -> None:
+    from transformers import DPTImageProcessor
+
+    from tests import tiny_depth
+
+    shutil.copytree(tiny_depth.folder("depth_anything"), folder, dirs_exist_ok=True)
+    size = {"height": 518, "width": 518}
+    DPTImageProcessor(size=size, keep_aspect_ratio=True, ensure_multiple_of=14).save_pretrained(folder)
+
+
+@stand_in("apple/DepthPro-hf")
+def _depth_pro(folder: Path) -> None:
+    from tests import tiny_depth
+
+    shutil.copytree(tiny_depth.folder("depth_pro"), folder, dirs_exist_ok=True)
+
+
 @stand_in("nvidia/segformer-b0-finetuned-ade-512-512")
 def _segformer(folder: Path) -> None:
     import torch

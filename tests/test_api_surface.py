@@ -17,6 +17,7 @@ PUBLIC = {
     "CitedAnswers",
     "ClosedError",
     "Composite",
+    "DepthMap",
     "Detections",
     "DeviceError",
     "DownloadError",
@@ -83,6 +84,7 @@ PIPELINE_PARAMETERS = [
 RESULTS = {
     "Answers",
     "CitedAnswers",
+    "DepthMap",
     "Detections",
     "Embedding",
     "Hits",

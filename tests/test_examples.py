@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -217,6 +218,21 @@ def test_segment_folder(run, tmp_path):
         assert shares
         assert 50 < sum(shares) < 105
     assert len(list((tmp_path / "segments").glob("*.png"))) == len(list((tmp_path / "segments").glob("*.json"))) > 1
+
+
+def test_measure_depth(run, tmp_path):
+    from tests import tiny_depth
+
+    said = run("measure_depth.py", "--model", str(tiny_depth.folder("depth_anything-metric")))
+    names = sorted(path.name for path in (ROOT / "examples" / "pictures").glob("c*.jpg"))
+    assert [line.partition(":")[0] for line in said.splitlines()] == names
+    for line, name in zip(said.splitlines(), names, strict=True):
+        low, high = map(float, re.search(r": ([\d.]+) to ([\d.]+) m; nearest at \d+, \d+", line).groups())
+        with Image.open(tmp_path / "depths" / name.replace("jpg", "png")) as image:
+            levels = np.asarray(image)
+        assert levels.dtype == np.uint16
+        assert (levels.min() / 1000, levels.max() / 1000) == pytest.approx((low, high), rel=1e-3)
+        assert (tmp_path / "depths" / name.replace(".jpg", "-drawn.png")).is_file()
 
 
 def test_transcribe(run, tmp_path):

@@ -17,6 +17,7 @@ from sensorium.tasks.base import Runtime
 from tests import (
     tiny_answering,
     tiny_audio,
+    tiny_depth,
     tiny_detection,
     tiny_embedding,
     tiny_keypoints,
@@ -38,6 +39,10 @@ FAMILIES = [
     ("audio-classification", tiny_audio.folder, "hubert", {}),
     ("audio-classification", tiny_audio.folder, "wavlm", {}),
     ("automatic-speech-recognition", tiny_speech.ctc, "wav2vec2", {}),
+    ("depth-estimation", tiny_depth.folder, "depth_pro", {}),
+    ("depth-estimation", tiny_depth.folder, "dpt-hybrid", {}),
+    ("depth-estimation", tiny_depth.folder, "glpn", {}),
+    ("depth-estimation", tiny_depth.folder, "zoedepth-domains", {}),
     ("feature-extraction", tiny_embedding.dpr, "question_encoder", {"pool": "own"}),
     ("feature-extraction", tiny_embedding.encoder, "mpnet", {"pool": "mean"}),
     ("image-segmentation", tiny_segmentation.folder, "detr", {}),

@@ -16,7 +16,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TASKS = {  # name: what the script is told
-    "depth-estimation": ["--summary", "how far away each pixel of a picture is"],
+    "surface-relief": [
+        "--from",
+        "AutoModelForDepthEstimation",
+        "--input",
+        "image",
+        "--summary",
+        "how high each pixel is",
+    ],
     "token-classification": [],
     "speaker-verification": ["--from", "AutoModelForAudioXVector", "--input", "audio"],
 }
@@ -92,18 +99,16 @@ def test_it_is_listed_where_tasks_are(copy):
     assert rows == sorted(rows)
     assert listed == sorted(listed)
     assert set(rows) == set(listed) > set(TASKS)
-    assert "- `depth-estimation`: how far away each pixel of a picture is.\n" in (place / "CHANGELOG.md").read_text(
-        "utf-8"
-    )
+    assert "- `surface-relief`: how high each pixel is.\n" in (place / "CHANGELOG.md").read_text("utf-8")
 
 
 def test_what_is_left_is_told(copy):
     place, said = copy
-    page = "docs/depth-estimation.md:3: FILL IN: what it gives, in which unit and frame, and how it is called."
+    page = "docs/surface-relief.md:3: FILL IN: what it gives, in which unit and frame, and how it is called."
     assert page in said
     assert new_task.CATALOGUE in said
     assert page in left_to_fill_in(place)
-    assert not [line for line in left_to_fill_in(place) if "tasks/depth_estimation.py" in line], "its summary was told"
+    assert not [line for line in left_to_fill_in(place) if "tasks/surface_relief.py" in line], "its summary was told"
 
 
 def test_the_script_starts_by_itself():

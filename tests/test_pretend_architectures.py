@@ -14,6 +14,7 @@ from tests import (
     tiny,
     tiny_answering,
     tiny_audio,
+    tiny_depth,
     tiny_detection,
     tiny_embedding,
     tiny_keypoints,
@@ -37,6 +38,7 @@ LABELS = {"candidate_labels": ["a cat", "two owls", "the stone bridge"]}
 TABLES = {
     "image-classification": (tiny.ARCHITECTURES, tiny.folder),
     "object-detection": (tiny_detection.ARCHITECTURES, tiny_detection.folder),
+    "depth-estimation": (tiny_depth.ARCHITECTURES, tiny_depth.folder),
     "image-segmentation": (tiny_segmentation.ARCHITECTURES, tiny_segmentation.folder),
     "audio-classification": (tiny_audio.ARCHITECTURES, tiny_audio.folder),
     "feature-extraction": (tiny_embedding.MODELS, tiny_embedding.encoder),
@@ -76,6 +78,7 @@ CASES |= {
 OFTEN = {
     "blip",
     "chat",
+    "depth_pro",
     "detr",
     "idefics",
     "llava",
@@ -86,6 +89,7 @@ OFTEN = {
     "t5",
     "wav2vec2",
     "whisper, greedily",
+    "zoedepth-domains",
 }
 """Run each time; the others with the slow tests."""
 

@@ -15,6 +15,7 @@ WAITS = {
     "audio-classification": 1.0,
     "audio-retrieval": 2.14,
     "automatic-speech-recognition": 17.33,
+    "depth-estimation": 1.0,
     "feature-extraction": 1.0,
     "image-classification": 1.0,
     "image-feature-extraction": 1.42,

@@ -5,11 +5,13 @@ All take and give `(3, H, W)` tensors, uint8, or float32 in [0, 255].
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate, pad
 
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.image_resampling import Resample, SizeRule, luma, pad_centred, resample, resized_size
@@ -32,6 +34,7 @@ class Resize:
         mode: the kernel.
         pillow: resample with Pillow, for recipes whose reference does.
         antialias: widen the kernel where the picture shrinks, if the mode has it.
+        align_corners: keep the centres of the corner pixels where they are; in floats, never antialiased.
     """
 
     kind: ClassVar[str] = "resize"
@@ -41,6 +44,7 @@ class Resize:
     multiple: int = 1
     pillow: bool = False
     antialias: bool = True
+    align_corners: bool = False
 
     def __post_init__(self) -> None:
         _check_sides(self, (*self.size, self.multiple), pixels=self.rule == "exact")
@@ -55,6 +59,8 @@ class Resize:
         target = resized_size(height, width, rule=self.rule, size=self.size, multiple=self.multiple)
         if target == (height, width):
             return image
+        if self.align_corners:
+            return interpolate(image[None], target, mode=self.mode, align_corners=True)[0]
         return resample(image, target, mode=self.mode, pillow=self.pillow, antialias=self.antialias)
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -131,6 +137,41 @@ class CropToRatio:
 
 
 @dataclass(frozen=True)
+class PadReflected:
+    """Mirror a border around a picture, wider around larger ones.
+
+    Attributes:
+        factor: the border is this times the root of half the side that it lengthens, px, rounded down.
+    """
+
+    kind: ClassVar[str] = "pad_reflected"
+    factor: float = 3.0
+
+    def widths(self, height: int, width: int) -> tuple[int, int]:
+        """The border above and below, and the one left and right, of a picture of this size, px."""
+        return int(math.sqrt(height / 2) * self.factor), int(math.sqrt(width / 2) * self.factor)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Pad `(3, H, W)` float32."""
+        height, width = image.shape[1:]
+        down, across = self.widths(height, width)
+        if down >= height or across >= width:
+            raise InputError(
+                f"a picture of {width}x{height} px is too small for this checkpoint, which mirrors a border of "
+                f"{across}x{down} px around it. Give a larger picture.",
+                code="too-narrow",
+            )
+        return pad(image[None], (across, across, down, down), mode="reflect")[0]
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The size after this step where it is known before."""
+        if size is None:
+            return None
+        down, across = self.widths(*size)
+        return size[0] + 2 * down, size[1] + 2 * across
+
+
+@dataclass(frozen=True)
 class FlipChannels:
     """Turns RGB into BGR."""
 
@@ -178,9 +219,9 @@ class ToFloat:
         return size
 
 
-Step = Resize | CenterCrop | CropToRatio | FlipChannels | ToFloat | ToGrey
+Step = Resize | CenterCrop | CropToRatio | PadReflected | FlipChannels | ToFloat | ToGrey
 STEPS: dict[str, type[Step]] = {
-    step.kind: step for step in (Resize, CenterCrop, CropToRatio, FlipChannels, ToFloat, ToGrey)
+    step.kind: step for step in (Resize, CenterCrop, CropToRatio, PadReflected, FlipChannels, ToFloat, ToGrey)
 }
 
 

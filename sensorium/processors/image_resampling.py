@@ -23,6 +23,8 @@ SizeRule = Literal[
     "within",
     "contain",
     "cover",
+    "nearest-scale",
+    "floored",
 ]
 Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
@@ -44,6 +46,9 @@ def resized_size(height: int, width: int, *, rule: SizeRule, size: tuple[int, in
             rounded down. `contain` and `cover`: as large as fits in, or as small as covers, size, rounded to the
             nearest. `longest`: the longer edge becomes size[0], the shorter is rounded to the nearest.
             `shortest-floored`: as `shortest-capped`, and both are rounded down to a multiple of `multiple`.
+            `nearest-scale`: one edge becomes that of size which changes its length less, the other keeps the shape;
+            both are rounded to the nearest multiple of `multiple`. `floored`: both stay, but for being rounded down to
+            a multiple of size's.
         size: as the rule reads it, px.
         multiple: both sides are rounded up to a multiple of this.
 
@@ -51,7 +56,10 @@ def resized_size(height: int, width: int, *, rule: SizeRule, size: tuple[int, in
         InputError: a side would be 0 px.
         LimitError: the result would have more than `MAX_RESIZED_PIXELS`.
     """
-    new = _floored(height, width, size, multiple) if rule == "shortest-floored" else _by_rule(height, width, rule, size)
+    if rule in ("shortest-floored", "nearest-scale"):
+        new = (_floored if rule == "shortest-floored" else _nearest)(height, width, size, multiple)
+    else:
+        new = _by_rule(height, width, rule, size)
     if multiple > 1:
         new = (-(-new[0] // multiple) * multiple, -(-new[1] // multiple) * multiple)
     if min(new) < 1:
@@ -90,6 +98,8 @@ def _by_rule(height: int, width: int, rule: SizeRule, size: tuple[int, int]) -> 
     if rule == "within":
         scale = min(size[0] / height, size[1] / width)
         return int(height * scale), int(width * scale)
+    if rule == "floored":
+        return height // size[0] * size[0], width // size[1] * size[1]
     if rule in ("contain", "cover"):
         ratios = (height / size[0], width / size[1])
         ratio = max(ratios) if rule == "contain" else min(ratios)
@@ -105,6 +115,12 @@ def _floored(height: int, width: int, size: tuple[int, int], multiple: int) -> t
         scale = cap / max(new)
         new = (new[0] * scale, new[1] * scale)
     return int(new[0] + 0.5) // multiple * multiple, int(new[1] + 0.5) // multiple * multiple
+
+
+def _nearest(height: int, width: int, size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    scales = size[0] / height, size[1] / width
+    scale = scales[1] if abs(1 - scales[1]) < abs(1 - scales[0]) else scales[0]
+    return round(scale * height / multiple) * multiple, round(scale * width / multiple) * multiple
 
 
 def _capped(height: int, width: int, *, edge: int, cap: int, keep_tall: bool = True) -> tuple[int, int]:

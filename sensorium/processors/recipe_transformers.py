@@ -22,6 +22,7 @@ from sensorium.processors.geometry import (
     CenterCrop,
     CropToRatio,
     FlipChannels,
+    PadReflected,
     Resize,
     Step,
     ToFloat,
@@ -258,11 +259,30 @@ def _read_mask_former(processor: Any) -> Recipe:
 
 
 def _read_dpt(processor: Any) -> Recipe:
-    multiple = processor.ensure_multiple_of or 1
-    kept = processor.keep_aspect_ratio or any(side % multiple for side in (processor.size.height, processor.size.width))
-    if processor.do_pad or (processor.do_resize and kept):
-        raise UnreadRecipe("it keeps the aspect ratio, rounds its size, or pads all around")
-    return _read_unpadded(processor)
+    if processor.do_pad and processor.size_divisor:
+        raise UnreadRecipe("it pads all around")
+    return Recipe((*_nearest_scale(processor), *_crop(processor)), _arithmetic(processor))
+
+
+def _read_zoedepth(processor: Any) -> Recipe:
+    # It rescales before it pads and resizes; the factor itself can wait for the batch, as DINOv3's.
+    if not processor.do_rescale:
+        raise UnreadRecipe("no rescale, so that it pads and resizes bytes")
+    border = (PadReflected(),) if processor.do_pad else ()
+    resize = tuple(replace(step, align_corners=True) for step in _nearest_scale(processor))
+    return Recipe((ToFloat(), *border, *resize), _read_dinov3(processor).arithmetic)
+
+
+def _read_glpn(processor: Any) -> Recipe:
+    resize = (_to(processor, "floored", processor.size_divisor),) if processor.do_resize else ()
+    return Recipe(resize, _arithmetic(processor))
+
+
+def _read_depth_pro(processor: Any) -> Recipe:
+    # It normalises before it resizes, without antialiasing.
+    in_floats = (ToFloat(),) if processor.do_rescale or processor.do_normalize else ()
+    resize = tuple(replace(step, antialias=False) for step in _resize(processor))
+    return Recipe((*in_floats, *resize), _arithmetic(processor))
 
 
 def _read_superpoint(processor: Any) -> Recipe:
@@ -304,11 +324,13 @@ _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "DINOv3ViTImageProcessor": (_read_dinov3, {"_preprocess"}),
     "DPTImageProcessor": (_read_dpt, {*_MAPS, "resize"}),
     "DeformableDetrImageProcessor": (_read_detr, _DETR),
+    "DepthProImageProcessor": (_read_depth_pro, {"_preprocess"}),
     "DetrImageProcessor": (_read_detr, _DETR),
     "EfficientNetImageProcessor": (
         _read_efficientnet,
         {"_fuse_mean_std_and_rescale_factor", "_preprocess", "rescale"},
     ),
+    "GLPNImageProcessor": (_read_glpn, {"_preprocess", "_validate_preprocess_kwargs", "preprocess", "resize"}),
     "LevitImageProcessor": (_read_levit, {"resize"}),
     "LightGlueImageProcessor": (_read_superglue, _PAIRS),
     "Mask2FormerImageProcessor": (_read_mask_former, {*_MAPS, "pad", "resize"}),
@@ -318,6 +340,7 @@ _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "PPLCNetImageProcessor": (_read_pplcnet, {"_preprocess"}),
     "PerceiverImageProcessor": (_read_perceiver, {"_preprocess", "center_crop"}),
     "PoolFormerImageProcessor": (_read_poolformer, {"_preprocess", "resize"}),
+    "PromptDepthAnythingImageProcessor": (_read_dpt, _MAPS),
     "RTDetrImageProcessor": (_read_detr, _DETR),
     "RfDetrImageProcessor": (_read_rf_detr, _DETR),
     "Sam2ImageProcessor": (_read_base, {*_MAPS, "_standardize_kwargs"}),
@@ -329,6 +352,7 @@ _OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "TextNetImageProcessor": (_read_textnet, {"_preprocess", "preprocess", "resize"}),
     "ViltImageProcessor": (_read_vilt, {"_preprocess", "resize"}),
     "YolosImageProcessor": (_read_yolos, _DETR),
+    "ZoeDepthImageProcessor": (_read_zoedepth, {"_preprocess", "preprocess", "resize"}),
 }
 
 
@@ -346,6 +370,20 @@ def _resize(processor: Any) -> tuple[Resize, ...]:
     if size.height and size.width:
         return (_to(processor, "exact", size.height, size.width),)
     raise UnreadRecipe(f"size={dict(size)}")
+
+
+def _nearest_scale(processor: Any) -> tuple[Resize, ...]:
+    """The resize of DPT and similar models: to a size, or to one of about that which keeps the shape."""
+    size, multiple = processor.size, processor.ensure_multiple_of or 1
+    if not processor.do_resize:
+        return ()
+    if not (size.height and size.width):
+        raise UnreadRecipe(f"size={dict(size)}")
+    if processor.keep_aspect_ratio:
+        return (_to(processor, "nearest-scale", size.height, size.width, multiple=multiple),)
+    if size.height % multiple or size.width % multiple:
+        raise UnreadRecipe(f"size={dict(size)}, which is no multiple of {multiple}")
+    return (_to(processor, "exact", size.height, size.width),)
 
 
 def _capped(processor: Any) -> tuple[Resize, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sensorium.results.answers import Answers
 from sensorium.results.cited_answers import CitedAnswers
+from sensorium.results.depth_map import DepthMap
 from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
 from sensorium.results.hits import Hits, SearchResults
@@ -25,6 +26,7 @@ from sensorium.results.types import result_type
 __all__ = [
     "Answers",
     "CitedAnswers",
+    "DepthMap",
     "Detections",
     "Embedding",
     "Hits",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.lettering import Colour, clean, fitting, width_of, write
+from sensorium.results.palette import shades
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,6 +67,36 @@ def contour(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
         kept &= inner[width:-width, width + shift : width + shift + part.shape[1]]
     edge[around] = part & ~kept
     return edge
+
+
+def beside(image: Image.Image, drawn: Image.Image, ends: tuple[str, str]) -> Image.Image:
+    """A picture and what was drawn of it, side by side, or one above the other where they are wide; a scale below.
+
+    Args:
+        image: RGB.
+        drawn: RGB, of the same size, in the colours of `palette.shades`.
+        ends: what its darkest and its lightest colour stand for.
+    """
+    from PIL import Image, ImageDraw
+
+    width, height = image.size
+    gap = max(2, max(width, height) // 200)
+    across = width <= 2 * height
+    wide, high = (2 * width + gap, height) if across else (width, 2 * height + gap)
+    size_px = max(11, round(max(wide, high) / 60))
+    foot = 2 * size_px
+    canvas = Image.new("RGB", (max(wide, 240), high + foot), "white")
+    left = (canvas.width - wide) // 2
+    canvas.paste(image, (left, 0))
+    canvas.paste(drawn, (left + width + gap, 0) if across else (left, height + gap))
+    draw, middle = ImageDraw.Draw(canvas), high + foot / 2
+    first, last = size_px + width_of(ends[0], size_px), canvas.width - size_px - width_of(ends[1], size_px)
+    write(draw, (size_px / 2, middle), ends[0], _INK, size_px)
+    write(draw, (canvas.width - size_px / 2, middle), ends[1], _INK, size_px, anchor="rm")
+    bar = shades(np.linspace(0, 1, max(1, int(last - first)), dtype=np.float32))[None]
+    scale = Image.fromarray(bar).resize((bar.shape[1], max(4, size_px // 2)))
+    canvas.paste(scale, (int(first), round(middle - scale.height / 2)))
+    return canvas
 
 
 def draw_bars(image: Any, labels: Sequence[str], scores: Sequence[float]) -> Image.Image:

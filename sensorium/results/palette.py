@@ -1,8 +1,10 @@
-"""As many colours as there are classes, each as far from the others as can be."""
+"""As many colours as there are classes, each as far from the others as can be; and shades for numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,12 @@ FIRST: tuple[Colour, ...] = (
 )  # fmt: skip
 """Colours that can be told apart from each other and from most pictures."""
 
+SHADES: tuple[Colour, ...] = (
+    (0, 0, 4), (22, 11, 57), (66, 10, 104), (106, 23, 110), (147, 38, 103), (188, 55, 84),
+    (221, 81, 58), (243, 120, 25), (252, 165, 10), (246, 215, 70), (252, 255, 164),
+)  # fmt: skip
+"""Matplotlib's "inferno" at tenths: from dark to light in even steps, which read in grey and to the colour-blind."""
+
 _COUNT = 1024
 _XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -26,6 +34,15 @@ def colour(number: int) -> Colour:
     """The colour of the class or object of this number; 1,024 are different."""
     at = number % _COUNT
     return FIRST[at] if at < len(FIRST) else _all()[at]
+
+
+def shades(shares: NDArray[Any], stops: Sequence[Colour] = SHADES) -> NDArray[np.uint8]:
+    """`(…, 3)` RGB of numbers from 0 to 1: colours between the stops, which lie evenly."""
+    ramp = np.linspace(0, 1, 256)
+    at = np.linspace(0, 1, len(stops))
+    table = np.stack([np.interp(ramp, at, [stop[channel] for stop in stops]) for channel in range(3)], axis=-1)
+    levels = np.asarray(shares * 255).round().clip(0, 255).astype(np.uint8)
+    return np.asarray(table.round().astype(np.uint8)[levels])
 
 
 @lru_cache(maxsize=1)

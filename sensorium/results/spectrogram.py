@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.lettering import width_of, write
+from sensorium.results.palette import shades
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,8 +20,6 @@ LEFT_PX, RIGHT_PX, FOOT_PX = 46, 12, 22
 _HEIGHT_PX = 160
 _GREY = (110, 110, 120)
 _PITCHES = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
-_SHADES = ((12, 8, 38), (66, 15, 117), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 200))
-"""From silence to the loudest: dark to light, so that it reads in grey, too."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,7 @@ def _shaded(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
     """`(H, W, 3)` colours of decibels below the loudest."""
     from sensorium.processors.audio_spectrogram import RANGE_DB
 
-    at = np.linspace(0, 1, len(_SHADES))
-    share = 1 + levels / RANGE_DB
-    bands = [np.interp(share, at, [shade[channel] for shade in _SHADES]) for channel in range(3)]
-    return np.stack(bands, axis=-1).round().astype(np.uint8)
+    return shades(1 + levels / RANGE_DB)
 
 
 def _ticks(seconds: float, width_px: int) -> list[float]:

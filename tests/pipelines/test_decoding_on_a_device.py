@@ -21,9 +21,9 @@ from tests.media import make_image
 from tests.pretend_cuda import PretendCuda
 from tests.test_contract import TASKS, assert_alike, contract_of
 
-ON_PICTURES = ["image-classification", "image-feature-extraction", "image-segmentation", "keypoint-detection",
-               "keypoint-matching", "mask-generation", "object-detection", "visual-question-answering",
-               "zero-shot-image-classification"]  # fmt: skip
+ON_PICTURES = ["depth-estimation", "image-classification", "image-feature-extraction", "image-segmentation",
+               "keypoint-detection", "keypoint-matching", "mask-generation", "object-detection",
+               "visual-question-answering", "zero-shot-image-classification"]  # fmt: skip
 REFUSED = b"nvJPEG does not know this"
 
 

@@ -93,7 +93,6 @@ def test_pixels_of_dpt_equal_transformers(given):
 @pytest.mark.parametrize(
     "given",
     [
-        {"keep_aspect_ratio": True},
         {"size": {"height": 60, "width": 64}, "ensure_multiple_of": 32},
         {"do_pad": True, "size_divisor": 32},
     ],

@@ -15,6 +15,7 @@ from sensorium.errors import InputError
 from sensorium.results import (
     Answers,
     CitedAnswers,
+    DepthMap,
     Detections,
     Embedding,
     Hits,
@@ -39,6 +40,7 @@ MAKERS = {
     "answers": lambda: Answers(["a", "b"], [0.5, 0.25], [1, 2], [3, 4]),
     "answer": lambda: Answers(["a"], [0.5], [1], [3], single=True),
     "cited": lambda: CitedAnswers(["a"], [[1]], [PASSAGE], scores=[0.5], starts=[0], ends=[1]),
+    "depth": lambda: DepthMap(np.array([[1, 2.5], [0, 4]]), True, 50.5, 2.25),
     "detections": lambda: Detections([[1, 2, 3, 4.5], [0, 0, 5, 5]], [0.5, 0.25], ["cat", "dog"]),
     "embedding": lambda: Embedding(np.arange(3, dtype=np.float32)),
     "hits": lambda: Hits([3], [0.5], [PASSAGE], query="who?"),
@@ -52,7 +54,7 @@ MAKERS = {
     "timed": lambda: Transcript("a b", ["a", "b"], [0, 1], [1, None]),
     "transcript": lambda: Transcript("a b"),
 }
-ROWS = sorted(set(MAKERS) - {"embedding", "transcript"})
+ROWS = sorted(set(MAKERS) - {"depth", "embedding", "transcript"})
 DICTS = ["answer", "cited", "masks", "ranked", "timed", "transcript"]
 every = pytest.mark.parametrize("name", sorted(MAKERS))
 

@@ -22,6 +22,7 @@ from sensorium.errors import InputError, UnknownNameError
 from sensorium.results import (
     Answers,
     CitedAnswers,
+    DepthMap,
     Detections,
     Embedding,
     Hits,
@@ -75,6 +76,9 @@ MAKERS = {
     "cited, none scored": lambda: CitedAnswers(scores=[], span_scores=[], starts=[], ends=[]),
     "cited, refused": lambda: CitedAnswers(passages=[PASSAGE, {"text": STRANGE[3]}, {}], refused=True),
     "cited, many": lambda: CitedAnswers(numbered(2000), [[1, 2]] * 2000, [PASSAGE] * 2, relevance_scores=floats(2000)),
+    "depth": lambda: DepthMap(floats(9, 7)),
+    "depth, metric": lambda: DepthMap(floats(9, 7) * 80, True, 54.1, 1034.7),
+    "depth, no picture": lambda: DepthMap(floats(0, 7), True),
     "detections": lambda: Detections([[0.1, 2, 3, 4.7], [-5, 0, 5, 5]], [0.1, 0.25], ["cat", "dog"], [3, 1]),
     "detections, none": lambda: Detections([], [], []),
     "detections, many": lambda: Detections(floats(2000, 4) * 999, floats(2000), numbered(2000)),

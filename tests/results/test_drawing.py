@@ -11,7 +11,18 @@ from PIL import Image
 
 from sensorium.errors import InputError
 from sensorium.processors.media import load_pil
-from sensorium.results import Answers, Detections, Embedding, Keypoints, Labels, Masks, Matches, Segments, lettering
+from sensorium.results import (
+    Answers,
+    DepthMap,
+    Detections,
+    Embedding,
+    Keypoints,
+    Labels,
+    Masks,
+    Matches,
+    Segments,
+    lettering,
+)
 from sensorium.results.drawing import contour
 from sensorium.results.lettering import clean, fitting, width_of, write
 from sensorium.results.palette import FIRST, colour
@@ -39,6 +50,7 @@ def results():
     mask = np.zeros((HIGH, WIDE), bool)
     mask[5:20, 30:50] = True
     return {
+        "depth": DepthMap(mask + np.linspace(0, 1, WIDE)),
         "detections": Detections([[30, 5, 50, 20]], [0.9], ["cat"]),
         "masks": Masks(mask[None], [0.9]),
         "segments": Segments(mask.astype(int), [1], ["cat"], [0.9]),
@@ -54,7 +66,7 @@ def results():
 def test_a_picture_is_drawn_on_as_the_pipeline_sees_it(name, tmp_path):
     result, pixels = results()[name], np.array(UPRIGHT)
     expected = np.asarray(result.plot(UPRIGHT))
-    assert not np.array_equal(expected[:HIGH, :WIDE], pixels) or name in ("labels", "answers", "embedding")
+    assert not np.array_equal(expected[:HIGH, :WIDE], pixels) or name in ("labels", "answers", "depth", "embedding")
     (tmp_path / "phone.png").write_bytes(from_a_phone())
     wide = pixels.astype(np.uint16) * 257
     sources = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorium.results import Embedding, Keypoints, Masks, Segments, rle
+from sensorium.results import DepthMap, Embedding, Keypoints, Masks, Segments, rle
 from sensorium.results.kinds import numbers_of
 from tests.mutations import mutated
 from tests.results.test_columns import MAKERS, floats
@@ -74,6 +74,8 @@ NONE_IN_A_MAP = {**MAP, "segments": [], "background": []}
         (Segments, {**NONE_IN_A_MAP, "height": -1, "width": -1}),
         (Masks, {**row_of(MAKERS["masks"]()), "height": HUGE, "width": HUGE}),
         (Masks, {**row_of(MAKERS["masks, none"]()), "height": HUGE, "width": HUGE}),
+        (DepthMap, {**row_of(MAKERS["depth"]()), "depth_shape": [HUGE, HUGE]}),
+        (DepthMap, {**row_of(MAKERS["depth"]()), "depth_shape": [2**32, 2**32]}),
         (Embedding, {**row_of(MAKERS["embedding"]()), "vector_shape": [-1]}),
         (Embedding, {**row_of(MAKERS["embedding"]()), "vector_shape": [HUGE, HUGE]}),
         (Embedding, {**row_of(MAKERS["embedding"]()), "vector_shape": [2**32, 2**32]}),

@@ -11,6 +11,7 @@ from PIL import Image
 from sensorium.results import (
     Answers,
     CitedAnswers,
+    DepthMap,
     Detections,
     Embedding,
     Hits,
@@ -26,6 +27,7 @@ from sensorium.results import (
 
 RESULTS = {
     "Detections": (Detections([[1, 2, 3, 4]], [0.5], ["cat"]), {".json"}),
+    "DepthMap": (DepthMap(np.ones((4, 4))), {".json", ".png", ".npz"}),
     "Masks": (Masks(np.ones((1, 4, 4), bool), [0.5]), {".json"}),
     "Labels": (Labels(["cat"], [0.5]), {".json"}),
     "Answers": (Answers(["a cat"], [0.5]), {".json"}),

@@ -62,6 +62,8 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
             named("Mask2FormerForUniversalSegmentation", "mask2former"),
             {"image-segmentation": "native", **FEATURES},
         ),
+        (named("DPTForDepthEstimation", "dpt"), {"depth-estimation": "native", **FEATURES}),
+        (named("DepthProForDepthEstimation", "depth_pro"), {"depth-estimation": "native", **FEATURES}),
         (named("SamModel", "sam"), {"mask-generation": "native", **FEATURES}),
         (bare("sam2"), {"mask-generation": "possible", **FEATURES}),
         (named("SamHQModel", "sam_hq"), FEATURES),
