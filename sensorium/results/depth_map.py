@@ -141,7 +141,7 @@ class DepthMap(Result):
         low, _, high = self._quantiles()
         if low is None:
             return ["no pixels"]
-        lines = [f"{low:.4g} to {high:.4g} m" if self.metric else f"{low:.4g} (far) to {high:.4g} (near)"]
+        lines = [f"{_said(low)} to {_said(high)} m" if self.metric else f"{_said(low)} (far) to {_said(high)} (near)"]
         lines += [] if self.field_of_view is None else [f"field of view {self.field_of_view:.1f}°"]
         return lines + ([] if self.focal_length is None else [f"focal length {self.focal_length:.0f} px"])
 
@@ -179,7 +179,7 @@ class DepthMap(Result):
         near = self.depth.min() if self.metric else self.depth.max()
         far = self.depth.max() if self.metric else self.depth.min()
         unit = " m" if self.metric else ""
-        ends = (f"far {far:.3g}{unit}", f"near {near:.3g}{unit}")
+        ends = (f"far {_said(far)}{unit}", f"near {_said(near)}{unit}")
         return beside(canvas, Image.fromarray(shades(self.nearness())), ends)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -225,6 +225,11 @@ class DepthMap(Result):
         if not self.depth.size:
             return None, None, None
         return float(self.depth.min()), float(np.median(self.depth)), float(self.depth.max())
+
+
+def _said(value: Any) -> str:
+    """A number to three digits, and to whole ones from 1,000."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,132 @@
+"""What of Transformers' own tables runs, what is held to its reference, and what does not run and why.
+
+python -m tests.breadth    writes the tables of docs/architectures.md
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sensorium.checkpoints import Checkpoint, LoadOptions
+from sensorium.tasks.base import all_tasks
+from sensorium.tasks.base.models import classes_of
+from tests import tiny, tiny_depth, tiny_detection, tiny_segmentation, tiny_text
+
+PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+BEGIN, END = "<!-- tables: written by python -m tests.breadth -->\n", "<!-- end of tables -->\n"
+
+TABLES = [
+    "AutoModelForImageClassification",
+    "AutoModelForZeroShotImageClassification",
+    "AutoModelForObjectDetection",
+    "AutoModelForSemanticSegmentation",
+    "AutoModelForInstanceSegmentation",
+    "AutoModelForUniversalSegmentation",
+    "AutoModelForMaskGeneration",
+    "AutoModelForKeypointDetection",
+    "AutoModelForKeypointMatching",
+    "AutoModelForDepthEstimation",
+]
+"""Transformers' tables of models for the tasks that there are."""
+
+HELD = {
+    "depth-estimation": {settings[0] for settings in tiny_depth.ARCHITECTURES.values()},
+    "image-classification": set(tiny.ARCHITECTURES),
+    "image-segmentation": {settings[0] for settings in tiny_segmentation.ARCHITECTURES.values()},
+    "keypoint-detection": {"superpoint"},
+    "keypoint-matching": {"lightglue", "superglue"},
+    "mask-generation": {"sam", "sam2", "sam2_video"},
+    "object-detection": set(tiny_detection.ARCHITECTURES),
+    "zero-shot-image-classification": set(tiny_text.MATCHERS),
+}
+"""By task the model types of which a small one is compared with Transformers in float32, in the task's own tests."""
+
+_LAYOUT = "gives a reading order beside boxes, for which there is no result"
+_LINES = "finds lines of text for one that reads them; no task reads text yet"
+
+REFUSED = {
+    "BlipModel": "scores a text beside a picture by a head, not in a space that both share",
+    "Blip2ForImageTextRetrieval": "scores a text beside a picture by a head, not in a space that both share",
+    "CLIPSegModel": "is trained to segment what a text names",
+    "Siglip2Model": "takes patches in a number that depends on the picture",
+    "Tipsv2Model": "not held to its reference yet",
+    "VideoPrismClipModel": "takes films",
+    "PPDocLayoutV2ForObjectDetection": _LAYOUT,
+    "PPDocLayoutV3ForObjectDetection": _LAYOUT,
+    "PPDocLayoutV4ForObjectDetection": _LAYOUT,
+    "PPOCRV5MobileDetForObjectDetection": _LINES,
+    "PPOCRV5ServerDetForObjectDetection": _LINES,
+    "PPOCRV6MediumDetForObjectDetection": _LINES,
+    "PPOCRV6SmallDetForObjectDetection": _LINES,
+    "Sapiens2ForSemanticSegmentation": "not held to its reference yet",
+    "Tipsv2DptForSemanticSegmentation": "not held to its reference yet",
+    "RfDetrForInstanceSegmentation": "has a rule of its own for masks of its boxes, which is not written",
+    "EomtForUniversalSegmentation": "cuts pictures into windows and joins what they give, which is not written",
+    "EomtDinov3ForUniversalSegmentation": "cuts pictures into windows and joins what they give, which is not written",
+    "OneFormerForUniversalSegmentation": "is told its task as a text beside the picture",
+    "VideomtForUniversalSegmentation": "takes films",
+    "EdgeTamModel": "not held to its reference yet",
+    "Sam3TrackerModel": "not held to its reference yet",
+    "SamHQModel": "not held to its reference yet",
+    "EfficientLoFTRForKeypointMatching": "matches pixels, and finds no keypoints in each picture first",
+}
+"""The classes that no task takes, and why. It may only become shorter."""
+
+UNTRIED = {
+    "cvt",
+    "deimv2",
+    "dinat",
+    "donut-swin",
+    "hgnet_v2",
+    "imagegpt",
+    "metaclip_2",
+    "mobilevitv2",
+    "perceiver",
+    "pp_lcnet",
+    "shieldgemma2",
+    "siglip2",
+    "swiftformer",
+    "textnet",
+    "timm_wrapper",
+}
+"""Model types that a task takes, but of which no small one is compared with the reference. May only become shorter."""
+
+
+def classes() -> dict[str, str]:
+    """The names of the classes in the tables with their model types."""
+    return {name: kind for auto in TABLES for kind, names in classes_of(auto).items() for name in names}
+
+
+def task_of(name: str, kind: str) -> str | None:
+    """The task that takes checkpoints of a class as its own."""
+    given = Checkpoint("made up", Path(), "transformers", {"architectures": [name], "model_type": kind}, LoadOptions())
+    fitting = [task for task, found in all_tasks().items() if task in HELD and found.fits(given) == "native"]
+    return fitting[0] if fitting else None
+
+
+def tables() -> str:
+    """The tables of the page."""
+    runs: dict[str, set[str]] = {task: set() for task in HELD}
+    for name, kind in classes().items():
+        task = task_of(name, kind)
+        if task is not None:
+            runs[task].add(kind)
+    lines = ["| task | held to its reference | runs, but is not held to it |", "|---|---|---|"]
+    for task, kinds in runs.items():
+        held, rest = sorted(kinds & HELD[task]), sorted(kinds - HELD[task])
+        told = [", ".join(f"`{kind}`" for kind in each) for each in (held, rest)]
+        lines.append(f"| [{task}]({task}.md) | {told[0]} | {told[1]} |")
+    lines += ["", "| class of Transformers | why it does not run |", "|---|---|"]
+    lines += [f"| `{name}` | {reason} |" for name, reason in REFUSED.items()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Writes the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n{tables()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Which of Transformers' models for pictures run: each does, or stands in a table with the reason."""
+
+from __future__ import annotations
+
+from sensorium.tasks.base import all_tasks
+from tests import breadth
+
+
+def test_each_class_runs_or_stands_in_the_table_with_a_reason():
+    known = breadth.classes()
+    refused = {name for name, kind in known.items() if breadth.task_of(name, kind) is None}
+    assert refused == set(breadth.REFUSED), "a class runs now, or Transformers has a new one"
+    assert all(10 <= len(reason) <= 100 for reason in breadth.REFUSED.values())
+    assert len(known) > 100
+
+
+def test_each_type_that_runs_is_held_to_its_reference_or_counted():
+    running = {(kind, breadth.task_of(name, kind)) for name, kind in breadth.classes().items()}
+    untried = {kind for kind, task in running if task is not None and kind not in breadth.HELD[task]}
+    assert untried == breadth.UNTRIED
+
+
+def test_neither_table_grows():
+    assert len(breadth.REFUSED) <= 24
+    assert len(breadth.UNTRIED) <= 15
+
+
+def test_the_tasks_are_those_that_take_models_of_the_tables():
+    taking = {name for name, task in all_tasks().items() if {m.auto for m in task.models} & set(breadth.TABLES)}
+    assert taking == set(breadth.HELD)
+
+
+def test_the_page_shows_the_tables():
+    assert breadth.tables() in breadth.PAGE.read_text(encoding="utf-8"), "python -m tests.breadth writes them"
