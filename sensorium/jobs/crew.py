@@ -116,6 +116,7 @@ class LocalCrew(Crew):
         """Starts a process."""
         threads = max(1, usable_cores() // self._places)
         env = {} if self._places == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        order = order if self._places == 1 else {**order, "threads": threads}
         keep, outbox = self._lock.descriptors, self._outbox
         return LocalWorker(order, events, Gauge.unnamed(), rank=rank, keep=keep, env=env, outbox=outbox)
 

@@ -147,7 +147,8 @@ class RayCrew(Crew):
             worker = RayWorker(seat, rank, self._lives, events)
             self._workers.append(worker)
         env = {"OMP_NUM_THREADS": str(self._share.cpus)}
-        self._call("begin", worker, seat.begin.remote(worker.life, dict(order), env))
+        first = {**order, "threads": self._share.cpus}
+        self._call("begin", worker, seat.begin.remote(worker.life, first, env))
         return worker
 
     def places(self) -> int:

@@ -50,9 +50,19 @@ class Work:
         gauge: where it shows how far it is.
         tell: answers.
         rank: its number among the workers, which says on which of several devices it runs.
+        threads: those that decode, unless the job says how many: its share of the cores; None for one a core.
     """
 
-    def __init__(self, folder: Store, description: Mapping[str, Any], gauge: Gauge, tell: Tell, *, rank: int) -> None:
+    def __init__(
+        self,
+        folder: Store,
+        description: Mapping[str, Any],
+        gauge: Gauge,
+        tell: Tell,
+        *,
+        rank: int,
+        threads: int | None = None,
+    ) -> None:
         self._folder, self._description, self._gauge, self._tell = folder, description, gauge, tell
         if description["cwd"] is not None:
             os.chdir(description["cwd"])  # relative paths mean what they meant when the job was begun
@@ -63,7 +73,7 @@ class Work:
             resolve(description["model"], Settings.of(**given).access)
         devices = torch.cuda.device_count() if wants_cuda(description["settings"].get("device")) else 1
         tell("task", inputs=task.inputs, optional=task.optional_inputs, devices=max(1, devices))
-        self._pipe = _pipeline(description, rank % max(1, devices))
+        self._pipe = _pipeline(description, rank % max(1, devices), threads)
         self._pipe.task.check(task.options.parse(description["options"]))
         self._schema, facts = self._find_out()
         tell("ready", facts=facts)
@@ -256,7 +266,7 @@ def _task(name: str) -> type[Task | PassageTask]:
     return get_task(name)
 
 
-def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline | PassagePipeline:
+def _pipeline(description: Mapping[str, Any], number: int, threads: int | None) -> Pipeline | PassagePipeline:
     settings = _settings(description)
     if wants_cuda(settings.get("device")):
         settings["device"] = f"cuda:{number}"
@@ -270,6 +280,8 @@ def _pipeline(description: Mapping[str, Any], number: int) -> Pipeline | Passage
         from sensorium.retrieval import Index
 
         settings["index"] = Index.load(settings["index"])
+    if threads is not None and settings.get("num_workers") in (None, "auto"):
+        settings["num_workers"] = threads
     return pipeline(description["task"], description["model"], **settings).keep_steady()
 
 

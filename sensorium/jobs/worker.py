@@ -56,7 +56,8 @@ def main() -> None:
         from sensorium.jobs.work import Work  # with torch and all: after the reading thread has begun
 
         gauge = Gauge(Path(order["gauge"]))
-        work = Work(open_store(order["folder"]), order["description"], gauge, wire.tell, rank=order["rank"])
+        place = {"rank": order["rank"], "threads": order.get("threads")}
+        work = Work(open_store(order["folder"]), order["description"], gauge, wire.tell, **place)
         while (order := wire.next()).get("do") != "end":
             work.do(order)
     except (SensoriumError, OSError) as error:  # of the job, not of an input: whoever reads this ends the run with it
