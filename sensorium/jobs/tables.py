@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sensorium.checkpoints.passing import passing_folder
 from sensorium.errors import InputError, OptionError, UnknownNameError
-from sensorium.jobs.json_rows import JsonRows
+from sensorium.jobs.json_lines import json_rows
 from sensorium.processors.addresses import OF_THE_WEB, is_remote, scheme_of
 from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
 from sensorium.processors.remote import open_file_system
@@ -203,26 +203,10 @@ def _of_file(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
         converted = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
         kind = pyarrow.dataset.CsvFileFormat(convert_options=converted)
     elif kind == "json":
-        yield from _of_json_lines(system, path, at_once)
+        yield from json_rows(system, path, at_once)
         return
     found = pyarrow.dataset.dataset(path, format=kind, filesystem=system)
     yield from found.to_batches(batch_size=at_once, batch_readahead=1, fragment_readahead=1)
-
-
-def _of_json_lines(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a JSON Lines file; Arrow's data sets make nothing of one line that has no end of line."""
-    import pyarrow as pa
-    import pyarrow.json
-
-    opened = open if system is None else system.open
-    with opened(path, "rb") as file:
-        found = pyarrow.json.open_json(JsonRows(file)).schema
-    # what looks like a time stays the text that it is
-    schema = pa.schema([(f.name, pa.string() if pa.types.is_temporal(f.type) else f.type) for f in found])
-    parsed = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-    with opened(path, "rb") as file:
-        for batch in pyarrow.json.open_json(JsonRows(file), parse_options=parsed):
-            yield from (batch.slice(start, at_once) for start in range(0, len(batch), at_once))
 
 
 def _texts(column: Any) -> list[Any]:

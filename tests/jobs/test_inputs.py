@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -104,6 +105,53 @@ def test_the_last_line_of_a_table_may_lack_its_end(tmp_path, end, count):
     rows, _ = listed(tmp_path, path, carry=("when",))
     assert [row["source"] for row in rows] == [f"{i}.jpg" for i in range(count)]
     assert [row["when"] for row in rows] == [f"2024-01-0{i + 1}" for i in range(count)]  # the text that it is
+
+
+NO_NUMBERS = {
+    "1e999": "Number too big",
+    "[1, -1e999]": "Number too big",
+    "NaN": "row 1 that is none of JSON's",
+    "-Infinity": "row 1 that is none of JSON's",
+    "9" * 400: "row 1 that is none of JSON's",
+    '{"a": [null, [{"b": NaN}]]}': "row 1 that is none of JSON's",
+}
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+@pytest.mark.parametrize("name", ["n", "image"])
+def test_a_number_that_json_does_not_have_is_a_bad_row(tmp_path, value, name):
+    path = tmp_path / "table.jsonl"
+    fine = "0.5" if value[0] != "[" and value[0] != "{" else value.replace("NaN", "1e3").replace("-1e999", "1e308")
+    path.write_text(f'{{"image": "a.jpg", "m": null, "n": null}}\n{{"{name}": {fine}}}\n'.replace('"a.jpg"', "null"))
+    assert len(listed(tmp_path / "fine", path)[0]) == 2
+    path.write_text(f'{{"image": null, "n": null}}\n{{"{name}": {value}}}\n')
+    with pytest.raises(OptionError, match=NO_NUMBERS[value]):
+        listed(tmp_path / "bad", path)
+
+
+DEEP = {
+    "objects": b'{"a": ' * 100_000 + b"1" + b"}" * 100_000,
+    "lists": b'{"image": "x", "a": ' + b"[" * 65 + b"]" * 65 + b"}",
+    "over lines": b'{"a":\n' * 65 + b"1" + b"}" * 65,
+    "behind texts of brackets": b'{"}}": {"\\"]]": ' * 40 + b"1" + b"}" * 80,
+    "that do not end": b'{"a": [' * 40,
+    "that end as something else": b'{"a": ' * 70 + b"]" * 70,
+}
+
+
+@pytest.mark.parametrize("data", DEEP.values(), ids=DEEP.keys())
+def test_a_table_too_deep_for_its_parser_is_refused(tmp_path, data):
+    path = tmp_path / "table.jsonl"
+    path.write_bytes(b'{"image": "%s"}\n' % (b"a" * 10_000) * 200 + data)  # beyond the first piece that is read
+    with pytest.raises(OptionError, match="more than 64 objects and lists in each other"):
+        listed(tmp_path, path)
+
+
+def test_a_table_may_hold_brackets_in_texts_and_be_as_deep_as_any(tmp_path):
+    path = tmp_path / "table.jsonl"
+    row = json.dumps({"image": '{[{["', "a": "\\", "b": functools.reduce(lambda inner, _: [inner], range(60), 1)})
+    path.write_text(f"{row}\n" * 2_000)
+    assert len(listed(tmp_path, path)[0]) == 2_000
 
 
 def test_tables_in_memory_and_rows_are_inputs(tmp_path, table):

@@ -1,0 +1,133 @@
+"""JSON Lines as tables: what Arrow reads, but for what is none of JSON's, or would end the process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from sensorium.errors import OptionError
+from sensorium.jobs.json_rows import JsonRows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_DEPTH = 64
+"""Objects and lists in each other: Arrow's parser calls itself for each, up to the end of its stack."""
+
+_TEXT = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"')
+_LONGEST = 2**22  # bytes of a line of which the rest is not waited for; Arrow takes none of 1 MiB
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def json_rows(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a file; Arrow's data sets make nothing of one line that has no end of line.
+
+    Args:
+        system: of fsspec; None for that of this machine.
+        path: there.
+        at_once: rows a batch at most.
+
+    Raises:
+        OptionError: objects in objects beyond `MAX_DEPTH`, or a number that is none.
+        ArrowException: it is no JSON.
+    """
+    import pyarrow as pa
+    import pyarrow.json
+
+    with _opened(system, path) as file:
+        found = pyarrow.json.open_json(file).schema
+    # what looks like a time stays the text that it is
+    schema = pa.schema([(f.name, pa.string() if pa.types.is_temporal(f.type) else f.type) for f in found])
+    parsed = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    row = 0
+    with _opened(system, path) as file:
+        for batch in pyarrow.json.open_json(file, parse_options=parsed):
+            for column in batch.columns:
+                _check_finite(column, path, row)
+            row += len(batch)
+            yield from (batch.slice(start, at_once) for start in range(0, len(batch), at_once))
+
+
+@contextlib.contextmanager
+def _opened(system: Any, path: str) -> Iterator[_ShallowFile]:
+    with (open if system is None else system.open)(path, "rb") as file:
+        yield _ShallowFile(JsonRows(file), path)
+
+
+class _ShallowFile(io.RawIOBase):
+    """A file that is looked through while it is read, and ends with an error before too deep a line is all given.
+
+    Args:
+        file: of JSON Lines.
+        path: what to call it.
+    """
+
+    def __init__(self, file: JsonRows, path: str) -> None:
+        super().__init__()
+        self._file, self._path = file, path
+        self._line = b""  # that has not ended yet
+        self._open = b""  # brackets
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        whole, end, rest = data.rpartition(b"\n")
+        if end or not data or len(self._line) > _LONGEST:
+            self._check(self._line + whole + (rest if not end else b""))
+            self._line = rest if end else b""
+        else:
+            self._line += data
+        return data
+
+    def _check(self, lines: bytes) -> None:
+        brackets = self._open + _TEXT.sub(b"", lines).translate(None, _OTHERS)
+        for _ in range(MAX_DEPTH):
+            before = len(brackets)
+            brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+            if len(brackets) == before:
+                break
+        if brackets.count(b"{") + brackets.count(b"[") > MAX_DEPTH or b"{}" in brackets or b"[]" in brackets:
+            raise OptionError(
+                f"the table {self._path} has more than {MAX_DEPTH} objects and lists in each other, or brackets that "
+                "do not match. Write it anew. Nothing of the job was begun"
+            )
+        self._open = brackets
+
+
+def _check_finite(column: pa.Array, path: str, row: int) -> None:
+    """Refuses what Arrow reads as a number that is none of JSON's: NaN, Infinity, and whole ones of too many digits.
+
+    Args:
+        column: of a batch; the numbers may lie in its lists and objects.
+        path: of the file.
+        row: of the batch's first row.
+
+    Raises:
+        OptionError: there is one; names its row.
+    """
+    for at in _bad_numbers(column):
+        raise OptionError(
+            f"the table {path} has a number in row {row + at} that is none of JSON's: NaN, Infinity, or one above "
+            "1.8e308. Put null for what is not known, or leave the row out. Nothing of the job was begun"
+        )
+
+
+def _bad_numbers(column: pa.Array) -> Iterator[int]:
+    """The places of values with such a number in them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_floating(kind):
+        yield from pc.indices_nonzero(pc.invert(pc.is_finite(column))).to_pylist()
+    elif pa.types.is_list(kind):
+        of = pc.list_parent_indices(column)
+        yield from (of[at].as_py() for at in _bad_numbers(pc.list_flatten(column)))
+    elif pa.types.is_struct(kind):
+        for inner in column.flatten():
+            yield from _bad_numbers(inner)
