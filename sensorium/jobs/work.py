@@ -266,7 +266,7 @@ def _task(name: str) -> type[Task | PassageTask]:
     return get_task(name)
 
 
-def _pipeline(description: Mapping[str, Any], number: int, threads: int | None) -> Pipeline | PassagePipeline:
+def _pipeline(description: Mapping[str, Any], number: int, threads: int | None = None) -> Pipeline | PassagePipeline:
     settings = _settings(description)
     if wants_cuda(settings.get("device")):
         settings["device"] = f"cuda:{number}"

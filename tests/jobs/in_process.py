@@ -68,7 +68,9 @@ def use(monkeypatch):
     kept = functools.lru_cache(maxsize=None)(lambda text, number: real(json.loads(text), number))
     real = work._pipeline
     monkeypatch.setattr(
-        work, "_pipeline", lambda description, number: kept(json.dumps({n: description[n] for n in _MADE_OF}), number)
+        work,
+        "_pipeline",
+        lambda description, number, _: kept(json.dumps({n: description[n] for n in _MADE_OF}), number),
     )
 
 
