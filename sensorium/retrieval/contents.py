@@ -51,6 +51,7 @@ def open_passages(paths: Mapping[str, Path], folder: Path) -> tuple[NDArray[Any]
     """
     try:
         table = PassageTable.open(paths["passages"])
+        _check_columns(table)
         alive = read_array(paths["alive"])
         if alive.dtype != np.bool_ or alive.shape != (len(table),):
             raise ValueError(f"which of {len(table)} passages are deleted is expected, got {alive.dtype} {alive.shape}")
@@ -74,14 +75,21 @@ def check_together(facts: Mapping[str, Any], table: PassageTable, vectors: tuple
     count = len(table)
     if vectors != (count, facts["dimension"]):
         raise ValueError(f"{count} passages of {facts['dimension']} dimensions are expected, got vectors {vectors}")
-    schema = table.table.schema
-    kinds = {name: schema.field(name).type for name in schema.names}
-    if kinds.get("id") not in (pa.int64(), pa.string()) or any(kinds.get(name) != kind for name, kind in FIXED.items()):
-        raise ValueError(f"the columns of passages are expected, got {str(schema)[:200]!r}")
     if whole:
         table.table.validate(full=True)
         if table.table["id"].null_count:
             raise ValueError("passages without an id")
+
+
+def _check_columns(table: PassageTable) -> None:
+    """Refuses a table whose columns are not those of passages; their names have to be texts, too."""
+    schema = table.table.schema
+    kinds = {name: schema.field(i).type for i, name in enumerate(schema.names)}
+    fixed = kinds.get("id") in (pa.int64(), pa.string()) and all(
+        kinds.get(name) == kind for name, kind in FIXED.items()
+    )
+    if not fixed or len(kinds) < len(schema.names):
+        raise ValueError(f"the columns of passages are expected, each once, got {str(schema)[:200]!r}")
 
 
 def check_vectors(vectors: NDArray[Any], *, whole: bool) -> None:

@@ -7,11 +7,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from sensorium.cli.indexes.contents import read_facts
 from sensorium.errors import IndexFileError
 from sensorium.retrieval import Index, storage
 from sensorium.retrieval.array_files import read_array
+from sensorium.retrieval.passage_table import PassageTable
 
 
 def vectors(count):
@@ -92,6 +95,29 @@ def test_a_header_that_python_cannot_read_is_no_array(tmp_path, header):
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
     with pytest.raises(ValueError, match=r"(?i)header"):
         read_array(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.drop_columns("id"),
+        lambda table: table.set_column(0, "id", pa.array([0.5] * 10)),
+        lambda table: table.drop_columns("text"),
+        lambda table: table.append_column("id", table["id"]),
+    ],
+)
+@pytest.mark.parametrize("verify", [True, False])
+def test_columns_that_passages_do_not_have_are_told_wherever_they_are_looked_at(tmp_path, change, verify):
+    Index.from_vectors(vectors(10)).save(tmp_path / "i")
+    _, paths = storage.read_folder(tmp_path / "i")
+    table = change(pa.ipc.open_file(paths["passages"].read_bytes()).read_all())
+    facts, _ = storage.read_folder(tmp_path / "i")
+    files = {key: (path.suffix, partial(_copy, path.read_bytes())) for key, path in paths.items()}
+    files["passages"] = (".arrow", PassageTable(table).write)
+    storage.write_folder(tmp_path / "i", {name: facts[name] for name in facts if name != "digest"}, files)
+    for read in (Index.load, read_facts):
+        with pytest.raises(IndexFileError, match="columns of passages"):
+            read(tmp_path / "i", verify=verify)
 
 
 @pytest.mark.parametrize("lacking", ["bytes", "sha256", "format"])
