@@ -36,7 +36,7 @@ TABLE_SUFFIXES = [".csv", ".jsonl", ".parquet", ".arrow", ".feather"]
 def table(data: bytes) -> None:
     suffix, rest = picked(data, TABLE_SUFFIXES)
     path = on_disk(f"table{suffix}", rest)
-    for batch in open_table(str(path), {"question": "question"}, ["n"], ["image"], ["question"], at_once=2):
+    for batch in open_table(str(path), {"question": "question"}, ["n"], ["image"], ["question"], at_once=1_000):
         batch.to_pylist()
 
 
