@@ -19,11 +19,12 @@ from PIL import Image
 
 import sensorium
 from sensorium.errors import InputError
+from sensorium.isolation.pool import HelperPool
 from sensorium.processors import image_isolation
 from sensorium.processors.media import MediaLimits, load_image
 
 HERE, APART = MediaLimits(), MediaLimits.untrusted()
-SIZES = [(500, 375), (1024, 768), (2048, 1536)]
+SIZES = [(160, 120), (500, 375), (1024, 768), (2048, 1536)]
 
 
 def encoded(width, height, seed=0):
@@ -57,7 +58,8 @@ def one_by_one(pairs):
 
 
 def rates(count, rounds):
-    image_isolation._HELPER = "tests.processors.hostile_helper"  # falls over what ends with CRASH
+    # helpers that fall over what ends with CRASH
+    image_isolation.HELPERS = HelperPool("tests.processors.hostile_helper", image_isolation.SETTINGS)
     good = [encoded(640, 480, seed) for seed in range(20)]
     inputs = [good[i % 20] + (b"CRASH" if i % 100 == 50 else b"") for i in range(count)]
     pipes = {
