@@ -29,9 +29,30 @@ TABLES = [
 ]
 """Transformers' tables of models for the tasks that there are."""
 
+_SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+CLASSIFIERS = {
+    "donut-swin": (
+        {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4},
+        "ViTImageProcessor",
+        {"size": {"height": 32, "width": 32}},
+    ),
+    "metaclip_2": (
+        {"vision_config": {**_SMALL, "image_size": 32, "patch_size": 8}, "text_config": _SMALL},
+        "CLIPImageProcessor",
+        {"size": {"shortest_edge": 32}, "crop_size": 32},
+    ),
+    "swiftformer": (
+        {"embed_dims": [8, 16, 16, 16], "depths": [1, 1, 1, 1], "mlp_ratio": 2},
+        "ViTImageProcessor",
+        {"size": {"height": 64, "width": 64}},
+    ),
+}
+"""Small classifiers that only `tests/test_breadth.py` runs, by model type."""
+
 HELD = {
     "depth-estimation": {settings[0] for settings in tiny_depth.ARCHITECTURES.values()},
-    "image-classification": set(tiny.ARCHITECTURES),
+    "image-classification": set(tiny.ARCHITECTURES) | set(CLASSIFIERS),
     "image-segmentation": {settings[0] for settings in tiny_segmentation.ARCHITECTURES.values()},
     "keypoint-detection": {"superpoint"},
     "keypoint-matching": {"lightglue", "superglue"},
@@ -76,16 +97,13 @@ UNTRIED = {
     "cvt",
     "deimv2",
     "dinat",
-    "donut-swin",
     "hgnet_v2",
     "imagegpt",
-    "metaclip_2",
     "mobilevitv2",
     "perceiver",
     "pp_lcnet",
     "shieldgemma2",
     "siglip2",
-    "swiftformer",
     "textnet",
     "timm_wrapper",
 }

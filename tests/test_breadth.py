@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+import transformers
+from transformers import AutoModelForImageClassification
+
+import sensorium
 from sensorium.tasks.base import all_tasks
-from tests import breadth
+from tests import breadth, tiny
+from tests.media import make_images
+from tests.tasks.test_image_classification import assert_same
 
 
 def test_each_class_runs_or_stands_in_the_table_with_a_reason():
@@ -22,7 +29,7 @@ def test_each_type_that_runs_is_held_to_its_reference_or_counted():
 
 def test_neither_table_grows():
     assert len(breadth.REFUSED) <= 24
-    assert len(breadth.UNTRIED) <= 15
+    assert len(breadth.UNTRIED) <= 12
 
 
 def test_the_tasks_are_those_that_take_models_of_the_tables():
@@ -32,3 +39,25 @@ def test_the_tasks_are_those_that_take_models_of_the_tables():
 
 def test_the_page_shows_the_tables():
     assert breadth.tables() in breadth.PAGE.read_text(encoding="utf-8"), "python -m tests.breadth writes them"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", breadth.CLASSIFIERS)
+@pytest.mark.filterwarnings("ignore:.*recipe:UserWarning")
+def test_a_further_classifier_equals_transformers(model_type):
+    settings, processor, recipe = breadth.CLASSIFIERS[model_type]
+    place = tiny.checkpoint(
+        AutoModelForImageClassification,
+        model_type,
+        {**settings, "num_labels": 7},
+        getattr(transformers, processor)(**recipe),
+    )
+    inputs = make_images()
+    reference = transformers.pipeline("image-classification", model=str(place), device="cpu")(inputs, top_k=7)
+    with sensorium.pipeline(
+        "image-classification", place, device="cpu", dtype="float32", compile=False, batch_size=4
+    ) as pipe:
+        results = pipe(inputs, top_k=7)
+    for result, expected in zip(results, reference, strict=True):
+        assert_same(result.to_dict(), expected, tolerance=5e-5)
+    assert len({result[0]["score"] for result in results}) > 1, "the model has to tell the inputs apart"

@@ -231,7 +231,9 @@ def test_measure_depth(run, tmp_path):
         with Image.open(tmp_path / "depths" / name.replace("jpg", "png")) as image:
             levels = np.asarray(image)
         assert levels.dtype == np.uint16
-        assert (levels.min() / 1000, levels.max() / 1000) == pytest.approx((low, high), rel=1e-3)
+        assert (levels.min() / 1000, levels.max() / 1000) == pytest.approx(
+            (low, high), rel=6e-3
+        )  # of which three digits are told
         assert (tmp_path / "depths" / name.replace(".jpg", "-drawn.png")).is_file()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ NEAREST_M, FARTHEST_M = 0.1, 250.0
 """Metres between which drawings tell distances apart, as Depth Pro's own do."""
 
 _LEVELS = np.iinfo(np.uint16).max
-_KEYS = ("predicted_depth", "depth")
+_KEYS, _MEASURES = ("predicted_depth", "depth"), ("min", "median", "max")
 
 
 class DepthMap(Result):
@@ -112,6 +113,17 @@ class DepthMap(Result):
         """The keys of Transformers' dict, so that `dict(result)` and `**result` work."""
         return list(_KEYS)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KEYS)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The entry of a key, or `default` where there is none."""
+        return self[key] if key in _KEYS else default
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Pairs of key and entry."""
+        return [(key, self[key]) for key in _KEYS]
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DepthMap):
             return NotImplemented
@@ -133,14 +145,15 @@ class DepthMap(Result):
         """One flat dict: the size, the least, middle and largest depth, and what else is known; not the map."""
         height, width = self.size
         row: dict[str, Any] = {"width": width, "height": height, "metric": self.metric}
-        row |= dict(zip(("min", "median", "max"), self._quantiles(), strict=True))
+        found = [f(self.depth) for f in (np.min, np.median, np.max)] if self.depth.size else [None] * 3
+        row |= {name: None if value is None else float(value) for name, value in zip(_MEASURES, found, strict=True)}
         return [row | {"field_of_view": self.field_of_view, "focal_length": self.focal_length}]
 
     def lines(self) -> list[str]:
         """Short texts for a terminal: the range, and the camera where it is known."""
-        low, _, high = self._quantiles()
-        if low is None:
+        if not self.depth.size:
             return ["no pixels"]
+        low, high = self.depth.min(), self.depth.max()
         lines = [f"{_said(low)} to {_said(high)} m" if self.metric else f"{_said(low)} (far) to {_said(high)} (near)"]
         lines += [] if self.field_of_view is None else [f"field of view {self.field_of_view:.1f}°"]
         return lines + ([] if self.focal_length is None else [f"focal length {self.focal_length:.0f} px"])
@@ -220,11 +233,6 @@ class DepthMap(Result):
         from PIL import Image
 
         return Image.fromarray((_unit(self.depth) * 255).astype(np.uint8))
-
-    def _quantiles(self) -> tuple[float | None, float | None, float | None]:
-        if not self.depth.size:
-            return None, None, None
-        return float(self.depth.min()), float(np.median(self.depth)), float(self.depth.max())
 
 
 def _said(value: Any) -> str:

@@ -21,7 +21,7 @@ from sensorium.processors.image import ImageProcessor
 from sensorium.processors.media import is_batch
 from sensorium.results import DepthMap
 from sensorium.tasks.base import Batch, Models, Options, Unit
-from sensorium.tasks.depth.maps import FAMILIES, Seen, focal_lengths, from_inverse, resized, unpadded
+from sensorium.tasks.depth.maps import FAMILIES, DepthFrame, focal_lengths, from_inverse, resized, unpadded
 from sensorium.tasks.depth.prompts import read_prompt
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask, image_unit
@@ -39,7 +39,7 @@ class DepthEstimationOptions(Options):
     focal_length: Annotated[float | None, Range(above=0, unit="px", none="the model's own estimate")] = None
 
 
-class _Part(NamedTuple):
+class _DepthPart(NamedTuple):
     """What a `DepthMap` is made of."""
 
     depth: NDArray[np.float32]
@@ -110,15 +110,15 @@ class DepthEstimation(ImageTask):
                 code="bad-prompt" if "image" in named else "no-image",
             )
         unit = image_unit(named["image"], self.processor, self.limits)
-        unit.meta = Seen(unit.meta)
+        unit.meta = DepthFrame(unit.meta)
         if named.get("prompt_depth") is None:
             return [unit]
         if not self._family.prompted:
             raise InputError(f"{type(self.model).__name__} takes no prompt_depth; leave it out", code="bad-prompt")
         scale = float(self.processor.to_dict().get("prompt_scale_to_meter", 0.001))
         prompt = read_prompt(named["prompt_depth"], scale=scale, max_pixels=self.limits.max_pixels)
-        seen = unit.meta._replace(low=prompt.low, span=prompt.span)
-        return [Unit({**unit.inputs, "prompt_depth": prompt.shares}, seen)]
+        frame = unit.meta._replace(low=prompt.low, span=prompt.span)
+        return [Unit({**unit.inputs, "prompt_depth": prompt.shares}, frame)]
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """`depth`, `(B, h, w)`, as the model gives it; and `field_of_view`, `(B,)` degrees, where it gives one."""
@@ -131,41 +131,43 @@ class DepthEstimation(ImageTask):
         angles = getattr(output, "field_of_view", None)
         return {"depth": output.predicted_depth} | ({} if angles is None else {"field_of_view": angles})
 
-    def decode(self, outputs: Any, metas: Sequence[Seen], options: DepthEstimationOptions) -> Sequence[_Part]:
+    def decode(
+        self, outputs: Any, metas: Sequence[DepthFrame], options: DepthEstimationOptions
+    ) -> Sequence[_DepthPart]:
         """The arguments of a `DepthMap` for each picture, brought to the CPU in one copy."""
         depths = outputs["depth"][: len(metas)]
         if self._family.inverse:
             return self._from_inverse(depths.float(), outputs.get("field_of_view"), metas, options)
-        maps = [self._resized(depth, seen) for depth, seen in zip(depths, metas, strict=True)]
-        told = [self._metric or seen.low is not None for seen in metas]
-        return [_Part(_array(each), metric) for each, metric in zip(brought(maps), told, strict=True)]
+        maps = [self._resized(depth, frame) for depth, frame in zip(depths, metas, strict=True)]
+        told = [self._metric or frame.low is not None for frame in metas]
+        return [_DepthPart(_array(each), metric) for each, metric in zip(brought(maps), told, strict=True)]
 
-    def merge(self, parts: Sequence[_Part], options: Any, index: int) -> DepthMap:
+    def merge(self, parts: Sequence[_DepthPart], options: Any, index: int) -> DepthMap:
         """The one picture's map."""
         return DepthMap(*parts[0], index=index)
 
-    def _resized(self, depth: Tensor, seen: Seen) -> Tensor:
+    def _resized(self, depth: Tensor, frame: DepthFrame) -> Tensor:
         if self._border is not None:
-            return unpadded(depth, seen, self._border, self._mode)
-        return resized(depth, seen, self._mode, align_corners=self._family.align_corners)
+            return unpadded(depth, frame, self._border, self._mode)
+        return resized(depth, frame, self._mode, align_corners=self._family.align_corners)
 
     def _from_inverse(
-        self, inverse: Tensor, angles: Tensor | None, metas: Sequence[Seen], options: DepthEstimationOptions
-    ) -> list[_Part]:
+        self, inverse: Tensor, angles: Tensor | None, metas: Sequence[DepthFrame], options: DepthEstimationOptions
+    ) -> list[_DepthPart]:
         """Depth Pro's, scaled by the camera's focal length: as given, as estimated, or else the picture's width."""
         given = options.focal_length
-        widths = sent([seen.size[1] for seen in metas], inverse.device, torch.float32)
+        widths = sent([frame.size[1] for frame in metas], inverse.device, torch.float32)
         if given is not None:
             focal = torch.full_like(widths, given)
         else:
             focal = widths if angles is None else focal_lengths(angles[: len(metas)].float(), widths)
         scaled = inverse * widths[:, None, None] / focal[:, None, None]
-        maps = [from_inverse(resized(each, seen, self._mode)) for each, seen in zip(scaled, metas, strict=True)]
+        maps = [from_inverse(resized(each, frame, self._mode)) for each, frame in zip(scaled, metas, strict=True)]
         *found, pixels = brought([*maps, focal])
         if given is None and angles is None:
-            return [_Part(_array(each), metric=True) for each in found]
+            return [_DepthPart(_array(each), metric=True) for each in found]
         rows = zip(found, pixels.tolist(), metas, strict=True)
-        return [_Part(_array(each), True, *_camera(px, seen.size[1])) for each, px, seen in rows]
+        return [_DepthPart(_array(each), True, *_camera(px, frame.size[1])) for each, px, frame in rows]
 
 
 def _array(depth: Tensor) -> NDArray[np.float32]:

@@ -23,6 +23,8 @@ FLAT = np.full((HIGH, WIDE), 3, np.float32)
 def test_keys_are_transformers():
     result = DepthMap(RAMP)
     assert result.keys() == ["predicted_depth", "depth"] == list(dict(result))
+    assert list(result) == [key for key, _ in result.items()] == result.keys()
+    assert result.get("nothing", 3) == 3 and result.get("depth").size == (WIDE, HIGH)
     assert "depth" in result and "metric" not in result
     assert torch.equal(result["predicted_depth"], torch.from_numpy(RAMP))
     expected = ((RAMP - RAMP.min()) / (RAMP.max() - RAMP.min()) * 255).astype(np.uint8)
@@ -88,6 +90,7 @@ def test_as_text():
     result = DepthMap(RAMP, True, 54.25, 1034.7, index=1)
     assert result.lines() == ["1 to 9 m", "field of view 54.2°", "focal length 1035 px"]
     assert repr(result) == "DepthMap(60x40 px, 1 to 9 m, field of view 54.2°, focal length 1035 px, index=1)"
+    assert DepthMap(RAMP * 1234.5678, True).lines() == ["1,235 to 11,111 m"]
     assert DepthMap(RAMP).lines() == ["1 (far) to 9 (near)"]
     row = {"width": 60, "height": 40, "metric": True, "min": 1.0, "median": 5.0, "max": 9.0}
     assert result.records() == [row | {"field_of_view": 54.25, "focal_length": 1034.7}]

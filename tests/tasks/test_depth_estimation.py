@@ -76,7 +76,19 @@ CONTRACT = Contract(
 )
 
 
-@pytest.mark.parametrize("name", sorted(set(tiny_depth.ARCHITECTURES) - {"depth_pro-no-fov"}))
+METRES = {"chmv2", "depth_anything-metric", "depth_pro", "glpn", "tipsv2_dpt", "zoedepth", "zoedepth-domains"}
+SELDOM = {"chmv2", "depth_anything-metric", "dpt-dinov2", "tipsv2_dpt", "zoedepth"}
+"""Near to others, and run with the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SELDOM else ())
+        for name in tiny_depth.ARCHITECTURES
+        if name != "depth_pro-no-fov"
+    ],
+)
 def test_same_answers_as_transformers(name):
     inputs, reference = tiny_depth.images(), theirs(name)
     expected = [reference(image) for image in inputs]
@@ -89,6 +101,8 @@ def test_same_answers_as_transformers(name):
         assert result.size == image.size[::-1]
         assert result.depth.dtype == np.float32
         assert np.ptp(result.depth) > 0.05, "the model has to see something"
+        assert result.metric == (name in METRES)
+        assert (result.focal_length is None) == (name != "depth_pro")
         np.testing.assert_allclose(result.depth, one["predicted_depth"], rtol=TOLERANCE, atol=TOLERANCE)
         torch.testing.assert_close(result["predicted_depth"], one["predicted_depth"], rtol=TOLERANCE, atol=TOLERANCE)
         grey = np.asarray(result["depth"], dtype=int) - np.asarray(one["depth"], dtype=int)
@@ -96,25 +110,6 @@ def test_same_answers_as_transformers(name):
     close(alone.to_dict(), together[3].to_dict())
     means = [float(result.depth.mean()) for result in together]
     assert np.ptp(means) > 1e-3, "the model has to tell the inputs apart"
-
-
-@pytest.mark.parametrize(
-    ("name", "metric"),
-    [
-        ("dpt", False),
-        ("depth_anything", False),
-        ("depth_anything-metric", True),
-        ("prompt_depth_anything", False),
-        ("glpn", True),
-        ("zoedepth", True),
-        ("depth_pro", True),
-    ],
-)
-def test_the_unit_is_told(name, metric):
-    with ours(name) as pipe:
-        result = pipe(make_image())
-    assert result.metric is metric
-    assert (result.focal_length is None) == (name != "depth_pro")
 
 
 def test_zoedepth_measures_each_picture_by_its_own_head():
@@ -170,15 +165,15 @@ def test_a_focal_length_that_is_known_scales_the_depth(name):
     np.testing.assert_allclose(estimated.depth[free] / before, given.depth[free] / 50, rtol=1e-3)
 
 
-@pytest.mark.parametrize("focal_length", [0, -50.0, math.nan, math.inf, "50", True])
-def test_a_focal_length_that_is_none_is_refused(focal_length):
-    with ours("depth_pro") as pipe, pytest.raises(OptionError, match="focal_length"):
-        pipe("nowhere.jpg", focal_length=focal_length)
+def test_a_focal_length_that_is_none_is_refused():
+    with ours("depth_pro") as pipe:
+        for focal_length in (0, -50.0, math.nan, math.inf, "50", True):
+            with pytest.raises(OptionError, match="focal_length"):
+                pipe("nowhere.jpg", focal_length=focal_length)
 
 
-@pytest.mark.parametrize("name", ["dpt", "zoedepth", "prompt_depth_anything"])
-def test_a_focal_length_without_effect_is_refused(name):
-    with ours(name) as pipe, pytest.raises(OptionError, match="focal_length has no effect on"):
+def test_a_focal_length_without_effect_is_refused():
+    with ours("dpt") as pipe, pytest.raises(OptionError, match="focal_length has no effect on"):
         pipe("nowhere.jpg", focal_length=50)
 
 
@@ -211,16 +206,16 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_prompt_gives_metres(form):
+def test_a_prompt_gives_metres():
     image = make_image()
     expected = prompted(image, PROMPT.astype(np.float32))
     with ours("prompt_depth_anything") as pipe:
-        result = pipe(image=image, prompt_depth=FORMS[form])
         without = pipe(image)
-    assert result.metric and not without.metric
-    np.testing.assert_allclose(result.depth, expected, rtol=TOLERANCE, atol=TOLERANCE)
-    assert np.abs(result.depth - without.depth).max() > 0.1
+        for form, prompt in FORMS.items():
+            result = pipe(image=image, prompt_depth=prompt)
+            assert result.metric and not without.metric
+            np.testing.assert_allclose(result.depth, expected, rtol=TOLERANCE, atol=TOLERANCE, err_msg=form)
+            assert np.abs(result.depth - without.depth).max() > 0.1
 
 
 def test_pictures_with_and_without_prompts_go_side_by_side():
@@ -239,37 +234,26 @@ def test_pictures_with_and_without_prompts_go_side_by_side():
             np.testing.assert_allclose(result.depth, expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("millimetres", [0, 1500, 60_000])
-def test_a_flat_prompt_divides_by_nothing(millimetres):
-    image, prompt = make_image(), np.full((12, 16), millimetres, np.uint16)
+def test_a_flat_prompt_divides_by_nothing():
+    image = make_image()
     with ours("prompt_depth_anything") as pipe:
-        result = pipe(image=image, prompt_depth=prompt)
-    np.testing.assert_allclose(result.depth, millimetres / 1000, atol=1e-4)
-    expected = prompted(image, prompt.astype(np.float32))
-    if np.isfinite(expected).all():  # the reference adds a millionth of a metre, which vanishes beside 60 m
-        np.testing.assert_allclose(result.depth, expected, atol=1e-4)
+        for millimetres in (0, 1500, 60_000):
+            prompt = np.full((12, 16), millimetres, np.uint16)
+            result = pipe(image=image, prompt_depth=prompt)
+            np.testing.assert_allclose(result.depth, millimetres / 1000, atol=1e-4)
+            expected = prompted(image, prompt.astype(np.float32))
+            if np.isfinite(expected).all():  # the reference adds a millionth of a metre, which vanishes beside 60 m
+                np.testing.assert_allclose(result.depth, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        np.zeros((0, 4)),
-        np.zeros((3, 4, 1)),
-        np.full((3, 4), np.nan),
-        np.full((3, 4), True),
-        [[1, 2], [3]],
-        "depth.png",
-        make_image(),
-        7,
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_prompt_that_is_none_costs_its_picture_alone(prompt):
+def test_a_prompt_that_is_none_costs_its_picture_alone():
+    flags, ragged = np.full((3, 4), True), [[1, 2], [3]]
+    bad = [np.zeros((0, 4)), np.zeros((3, 4, 1)), np.full((3, 4), np.nan), flags, ragged, "depth.png", make_image(), 7]
     good = {"image": make_image(), "prompt_depth": PROMPT}
     with ours("prompt_depth_anything") as pipe:
-        first, bad, last = pipe([good, {"image": make_image(), "prompt_depth": prompt}, good], on_error="return")
-    assert isinstance(bad, InputError) and bad.code == "bad-prompt"
-    close(first.to_dict(), last.to_dict())
+        outcomes = pipe([good, *({"image": make_image(), "prompt_depth": one} for one in bad), good], on_error="return")
+    assert [isinstance(each, InputError) and each.code == "bad-prompt" for each in outcomes[1:-1]] == [True] * len(bad)
+    close(outcomes[0].to_dict(), outcomes[-1].to_dict())
 
 
 def test_a_prompt_for_a_model_without_is_refused():
@@ -277,7 +261,14 @@ def test_a_prompt_for_a_model_without_is_refused():
         pipe(image=make_image(), prompt_depth=PROMPT)
 
 
-@pytest.mark.parametrize("name", ["dpt", "depth_anything", "glpn", "zoedepth", "depth_pro"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "depth_anything",
+        "zoedepth",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("dpt", "glpn", "depth_pro")),
+    ],
+)
 def test_pictures_of_odd_shapes(name):
     """Each is as in Transformers; what fails there, as its size would be 0, is an error of that picture alone."""
     sizes = [(1, 64), (64, 1), (1, 1), (40, 50), (20, 20_000)]
@@ -309,22 +300,19 @@ def test_zoedepth_would_make_a_long_picture_vanish():
     assert outcome.code == "too-narrow"
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "I;16", "flat", "black"])
-def test_pictures_of_other_kinds(mode):
+def test_pictures_of_other_kinds():
     image = make_image()
-    if mode == "I;16":
-        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
-    elif mode in ("flat", "black"):
-        image = Image.new("RGB", (64, 48), (90, 90, 90) if mode == "flat" else (0, 0, 0))
-    else:
-        image = image.convert(mode)
+    grey = image.convert("L")
+    kinds = {mode: image.convert(mode) for mode in ("L", "LA", "RGBA")}
+    kinds["I;16"] = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    kinds |= {f"flat {level}": Image.new("RGB", (64, 48), (level,) * 3) for level in (0, 90)}
+    reference = theirs("depth_anything")
     with ours("depth_anything") as pipe:
-        result = pipe(image)
-    assert result.size == (48, 64)
-    assert result.plot(image).mode == "RGB"
-    if mode in ("L", "flat", "black"):
-        expected = theirs("depth_anything")(image)["predicted_depth"]
-        np.testing.assert_allclose(result.depth, expected, rtol=TOLERANCE, atol=TOLERANCE)
+        results = dict(zip(kinds, pipe(list(kinds.values())), strict=True))
+    for kind, result in results.items():
+        assert result.plot(kinds[kind]).mode == "RGB"
+        expected = reference(grey if kind == "I;16" else kinds[kind])["predicted_depth"]
+        np.testing.assert_allclose(result.depth, expected, rtol=TOLERANCE, atol=TOLERANCE, err_msg=kind)
 
 
 def test_bfloat16_drifts_less_than_promised():

@@ -49,7 +49,7 @@ FAMILIES = {
 """By model type."""
 
 
-class Seen(NamedTuple):
+class DepthFrame(NamedTuple):
     """What has to be known of a picture when its depths are brought to its size.
 
     Attributes:
@@ -63,18 +63,18 @@ class Seen(NamedTuple):
     span: float = 1.0
 
 
-def resized(depth: Tensor, seen: Seen, mode: str, *, align_corners: bool = False) -> Tensor:
+def resized(depth: Tensor, frame: DepthFrame, mode: str, *, align_corners: bool = False) -> Tensor:
     """`(H, W)` float32, depths at the picture's size, from `(h, w)` at the model's."""
     corners = align_corners if mode in ("bicubic", "bilinear") else None
-    large: Tensor = interpolate(depth.float()[None, None], size=seen.size, mode=mode, align_corners=corners)[0, 0]
-    return large if seen.low is None else large * seen.span + seen.low
+    large: Tensor = interpolate(depth.float()[None, None], size=frame.size, mode=mode, align_corners=corners)[0, 0]
+    return large if frame.low is None else large * frame.span + frame.low
 
 
-def unpadded(depth: Tensor, seen: Seen, border: PadReflected, mode: str) -> Tensor:
+def unpadded(depth: Tensor, frame: DepthFrame, border: PadReflected, mode: str) -> Tensor:
     """As `resized`, of a picture around which a border was mirrored before the model saw it."""
-    down, across = border.widths(*seen.size)
-    height, width = seen.size
-    whole = resized(depth, seen._replace(size=(height + 2 * down, width + 2 * across)), mode)
+    down, across = border.widths(*frame.size)
+    height, width = frame.size
+    whole = resized(depth, frame._replace(size=(height + 2 * down, width + 2 * across)), mode)
     return whole[down : down + height, across : across + width]
 
 
