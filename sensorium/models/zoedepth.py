@@ -66,4 +66,5 @@ def _centres(head: Any, domain: Any, x: Tensor, embeddings: list[Tensor]) -> Ten
 
 
 def _to(maps: Tensor, like: Tensor) -> Tensor:
-    return interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=True)
+    resized: Tensor = interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=True)
+    return resized

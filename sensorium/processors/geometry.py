@@ -60,7 +60,8 @@ class Resize:
         if target == (height, width):
             return image
         if self.align_corners:
-            return interpolate(image[None], target, mode=self.mode, align_corners=True)[0]
+            resized: Tensor = interpolate(image[None], target, mode=self.mode, align_corners=True)
+            return resized[0]
         return resample(image, target, mode=self.mode, pillow=self.pillow, antialias=self.antialias)
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -161,7 +162,8 @@ class PadReflected:
                 f"{across}x{down} px around it. Give a larger picture.",
                 code="too-narrow",
             )
-        return pad(image[None], (across, across, down, down), mode="reflect")[0]
+        padded: Tensor = pad(image[None], (across, across, down, down), mode="reflect")
+        return padded[0]
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
         """The size after this step where it is known before."""

@@ -85,4 +85,4 @@ def focal_lengths(fields_of_view: Tensor, widths: Tensor) -> Tensor:
 
 def from_inverse(inverse: Tensor) -> Tensor:
     """Metres from inverse depths, which are bounded."""
-    return 1.0 / inverse.clamp(*INVERSE)
+    return inverse.clamp(*INVERSE).reciprocal()
