@@ -56,6 +56,7 @@ def _metric(head: Any, last: Tensor, bottleneck: Tensor, blocks: Any) -> Tensor:
 
 def _centres(head: Any, domain: Any, x: Tensor, embeddings: list[Tensor]) -> Tensor:
     """`(B, bins, h, w)`, the centres of a domain's bins, moved by its attractors."""
+    centres: Tensor
     _, centres = head.seed_bin_regressors[domain["name"]](x)
     bins = centres
     if head.bin_centers_type in ("normed", "hybrid2"):
