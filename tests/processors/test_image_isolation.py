@@ -200,7 +200,8 @@ def test_a_hundred_crashes_among_ten_thousand_pictures_cost_no_neighbour(hostile
             assert found[:2] == (InputError, "crashed"), i
         else:
             assert torch.equal(found, expected[i % 50]), i
-    assert len(started) <= 4 + 2 + 2 * 100  # one a thread, and two for each that ended two
+    # two for each that ended two; and of four threads at once each may have one, one that is tried again, and two spare
+    assert len(started) <= 2 * 100 + 4 * (1 + 1 + 2)
 
 
 CTRL_C = """
