@@ -163,8 +163,9 @@ class DepthMap(Result):
 
         Of metres it is the inverse that counts, between 0.1 and 250 m, so that what is near is told apart.
         """
-        near = 1 / self.depth.clip(NEAREST_M, FARTHEST_M) if self.metric else self.depth
-        return _unit(near)
+        if not self.metric:
+            return _unit(self.depth)
+        return _unit(np.reciprocal(self.depth.clip(NEAREST_M, FARTHEST_M), dtype=np.float32))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The map."""
@@ -198,7 +199,7 @@ class DepthMap(Result):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the map as a grey PNG of 16 bits, all exactly as an uncompressed `.npz`, or `to_dict()` as JSON.
 
-        In a PNG of metres a level is a millimetre, and 65,535 stands for 65.535 m and more. Else 0 is the least and
+        In a PNG of metres a level is a millimetre, from 0 to 65,535, which is 65.535 m or more. Else 0 is the least and
         65,535 the largest number of the map. The PNG's texts `scale` and `offset` say the same: a depth is
         `level * scale + offset`.
 
