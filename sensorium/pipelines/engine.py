@@ -60,7 +60,8 @@ class Engine:
         self._replicas = replicas_of(self.forwarders) if several else []
         self._process = OneProcess()
         self.sessions = Sessions(self.forwarders, process=self._process)
-        self.workers = automatic_workers() if settings.num_workers == "auto" else settings.num_workers
+        automatic = automatic_workers(isolated=task.limits.isolate)
+        self.workers = automatic if settings.num_workers == "auto" else settings.num_workers
         self.upstream = None if task.upstream is None else Engine(task.upstream, settings, most_queued=most_queued)
         decoder = None if settings.decode == "cpu" else _decoder_on(self.forwarders, self.statistics)
         self._pool = SplitPool(self.workers, decoder)

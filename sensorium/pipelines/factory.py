@@ -68,7 +68,8 @@ def pipeline(
             has inductor try further kernels, which takes longer, and keeps what is faster on the first batch.
             "cudagraphs", on CUDA alone, compiles nothing: each shape of batch is recorded as a CUDA graph, in a moment.
         batch_size: units per batch, or "auto" for the fastest that fits.
-        num_workers: threads that decode and prepare inputs, or "auto" for one per core.
+        num_workers: threads that decode and prepare inputs, or "auto" for one per core, two where `limits` isolate
+            pictures.
         decode: "cuda" decodes and resizes baseline JPEGs on the model's GPU. It changes pixels: nvJPEG's differ from
             libjpeg's by a few levels, and resizing adds one at most. Sessions and all other pictures use the CPU.
         limits: what an input may cost (pixels, bytes, seconds, addresses).

@@ -47,7 +47,8 @@ class Settings:
             with further kernels where they are faster, or "cudagraphs": each batch of a shape is recorded, uncompiled.
         batch_size: units per batch, or "auto" for the fastest that fits.
         decode: where JPEGs are decoded, "cpu" or "cuda".
-        num_workers: threads that decode and prepare inputs, or "auto" for one per core.
+        num_workers: threads that decode and prepare inputs, or "auto" for one per core, two where pictures are
+            isolated.
         limits: what an input may cost; None for the usual ones.
         access: how checkpoints are found and opened.
         steady: whether the same inputs always make the same batches: an "auto" batch size is then one middling size.

@@ -89,9 +89,12 @@ class SerialThread:
             self._thread.join(seconds)
 
 
-def automatic_workers() -> int:
-    """One thread for each core that this process may use, at most 16."""
-    return min(16, usable_cores())
+def automatic_workers(*, isolated: bool = False) -> int:
+    """One thread for each core that this process may use, at most 16; two where pictures are isolated.
+
+    Those wait, for about half of the time, for helpers that decode.
+    """
+    return min(16, usable_cores()) * (2 if isolated else 1)
 
 
 def start_pool(workers: int) -> ThreadPool:

@@ -85,6 +85,7 @@ def test_workers_and_torch_s_threads_follow(monkeypatch):
     monkeypatch.setattr(cores, "usable_cores", lambda: 2)
     monkeypatch.setattr(workers, "usable_cores", lambda: 2)
     assert workers.automatic_workers() == 2
+    assert workers.automatic_workers(isolated=True) == 4
     threads = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
