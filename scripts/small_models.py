@@ -77,7 +77,8 @@ def _of_image(auto_class: Any, types: Sequence[str]) -> SmallModel:
 def _with_image_processor(model_type: str, settings: str, processor: str, recipe: Mapping[str, Any]) -> SmallModel:
     import transformers
 
-    from sensorium.processors.recipe_transformers import UnreadRecipe, read_transformers
+    from sensorium.processors.recipe_settings import UnreadRecipe
+    from sensorium.processors.recipe_transformers import read_transformers
 
     unread = None
     try:

@@ -21,8 +21,9 @@ from sensorium.processors.image_loading import StoredRecipe, find_recipe, recipe
 from sensorium.processors.image_resampling import to_numpy_hwc
 from sensorium.processors.media import is_batch, load_image, split_batch
 from sensorium.processors.recipe import Recipe
+from sensorium.processors.recipe_settings import UnreadRecipe
 from sensorium.processors.recipe_timm import read_timm, resolve_timm
-from sensorium.processors.recipe_transformers import UnreadRecipe, check_edges, read_transformers
+from sensorium.processors.recipe_transformers import check_edges, read_transformers
 
 FILE_NAME = "preprocessor_config.json"
 
