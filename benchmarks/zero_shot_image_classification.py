@@ -32,29 +32,36 @@ def names(count: int) -> list[str]:
     return [" ".join("".join(rng.choice(parts, 2)) for _ in range(1 + i % 3)) + f" {i}" for i in range(count)]
 
 
-def checkpoint(folder: Path, *, layers: int) -> Path:
-    """CLIP ViT-B/32 with random weights, and a tokenizer of its kind trained on the labels."""
+def tokenizer_of_clip(*special: str, length: int = 77) -> Any:
+    """A tokenizer of CLIP's kind trained on the labels; special tokens before its own two get the first ids."""
     import json
 
-    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+    from transformers import CLIPTokenizer
 
-    place = folder / f"clip-{layers}"
-    if (place / "model.safetensors").exists():
-        return place
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    special = ["<|startoftext|>", "<|endoftext|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, end_of_word_suffix="</w>",
+    trainer = trainers.BpeTrainer(special_tokens=[*special, "<|startoftext|>", "<|endoftext|>"],
+                                  initial_alphabet=alphabet, end_of_word_suffix="</w>",
                                   show_progress=False)  # fmt: skip
     trained.train_from_iterator([*names(1000), "this is a photo of"], trainer)
     model = json.loads(trained.to_str())["model"]
     for symbol in alphabet:
         model["vocab"].setdefault(symbol + "</w>", len(model["vocab"]))
     merges = [tuple(pair) for pair in model["merges"]]
-    CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=77).save_pretrained(place)
+    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=length)
+
+
+def checkpoint(folder: Path, *, layers: int) -> Path:
+    """CLIP ViT-B/32 with random weights, and a tokenizer of its kind trained on the labels."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    place = folder / f"clip-{layers}"
+    if (place / "model.safetensors").exists():
+        return place
+    tokenizer_of_clip().save_pretrained(place)
     CLIPImageProcessor().save_pretrained(place)
     torch.manual_seed(0)
     ends = {"bos_token_id": 0, "eos_token_id": 1}

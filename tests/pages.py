@@ -291,6 +291,13 @@ def _clip(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+@stand_in("google/owlvit-base-patch32@cbc355f")
+def _owlvit(folder: Path) -> None:
+    from tests import tiny_grounding
+
+    shutil.copytree(tiny_grounding.folder("owlvit"), folder, dirs_exist_ok=True)
+
+
 @stand_in("dandelin/vilt-b32-finetuned-vqa@d0a1f6a")
 def _vilt(folder: Path) -> None:
     from tests import tiny_answering

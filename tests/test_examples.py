@@ -220,6 +220,15 @@ def test_segment_folder(run, tmp_path):
     assert len(list((tmp_path / "segments").glob("*.png"))) == len(list((tmp_path / "segments").glob("*.json"))) > 1
 
 
+def test_find_by_words(run, tmp_path):
+    from tests import tiny_grounding
+
+    said = run("find_by_words.py", "an owl", "a boat", "--model", str(tiny_grounding.folder("owlvit")))
+    names = [name for name in NAMES if name.startswith("c")]
+    assert re.findall(r"^(\w+)\.jpg: \d+ objects; best: (?:an owl|a boat) 0\.\d{4} at", said, re.MULTILINE) == names
+    assert sorted(path.stem for path in (tmp_path / "found").glob("*.png")) == names
+
+
 def test_measure_depth(run, tmp_path):
     from tests import tiny_depth
 

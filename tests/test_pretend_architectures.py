@@ -17,6 +17,7 @@ from tests import (
     tiny_depth,
     tiny_detection,
     tiny_embedding,
+    tiny_grounding,
     tiny_keypoints,
     tiny_ranking,
     tiny_reading,
@@ -46,6 +47,7 @@ TABLES = {
     "retrieval-qa": (tiny_text.READERS, tiny_text.reader),
     "text-ranking": (tiny_ranking.RANKERS, tiny_ranking.ranker),
     "zero-shot-image-classification": (tiny_text.MATCHERS, tiny_text.matcher),
+    "zero-shot-object-detection": (tiny_grounding.ARCHITECTURES, tiny_grounding.folder),
     "automatic-speech-recognition": (tiny_speech.CTC, tiny_speech.ctc),
 }
 CASES = {
@@ -69,7 +71,7 @@ CASES = {
     ("feature-extraction", "siglip2"): (tiny_embedding.siglip2, {"truncation": True}),
     ("feature-extraction", "clap"): (tiny_embedding.clap, {"truncation": True}),
 }
-OPTIONS = {"zero-shot-image-classification": LABELS}
+OPTIONS = {"zero-shot-image-classification": LABELS, "zero-shot-object-detection": LABELS}
 CASES |= {
     (task, name): (partial(folder, name), OPTIONS.get(task, {}))
     for task, (names, folder) in TABLES.items()
@@ -83,6 +85,7 @@ OFTEN = {
     "idefics",
     "llava",
     "mask2former",
+    "owlv2",
     "resnet",
     "rt_detr",
     "superglue",

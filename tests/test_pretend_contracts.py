@@ -31,6 +31,7 @@ WAITS = {
     "text-ranking": 1.0,
     "visual-question-answering": 1.0,
     "zero-shot-image-classification": 1.22,
+    "zero-shot-object-detection": 2.22,
 }
 """How many times the host waits for the device in a batch of two, with today's inputs and options of the contract.
 

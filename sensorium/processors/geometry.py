@@ -13,8 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from sensorium.errors import CheckpointError, InputError
-from sensorium.processors.image_resampling import Resample, SizeRule, luma, pad_centred, resample, resized_size
+from sensorium.errors import CheckpointError, InputError, LimitError
+from sensorium.processors.image_resampling import (
+    MAX_RESIZED_PIXELS,
+    Resample,
+    SizeRule,
+    blurred,
+    luma,
+    pad_centred,
+    resample,
+    resized_size,
+)
 
 MOST_PX = 2**14
 """A recipe comes from a file that may be broken: no model sees 16,384 pixels on a side."""
@@ -35,6 +44,7 @@ class Resize:
         pillow: resample with Pillow, for recipes whose reference does.
         antialias: widen the kernel where the picture shrinks, if the mode has it.
         align_corners: keep the centres of the corner pixels where they are; in floats, never antialiased.
+        blur: where both sides shrink, blur the picture first, as scikit-image does, and do not antialias; in floats.
     """
 
     kind: ClassVar[str] = "resize"
@@ -45,6 +55,7 @@ class Resize:
     pillow: bool = False
     antialias: bool = True
     align_corners: bool = False
+    blur: bool = False
 
     def __post_init__(self) -> None:
         _check_sides(self, (*self.size, self.multiple), pixels=self.rule == "exact")
@@ -62,7 +73,9 @@ class Resize:
         if self.align_corners:
             resized: Tensor = interpolate(image[None], target, mode=self.mode, align_corners=True)
             return resized[0]
-        return resample(image, target, mode=self.mode, pillow=self.pillow, antialias=self.antialias)
+        antialias = self.antialias and not self.blur
+        source = blurred(image, target) if self.blur else image
+        return resample(source, target, mode=self.mode, pillow=self.pillow, antialias=antialias)
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
         """The size after this step where it is the same for all pictures, given the size before, or None."""
@@ -174,6 +187,29 @@ class PadReflected:
 
 
 @dataclass(frozen=True)
+class PadSquare:
+    """Make a picture a square with black below it or at its right."""
+
+    kind: ClassVar[str] = "pad_square"
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Pad `(3, H, W)`, uint8 or float32."""
+        height, width = image.shape[1:]
+        side = max(height, width)
+        if side * side > MAX_RESIZED_PIXELS:
+            raise LimitError(
+                f"a picture of {width}x{height} px would become a square of {side}x{side} px for this checkpoint, more "
+                f"than {MAX_RESIZED_PIXELS:,} px in all. Make it smaller, or crop it to a shape less elongated.",
+                code="too-elongated",
+            )
+        return pad(image, (0, side - width, 0, side - height))
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The size after this step where it is known before."""
+        return None if size is None else (max(size), max(size))
+
+
+@dataclass(frozen=True)
 class FlipChannels:
     """Turns RGB into BGR."""
 
@@ -221,9 +257,10 @@ class ToFloat:
         return size
 
 
-Step = Resize | CenterCrop | CropToRatio | PadReflected | FlipChannels | ToFloat | ToGrey
+Step = Resize | CenterCrop | CropToRatio | PadReflected | PadSquare | FlipChannels | ToFloat | ToGrey
 STEPS: dict[str, type[Step]] = {
-    step.kind: step for step in (Resize, CenterCrop, CropToRatio, PadReflected, FlipChannels, ToFloat, ToGrey)
+    step.kind: step
+    for step in (Resize, CenterCrop, CropToRatio, PadReflected, PadSquare, FlipChannels, ToFloat, ToGrey)
 }
 
 

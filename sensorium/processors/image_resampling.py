@@ -163,6 +163,23 @@ def resample(image: Tensor, size: tuple[int, int], *, mode: Resample, pillow: bo
     return tvF.resize_image(image, list(size), interpolation=InterpolationMode(_TORCH_MODES[mode]), antialias=antialias)  # type: ignore[no-any-return]
 
 
+def blurred(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture blurred as scikit-image does before it shrinks one to (height, width); as it is where a side does not.
+
+    Args:
+        image: `(3, H, W)` float32.
+        size: what it will be resized to, px.
+    """
+    from torchvision.transforms.v2 import functional as tvF
+
+    factors = torch.tensor(image.shape[1:]) / torch.tensor(size)
+    sigma = ((factors - 1) / 2).clamp(min=0)
+    if bool((sigma == 0).any()):
+        return image
+    kernel = (2 * torch.ceil(3 * sigma).int() + 1).tolist()
+    return tvF.gaussian_blur(image, kernel, sigma=sigma.tolist())  # type: ignore[no-any-return]
+
+
 def torch_resamples(mode: str) -> bool:
     """Whether the installed torch and torchvision resample in this mode on the CPU."""
     if mode == "lanczos":

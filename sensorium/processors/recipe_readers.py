@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, PadReflected, Step, ToFloat, ToGrey
+from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, PadReflected, PadSquare, Step, ToFloat, ToGrey
 from sensorium.processors.recipe import Operation, Recipe
 from sensorium.processors.recipe_settings import (
     UnreadRecipe,
@@ -193,6 +193,17 @@ def _read_depth_pro(processor: Any) -> Recipe:
     return Recipe((*in_floats, *resize), arithmetic_of(processor))
 
 
+def _read_owlv2(processor: Any) -> Recipe:
+    # It rescales before all else, as DINOv3's does, and resizes bilinearly whatever its settings say.
+    if not processor.do_rescale:
+        raise UnreadRecipe("no rescale, so that it blurs bytes")
+    square = (PadSquare(),) if processor.do_pad else ()
+    resize = tuple(replace(step, mode="bilinear", blur=True) for step in resized(processor))
+    if any(step.rule != "exact" for step in resize):
+        raise UnreadRecipe(f"size={dict(processor.size)}")
+    return Recipe((ToFloat(), *square, *resize), _read_dinov3(processor).arithmetic)
+
+
 def _read_superpoint(processor: Any) -> Recipe:
     grey = (ToGrey(),) if processor.do_grayscale else ()
     arithmetic = (operation("multiply", processor.rescale_factor),) if processor.do_rescale else ()
@@ -245,6 +256,7 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "MaskFormerImageProcessor": (_read_mask_former, {*_MAPS, "pad", "resize"}),
     "MobileNetV2ImageProcessor": (_read_unpadded, _MAPS),
     "MobileViTImageProcessor": (_read_mobilevit, _MAPS),
+    "Owlv2ImageProcessor": (_read_owlv2, {"_preprocess", "pad", "resize"}),
     "PPLCNetImageProcessor": (_read_pplcnet, {"_preprocess"}),
     "PerceiverImageProcessor": (_read_perceiver, {"_preprocess", "center_crop"}),
     "PoolFormerImageProcessor": (_read_poolformer, {"_preprocess", "resize"}),

@@ -32,7 +32,8 @@ class Detections(Rows):
             reach beyond the picture, as the model has it.
         scores: `(N,)` float32 in [0, 1].
         labels: `(N,)` str, class names.
-        ids: `(N,)` int64, the classes' positions in the checkpoint's `id2label`.
+        ids: `(N,)` int64, the classes' positions in the checkpoint's `id2label`, or the labels' in a call's
+            `candidate_labels`.
         index: the position of the input among the call's inputs.
     """
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,14 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import CheckpointError, OptionError
+from sensorium.errors import OptionError
 from sensorium.models.on_device import brought
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Labels
 from sensorium.tasks.base import Batch, Call, Models, Options
-from sensorium.tasks.loading import load_processor, load_text_processor, load_transformers
+from sensorium.tasks.loading import both_of, load_both, load_transformers
 from sensorium.tasks.media.images import ImageTask, image_features
+from sensorium.tasks.texts.label_names import checked_labels
 from sensorium.tasks.texts.label_texts import LabelTexts
 
 MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip"])
@@ -44,14 +44,7 @@ class ZeroShotImageClassificationOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        raw_labels: Any = self.candidate_labels
-        if isinstance(raw_labels, (str, bytes)) or not isinstance(raw_labels, Iterable):
-            raise OptionError(f'candidate_labels is a list of labels, such as ["cat", "dog"], got {raw_labels!r}')
-        labels = tuple(raw_labels)
-        for label in labels:
-            if not isinstance(label, str) or not label.strip():
-                raise OptionError(f"candidate_labels holds names that are not blank, got {label!r} among them")
-        object.__setattr__(self, "candidate_labels", labels)
+        object.__setattr__(self, "candidate_labels", checked_labels(self.candidate_labels))
         try:
             alike = self.hypothesis_template.format("a") == self.hypothesis_template.format("b")
         except (LookupError, ValueError, AttributeError) as error:
@@ -88,19 +81,13 @@ class ZeroShotImageClassification(ImageTask):
         """Loads a Transformers model with its image processor and tokenizer."""
         from transformers import AutoModelForZeroShotImageClassification
 
-        images = load_processor(processor, checkpoint)
-        texts = load_text_processor(processor if _has_tokenizer(processor) else None, checkpoint)
-        return cls(load_transformers(AutoModelForZeroShotImageClassification, checkpoint), images, texts)
+        both = load_both(processor, checkpoint)
+        return cls(load_transformers(AutoModelForZeroShotImageClassification, checkpoint), *both)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
         """Takes a loaded Transformers model with its processor, which has an image processor and a tokenizer."""
-        if not _has_tokenizer(processor):
-            raise CheckpointError(
-                f"{type(model).__name__} needs a processor of pictures and texts; pass processor=… (a name, a folder "
-                f"or a loaded one of Transformers with both), got {type(processor).__name__}"
-            )
-        return cls(model, load_processor(processor, None), load_text_processor(processor, None))
+        return cls(model, *both_of(model, processor))
 
     def check(self, options: ZeroShotImageClassificationOptions) -> None:
         """Refuses a call without labels, or with labels that the model cannot read."""
@@ -139,7 +126,3 @@ class ZeroShotImageClassification(ImageTask):
 @functools.lru_cache(maxsize=8)
 def _array(labels: tuple[str, ...]) -> NDArray[np.str_]:
     return np.asarray(labels, dtype=np.str_)
-
-
-def _has_tokenizer(processor: Any) -> bool:
-    return isinstance(processor, (str, Path)) or hasattr(processor, "tokenizer")

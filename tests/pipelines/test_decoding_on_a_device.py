@@ -23,7 +23,7 @@ from tests.test_contract import TASKS, assert_alike, contract_of
 
 ON_PICTURES = ["depth-estimation", "image-classification", "image-feature-extraction", "image-segmentation",
                "keypoint-detection", "keypoint-matching", "mask-generation", "object-detection",
-               "visual-question-answering", "zero-shot-image-classification"]  # fmt: skip
+               "visual-question-answering", "zero-shot-image-classification", "zero-shot-object-detection"]  # fmt: skip
 REFUSED = b"nvJPEG does not know this"
 
 
@@ -86,7 +86,7 @@ def test_every_task_takes_pictures_from_the_device(name, nvjpeg):
     if name == "visual-question-answering":
         inputs = [{"image": picture, "question": "what is it?"} for picture in pictures]
     options = next((each for each in contract.options if "candidate_labels" in each), {})
-    if name == "zero-shot-image-classification":
+    if name.startswith("zero-shot-"):
         options = {"candidate_labels": ["cat", "dog"]}
     with PretendCuda() as cuda, contract.build(device="cuda", compile=False, decode="cuda", batch_size=2) as pipe:
         got = pipe(inputs, **options)

@@ -56,7 +56,6 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
         (named("DetrForObjectDetection", "detr"), {"object-detection": "native", **FEATURES}),
         (named("DetrForSegmentation", "detr"), {"image-segmentation": "native", **FEATURES}),
         (bare("detr"), {"object-detection": "possible", "image-segmentation": "possible", **FEATURES}),
-        (named("OwlViTForObjectDetection", "owlvit"), FEATURES),
         (named("SegformerForSemanticSegmentation", "segformer"), {"image-segmentation": "native", **FEATURES}),
         (
             named("Mask2FormerForUniversalSegmentation", "mask2former"),
@@ -75,6 +74,8 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
             named("CLIPModel", "clip"),
             {"zero-shot-image-classification": "native", "feature-extraction": "possible", **FEATURES},
         ),
+        (named("OwlViTForObjectDetection", "owlvit"), {"zero-shot-object-detection": "native", **FEATURES}),
+        (bare("owlv2"), {"zero-shot-object-detection": "possible", **FEATURES}),
         (named("Wav2Vec2ForCTC", "wav2vec2"), {"automatic-speech-recognition": "native"}),
         (
             bare("wav2vec2"),

@@ -41,6 +41,30 @@ def load_text_processor(processor: Any, checkpoint: Checkpoint | None) -> TextPr
     return _given_or_own(TextProcessor, processor, checkpoint, noun="tokenizer")
 
 
+def load_both(processor: Any, checkpoint: Checkpoint) -> tuple[ImageProcessor, TextProcessor]:
+    """Image processor and tokenizer of a model of pictures and texts: the caller's where given, or the checkpoint's."""
+    texts = processor if _has_both(processor) else None
+    return load_processor(processor, checkpoint), load_text_processor(texts, checkpoint)
+
+
+def both_of(model: nn.Module, processor: Any) -> tuple[ImageProcessor, TextProcessor]:
+    """Image processor and tokenizer for a model of pictures and texts that the caller has loaded.
+
+    Raises:
+        CheckpointError: what was given does not have both.
+    """
+    if not _has_both(processor):
+        raise CheckpointError(
+            f"{type(model).__name__} needs a processor of pictures and texts; pass processor=… (a name, a folder "
+            f"or a loaded one of Transformers with both), got {type(processor).__name__}"
+        )
+    return load_processor(processor, None), load_text_processor(processor, None)
+
+
+def _has_both(processor: Any) -> bool:
+    return isinstance(processor, (str, Path)) or hasattr(processor, "tokenizer")
+
+
 def check_fast(processor: TextProcessor, needed_by: str) -> None:
     """Refuses a tokenizer that cannot tell where its tokens stand.
 

@@ -1,0 +1,210 @@
+"""zero-shot-object-detection against Transformers, on the same checkpoint, in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import sensorium
+from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError
+from sensorium.results import Detections
+from sensorium.tasks.zero_shot_object_detection import ZeroShotObjectDetectionOptions
+from tests import tiny, tiny_grounding, tiny_text
+from tests.contract import Contract
+from tests.media import make_image, make_images
+
+TASK = "zero-shot-object-detection"
+PARITY = 1e-5  # float32 rounding of scores
+LABELS = ["cat", "a dog near the old bridge", "river", "Zürich bridge"]
+OWLS = ["owlvit", "owlv2"]
+
+
+def ours(name, **settings):
+    settings = {"device": "cpu", "dtype": "float32", "compile": False, **settings}
+    return sensorium.pipeline(TASK, tiny_grounding.folder(name), **settings)
+
+
+def theirs(name):
+    return transformers.pipeline(TASK, model=str(tiny_grounding.folder(name)), device="cpu")
+
+
+def assert_same_rows(mine, expected, tolerance=PARITY, px=1):
+    """The same objects, whose scores may lie next to each other in another order, and boxes a pixel apart."""
+    assert len(mine) == len(expected)
+    assert [row["score"] for row in mine] == sorted((row["score"] for row in mine), reverse=True)
+    left = list(expected)
+    for row in mine:
+        assert list(row) == ["score", "label", "box"]
+        sides = list(row["box"].values())
+        same = [
+            other
+            for other in left
+            if other["label"] == row["label"]
+            and other["score"] == pytest.approx(row["score"], abs=tolerance)
+            and np.allclose(list(other["box"].values()), sides, rtol=0, atol=px)
+        ]
+        assert same, f"{row} is not among {left[:3]}"
+        left.remove(same[0])
+
+
+def close(a, b, tolerance):
+    for one, other in zip(a, b, strict=True) if a and isinstance(a[0], list) else [(a, b)]:
+        assert_same_rows(one, other, tolerance)
+
+
+@dataclass(frozen=True)
+class _WithLabels(ZeroShotObjectDetectionOptions):
+    """Options that name labels, which every call needs: the contract calls without any, too."""
+
+    candidate_labels: tuple[str, ...] = tuple(LABELS)
+
+
+def _build(**settings):
+    pipe = ours("owlvit", **settings)
+    pipe.task.options = _WithLabels
+    return pipe
+
+
+CONTRACT = Contract(
+    build=_build,
+    inputs=make_images,
+    bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
+    options=[{"candidate_labels": ["owl", "cat"]}, {"threshold": 0.0, "top_k": 5}],
+    close=close,
+)
+
+
+@pytest.mark.parametrize("name", OWLS)
+def test_same_answers_as_transformers(name):
+    inputs = [*make_images(), make_image(1, 30)]
+    reference = theirs(name)
+    expected = [reference(image, candidate_labels=LABELS) for image in inputs]
+    with ours(name, batch_size=4) as pipe:
+        assert pipe.task.name == TASK
+        assert pipe.task.processor.recipe is not None
+        together, alone = pipe(inputs, candidate_labels=LABELS), pipe(inputs[3], candidate_labels=LABELS)
+    for i, (result, want) in enumerate(zip(together, expected, strict=True)):
+        assert isinstance(result, Detections)
+        assert_same_rows(result.to_dict(), want)
+        assert [LABELS[at] for at in result.ids] == result.labels.tolist()
+        assert result.index == i
+    assert_same_rows(alone.to_dict(), expected[3])
+    assert len({round(row["score"], 2) for want in expected for row in want}) > 20, "scores have to differ"
+
+
+@pytest.mark.parametrize("name", OWLS)
+def test_options(name):
+    image, reference = make_image(90, 40), theirs(name)
+    with ours(name) as pipe:
+        for options in (
+            {"candidate_labels": ["owl", "cat", "owl"]},  # a label given twice is found twice
+            {"candidate_labels": ["owl"], "threshold": 0.5},
+            {"candidate_labels": ("owl", "a cat"), "threshold": 0.0, "top_k": 3},
+        ):
+            assert_same_rows(pipe(image, **options).to_dict(), reference(image, **options))
+        assert len(pipe(image, candidate_labels=["owl"], threshold=1.0)) == 0
+
+
+def test_boxes_of_squares_are_px_of_the_picture():
+    folder = tiny_grounding.folder("owlv2")
+    model = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(folder).eval()
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    for image in (make_image(120, 30), make_image(30, 120)):
+        with torch.no_grad():
+            outputs = model(**processor(images=image, text=[LABELS], return_tensors="pt"))
+        rows = processor.post_process_grounded_object_detection(
+            outputs, threshold=0.0, target_sizes=[image.size[::-1]], text_labels=[LABELS]
+        )[0]
+        with ours("owlv2") as pipe:
+            found = pipe(image, candidate_labels=LABELS, threshold=0.0)
+        best = {}
+        for box, score, label in zip(found.xyxy, found.scores, found.labels, strict=True):
+            best.setdefault(tuple(np.round(box, 3)), (score, str(label)))
+        want = zip(rows["boxes"].numpy(), rows["scores"].tolist(), rows["text_labels"], strict=True)
+        for box, score, label in want:
+            at = min(best, key=lambda each: np.abs(np.array(each) - box).max())
+            np.testing.assert_allclose(at, box, atol=2e-3)
+            assert best[at] == (pytest.approx(score, abs=PARITY), label)
+
+
+def test_labels_are_encoded_once(monkeypatch):
+    with ours("owlvit", batch_size=2) as pipe:
+        encoded = []
+        base = pipe.model.owlvit
+        run = base.get_text_features
+        monkeypatch.setattr(base, "get_text_features", lambda **x: encoded.append(len(x["input_ids"])) or run(**x))
+        first = pipe(make_images(), candidate_labels=LABELS)
+        assert pipe(make_images(), candidate_labels=LABELS) == first
+        assert encoded == [len(LABELS)]
+
+
+def test_thousands_of_labels():
+    labels = [f"{tiny_text.WORDS[i % 50]} {i}" for i in range(5000)]
+    with ours("owlvit") as pipe:
+        result = pipe(make_image(), candidate_labels=labels, threshold=0.0, top_k=50)
+        few = pipe(make_image(), candidate_labels=[labels[i] for i in result.ids[:3]], threshold=0.0)
+    assert len(result) == 50
+    assert [labels[i] for i in result.ids] == result.labels.tolist()
+    np.testing.assert_allclose(result.scores[0], few.scores[0], atol=PARITY)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "candidate_labels="),
+        ({"candidate_labels": []}, "candidate_labels="),
+        ({"candidate_labels": "cat, dog"}, "list of labels"),
+        ({"candidate_labels": ["cat", ""]}, "not blank"),
+        ({"candidate_labels": ["cat", 3]}, "got 3"),
+        ({"candidate_labels": ["cat", "\ud83d"]}, "surrogate"),
+        ({"candidate_labels": ["cat", tiny_text.words(40)]}, "the model takes 16"),
+        ({"candidate_labels": ["cat"], "threshold": 2}, "threshold"),
+        ({"candidate_labels": ["cat"], "top_k": 0}, "top_k"),
+    ],
+)
+def test_bad_options_fail_before_any_work(options, message):
+    with ours("owlvit") as pipe:
+        with pytest.raises(OptionError, match=message):
+            pipe("nowhere.jpg", **options)
+        assert pipe.stats()["inputs"] == 0
+
+
+def test_very_long_pictures():
+    with ours("owlvit") as pipe, ours("owlv2") as squares:
+        assert len(pipe(make_image(1, 20_000), candidate_labels=LABELS, threshold=0.0)) == 64
+        with pytest.raises(InputError) as caught:
+            squares(make_image(1, 20_000), candidate_labels=LABELS)
+    assert caught.value.code == "too-elongated"
+
+
+def test_a_loaded_model_needs_both_processors():
+    folder = tiny_grounding.folder("owlvit")
+    model = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(folder)
+    with pytest.raises(CheckpointError, match="pictures and texts"):
+        sensorium.pipeline(TASK, model)
+    both = transformers.AutoProcessor.from_pretrained(folder)
+    with (
+        ours("owlvit") as pipe,
+        sensorium.pipeline(TASK, model, processor=both, device="cpu", dtype="float32", compile=False) as loaded,
+    ):
+        want = pipe(make_image(), candidate_labels=LABELS)
+        assert_same_rows(loaded(make_image(), candidate_labels=LABELS).to_dict(), want.to_dict())
+
+
+def test_a_checkpoint_of_another_task_is_told_the_right_one():
+    with pytest.raises(TaskMismatchError, match="image-classification"):
+        sensorium.pipeline(TASK, tiny.folder("vit"))
+
+
+@pytest.mark.parametrize("name", OWLS)
+def test_bfloat16_drifts_less_than_promised(name):
+    options = {"candidate_labels": LABELS, "threshold": 0.0}
+    with ours(name) as exact, ours(name, dtype="bfloat16") as fast:
+        a, b = exact(make_image(), **options), fast(make_image(), **options)
+    assert len(a) == len(b)
+    for label in LABELS:
+        np.testing.assert_allclose(np.sort(a.scores[a.labels == label]), np.sort(b.scores[b.labels == label]), atol=0.1)
