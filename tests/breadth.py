@@ -81,8 +81,6 @@ REFUSED = {
     "PPOCRV5ServerDetForObjectDetection": _LINES,
     "PPOCRV6MediumDetForObjectDetection": _LINES,
     "PPOCRV6SmallDetForObjectDetection": _LINES,
-    "GroundingDinoForObjectDetection": "reads all labels as one text, which is not written",
-    "MMGroundingDinoForObjectDetection": "reads all labels as one text, which is not written",
     "OmDetTurboForObjectDetection": "not held to its reference yet",
     "Sapiens2ForSemanticSegmentation": "not held to its reference yet",
     "Tipsv2DptForSemanticSegmentation": "not held to its reference yet",

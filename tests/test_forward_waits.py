@@ -57,6 +57,7 @@ FAMILIES = [
     ("retrieval-qa", tiny_text.reader, "bert", {}),
     ("text-ranking", tiny_ranking.ranker, "roberta", {}),
     ("zero-shot-image-classification", tiny_text.matcher, "siglip", {"candidate_labels": ("a cat", "an owl")}),
+    ("zero-shot-object-detection", tiny_grounding.folder, "grounding-dino", {"candidate_labels": ("a cat", "an owl")}),
     ("zero-shot-object-detection", tiny_grounding.folder, "owlv2", {"candidate_labels": ("a cat", "an owl")}),
 ]
 """Further families of models: the task, what makes the checkpoint, of what, and options."""

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, PadReflected, PadSquare, Step, ToFloat, ToGrey
+from sensorium.processors.geometry import (
+    CenterCrop,
+    CropToRatio,
+    FlipChannels,
+    PadReflected,
+    PadSquare,
+    Step,
+    ToFloat,
+    ToGrey,
+)
 from sensorium.processors.recipe import Operation, Recipe
 from sensorium.processors.recipe_settings import (
     UnreadRecipe,
@@ -250,6 +259,7 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
         {"_fuse_mean_std_and_rescale_factor", "_preprocess", "rescale"},
     ),
     "GLPNImageProcessor": (_read_glpn, {"_preprocess", "_validate_preprocess_kwargs", "preprocess", "resize"}),
+    "GroundingDinoImageProcessor": (_read_detr, _DETR),
     "LevitImageProcessor": (_read_levit, {"resize"}),
     "LightGlueImageProcessor": (_read_superglue, _PAIRS),
     "Mask2FormerImageProcessor": (_read_mask_former, {*_MAPS, "pad", "resize"}),

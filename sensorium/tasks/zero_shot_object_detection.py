@@ -19,13 +19,19 @@ from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Call, Models, Options
+from sensorium.tasks.grounding.dino import GroundingDino
 from sensorium.tasks.grounding.owl import Owl
 from sensorium.tasks.loading import both_of, load_both, load_transformers
 from sensorium.tasks.media.images import ImageTask
 from sensorium.tasks.options import Range, Share
 from sensorium.tasks.texts.label_names import checked_labels
 
-FAMILIES = {"owlv2": Owl, "owlvit": Owl}
+FAMILIES: dict[str, type[GroundingDino | Owl]] = {
+    "grounding-dino": GroundingDino,
+    "mm-grounding-dino": GroundingDino,
+    "owlv2": Owl,
+    "owlvit": Owl,
+}
 """How the models of each type are run."""
 
 
@@ -92,12 +98,15 @@ class ZeroShotObjectDetection(ImageTask):
         self._finder.check(options.candidate_labels)
 
     def forward(self, batch: Batch, options: ZeroShotObjectDetectionOptions, call: Call) -> dict[str, Tensor]:
-        """`logits`, `(B, labels, boxes)`, and `boxes`, `(B, boxes, 4)` cxcywh in shares; texts are encoded once."""
-        return self._finder.scored(call(self.compute, batch), options.candidate_labels, self.runtime.device)
+        """A `Found`, as a dict; labels' texts are encoded once."""
+        found = self._finder.found(
+            lambda *texts: call(self.compute, batch, *texts), options.candidate_labels, self.runtime.device
+        )
+        return found._asdict()
 
-    def compute(self, batch: Batch) -> dict[str, Tensor]:
-        """What depends on the pictures alone; this is what is compiled."""
-        return self._finder.compute(self.processor.finish(batch, dtype=self.dtype)["pixel_values"])
+    def compute(self, batch: Batch, *texts: Batch) -> dict[str, Tensor]:
+        """Runs the model on pictures, and on a text where it reads both together; this is what is compiled."""
+        return self._finder.compute(self.processor.finish(batch, dtype=self.dtype), *texts)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: ZeroShotObjectDetectionOptions) -> Sequence[_Objects]:
         """All pairs of a box and a label above the threshold, picture by picture, best first."""
@@ -106,15 +115,15 @@ class ZeroShotObjectDetection(ImageTask):
         centre, half = outputs["boxes"].split(2, dim=-1)
         boxes = torch.cat([centre - 0.5 * half, centre + 0.5 * half], dim=-1)
         sides = [(max(size),) * 4 if self._square else (size[1], size[0]) * 2 for size in metas]
-        boxes = boxes[: len(metas)] * sent(sides, boxes.device, torch.float32)[:, None]
-        images, labels, places = found.unbind(1)
-        flat = [found, scores[images, labels, places], boxes[images, places]]
+        boxes = boxes[: len(metas)] * sent(sides, boxes.device, torch.float32)[:, None, None]
+        images, texts, labels, places = found.unbind(1)
+        flat = [found, scores[images, texts, labels, places], boxes[images, texts, places]]
         where, best, xyxy = (tensor.numpy() for tensor in brought(flat))
-        ends = np.searchsorted(where[:, 0], np.arange(len(metas) + 1))
+        ids = np.array(self._finder.firsts(options.candidate_labels))[where[:, 1]] + where[:, 2]
         parts = []
-        for start, end in itertools.pairwise(ends):
+        for start, end in itertools.pairwise(np.searchsorted(where[:, 0], np.arange(len(metas) + 1))):
             order = start + np.argsort(-best[start:end], kind="stable")[: options.top_k]
-            parts.append(_Objects(xyxy[order], best[order], where[order, 1]))
+            parts.append(_Objects(xyxy[order], best[order], ids[order]))
         return parts
 
     def merge(self, parts: Sequence[_Objects], options: ZeroShotObjectDetectionOptions, index: int) -> Detections:

@@ -13,6 +13,7 @@ from tests.processors.test_image_parity import IMAGES, assert_same_pixels, make_
 SMALL = {"size": {"height": 32, "width": 32}}
 CASES = [
     ("OwlViTImageProcessor", SMALL),
+    ("GroundingDinoImageProcessor", {"size": {"height": 48, "width": 64}}),
     ("Owlv2ImageProcessor", SMALL),
     ("Owlv2ImageProcessor", {"size": {"height": 30, "width": 44}, "resample": 3}),
     ("Owlv2ImageProcessor", {**SMALL, "do_pad": False}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from sensorium.models.on_device import sent
 from sensorium.processors.text import TextProcessor
+from sensorium.tasks.grounding.found import Found
 from sensorium.tasks.texts.label_texts import LabelTexts
 
 
@@ -34,9 +36,20 @@ class Owl:
         """Refuses labels that the model cannot read."""
         self._texts.check(labels)
 
-    def compute(self, pixels: Tensor) -> dict[str, Tensor]:
+    def firsts(self, labels: tuple[str, ...]) -> list[int]:
+        """The number of the first label of each text: there is one, in a way."""
+        return [0]
+
+    def found(self, run: Callable[..., dict[str, Tensor]], labels: tuple[str, ...], device: torch.device) -> Found:
+        """What lies in each patch, for all labels at once; their texts are encoded once."""
+        seen, texts = run(), self._texts.vectors(labels, device)
+        fit = texts / (texts.norm(dim=-1, keepdim=True) + 1e-6) @ seen["vectors"].transpose(1, 2)
+        logits = fit.add_(seen["shift"].transpose(1, 2)).mul_(seen["scale"].transpose(1, 2))
+        return Found(logits[:, None], (seen["offsets"] + self._bias_on(device)).sigmoid()[:, None])
+
+    def compute(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """What depends on the picture alone: a vector, a shift, a scale and a box for each patch."""
-        features = self._model.image_embedder(pixel_values=pixels)[0].flatten(1, 2)
+        features = self._model.image_embedder(pixel_values=inputs["pixel_values"])[0].flatten(1, 2)
         head = self._model.class_head
         vectors = head.dense0(features).float()
         return {
@@ -45,13 +58,6 @@ class Owl:
             "scale": head.elu(head.logit_scale(features).float()) + 1,
             "offsets": self._model.box_head(features),
         }
-
-    def scored(self, seen: dict[str, Tensor], labels: tuple[str, ...], device: torch.device) -> dict[str, Tensor]:
-        """`logits`, `(B, N, P)` for labels and patches, and `boxes`, `(B, P, 4)` cxcywh in shares; both float32."""
-        texts = self._texts.vectors(labels, device)
-        fit = texts / (texts.norm(dim=-1, keepdim=True) + 1e-6) @ seen["vectors"].transpose(1, 2)
-        logits = fit.add_(seen["shift"].transpose(1, 2)).mul_(seen["scale"].transpose(1, 2))
-        return {"logits": logits, "boxes": (seen["offsets"] + self._bias_on(device)).sigmoid()}
 
     def _bias_on(self, device: torch.device) -> Tensor:
         if device not in self._on_device:

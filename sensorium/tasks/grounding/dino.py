@@ -1,0 +1,141 @@
+"""Grounding DINO and MM Grounding DINO: the model reads all labels as one text, and scores its tokens for each box."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sensorium.errors import InputError, OptionError
+from sensorium.models.attention_masks import unread_masks
+from sensorium.models.float_sampling import float32_sampling
+from sensorium.models.on_device import numbers_sent, sent
+from sensorium.processors.text import Encoded, TextProcessor
+from sensorium.tasks.grounding.found import Found
+from sensorium.tasks.loading import check_fast
+from sensorium.tasks.texts.label_texts import KEPT
+from sensorium.tasks.texts.lengths import checked_processor
+
+Labels = tuple[str, ...]
+
+
+@dataclass
+class _Text:
+    """Labels in one text, `"a cat. a dog."`.
+
+    Attributes:
+        encoded: its tokens.
+        spans: for each label the numbers of its tokens.
+    """
+
+    encoded: Encoded
+    spans: list[list[int]]
+
+    def places(self, most: int) -> Tensor:
+        """`(most, longest span)` int64: each label's tokens, with repetitions; the first token's for what is none."""
+        longest = max(map(len, self.spans))
+        rows = [[*span, *span[:1] * (longest - len(span))] for span in self.spans]
+        return torch.tensor([*rows, *[[0] * longest] * (most - len(rows))])
+
+
+class GroundingDino:
+    """Boxes of queries, and how well each label's tokens fit each of them.
+
+    Args:
+        model: Transformers' GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection.
+        text_processor: its tokenizer.
+    """
+
+    def __init__(self, model: Any, text_processor: TextProcessor) -> None:
+        check_fast(text_processor, type(model).__name__)
+        self._model = model
+        self._processor = checked_processor(text_processor, self._model.model.text_backbone)
+        limits = (text_processor.max_length, int(self._model.config.max_text_len))
+        self._most = min(limit for limit in limits if limit is not None)
+        self._kept: OrderedDict[Labels, list[_Text]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, labels: Labels) -> None:
+        """Refuses labels that the model cannot read; safe in several threads."""
+        self._texts(labels)
+
+    def firsts(self, labels: Labels) -> list[int]:
+        """The number of the first label of each text."""
+        counts = [len(text.spans) for text in self._texts(labels)]
+        return [sum(counts[:at]) for at in range(len(counts))]
+
+    def found(self, run: Callable[..., dict[str, Tensor]], labels: Labels, device: torch.device) -> Found:
+        """Runs the model once for each text; most sets of labels make one."""
+        texts = self._texts(labels)
+        most = max(len(text.spans) for text in texts)
+        logits, boxes = [], []
+        for text in texts:
+            tokens = {name: sent(tensor, device) for name, tensor in text.encoded.tensors().items()}
+            output = run(tokens)
+            scores = output["logits"].float()[..., sent(text.places(most), device)].amax(-1).transpose(1, 2)
+            scores[:, len(text.spans) :] = -torch.inf
+            logits.append(scores)
+            boxes.append(output["boxes"].float())
+        return Found(torch.stack(logits, dim=1), torch.stack(boxes, dim=1))
+
+    def compute(self, inputs: dict[str, Tensor], tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`logits`, `(B, Q, tokens)`, and `boxes`, `(B, Q, 4)` cxcywh in shares."""
+        pixels = inputs["pixel_values"]
+        texts = {name: tensor.expand(len(pixels), -1) for name, tensor in tokens.items()}
+        with float32_sampling(pixels.dtype), numbers_sent(pixels.device), unread_masks(pixels.device):
+            output = self._model(**inputs, **texts)
+        return {"logits": output.logits, "boxes": output.pred_boxes}
+
+    def _texts(self, labels: Labels) -> list[_Text]:
+        with self._lock:
+            texts = self._kept.pop(labels, None) or [self._read(part) for part in self._parts(labels)]
+            self._kept[labels] = texts
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return texts
+
+    def _parts(self, labels: Labels) -> list[Labels]:
+        """The labels in order, as many in a part as the model reads at once."""
+        parts: list[list[str]] = [[]]
+        room = whole = self._most - 2  # beside [CLS] and [SEP]
+        for label in labels:
+            needed = len(self._encode(f"{_written(label)}.", label, special_tokens=False))
+            if needed > whole:
+                raise OptionError(
+                    f"the text {label[:60]!r} of a label makes {needed} tokens; the model takes {whole} at most"
+                )
+            if needed > room:
+                parts.append([])
+                room = whole
+            parts[-1].append(label)
+            room -= needed
+        return [tuple(part) for part in parts]
+
+    def _read(self, labels: Labels) -> _Text:
+        written = [_written(label) for label in labels]
+        encoded = self._encode(". ".join(written) + ".", labels[0])
+        spans, start = [], 0
+        for label, text in zip(labels, written, strict=True):
+            end = start + len(text)
+            places = [at for at, (begin, stop) in enumerate(encoded.offsets) if start <= begin < stop <= end]
+            if not places:
+                raise OptionError(f"the model reads nothing in the label {label!r}; leave it out, or name it by words")
+            spans.append(places)
+            start = end + 2
+        return _Text(encoded, spans)
+
+    def _encode(self, text: str, label: str, *, special_tokens: bool = True) -> Encoded:
+        try:
+            return self._processor.encode(text, special_tokens=special_tokens)
+        except InputError as error:
+            raise OptionError(f"the text {label!r} of a label: {error.message}") from error
+
+
+def _written(label: str) -> str:
+    """A label as the models were trained to read it."""
+    return label.strip().lower()
