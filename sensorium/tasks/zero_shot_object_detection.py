@@ -54,7 +54,7 @@ class ZeroShotObjectDetectionOptions(Options):
         object.__setattr__(self, "candidate_labels", checked_labels(self.candidate_labels))
 
 
-class _Objects(NamedTuple):
+class _BestPairs(NamedTuple):
     """A picture's objects, best first."""
 
     xyxy: NDArray[np.float32]
@@ -98,7 +98,7 @@ class ZeroShotObjectDetection(ImageTask):
         self._finder.check(options.candidate_labels)
 
     def forward(self, batch: Batch, options: ZeroShotObjectDetectionOptions, call: Call) -> dict[str, Tensor]:
-        """A `Found`, as a dict; labels' texts are encoded once."""
+        """`BoxScores`, as a dict; labels' texts are encoded once."""
         found = self._finder.found(
             lambda *texts: call(self.compute, batch, *texts), options.candidate_labels, self.runtime.device
         )
@@ -108,7 +108,9 @@ class ZeroShotObjectDetection(ImageTask):
         """Runs the model on pictures, and on a text where it reads both together; this is what is compiled."""
         return self._finder.compute(self.processor.finish(batch, dtype=self.dtype), *texts)
 
-    def decode(self, outputs: Any, metas: Sequence[Any], options: ZeroShotObjectDetectionOptions) -> Sequence[_Objects]:
+    def decode(
+        self, outputs: Any, metas: Sequence[Any], options: ZeroShotObjectDetectionOptions
+    ) -> Sequence[_BestPairs]:
         """All pairs of a box and a label above the threshold, picture by picture, best first."""
         scores = outputs["logits"][: len(metas)].sigmoid()
         found = (scores > options.threshold).nonzero()  # sorted by picture, label and box
@@ -123,10 +125,10 @@ class ZeroShotObjectDetection(ImageTask):
         parts = []
         for start, end in itertools.pairwise(np.searchsorted(where[:, 0], np.arange(len(metas) + 1))):
             order = start + np.argsort(-best[start:end], kind="stable")[: options.top_k]
-            parts.append(_Objects(xyxy[order], best[order], ids[order]))
+            parts.append(_BestPairs(xyxy[order], best[order], ids[order]))
         return parts
 
-    def merge(self, parts: Sequence[_Objects], options: ZeroShotObjectDetectionOptions, index: int) -> Detections:
+    def merge(self, parts: Sequence[_BestPairs], options: ZeroShotObjectDetectionOptions, index: int) -> Detections:
         """The one picture's objects; `ids` are the labels' places in `candidate_labels`."""
         part = parts[0]
         names = [options.candidate_labels[number] for number in part.ids.tolist()]

@@ -16,7 +16,7 @@ from sensorium.models.attention_masks import unread_masks
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.models.on_device import numbers_sent, sent
 from sensorium.processors.text import Encoded, TextProcessor
-from sensorium.tasks.grounding.found import Found
+from sensorium.tasks.grounding.box_scores import BoxScores
 from sensorium.tasks.loading import check_fast
 from sensorium.tasks.texts.label_texts import KEPT
 from sensorium.tasks.texts.lengths import checked_processor
@@ -69,7 +69,7 @@ class GroundingDino:
         counts = [len(text.spans) for text in self._texts(labels)]
         return [sum(counts[:at]) for at in range(len(counts))]
 
-    def found(self, run: Callable[..., dict[str, Tensor]], labels: Labels, device: torch.device) -> Found:
+    def found(self, run: Callable[..., dict[str, Tensor]], labels: Labels, device: torch.device) -> BoxScores:
         """Runs the model once for each text; most sets of labels make one."""
         texts = self._texts(labels)
         most = max(len(text.spans) for text in texts)
@@ -81,7 +81,7 @@ class GroundingDino:
             scores[:, len(text.spans) :] = -torch.inf
             logits.append(scores)
             boxes.append(output["boxes"].float())
-        return Found(torch.stack(logits, dim=1), torch.stack(boxes, dim=1))
+        return BoxScores(torch.stack(logits, dim=1), torch.stack(boxes, dim=1))
 
     def compute(self, inputs: dict[str, Tensor], tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         """`logits`, `(B, Q, tokens)`, and `boxes`, `(B, Q, 4)` cxcywh in shares."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sensorium.models.on_device import sent
 from sensorium.processors.text import TextProcessor
-from sensorium.tasks.grounding.found import Found
+from sensorium.tasks.grounding.box_scores import BoxScores
 from sensorium.tasks.texts.label_texts import LabelTexts
 
 
@@ -40,12 +40,12 @@ class Owl:
         """The number of the first label of each text: there is one, in a way."""
         return [0]
 
-    def found(self, run: Callable[..., dict[str, Tensor]], labels: tuple[str, ...], device: torch.device) -> Found:
+    def found(self, run: Callable[..., dict[str, Tensor]], labels: tuple[str, ...], device: torch.device) -> BoxScores:
         """What lies in each patch, for all labels at once; their texts are encoded once."""
         seen, texts = run(), self._texts.vectors(labels, device)
         fit = texts / (texts.norm(dim=-1, keepdim=True) + 1e-6) @ seen["vectors"].transpose(1, 2)
         logits = fit.add_(seen["shift"].transpose(1, 2)).mul_(seen["scale"].transpose(1, 2))
-        return Found(logits[:, None], (seen["offsets"] + self._bias_on(device)).sigmoid()[:, None])
+        return BoxScores(logits[:, None], (seen["offsets"] + self._bias_on(device)).sigmoid()[:, None])
 
     def compute(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """What depends on the picture alone: a vector, a shift, a scale and a box for each patch."""

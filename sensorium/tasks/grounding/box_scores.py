@@ -1,4 +1,4 @@
-"""Found: what a family's model says of a batch, in the form that all families share."""
+"""BoxScores: what a family's model says of a batch, in the form that all families share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Found(NamedTuple):
+class BoxScores(NamedTuple):
     """Scores of labels for boxes; the labels lie in one text or several, each of which has boxes of its own.
 
     Attributes:
