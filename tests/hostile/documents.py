@@ -86,13 +86,13 @@ def markup_bombs() -> Iterator[Bomb]:
 
 def pdf(*objects: bytes, root: int = 1) -> bytes:
     """A PDF of these objects, with a right table of them."""
-    out, places = b"%PDF-1.7\n", []
+    out, places = bytearray(b"%PDF-1.7\n"), []
     for number, content in enumerate(objects, 1):
         places.append(len(out))
         out += b"%d 0 obj\n" % number + content + b"\nendobj\n"
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
     head = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    return (
+    return bytes(
         out
         + head
         + table
