@@ -100,8 +100,12 @@ def finish_saving(folder: Path) -> None:
 
 def _put_in_place(folder: Path) -> None:
     for whole in sorted(folder.glob(f"{_WHOLE}*")):
+        if whole.is_symlink() or not whole.is_dir():  # made by somebody else, to have files moved that lie elsewhere
+            continue
         for path in _files(whole):
             target = folder / path.relative_to(whole)
+            if not target.parent.resolve().is_relative_to(folder.resolve()):
+                raise OSError(f"{target.parent} leads out of {folder}")
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         shutil.rmtree(whole)

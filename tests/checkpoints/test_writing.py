@@ -103,3 +103,19 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_any_is_moved(tmp_path
         (new / "a.json").write_text("new")
         (new / "z.json").write_text("new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "z.json"]
+
+
+def test_a_stranger_s_folder_has_nothing_moved_in_or_out(tmp_path):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "checkpoint"
+    (folder / ".saved-abcdefgh" / "sub").mkdir(parents=True)
+    (folder / ".saved-abcdefgh" / "sub" / "file").write_text("theirs")
+    elsewhere.mkdir()
+    (elsewhere / "mine").write_text("mine")
+    (folder / "sub").symlink_to(elsewhere)
+    (folder / ".saved-zzzzzzzz").symlink_to(elsewhere)
+    with pytest.raises(CheckpointError, match="leads out"):
+        finish_saving(folder)
+    (folder / "sub").unlink()
+    finish_saving(folder)
+    assert (folder / "sub" / "file").read_text() == "theirs"
+    assert [path.name for path in elsewhere.iterdir()] == ["mine"]
