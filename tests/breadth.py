@@ -135,7 +135,7 @@ def tables() -> str:
     lines = ["| task | held to its reference | runs, but is not held to it |", "|---|---|---|"]
     for task, kinds in runs.items():
         held, rest = sorted(kinds & HELD[task]), sorted(kinds - HELD[task])
-        told = [", ".join(f"`{kind}`" for kind in each) for each in (held, rest)]
+        told = [", ".join(each) for each in (held, rest)]
         lines.append(f"| [{task}]({task}.md) | {told[0]} | {told[1]} |")
     lines += ["", "| class of Transformers | why it does not run |", "|---|---|"]
     lines += [f"| `{name}` | {reason} |" for name, reason in REFUSED.items()]
