@@ -28,7 +28,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import sensorium  # before torch, so that the stream waits as the workers of a job do
 from benchmarks.arguments import Parser
 from benchmarks.harness import photographs, save
 from benchmarks.overhead import tiny_vit
@@ -60,6 +59,7 @@ if "sensorium.jobs.worker" in sys.orig_argv:
 
 def throughput(model: Path, images: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Inputs a second of a stream, and of a job with one worker and with two, in turn; start-up apart."""
+    import sensorium
     from sensorium.jobs import Job
 
     pipe = sensorium.pipeline("image-classification", model, device="cpu", dtype="float32", compile=False, batch_size=8)

@@ -11,7 +11,7 @@ SPINS = 2_000
 def wait_briefly() -> None:
     """Lets the threads of GNU's OpenMP, torch's on Linux, spin for microseconds before they sleep, not milliseconds.
 
-    A thread that spins keeps a core from those that decode, and from other processes. OpenMP itself spins 1,000 times
+    A thread that spins keeps a core from those that decode, and from other processes. OpenMP itself spins 100 times
     where it has more threads than cores, and 300,000 times elsewhere, but does not know of others' threads. It reads
     this from the environment when it is loaded: where torch is imported already, nothing changes.
     """

@@ -6,10 +6,9 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sensorium.errors import OptionError
-from sensorium.jobs.json_rows import JsonRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 """Objects and lists in each other: Arrow's parser calls itself for each, up to the end of its stack."""
 
+_NULL = re.compile(rb"[\r\n][ \t]*null")
 _TEXT = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"')
 _LONGEST = 2**22  # bytes of a line of which the rest is not waited for; Arrow takes none of 1 MiB
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
@@ -55,6 +55,43 @@ def json_rows(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
 def _opened(system: Any, path: str) -> Iterator[_ShallowFile]:
     with (open if system is None else system.open)(path, "rb") as file:
         yield _ShallowFile(JsonRows(file), path)
+
+
+class JsonRows:
+    """A file of JSON Lines of which no row is `null`: Arrow's reader ends the process where a block begins with one.
+
+    It has what Arrow asks of a file that is read from its start to its end.
+
+    Args:
+        file: opened for reading bytes.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._before = b"\n"  # the beginning of a row, as far as it may be one of `null`
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is."""
+        return self._file.closed
+
+    def read(self, size: int = -1) -> bytes:
+        """As of the file.
+
+        Raises:
+            OptionError: a row is `null`.
+        """
+        data = self._file.read(size)
+        seen = self._before + data.removeprefix(b"\xef\xbb\xbf")
+        if _NULL.search(seen):
+            raise OptionError("a table in JSON Lines has an object a line, got a line with null; leave it out")
+        end = seen.rstrip(b"nul")
+        self._before = b"\n" + seen[len(end) :] if end.rstrip(b" \t").endswith((b"\r", b"\n")) else b""
+        return data
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
 
 class _ShallowFile(io.RawIOBase):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sensorium.errors import JobError, OptionError, UnknownNameError
 from sensorium.jobs.inputs import Inputs
-from sensorium.jobs.json_rows import JsonRows
+from sensorium.jobs.json_lines import JsonRows
 from sensorium.jobs.listing import STAMP, Listing, write_listing
 from sensorium.results.surrogates import as_they_were
 from tests import tiny_answering

@@ -30,7 +30,6 @@ class Owl:
         rows, columns = self._model.num_patches_height, self._model.num_patches_width
         self._bias = self._model.compute_box_bias(rows, columns).float()
         self._on_device: dict[torch.device, Tensor] = {}
-        self._model.box_head.dense2.register_forward_hook(lambda module, given, offsets: offsets.float())
 
     def check(self, labels: tuple[str, ...]) -> None:
         """Refuses labels that the model cannot read."""
@@ -56,7 +55,7 @@ class Owl:
             "vectors": vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-6),
             "shift": head.logit_shift(features).float(),
             "scale": head.elu(head.logit_scale(features).float()) + 1,
-            "offsets": self._model.box_head(features),
+            "offsets": self._model.box_head(features).float(),
         }
 
     def _bias_on(self, device: torch.device) -> Tensor:
