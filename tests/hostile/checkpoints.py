@@ -204,7 +204,7 @@ TEMPLATES = {
     "{{ n.x }}",
     "a list of 10**10": "{{ ([0] * 10**10)|length }}",
     "a number of 10**9 digits": "{{ 10**(10**9) }}",
-    "a power of powers": "{{ 9**9**9**9 }}",
+    "a power of powers": "{{ 9**(9**(9**9)) }}",
     "a width of 10**10": "{{ '%10000000000d' % 1 }}",
     "a macro that calls itself": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     "a filter of 10**10": "{{ 'a'|center(10**10) }}",

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from tests.hostile.bomb import FINE, MIB, Bomb, gzipped_zeros, zeros
 
 LARGE = ("too-many-bytes", "too-many-characters", "too-many-pages", "too-much-memory", "parsing-timeout")
-DAMAGED = ("corrupt", "not-a-document", "empty-text", "no-text", "bad-encoding", "encrypted", "unknown-format")
+DAMAGED = ("corrupt", "not-a-document", "empty-text", "no-text", "bad-encoding", "encrypted", "unknown-format",
+           "unreadable-file")  # fmt: skip
 ANY = (FINE, *LARGE, *DAMAGED)
 
 

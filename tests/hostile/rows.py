@@ -13,6 +13,9 @@ from tests.hostile.documents import bomb
 def all_bombs() -> Iterator[Bomb]:
     refused = (
         "bad-row",
+        "bad-id",
+        "bad-offsets",
+        "not-text",
         "bad-encoding",
         "bad-header",
         "corrupt",

@@ -144,6 +144,17 @@ def test_a_panic_while_a_text_is_read_is_the_error_of_that_text(folder, monkeypa
     assert type(good).__name__ == "Answers"
 
 
+def test_what_the_library_raises_for_a_text_is_the_error_of_that_text(folder):
+    """It raises a bare Exception, where a text has what the vocabulary lacks, the word for that included."""
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "vocab": {"a": 0}}
+    change(folder, model={**model, "max_input_chars_per_word": 100}, post_processor=None, added_tokens=[])
+    generic = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(generic))
+    with pytest.raises(InputError, match=r"Missing \[UNK\]") as caught:
+        TextProcessor.from_pretrained(folder).encode("b", special_tokens=False)
+    assert caught.value.code == "tokenizer-failed"
+
+
 PUBLISHED = [
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
