@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch.utils import _pytree as pytree
 
+from sensorium.pipelines.allocator import keep_memory
 from sensorium.pipelines.compiling import Compiler
 from sensorium.pipelines.cores import use_no_more_threads
 from sensorium.pipelines.precision import FullFloat32
@@ -34,6 +35,7 @@ class PipelineRuntime(Runtime):
     ) -> None:
         super().__init__(task.runtime.module)
         use_no_more_threads()
+        keep_memory()
         self.turns = Turns()
         self._device = super().device
         self.compiler = Compiler(compile, self._device, statistics, super().dtype)

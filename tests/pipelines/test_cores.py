@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -9,8 +10,12 @@ import sys
 import pytest
 import torch
 
-from sensorium.pipelines import cores, workers
+import sensorium
+from sensorium.pipelines import cores, runtime, workers
 from sensorium.pipelines.cores import usable_cores
+from tests import tiny
+
+IS_GLIBC = os.name == "posix" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +84,41 @@ def test_openmp_is_told_to_wait_briefly_before_torch_is_imported(given, told):
     kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     got = subprocess.run([sys.executable, "-c", code], env={**kept, **given}, capture_output=True, text=True)
     assert got.stdout.split() == [str(told), "False"], got.stderr
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"}],
+    ids=str,
+)
+@pytest.mark.skipif(not IS_GLIBC, reason="another C library than glibc")
+def test_memory_is_kept_by_a_pipeline_unless_somebody_has_chosen(given):
+    """A block that is freed at the end of the heap is there for the next one, and its pages are."""
+    code = (
+        "import ctypes, resource, sensorium.pipelines.allocator as allocator\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "library = ctypes.CDLL(None)\n"
+        "library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "def used():\n"
+        "    block = library.malloc(16 * 2**20)\n"
+        "    ctypes.memset(block, 1, 16 * 2**20)\n"
+        "    library.free(block)\n"
+        "allocator.keep_memory()\n"
+        "used()\n"
+        "before = faults()\n"
+        "used()\n"
+        "print(faults() - before)\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if "MALLOC" not in name and "TUNABLES" not in name}
+    got = subprocess.run([sys.executable, "-c", code], env={**kept, **given}, capture_output=True, text=True)
+    assert (int(got.stdout) < 100) == (not given), got  # of 4,096 pages
+
+
+def test_pipelines_ask_for_that(monkeypatch):
+    asked = []
+    monkeypatch.setattr(runtime, "keep_memory", lambda: asked.append(True))
+    sensorium.pipeline("image-classification", tiny.folder("vit"), device="cpu")
+    assert asked
 
 
 def test_workers_and_torch_s_threads_follow(monkeypatch):
