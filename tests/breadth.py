@@ -10,7 +10,7 @@ from pathlib import Path
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.tasks.base import all_tasks
 from sensorium.tasks.base.models import classes_of
-from tests import tiny, tiny_depth, tiny_detection, tiny_grounding, tiny_segmentation, tiny_text
+from tests import tiny, tiny_depth, tiny_detection, tiny_grounding, tiny_sam, tiny_segmentation, tiny_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 BEGIN, END = "<!-- tables: written by python -m tests.breadth -->\n", "<!-- end of tables -->\n"
@@ -57,7 +57,7 @@ HELD = {
     "image-segmentation": {settings[0] for settings in tiny_segmentation.ARCHITECTURES.values()},
     "keypoint-detection": {"superpoint"},
     "keypoint-matching": {"lightglue", "superglue"},
-    "mask-generation": {"sam", "sam2", "sam2_video"},
+    "mask-generation": set(tiny_sam.BUILDERS),
     "object-detection": set(tiny_detection.ARCHITECTURES),
     "zero-shot-image-classification": set(tiny_text.MATCHERS),
     "zero-shot-object-detection": set(tiny_grounding.ARCHITECTURES),
@@ -89,9 +89,6 @@ REFUSED = {
     "EomtDinov3ForUniversalSegmentation": "cuts pictures into windows and joins what they give, which is not written",
     "OneFormerForUniversalSegmentation": "is told its task as a text beside the picture",
     "VideomtForUniversalSegmentation": "takes films",
-    "EdgeTamModel": "not held to its reference yet",
-    "Sam3TrackerModel": "not held to its reference yet",
-    "SamHQModel": "not held to its reference yet",
     "EfficientLoFTRForKeypointMatching": "matches pixels, and finds no keypoints in each picture first",
 }
 """The classes that no task takes, and why. It may only become shorter."""
@@ -114,8 +111,9 @@ UNTRIED = {
 
 
 def classes() -> dict[str, str]:
-    """The names of the classes in the tables with their model types."""
-    return {name: kind for auto in TABLES for kind, names in classes_of(auto).items() for name in names}
+    """The names of the classes in the tables with their model types, the first of several."""
+    named = [(name, kind) for auto in TABLES for kind, names in classes_of(auto).items() for name in names]
+    return dict(reversed(named))
 
 
 def task_of(name: str, kind: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of SAM and SAM 2, built once a session."""
+"""Tiny random checkpoints of SAM and its kin, built once a session."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _DECODER = {"hidden_size": 32, "mlp_dim": 48, "num_hidden_layers": 2, "num_atten
 
 @functools.cache
 def folder(model_type: str) -> Path:
-    """A checkpoint folder of "sam", "sam2" or "sam2_video" with random weights and its processor; it sees 64 px.
+    """A checkpoint folder of a model type in `BUILDERS` with random weights and its processor; it sees 64 px.
 
     The last layers are scaled so that masks have contours and scores that spread over (0, 1), as trained ones have.
     """
     torch.manual_seed(3)
-    model, processor = {"sam": _sam, "sam2": _sam2, "sam2_video": _sam2_video}[model_type]()
+    model, processor = BUILDERS[model_type]()
     _spread(model)
     place = passing_folder(f"sensorium-{model_type}-")
     model.eval().save_pretrained(place)
@@ -29,16 +29,31 @@ def folder(model_type: str) -> Path:
     return place
 
 
-def _sam():
-    from transformers import SamConfig, SamImageProcessor, SamModel
+_VISION = {"hidden_size": 32, "output_channels": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+           "image_size": SIZE, "patch_size": 8, "mlp_dim": 48, "window_size": 3, "global_attn_indexes": [1],
+           "num_pos_feats": 16}  # fmt: skip
+_PROMPTS = {"hidden_size": 32, "image_size": SIZE, "patch_size": 8, "image_embedding_size": SIZE // 8}
 
-    vision = {"hidden_size": 32, "output_channels": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-              "image_size": SIZE, "patch_size": 8, "mlp_dim": 48, "window_size": 3, "global_attn_indexes": [1],
-              "num_pos_feats": 16}  # fmt: skip
-    prompts = {"hidden_size": 32, "image_size": SIZE, "patch_size": 8, "image_embedding_size": SIZE // 8}
-    config = SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=_DECODER)
-    size = {"height": SIZE, "width": SIZE}
-    return SamModel(config), SamImageProcessor(size={"longest_edge": SIZE}, pad_size=size)
+
+def _padding():
+    from transformers import SamImageProcessor
+
+    return SamImageProcessor(size={"longest_edge": SIZE}, pad_size={"height": SIZE, "width": SIZE})
+
+
+def _sam():
+    from transformers import SamConfig, SamModel
+
+    config = SamConfig(vision_config=_VISION, prompt_encoder_config=_PROMPTS, mask_decoder_config=_DECODER)
+    return SamModel(config), _padding()
+
+
+def _sam_hq():
+    from transformers import SamHQConfig, SamHQModel
+
+    decoder = {**_DECODER, "vit_dim": _VISION["hidden_size"]}
+    config = SamHQConfig(vision_config=_VISION, prompt_encoder_config=_PROMPTS, mask_decoder_config=decoder)
+    return SamHQModel(config), _padding()
 
 
 def _sam2():
@@ -58,18 +73,98 @@ def _sam2():
     return Sam2Model(config), Sam2ImageProcessor(size=size, mask_size={"height": 32, "width": 32})
 
 
+_MEMORY = {"memory_attention_hidden_size": 32, "memory_attention_feed_forward_hidden_size": 32,
+           "memory_attention_num_layers": 1, "memory_encoder_hidden_size": 32, "memory_encoder_output_channels": 8,
+           "mask_downsampler_embed_dim": 32, "memory_fuser_embed_dim": 32, "memory_fuser_intermediate_dim": 32,
+           "image_size": SIZE, "memory_attention_downsample_rate": 1}  # fmt: skip
+
+
 def _sam2_video():
     """SAM 2 as it is published: the model of videos, which holds that of pictures, with its processor."""
     from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProcessor
 
     model, processor = _sam2()
-    sizes = {"memory_attention_hidden_size": 32, "memory_attention_feed_forward_hidden_size": 32,
-             "memory_attention_num_layers": 1, "memory_encoder_hidden_size": 32, "memory_encoder_output_channels": 8,
-             "mask_downsampler_embed_dim": 32, "memory_fuser_embed_dim": 32, "memory_fuser_intermediate_dim": 32,
-             "image_size": SIZE, "memory_attention_downsample_rate": 1}  # fmt: skip
-    parts = {name: getattr(model.config, name) for name in ("vision_config", "prompt_encoder_config")}
-    config = Sam2VideoConfig(**parts, mask_decoder_config=model.config.mask_decoder_config, **sizes)
+    config = Sam2VideoConfig(**_parts(model), **_MEMORY)
     return Sam2VideoModel(config), Sam2VideoProcessor(processor, Sam2VideoVideoProcessor())
+
+
+def _edgetam():
+    from transformers import EdgeTamConfig, EdgeTamModel, Sam2ImageProcessor
+
+    backbone = {"model_type": "timm_wrapper", "architecture": "test_byobnet", "do_pooling": False, "num_classes": 2,
+                "model_args": {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}}  # fmt: skip
+    vision = {"backbone_config": backbone, "backbone_channel_list": [128, 64, 32, 24], "fpn_hidden_size": 32,
+              "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]]}  # fmt: skip
+    prompts = {"hidden_size": 32, "image_size": SIZE, "patch_size": 8}
+    config = EdgeTamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=_DECODER)
+    size = {"height": SIZE, "width": SIZE}
+    return EdgeTamModel(config), Sam2ImageProcessor(size=size, mask_size={"height": 32, "width": 32})
+
+
+def _edgetam_video():
+    """EdgeTAM as it is published."""
+    from transformers import EdgeTamVideoConfig, EdgeTamVideoModel, Sam2VideoProcessor, Sam2VideoVideoProcessor
+
+    model, processor = _edgetam()
+    sizes = {**_MEMORY, "memory_attention_mlp_hidden_size": 32, "memory_attention_rope_feat_sizes": [8, 8],
+             "memory_attention_rope_k_sizes": [4, 4], "perceiver_resampler_num_latents": 16,
+             "perceiver_resampler_num_latents_2d": 16, "perceiver_resampler_hidden_size": 8,
+             "perceiver_resampler_mlp_intermediate_size": 16, "perceiver_resampler_attention_head_dim": 8}  # fmt: skip
+    config = EdgeTamVideoConfig(**_parts(model), **sizes)
+    return EdgeTamVideoModel(config), Sam2VideoProcessor(processor, Sam2VideoVideoProcessor())
+
+
+def _sam3_tracker():
+    """What of SAM 3 takes points and boxes."""
+    from transformers import Sam3ImageProcessor, Sam3TrackerConfig, Sam3TrackerModel
+
+    backbone = {"model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+                "num_attention_heads": 4, "image_size": SIZE, "patch_size": 8, "window_size": 4,
+                "global_attn_indexes": [1], "pretrain_image_size": 32}  # fmt: skip
+    vision = {"model_type": "sam3_vision_model", "backbone_config": backbone, "fpn_hidden_size": 32,
+              "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]]}  # fmt: skip
+    prompts = {"hidden_size": 32, "image_size": SIZE, "patch_size": 8}
+    config = Sam3TrackerConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=_DECODER)
+    size = {"height": SIZE, "width": SIZE}
+    return Sam3TrackerModel(config), Sam3ImageProcessor(size=size, mask_size={"height": 32, "width": 32})
+
+
+BUILDERS = {
+    "edgetam": _edgetam,
+    "edgetam_video": _edgetam_video,
+    "sam": _sam,
+    "sam2": _sam2,
+    "sam2_video": _sam2_video,
+    "sam3_tracker": _sam3_tracker,
+    "sam_hq": _sam_hq,
+}
+
+
+def as_published(model):
+    """A loaded SamHQModel, changed in place to draw masks from the picture that the prompts have looked at.
+
+    SAM-HQ's own decoder does (SysCV/sam-hq, mask_decoder_hq.py). That of Transformers, from 5.17 to 5.23 at least,
+    draws from the embedding as it was before, with its rows for columns.
+    """
+    transformer = model.mask_decoder.transformer
+    attend = transformer.forward
+
+    def forward(*, image_embeddings, **arguments):
+        queries, keys = attend(image_embeddings=image_embeddings, **arguments)
+        seen = keys.transpose(2, 3).reshape(image_embeddings.shape)
+        image_embeddings.copy_(seen.transpose(2, 3))  # which is transposed once more
+        return queries, keys
+
+    if type(model).__name__ == "SamHQModel":
+        transformer.forward = forward
+    return model
+
+
+def _parts(model):
+    return {
+        f"{part}_config": getattr(model.config, f"{part}_config")
+        for part in ("vision", "prompt_encoder", "mask_decoder")
+    }
 
 
 def _spread(model) -> None:

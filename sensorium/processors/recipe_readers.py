@@ -274,6 +274,7 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "RTDetrImageProcessor": (_read_detr, _DETR),
     "RfDetrImageProcessor": (_read_rf_detr, _DETR),
     "Sam2ImageProcessor": (read_base, {*_MAPS, "_standardize_kwargs"}),
+    "Sam3ImageProcessor": (read_base, {*_MAPS, "_standardize_kwargs"}),
     "SamImageProcessor": (_read_sam, {*_MAPS, "_standardize_kwargs", "resize"}),
     "Sapiens2ImageProcessor": (_read_sapiens2, _MAPS),
     "SegformerImageProcessor": (_read_segformer, _MAPS),

@@ -25,7 +25,7 @@ from sensorium.tasks.masks.prompted_image import PromptedImage
 from sensorium.tasks.masks.prompts import NAMES, Prompts, read_prompts
 from sensorium.tasks.options import Range, Share
 
-MODELS = ("SamModel", "Sam2Model")
+MODELS = ("SamModel", "SamHQModel", "Sam2Model", "EdgeTamModel", "Sam3TrackerModel")
 
 PointsASide = Annotated[int, Range(1, 1024)]
 Logit = Annotated[float, Range(-1e9, 1e9)]
@@ -87,14 +87,20 @@ class _MaskPart:
 
 
 class MaskGeneration(Task):
-    """Masks with SAM or SAM 2; everything on a picture as Transformers' pipeline of the same name gives it."""
+    """Masks with SAM and its kin; everything on a picture as Transformers' pipeline of the same name gives it."""
 
     name = "mask-generation"
     summary = "masks of everything on a picture, or of what points and boxes ask for"
     inputs = ("image",)
     optional_inputs = ("points", "point_labels", "boxes")
     options = MaskGenerationOptions
-    models = (Models("AutoModelForMaskGeneration", only=("sam", "sam2", "sam2_video"), holding=("Sam2VideoModel",)),)
+    models = (
+        Models(
+            "AutoModelForMaskGeneration",  # which also names, but does not load, what SAM 3's model of videos holds
+            only=("sam", "sam_hq", "sam2", "sam2_video", "edgetam", "edgetam_video", "sam3_tracker"),
+            holding=("Sam2VideoModel", "EdgeTamVideoModel"),
+        ),
+    )
     default = "facebook/sam-vit-base@70c1a07"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
@@ -112,7 +118,7 @@ class MaskGeneration(Task):
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
-        """Loads a SamModel or Sam2Model."""
+        """Loads one of `MODELS`."""
         from transformers import AutoModelForMaskGeneration
 
         loaded_processor = load_processor(processor, checkpoint)
@@ -120,9 +126,9 @@ class MaskGeneration(Task):
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
-        """Takes a loaded SamModel or Sam2Model with its processor."""
+        """Takes one of `MODELS`, loaded, with its processor."""
         if type(model).__name__ not in MODELS:
-            raise TaskMismatchError(f"{cls.name} takes a {' or '.join(MODELS)}, got {type(model).__name__}")
+            raise TaskMismatchError(f"{cls.name} takes one of {', '.join(MODELS)}, got {type(model).__name__}")
         return cls(model, processor_of(model, processor))
 
     def combine(self, named: Mapping[str, Any]) -> Any:
@@ -176,9 +182,13 @@ class MaskGeneration(Task):
         return call(self.compute, batch)
 
     def compute(self, batch: Batch) -> dict[str, list[Tensor]]:
-        """`{"features": […]}`: `(B, C, h, w)` each, the coarsest last; this is what is compiled."""
+        """`{"features": […]}`: `(B, C, h, w)` each, the embedding last; this is what is compiled."""
         features = self._model.get_image_embeddings(self.processor.finish(batch, dtype=self.dtype)["pixel_values"])
-        return {"features": [features] if isinstance(features, Tensor) else list(features)}
+        if isinstance(features, Tensor):
+            return {"features": [features]}
+        if isinstance(features, tuple):  # SAM-HQ's embedding, and what its encoder sees between, `(B, h, w, C)` each
+            return {"features": [features[1][0].permute(0, 3, 1, 2), features[0]]}
+        return {"features": list(features)}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """Runs each unit's prompts on its embedding; what survives the filters comes to the CPU."""

@@ -1,4 +1,4 @@
-"""Many point and box prompts on one picture's embedding: the mask decoder of SAM and SAM 2, run without waste.
+"""Many point and box prompts on one picture's embedding: the mask decoder of SAM and its kin, run without waste.
 
 The result is the model's own to rounding. What it does otherwise:
 
@@ -22,7 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sensorium.models.sam.high_quality import HighQuality
 from sensorium.models.sam.token_attention import affine, attend_each_other, output_of, read_places, write_places
+from sensorium.models.sam.upscaling import gelu, patches, image_of, spread
 
 NO_POINT = -1
 """The label of a point that stands for none: the model's own padding."""
@@ -39,6 +41,7 @@ class ImageState:
         value: `(h, S, d)`, its values.
         query: `(h, S, d)`, its queries in the places' attention to the tokens, scaled.
         fine: SAM 2's features at twice and four times the resolution, as `(S, 4, C/4)` and `(S, 16, C/8)`, or none.
+        edges: SAM-HQ's features at four times the resolution, `(C/8, 4h, 4w)`, or none.
         grid: (height, width) of the places.
     """
 
@@ -48,13 +51,15 @@ class ImageState:
     value: Tensor
     query: Tensor
     fine: tuple[Tensor, Tensor] | None
+    edges: Tensor | None
     grid: tuple[int, int]
 
 
 class PromptDecoder:
-    """Runs the prompt encoder and mask decoder of a loaded SamModel or Sam2Model.
+    """Runs the prompt encoder and mask decoder of a loaded model: SAM, SAM-HQ, SAM 2, EdgeTAM, SAM 3's tracker.
 
     Attributes:
+        sorts: whether a prompt's masks are given best first, as SAM-HQ gives them.
         masks: how many masks there are for a prompt if several are wanted.
         input_size: px of the square that the model sees.
     """
@@ -63,6 +68,8 @@ class PromptDecoder:
         self._prompts, self._decoder = model.prompt_encoder, model.mask_decoder
         self._layers: list[Any] = list(self._decoder.transformer.layers)
         self._second = hasattr(self._decoder, "obj_score_token")  # SAM 2 has a token more, and fine features
+        self._finer = HighQuality(self._decoder) if hasattr(self._decoder, "hq_token") else None
+        self.sorts: bool = self._finer is not None
         self._gaussian = model.shared_image_embedding
         self.masks: int = self._decoder.num_multimask_outputs
         self.input_size: int = self._prompts.input_image_size
@@ -72,7 +79,8 @@ class PromptDecoder:
         """Computes what all prompts on one picture share.
 
         Args:
-            features: `(C, h, w)`; of SAM 2 `(C/8, 4h, 4w)`, `(C/4, 2h, 2w)` and that.
+            features: `(C, h, w)`; of SAM 2 `(C/8, 4h, 4w)`, `(C/4, 2h, 2w)` and that; of SAM-HQ `(V, h, w)`, what a
+                layer of its encoder gives, and that.
         """
         embedding = features[-1]
         height, width = embedding.shape[-2:]
@@ -89,7 +97,8 @@ class PromptDecoder:
             key=_by_head(tokens.k_proj(placed), heads),
             value=_by_head(tokens.v_proj(keys), heads),
             query=_by_head(places.q_proj(placed), heads) * places.scaling,
-            fine=(_patches(features[1], 2), _patches(features[0], 4)) if len(features) > 1 else None,
+            fine=(patches(features[1], 2), patches(features[0], 4)) if self._second else None,
+            edges=None if self._finer is None else self._finer.edges(embedding, features[0]),
             grid=(height, width),
         )
 
@@ -126,10 +135,13 @@ class PromptDecoder:
 
         Returns:
             `(N, M + 1)` float32, how good each mask would be (IoU with the truth, as the model guesses), the single
-            one first; `(N, M + 1, C)`, the masks' tokens; `(N, S, C)`, the places as each prompt sees them.
+            one first; `(N, M + 1, C)`, the masks' tokens, and SAM-HQ's; `(N, S, C)`, the places as each prompt sees
+            them.
         """
         decoder = self._decoder
         kinds = [decoder.iou_token.weight, decoder.mask_tokens.weight]
+        if self._finer is not None:
+            kinds.append(self._finer.token)
         own = torch.cat([decoder.obj_score_token.weight, *kinds] if self._second else kinds)
         start = torch.cat([own.expand(len(prompts), -1, -1), prompts], dim=1)
         tokens, keys = self._first(state, start)
@@ -147,7 +159,7 @@ class PromptDecoder:
 
         Args:
             state: of the picture.
-            tokens: `(N, M + 1, C)` as `attend` gives.
+            tokens: as `attend` gives.
             keys: `(N, S, C)` as `attend` gives.
             first: the first mask wanted.
             last: the one after the last.
@@ -156,20 +168,20 @@ class PromptDecoder:
             `(N, last - first, 4h, 4w)` logits in float32.
         """
         decoder = self._decoder
-        count, (height, width) = len(keys), state.grid
-        x = _spread(decoder.upscale_conv1, keys)  # (N, S, 4, C/4)
+        x = spread(decoder.upscale_conv1, keys)  # (N, S, 4, C/4)
         if state.fine is not None:
             x += state.fine[0]
         norm = decoder.upscale_layer_norm  # it would move the channels to the end, where they are already
-        x = _gelu(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-        x = _spread(decoder.upscale_conv2, x).flatten(2, 3)  # (N, S, 16, C/8)
+        x = gelu(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+        x = spread(decoder.upscale_conv2, x).flatten(2, 3)  # (N, S, 16, C/8)
         if state.fine is not None:
             x += state.fine[1]
-        x = _gelu(x).flatten(1, 2)
+        x = gelu(x).flatten(1, 2)
         heads = decoder.output_hypernetworks_mlps[first:last]
         hyper = torch.stack([head(tokens[:, first + i]) for i, head in enumerate(heads)], dim=2)
-        drawn = (x @ hyper).float().view(count, height, width, 2, 2, 2, 2, last - first)
-        masks: Tensor = drawn.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(count, last - first, 4 * height, 4 * width)
+        masks = image_of((x @ hyper).float(), state.grid)
+        if self._finer is not None and state.edges is not None:
+            masks += self._finer.draw(image_of(x, state.grid), state.edges, tokens[:, -1]).float()
         return masks
 
     def choose(self, ious: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -271,26 +283,3 @@ class PromptDecoder:
 def _by_head(places: Tensor, heads: int) -> Tensor:
     """`(S, h·d)` as `(h, S, d)`."""
     return places.view(len(places), heads, -1).transpose(0, 1).contiguous()
-
-
-def _spread(conv: Any, places: Tensor) -> Tensor:
-    """A transposed convolution with stride and kernel 2 as a product: `(…, C)` to `(…, 4, C')`, patch by patch."""
-    weight = conv.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 2·2·C')
-    spread = torch.addmm(conv.bias.repeat(4), places.flatten(0, -2), weight)
-    return spread.view(*places.shape[:-1], 4, spread.shape[-1] // 4)
-
-
-def _gelu(x: Tensor) -> Tensor:
-    """The activation of both models' decoders, in place."""
-    activated: Tensor = torch.ops.aten.gelu_(x)
-    return activated
-
-
-def _patches(features: Tensor, side: int) -> Tensor:
-    """`(C, side·h, side·w)` as `(h·w, side², C)`, in the order in which `_spread` twice gives them."""
-    channels, height, width = features.shape
-    if side == 2:
-        split = features.view(channels, height // 2, 2, width // 2, 2).permute(1, 3, 2, 4, 0)
-        return split.reshape(-1, 4, channels)
-    split = features.view(channels, height // 4, 2, 2, width // 4, 2, 2).permute(1, 4, 2, 5, 3, 6, 0)
-    return split.reshape(-1, 16, channels)

@@ -81,6 +81,9 @@ def ask(
     if not strict or options.pred_iou_thresh <= 0:
         masks = decoder.draw(state, tokens, keys, first, last)
         scores, masks = decoder.choose(scores, masks) if chooses else (scores, masks)
+        if decoder.sorts:
+            scores, order = scores.sort(dim=1, descending=True)
+            masks = masks.take_along_dim(order[..., None, None], 1)
         objects = torch.arange(len(ious), device=device)[:, None].expand_as(scores)
         return scores.flatten(), masks.flatten(0, 1), objects.flatten()
     good = (scores > options.pred_iou_thresh).cpu()
