@@ -60,6 +60,8 @@ def ogg_sections(stream: IO[bytes], start: int, end: int, name: str) -> list[Sec
             begins.append(position)
             check_sections(len(begins), name)
             last = False
+        if not begins:
+            raise corrupt(name, "it does not begin with the first page of a stream")
         first, last = bool(flags & _FIRST), last or bool(flags & _LAST)
         position = stop
     stream.seek(position)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from sensorium.models.sam.high_quality import HighQuality
 from sensorium.models.sam.token_attention import affine, attend_each_other, output_of, read_places, write_places
-from sensorium.models.sam.upscaling import gelu, patches, image_of, spread
+from sensorium.models.sam.upscaling import gelu, image_of, patches, spread
 
 NO_POINT = -1
 """The label of a point that stands for none: the model's own padding."""
