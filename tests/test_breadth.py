@@ -16,7 +16,8 @@ from tests.tasks.test_image_classification import assert_same
 def test_each_class_runs_or_stands_in_the_table_with_a_reason():
     known = breadth.classes()
     refused = {name for name, kind in known.items() if breadth.task_of(name, kind) is None}
-    assert refused == set(breadth.REFUSED), "a class runs now, or Transformers has a new one"
+    told = {name for name in breadth.REFUSED if name in known}  # an old Transformers has fewer
+    assert refused == told, "a class runs now, or Transformers has a new one"
     assert all(10 <= len(reason) <= 100 for reason in breadth.REFUSED.values())
     assert len(known) > 100
 

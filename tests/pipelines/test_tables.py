@@ -92,8 +92,9 @@ def test_columns_tables_and_rows_give_what_their_paths_give(pipe, paths):
         assert scores(pipe(inputs)) == wanted, type(inputs)
         assert scores(pipe.stream(inputs)) == wanted, type(inputs)
     assert scores(pipe(image=Series(paths))) == wanted
-    assert scores([pipe(rows[0])]) == wanted[:1]
-    assert scores([pipe.submit(rows[0]).result()]) == wanted[:1]
+    alone = pytest.approx(np.array(wanted[:1]), abs=1e-6)  # a batch of one may be computed in another order
+    assert np.array(scores([pipe(rows[0])])) == alone
+    assert np.array(scores([pipe.submit(rows[0]).result()])) == alone
     assert rows[0] == {"label": 0, "image": paths[0]}
 
 

@@ -9,7 +9,6 @@ import timm
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from packaging.version import Version
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from timm.models import get_pretrained_cfg
@@ -226,17 +225,14 @@ TIMM_VARIANTS = [
     {"crop_mode": "squash", "crop_pct": 1.0, "interpolation": "bilinear"},
     {"crop_mode": "border", "crop_pct": 0.95},
     {"crop_mode": "border", "crop_pct": 1.0, "input_size": (3, 96, 160)},
+    {"crop_mode": "center", "crop_pct": 0.9, "input_size": (3, 96, 160)},
     {"interpolation": "nearest"},
     {"interpolation": "box"},
     {"interpolation": "hamming"},
     {"interpolation": "lanczos"},
     {"interpolation": "bilinear", "input_size": (3, 97, 97), "crop_pct": 0.8},
 ]
-TIMM_MODES = ["squash", "border"]
-# Before timm 1.0.31 the centre of what is not square was resized bilinearly, whatever the config says.
-if Version(timm.__version__) >= Version("1.0.31"):
-    TIMM_VARIANTS.append({"crop_mode": "center", "crop_pct": 0.9, "input_size": (3, 96, 160)})
-    TIMM_MODES.append("center")
+TIMM_MODES = ["squash", "border", "center"]
 
 
 def assert_same_as_timm(pretrained_cfg: dict, images) -> None:

@@ -13,8 +13,13 @@ from sensorium.errors import CheckpointError, InputError, OptionError, TaskMisma
 from tests import tiny
 from tests.contract import Contract, assert_close
 from tests.media import jpeg, make_image, make_images
+from tests.versions import older
 
 PARITY = 1e-5  # float32 rounding of sums of a few thousand products, on probabilities
+
+WRONG_REGRESSION = pytest.mark.skipif(
+    older("transformers", "5.23"), reason="its pipeline takes a regression's number for the logit of a class"
+)
 
 
 def ours(folder, **settings):
@@ -123,7 +128,7 @@ def test_drop_in(options, call, tmp_path):
     ("problem_type", "num_labels"),
     [
         ("multi_label_classification", 7),
-        ("regression", 1),
+        pytest.param("regression", 1, marks=WRONG_REGRESSION),
         (None, 1),
         ("single_label_classification", 7),
     ],

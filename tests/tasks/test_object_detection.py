@@ -14,6 +14,7 @@ from sensorium.results import Detections
 from tests import tiny, tiny_detection
 from tests.contract import Contract
 from tests.media import SIZES, jpeg, make_image, make_images
+from tests.versions import older
 
 SCORE = 1e-4  # float32 rounding of sums, made larger by random weights of width 1.5 in ten layers
 BOX = 1e-4  # of the picture's longer side
@@ -75,7 +76,19 @@ def assert_same_rows(mine, expected, tolerance=SCORE):
         assert max(abs(a["box"][side] - b["box"][side]) for side in a["box"]) <= 1
 
 
-@pytest.mark.parametrize("architecture", tiny_detection.ARCHITECTURES)
+READ = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            name == "rf_detr" and older("transformers", "5.18"),
+            reason="its processor resizes otherwise than RF-DETR itself, and is not read",
+        ),
+    )
+    for name in tiny_detection.ARCHITECTURES
+]
+
+
+@pytest.mark.parametrize("architecture", READ)
 def test_same_objects_as_each_processor_s_own_post_processing(architecture):
     folder, inputs = tiny_detection.folder(architecture), make_images()
     expected = reference(folder, inputs, LOW)
@@ -256,7 +269,7 @@ def test_a_backbone_of_timm_s(tmp_path):
         assert_same(pipe(make_image(), threshold=0.0), expected, (64, 48))
 
 
-@pytest.mark.parametrize("architecture", [name for name in tiny_detection.ARCHITECTURES if name != "dab-detr"])
+@pytest.mark.parametrize("architecture", [each for each in READ if each.values != ("dab-detr",)])
 def test_bfloat16_is_finite_one_by_one_and_in_batches(architecture):
     """Deformable attention reads maps that are contiguous only in batches."""
     inputs = [make_image(seed=seed) for seed in range(3)]

@@ -13,6 +13,7 @@ from tests import reference_vqa, tiny, tiny_answering, tiny_text
 from tests.contract import Contract, Opened
 from tests.media import jpeg, make_image
 from tests.tiny_answering import QUESTIONS
+from tests.versions import older
 
 PARITY = 1e-5  # float32 rounding, and the order in which patches are summed, on probabilities
 SHORT = {"max_new_tokens": 6}
@@ -221,6 +222,7 @@ def test_a_product_decodes_and_encodes_each_picture_once(monkeypatch, tmp_path):
         assert len(decoded) == 5
 
 
+@pytest.mark.skipif(older("transformers", "5.18"), reason="its chat models take no pictures that are encoded already")
 @pytest.mark.parametrize("kind", ["llava", "idefics"])
 def test_chat_models_encode_a_picture_once(kind, monkeypatch):
     with ours(getattr(tiny_answering, kind)(), batch_size=4) as pipe:

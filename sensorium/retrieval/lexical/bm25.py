@@ -89,6 +89,7 @@ class LexicalIndex:
         bm25 = _blank(settings)
         if terms:
             bm25.index((rows, terms), create_empty_token=False, show_progress=False)
+            bm25.scores["indptr"] = bm25.scores["indptr"].astype(np.int64, copy=False)  # int32 in bm25s before 0.3
         else:  # bm25s takes no empty vocabulary
             none = np.empty(0, np.float32)
             bm25.scores = postings(none, none.astype(np.int32), np.zeros(1, np.int64), len(rows))
