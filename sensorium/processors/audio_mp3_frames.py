@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 _PIECE = 2**20
-_MAX_MISSES = 2**19
+_MAX_MISSES = 2**18
 _LONGEST = 2**12  # bytes, above those of any frame
+_MARK = re.compile(rb"\xff|ID3|APETAGEX|TAG")
+"""What may begin a frame or a tag."""
 _BITRATES = {  # kbit/s by the index in a header: (of MPEG 1, layer)
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -137,9 +140,9 @@ def _next(window: _BytesAt, position: int, end: int) -> int:
     """Where the next 0xFF or tag is, or the end."""
     while position < end:
         data = window.at(position, _LONGEST)
-        marks = [at for at in (data.find(mark) for mark in (b"\xff", b"ID3", b"APETAGEX", b"TAG")) if at >= 0]
-        if marks:
-            return position + min(marks)
+        mark = _MARK.search(data)
+        if mark is not None:
+            return position + mark.start()
         position += max(1, len(data) - 8)  # one that begins at the end is found next time
     return end
 
