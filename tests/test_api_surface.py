@@ -84,6 +84,7 @@ PIPELINE_PARAMETERS = [
 RESULTS = {
     "Answers",
     "CitedAnswers",
+    "CocoFile",
     "DepthMap",
     "Detections",
     "Embedding",
@@ -104,6 +105,7 @@ RESULTS = {
     "to_polars",
     "to_records",
     "to_table",
+    "write_coco",
 }
 
 COLUMNS = {"Array", "Arrays", "Field", "Scalar", "Structs", "TypedColumn", "WholeJson"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sensorium.results.answers import Answers
 from sensorium.results.cited_answers import CitedAnswers
+from sensorium.results.coco_file import CocoFile, write_coco
 from sensorium.results.depth_map import DepthMap
 from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
@@ -26,6 +27,7 @@ from sensorium.results.types import result_type
 __all__ = [
     "Answers",
     "CitedAnswers",
+    "CocoFile",
     "DepthMap",
     "Detections",
     "Embedding",
@@ -46,4 +48,5 @@ __all__ = [
     "to_polars",
     "to_records",
     "to_table",
+    "write_coco",
 ]

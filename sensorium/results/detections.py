@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.columns import Field, Structs
+from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.drawing import to_rgb
+from sensorium.results.exporting.categories import Given
+from sensorium.results.exporting.coco import read_boxes
+from sensorium.results.exporting.found_objects import FoundObjects
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
+from sensorium.results.object_rows import ObjectRows
 from sensorium.results.palette import colour
-from sensorium.results.rows import Rows
 from sensorium.results.tags import Tags, line_width
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-class Detections(Rows):
+class Detections(ObjectRows):
     """Objects found in a picture, in the order in which the model gives them.
 
     The arrays keep fractions of a pixel. The dicts have Transformers' schema, in which a box's sides are whole numbers,
@@ -34,10 +37,11 @@ class Detections(Rows):
         labels: `(N,)` str, class names.
         ids: `(N,)` int64, the classes' positions in the checkpoint's `id2label`, or the labels' in a call's
             `candidate_labels`.
+        size: (height, width) of the picture, px; None where it is not known.
         index: the position of the input among the call's inputs.
     """
 
-    __slots__ = ("ids", "index", "labels", "scores", "xyxy")
+    __slots__ = ("ids", "index", "labels", "scores", "size", "xyxy")
 
     columns = (
         Structs(
@@ -47,9 +51,20 @@ class Detections(Rows):
             Field("id", INT64, "ids"),
             *(Field(side, FLOAT32, "xyxy", part) for part, side in enumerate(SIDES)),
         ),
+        Scalar("height", INT64, nullable=True),
+        Scalar("width", INT64, nullable=True),
     )
 
-    def __init__(self, xyxy: Any, scores: Any, labels: Sequence[str], ids: Any = None, *, index: int = 0) -> None:
+    def __init__(
+        self,
+        xyxy: Any,
+        scores: Any,
+        labels: Sequence[str],
+        ids: Any = None,
+        *,
+        size: tuple[int, int] | None = None,
+        index: int = 0,
+    ) -> None:
         """Checks that the four agree in length; `ids` are -1 where they are not given.
 
         Raises:
@@ -60,6 +75,7 @@ class Detections(Rows):
         self.xyxy: NDArray[np.float32] = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         self.labels: NDArray[np.str_] = np.array(labels, dtype=np.str_)
         self.ids: NDArray[np.int64] = np.full(self.scores.shape, -1) if ids is None else np.array(ids, dtype=np.int64)
+        self.size = None if size is None else (int(size[0]), int(size[1]))
         self.index = index
         count = len(self.xyxy)
         if self.xyxy.shape != (count, 4) or {self.scores.shape, self.labels.shape, self.ids.shape} != {(count,)}:
@@ -67,8 +83,40 @@ class Detections(Rows):
             raise ValueError(f"xyxy is (N, 4), scores, labels and ids are (N,), got the shapes {shapes}")
 
     @classmethod
-    def _made(cls, **held: Any) -> Self:
-        made = cls(**held)
+    def from_coco(
+        cls,
+        annotations: Iterable[Mapping[str, Any]],
+        *,
+        categories: Given | None = None,
+        size: tuple[int, int] | None = None,
+        index: int = 0,
+    ) -> Self:
+        """Boxes of one picture's COCO annotations; a score is 1 where there is none.
+
+        Args:
+            annotations: with `bbox` and `category_id`.
+            categories: a name for each number, or COCO's list; None for the numbers as text.
+            size: (height, width) of the picture, px, if it is known.
+            index: the position of the input.
+
+        Raises:
+            ValueError: an annotation is not as described, or they are of several pictures.
+        """
+        found = read_boxes(annotations, categories, size)
+        return cls(found.xyxy, found.scores, found.labels, found.ids, size=size, index=index)
+
+    def _found(self) -> FoundObjects:
+        return FoundObjects(self.xyxy.astype(np.float64), self.labels.tolist(), self.ids, self.scores, self.size)
+
+    def _held(self) -> dict[str, Any]:
+        held = {name: getattr(self, name) for name in ("labels", "scores", "ids", "xyxy")}
+        return held | dict(zip(("height", "width"), self.size or (None, None), strict=True))
+
+    @classmethod
+    def _made(cls, *, height: int | None = None, width: int | None = None, **held: Any) -> Self:
+        if (height is None) != (width is None):
+            raise ValueError(f"a picture has a height and a width, or neither is known; got {height} and {width}")
+        made = cls(size=None if height is None or width is None else (height, width), **held)
         if not (np.abs(made.xyxy) < 2.0**62).all():
             raise ValueError("a box in a picture has finite sides, got others")
         return made
@@ -82,7 +130,7 @@ class Detections(Rows):
 
     def _take(self, key: Any) -> Detections:
         labels = self.labels[key].tolist()
-        return Detections(self.xyxy[key], self.scores[key], labels, self.ids[key], index=self.index)
+        return Detections(self.xyxy[key], self.scores[key], labels, self.ids[key], size=self.size, index=self.index)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Detections):

@@ -38,19 +38,22 @@ def to_rgb(image: Any) -> Image.Image:
     return loaded.copy() if loaded is image else loaded
 
 
-def blend(image: Image.Image, mask: NDArray[np.bool_], fill: Colour, alpha: float = 0.5) -> None:
+def blend(
+    image: Image.Image, mask: NDArray[np.bool_], fill: Colour, alpha: float = 0.5, *, at: tuple[int, int] = (0, 0)
+) -> None:
     """Lays a colour over the part of a picture that a mask covers, in place.
 
     Args:
         image: RGB.
-        mask: `(H, W)` bool, of the picture's size.
+        mask: `(H, W)` bool.
         fill: the colour.
         alpha: how much of it, in [0, 1].
+        at: (x, y) of the mask's first px on the picture.
     """
     from PIL import Image
 
     opacity = Image.fromarray(np.uint8(np.asarray(mask, dtype=bool)) * np.uint8(round(255 * alpha)))
-    image.paste(fill, (0, 0), opacity)
+    image.paste(fill, at, opacity)
 
 
 def contour(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,19 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorium.results import rle
 from sensorium.results.columns import Field, Scalar, Structs
-from sensorium.results.drawing import blend, contour, to_rgb
+from sensorium.results.drawing import to_rgb
+from sensorium.results.exporting.coco import read_masks
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
+from sensorium.results.mask_drawing import lay_over
+from sensorium.results.mask_rows import MaskRows, read_runs
 from sensorium.results.palette import colour
-from sensorium.results.rows import Rows
-from sensorium.results.tags import line_width
+from sensorium.results.run_boxes import box_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Runs = NDArray[np.int64]
+_NAME = "object"  # what a mask's class is called where a name is needed
 
 
-class Masks(Rows):
+class Masks(MaskRows):
     """Masks of objects on one picture, kept as runs and unpacked on access.
 
     Attributes:
@@ -79,7 +82,7 @@ class Masks(Rows):
         Raises:
             ValueError: sizes or lengths differ, or the size is unknown.
         """
-        sizes, runs = _read(masks)
+        sizes, runs = read_runs(masks)
         if size is not None:
             sizes.add((int(size[0]), int(size[1])))
         if len(sizes) != 1:
@@ -119,13 +122,11 @@ class Masks(Rows):
         self._unpacked: NDArray[np.bool_] | None = None
         self.scores: NDArray[np.float32] = np.array(scores, np.float32)
         self.boxes: NDArray[np.int64] = (
-            np.array([_box(lengths, size) for lengths in runs], np.int64).reshape(-1, 4)
+            np.array([_inner(box_of(lengths, size)) for lengths in runs], np.int64).reshape(-1, 4)
             if boxes is None
             else np.array(boxes, np.int64).reshape(-1, 4)
         )
-        self.stability: NDArray[np.float32] = np.ones(count, np.float32)
-        if stability is not None:
-            self.stability = np.array(stability, np.float32)
+        self.stability: NDArray[np.float32] = np.array(np.ones(count) if stability is None else stability, np.float32)
         self.objects: NDArray[np.int64] = np.arange(count) if objects is None else np.array(objects, np.int64)
         self.areas: NDArray[np.int64] = np.array([lengths[1::2].sum() for lengths in runs], np.int64)
         shapes = [self.scores.shape, self.boxes.shape, self.stability.shape, self.objects.shape]
@@ -151,6 +152,34 @@ class Masks(Rows):
     def rle(self) -> list[dict[str, Any]]:
         """COCO's compressed run-length encoding of each: `{"size": [h, w], "counts": str}`."""
         return [{"size": list(self.size), "counts": rle.compress(lengths)} for lengths in self._runs]
+
+    def _mask_runs(self) -> list[Runs]:
+        return self._runs
+
+    def _named(self) -> tuple[list[str], NDArray[np.int64], NDArray[np.float32]]:
+        return [_NAME] * len(self), np.zeros(len(self), np.int64), self.scores
+
+    def _more(self) -> dict[str, NDArray[Any]]:
+        return {"stability": self.stability, "object": self.objects}
+
+    @classmethod
+    def from_coco(
+        cls, annotations: Iterable[Mapping[str, Any]], *, size: tuple[int, int] | None = None, index: int = 0
+    ) -> Self:
+        """Masks of one picture's COCO annotations; a score is 1 where there is none.
+
+        Args:
+            annotations: with `segmentation` as RLE or polygons, filled as pycocotools does, and `category_id`.
+            size: (height, width) of the picture, px; needed where no mask is RLE.
+            index: the position of the input.
+
+        Raises:
+            ValueError: an annotation is not as described, or they are of several pictures; the size is not known.
+        """
+        found = read_masks(annotations, None, size)
+        assert found.size is not None
+        scores = np.ones(len(found.labels), np.float32) if found.scores is None else found.scores
+        return cls.from_runs(found.runs or [], found.size, scores, index=index)
 
     def best(self) -> Masks:
         """The best-scoring mask of each object, in the order of the objects."""
@@ -259,33 +288,12 @@ class Masks(Rows):
         canvas = to_rgb(image)
         if canvas.size != self.size[::-1]:
             raise ValueError(f"the masks are of {self.size[1]}x{self.size[0]} px, got a picture of {canvas.size}")
-        width = max(1, line_width(canvas) // 2)
-        for i in np.argsort(-self.areas, kind="stable"):
-            mask = self.mask(int(i))
-            blend(canvas, mask, colour(int(i)), alpha)
-            blend(canvas, contour(mask, width), colour(int(i)), 1.0)
+        order = np.argsort(-self.areas, kind="stable").tolist()
+        lay_over(canvas, ((self._runs[i], colour(i)) for i in order), alpha=alpha)
         return canvas
 
 
-def _read(masks: Any) -> tuple[set[tuple[int, int]], list[Runs]]:
-    """The sizes and the runs of arrays and RLE dicts."""
-    if isinstance(masks, np.ndarray) and masks.ndim != 3:
-        raise ValueError(f"masks are (N, H, W), got shape {masks.shape}")
-    sizes = {(masks.shape[1], masks.shape[2])} if isinstance(masks, np.ndarray) else set()
-    runs = []
-    for item in masks:
-        mask = rle.decode(item) if isinstance(item, Mapping) else np.asarray(item)
-        if mask.ndim != 2:
-            raise ValueError(f"a mask is an (H, W) array, got shape {mask.shape}")
-        sizes.add((mask.shape[0], mask.shape[1]))
-        runs.append(rle.runs(mask))
-    return sizes, runs
-
-
-def _box(runs: Runs, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box around the ones, both edges within; zeros if there are none."""
-    mask = rle.fill(runs, size)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return (0, 0, 0, 0)
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+def _inner(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """A box whose edges lie within the mask; zeros for none."""
+    left, top, right, bottom = box
+    return left, top, max(0, right - 1), max(0, bottom - 1)

@@ -58,11 +58,29 @@ def decode(rle: Mapping[str, Any], *, max_pixels: int = MAX_PIXELS) -> NDArray[n
     Raises:
         ValueError: it is not such a mapping, its counts do not fill the mask exactly, or it has too many pixels.
     """
-    try:
-        size, counts = checked_size(rle["size"], max_pixels=max_pixels), rle["counts"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f'a mask in RLE is {{"size": [h, w], "counts": …}}, got {rle!r:.200}') from error
-    return fill(decompress(counts) if isinstance(counts, (str, bytes)) else _plain(counts), size)
+    size, counts = _parts(rle, max_pixels)
+    return fill(counts, size)
+
+
+def runs_of(rle: Mapping[str, Any], size: tuple[int, int], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.int64]:
+    """The runs of a mask in RLE, which is not unpacked.
+
+    Args:
+        rle: as for `decode`.
+        size: (H, W) that it must have.
+        max_pixels: as for `decode`.
+
+    Returns:
+        `(R,)` int64, as `runs` gives.
+
+    Raises:
+        ValueError: as `decode` does, or it is of another size.
+    """
+    own, counts = _parts(rle, max_pixels)
+    if own != size:
+        raise ValueError(f"a mask of (height, width) {size} is expected, got one of {own}")
+    check_runs(counts, size)
+    return counts
 
 
 def checked_size(size: Sequence[SupportsIndex], *, masks: int = 1, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -77,7 +95,10 @@ def checked_size(size: Sequence[SupportsIndex], *, masks: int = 1, max_pixels: i
         ValueError: a side is negative, or there are too many pixels.
         TypeError: not two whole numbers.
     """
-    height, width = (operator.index(side) for side in size)
+    sides = [operator.index(side) for side in size]
+    if len(sides) != 2:
+        raise TypeError(f"a mask has a height and a width, got {len(sides)} numbers")
+    height, width = sides
     if height < 0 or width < 0:
         raise ValueError(f"a mask has a height and a width from 0, got {height} x {width}")
     if height * width * masks > max_pixels:
@@ -229,6 +250,15 @@ def decompress(counts: str | bytes) -> NDArray[np.int64]:
     if numbers.min() < 0 or numbers.max() > _LONGEST:
         raise _no_count()
     return numbers
+
+
+def _parts(rle: Mapping[str, Any], max_pixels: int) -> tuple[tuple[int, int], NDArray[np.int64]]:
+    """The size and the counts of an RLE dict."""
+    try:
+        size, counts = checked_size(rle["size"], max_pixels=max_pixels), rle["counts"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'a mask in RLE is {{"size": [h, w], "counts": …}}, got {rle!r:.200}') from error
+    return size, decompress(counts) if isinstance(counts, (str, bytes)) else _plain(counts)
 
 
 def _plain(counts: Any) -> NDArray[np.int64]:

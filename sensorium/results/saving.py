@@ -7,6 +7,10 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
@@ -57,6 +61,21 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def write_png(path: str | os.PathLike[str], levels: NDArray[Any]) -> None:
+    """Writes a map as a grey PNG, of 8 bits where they hold its numbers, else of 16.
+
+    Args:
+        path: the file, written whole.
+        levels: `(H, W)` whole numbers from 0 to 65,535.
+    """
+    import numpy as np
+    from PIL import Image
+
+    small = not levels.size or levels.max() <= np.iinfo(np.uint8).max
+    with written_whole(path) as part:
+        Image.fromarray(levels.astype(np.uint8 if small else np.uint16)).save(part, "PNG")
 
 
 def check_place(path: str | os.PathLike[str]) -> None:

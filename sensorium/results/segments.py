@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.results.columns import Field, Scalar, Structs
-from sensorium.results.drawing import contour, to_rgb
+from sensorium.results.drawing import to_rgb
+from sensorium.results.exporting.categories import Given
+from sensorium.results.exporting.coco import read_masks
 from sensorium.results.kinds import FLOAT32, INT64, TEXT, numbers_of
+from sensorium.results.mask_drawing import lay_over, widest
+from sensorium.results.mask_rows import MaskRows, packed
 from sensorium.results.palette import colour
-from sensorium.results.rle import checked_size, compress, decode, encode, runs, runs_by_value
-from sensorium.results.rows import Rows
-from sensorium.results.saving import suffix_of, written_whole
-from sensorium.results.tags import Tags, line_width
+from sensorium.results.rle import checked_size, compress, decode, encode, fill, runs, runs_by_value
+from sensorium.results.saving import suffix_of, write_png
+from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _OUTLINE, _ALPHA = 0.9, 0.5
-_MAX_BITS = 2**32  # px of all masks of one row that is read, one bit each
-_MAX_BYTES = 2**30  # of a map in such a row
+_MAX_BITS, _MAX_BYTES = 2**32, 2**30  # of all masks of one row that is read, and of a map in one
 
 
-class Segments(Rows):
+class Segments(MaskRows):
     """Segments of a picture: one map of small integers, from which masks are made on access.
 
     The dicts have Transformers' schema. Segments that overlap do not fit in one map: `from_masks` keeps each mask by
@@ -104,9 +106,7 @@ class Segments(Rows):
         array = np.asarray(masks)
         if array.ndim != 3:
             raise ValueError(f"masks are an (N, H, W) array, got {array.shape}")
-        self = cls.__new__(cls)
-        self.segmentation, self.size = None, (array.shape[1], array.shape[2])
-        self._bits = np.packbits(array.astype(bool, copy=False), axis=-1)
+        self = cls._of_bits(np.packbits(array.astype(bool, copy=False), axis=-1), array.shape[1:])
         self._fill(range(len(array)), labels, scores, [-1] * len(array) if ids is None else ids, index)
         return self
 
@@ -118,22 +118,57 @@ class Segments(Rows):
         self.index = index
         columns = [self.values, self.labels, self.ids, *([] if self.scores is None else [self.scores])]
         if {column.shape for column in columns} != {(len(self.values),)}:
-            shapes = ", ".join(str(column.shape) for column in columns)
+            shapes = [column.shape for column in columns]
             raise ValueError(f"values, labels, ids and scores are of one length, got the shapes {shapes}")
 
     def _held(self) -> dict[str, Any]:
         held = {name: getattr(self, name) for name in ("labels", "scores", "ids", "values")}
         held |= {"height": self.size[0], "width": self.size[1], "other_values": [], "other_rles": [], "dtype": None}
+        held["rles"] = [compress(lengths) for lengths in self._mask_runs()]
         if self.segmentation is None:
-            return held | {"rles": [compress(runs(self.mask(i))) for i in range(len(self))]}
-        found = {value: compress(lengths) for value, lengths in runs_by_value(self.segmentation).items()}
-        nowhere = compress(np.array([self.segmentation.size]))
-        held["rles"] = [found.pop(value, nowhere) for value in self.values.tolist()]
-        return held | {
-            "other_values": list(found),
-            "other_rles": [*found.values()],
-            "dtype": self.segmentation.dtype.name,
-        }
+            return held
+        all_runs, own = runs_by_value(self.segmentation), set(self.values.tolist())
+        others = {value: compress(lengths) for value, lengths in all_runs.items() if value not in own}
+        told = {"other_values": list(others), "other_rles": [*others.values()], "dtype": self.segmentation.dtype.name}
+        return held | told
+
+    def _mask_runs(self) -> list[NDArray[np.int64]]:
+        """The runs of each segment's mask."""
+        if self.segmentation is None:
+            return [runs(self.mask(i)) for i in range(len(self))]
+        found = runs_by_value(self.segmentation)
+        nowhere = np.array([self.segmentation.size])
+        return [found.get(value, nowhere) for value in self.values.tolist()]
+
+    def _named(self) -> tuple[list[str], NDArray[np.int64], NDArray[np.float32] | None]:
+        return self.labels.tolist(), self.ids, self.scores
+
+    @classmethod
+    def from_coco(
+        cls,
+        annotations: Iterable[Mapping[str, Any]],
+        *,
+        categories: Given | None = None,
+        size: tuple[int, int] | None = None,
+        index: int = 0,
+    ) -> Self:
+        """Segments of one picture's COCO annotations, which may overlap.
+
+        Args:
+            annotations: with `segmentation` as RLE or polygons, filled as pycocotools does, and `category_id`.
+            categories: a name for each number, or COCO's list; None for the numbers as text.
+            size: (height, width) of the picture, px; needed where no mask is RLE.
+            index: the position of the input.
+
+        Raises:
+            ValueError: an annotation is not as described, or they are of several pictures; the size is not known.
+        """
+        found = read_masks(annotations, categories, size)
+        assert found.size is not None
+        masks = (fill(lengths, found.size) for lengths in found.runs or ())
+        made = cls._of_bits(packed(masks, len(found.labels), found.size), found.size)
+        made._fill(range(len(found.labels)), found.labels, found.scores, found.ids, index)
+        return made
 
     @classmethod
     def _made(cls, *, rles: Any = (), other_values: Any = (), other_rles: Any = (), **held: Any) -> Self:
@@ -142,11 +177,7 @@ class Segments(Rows):
         masks = (decode({"size": size, "counts": counts}) for counts in (*rles, *other_rles))
         if dtype is None:
             checked_size(size, masks=len(rles), max_pixels=_MAX_BITS)
-            made = cls.__new__(cls)
-            made.segmentation, made.size = None, size
-            made._bits = np.empty((len(rles), size[0], -(-size[1] // 8)), np.uint8)
-            for bits, mask in zip(made._bits, masks, strict=True):
-                bits[:] = np.packbits(mask, axis=-1)
+            made = cls._of_bits(packed(masks, len(rles), size), size)
             made._fill(values, **held)
             return made
         kind = numbers_of(dtype)
@@ -156,6 +187,13 @@ class Segments(Rows):
         for value, mask in zip((*values, *other_values), masks, strict=True):
             segmentation[mask] = value
         return cls(segmentation, values, **held)
+
+    @classmethod
+    def _of_bits(cls, bits: NDArray[np.uint8], size: tuple[int, int]) -> Self:
+        """Segments that may overlap, without what is told of them."""
+        made = cls.__new__(cls)
+        made.segmentation, made.size, made._bits = None, size, bits
+        return made
 
     def __len__(self) -> int:
         return len(self.values)
@@ -180,18 +218,15 @@ class Segments(Rows):
 
     def __repr__(self) -> str:
         limit = 8
-        shown = self.labels[:limit].tolist()
-        if self.scores is not None:
-            shown = [f"{label} {score:.3f}" for label, score in zip(shown, self.scores[:limit].tolist(), strict=True)]
+        scores = [""] * len(self) if self.scores is None else [f" {score:.3f}" for score in self.scores.tolist()]
+        shown = [label + score for label, score in zip(self.labels[:limit].tolist(), scores, strict=False)]
         shown += [f"and {len(self) - limit} more"] if len(self) > limit else []
         return f"Segments([{', '.join(shown)}], size={self.size}, index={self.index})"
 
     @property
     def masks(self) -> NDArray[np.bool_]:
         """`(N, H, W)` bool, made on each access; `mask(i)` makes one."""
-        if not len(self):
-            return np.zeros((0, *self.size), dtype=bool)
-        return np.stack([self.mask(i) for i in range(len(self))])
+        return np.array([self.mask(i) for i in range(len(self))], dtype=bool).reshape(len(self), *self.size)
 
     def mask(self, number: int) -> NDArray[np.bool_]:
         """One segment's mask, `(H, W)` bool.
@@ -206,11 +241,7 @@ class Segments(Rows):
     @property
     def areas(self) -> NDArray[np.int64]:
         """`(N,)` int64, how many pixels each segment has."""
-        if self._bits is not None:
-            return np.array([int(self.mask(i).sum()) for i in range(len(self))], dtype=np.int64)
-        values, counts = np.unique(np.asarray(self.segmentation), return_counts=True)
-        pixels = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        return np.array([pixels.get(value, 0) for value in self.values.tolist()], dtype=np.int64)
+        return np.array([lengths[1::2].sum() for lengths in self._mask_runs()], dtype=np.int64)
 
     def lines(self) -> list[str]:
         """Short texts for a terminal: a segment each, its class, score where there is one, and share of the picture."""
@@ -237,29 +268,20 @@ class Segments(Rows):
             An RGB picture of the same size. In semantic segmentation each class has its own colour, otherwise each
             object.
         """
-        from PIL import Image
-
         canvas = to_rgb(image)
         if canvas.size != self.size[::-1]:
             raise ValueError(f"a picture of {self.size[1]}x{self.size[0]} px is expected, got {canvas.size}")
-        pixels = np.asarray(canvas).astype(np.float32)
         numbers = range(len(self)) if self.scores is not None else self.ids.tolist()
-        anchors, width = [], max(1, line_width(canvas) // 2)
-        for i, number in enumerate(numbers):
-            mask, shade = self.mask(i), np.array(colour(number), dtype=np.float32)
-            edge = contour(mask, width)
-            pixels[mask] = pixels[mask] * (1 - _ALPHA) + shade * _ALPHA
-            pixels[edge] = pixels[edge] * (1 - _OUTLINE) + shade * _OUTLINE
-            anchors.append(_widest(mask))
-        drawn = Image.fromarray(np.uint8(pixels.round()))
-        tags = Tags(drawn)
+        colours, runs = [colour(number) for number in numbers], self._mask_runs()
+        lay_over(canvas, zip(runs, colours, strict=True), alpha=_ALPHA, outline=_OUTLINE)
+        tags = Tags(canvas)
         for i in np.argsort(-self.areas, kind="stable").tolist():
-            anchor = anchors[i]
+            anchor = widest(runs[i], self.size)
             if anchor is not None:
                 score = None if self.scores is None else float(self.scores[i])
-                tags.add((*anchor, *anchor), str(self.labels[i]), score, colour(numbers[i]))
+                tags.add((*anchor, *anchor), str(self.labels[i]), score, colours[i])
         tags.draw()
-        return drawn
+        return canvas
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `to_dict()` as JSON, UTF-8; or `segmentation` as a grey PNG where the path ends in `.png`.
@@ -273,22 +295,4 @@ class Segments(Rows):
         values = self.segmentation
         if values is None or (values.size and (values.min() < 0 or values.max() > np.iinfo(np.uint16).max)):
             raise ValueError("only a segmentation of values from 0 to 65,535 can be saved as PNG; save it as JSON")
-        from PIL import Image
-
-        small = not values.size or values.max() <= np.iinfo(np.uint8).max
-        with written_whole(path) as part:
-            Image.fromarray(values.astype(np.uint8 if small else np.uint16)).save(part, "PNG")
-
-
-def _widest(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Where a label goes: a little left of the middle of the longest run among a mask's rows; None for an empty one."""
-    padded = np.pad(mask, ((0, 0), (1, 1))).view(np.int8)
-    change = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(change == 1)
-    _, ends = np.nonzero(change == -1)
-    if not len(rows):
-        return None
-    lengths = ends - starts
-    longest = np.flatnonzero(lengths >= 0.95 * lengths.max())
-    best = longest[len(longest) // 2]
-    return float(starts[best] + lengths[best] * 0.3), float(rows[best] + 6)
+        write_png(path, values)
