@@ -19,20 +19,23 @@ from sensorium.models.float_sampling import float32_sampling
 from sensorium.models.on_device import numbers_sent
 from sensorium.models.segformer import FusedHead
 from sensorium.results import Segments
-from sensorium.tasks.base import Batch, Call, Models, Options
+from sensorium.tasks.base import Batch, Call, Models
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
-from sensorium.tasks.media.images import ImageTask, is_unpadded
+from sensorium.tasks.media.images import is_unpadded
 from sensorium.tasks.options import Share
 from sensorium.tasks.segmentation.maps import class_map
 from sensorium.tasks.segmentation.queries import SegmentThresholds, instances, panoptic, semantic_logits
+from sensorium.tasks.slicing.segments import WindowSegments, joined_classes, joined_segments
+from sensorium.tasks.slicing.sliced_image_task import SlicedImageTask
+from sensorium.tasks.slicing.windows import SlicedOptions
 
 Subtask = Literal["semantic", "instance", "panoptic"]
 
 
 @dataclass(frozen=True)
-class ImageSegmentationOptions(Options):
+class ImageSegmentationOptions(SlicedOptions):
     """The options of a call.
 
     Attributes:
@@ -44,7 +47,7 @@ class ImageSegmentationOptions(Options):
         overlap_mask_area_threshold: a segment is given if more than this share of its mask, in [0, 1], is not covered
             by stronger ones; for "panoptic", and DETR's "instance".
         overlapping: whether each object keeps its whole mask where objects overlap; else a later one covers earlier
-            ones, as in Transformers' pipeline. For "instance" of MaskFormer and Mask2Former.
+            ones, as in Transformers' pipeline. For "instance" of MaskFormer and Mask2Former, without `slice_px`.
     """
 
     subtask: Subtask | None = None
@@ -80,7 +83,7 @@ _SEMANTIC = (
 )  # fmt: skip
 
 
-class ImageSegmentation(ImageTask):
+class ImageSegmentation(SlicedImageTask):
     """Segments with labels, scores and masks, as Transformers' pipeline of the same name gives them."""
 
     name = "image-segmentation"
@@ -134,9 +137,15 @@ class ImageSegmentation(ImageTask):
             "instance": {"subtask", "threshold", "overlapping"},
             "panoptic": {"subtask", "threshold", "mask_threshold", "overlap_mask_area_threshold"},
         }[self._rule(subtask)]
+        used |= {field.name for field in fields(SlicedOptions)}
         for field in fields(options):
             if field.name not in used and getattr(options, field.name) != field.default:
                 raise OptionError(f"{field.name} has no effect on {subtask} segmentation with {model}; leave it out")
+        if options.overlapping and options.slice_px is not None:
+            raise OptionError(
+                "overlapping=True keeps a mask of the whole picture for each object, for which there is no room; "
+                "leave out slice_px or overlapping"
+            )
 
     def forward(self, batch: Batch, options: ImageSegmentationOptions, call: Call) -> Any:
         """Runs `compute` in one call, with the head's layers fused where that gives the same."""
@@ -162,11 +171,12 @@ class ImageSegmentation(ImageTask):
         return {"classes": output[self._family.classes], "masks": output[self._family.masks]}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: ImageSegmentationOptions) -> Sequence[Any]:
-        """The arguments of a `Segments` for each picture, in NumPy arrays."""
-        rule, sizes = self._rule(self._subtask(options)), list(metas)
+        """The segments of each window of a picture."""
+        rule, sizes = self._rule(self._subtask(options)), [window.size for window in metas]
         if rule == "semantic":
             maps = self._semantic(outputs, sizes)
-            return [(item, None, None, None) for item in _down(maps)]
+            own = [item[window.cell.within(window.area)].contiguous() for item, window in zip(maps, metas, strict=True)]
+            return [WindowSegments(window, item) for window, item in zip(metas, _down(own), strict=True)]
         assert self._family is not None
         classes, masks = outputs["classes"].float(), outputs["masks"].float()
         at_least = SegmentThresholds(options.threshold, options.mask_threshold, options.overlap_mask_area_threshold)
@@ -175,20 +185,23 @@ class ImageSegmentation(ImageTask):
         else:
             results = panoptic(classes, masks, sizes, at_least, self._family.grid)
         maps, valid = _down([item.segmentation for item in results]), _down([item.valid for item in results])
+        rows = zip(metas, maps, valid, results, strict=True)
         return [
-            (item, is_segment.nonzero()[0], one.ids.numpy()[is_segment], one.scores.numpy()[is_segment])
-            for item, is_segment, one in zip(maps, valid, results, strict=True)
+            WindowSegments(window, item, held.nonzero()[0] + 1, one.ids.numpy()[held], one.scores.numpy()[held])
+            for window, item, held, one in rows
         ]
 
-    def merge(self, parts: Sequence[Any], options: ImageSegmentationOptions, index: int) -> Segments:
+    def merge(self, parts: Sequence[WindowSegments], options: ImageSegmentationOptions, index: int) -> Segments:
         """The one picture's segments."""
-        segmentation, places, ids, scores = parts[0]
-        if ids is None:
+        if parts[0].ids is None:
+            segmentation = joined_classes(parts)
             ids = np.bincount(segmentation.ravel(), minlength=1).nonzero()[0]
             return Segments(segmentation, ids, self._names(ids), index=index)
+        _, segmentation, values, ids, scores = joined_segments(parts)
         if options.overlapping:
-            return Segments.from_masks(segmentation[places], self._names(ids), scores, ids, index=index)
-        return Segments(segmentation, places + 1, self._names(ids), scores, ids, index=index)
+            masks = segmentation[np.asarray(values) - 1]
+            return Segments.from_masks(masks, self._names(ids), scores, ids, index=index)
+        return Segments(segmentation, values, self._names(ids), scores, ids, index=index)
 
     def _names(self, ids: Any) -> list[str]:
         return [self._labels.get(number, f"LABEL_{number}") for number in ids.tolist()]

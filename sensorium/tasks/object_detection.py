@@ -17,20 +17,23 @@ from sensorium.models.attention_masks import unread_masks
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.models.on_device import numbers_sent, sent
 from sensorium.results import Detections
-from sensorium.tasks.base import Batch, Models, Options
+from sensorium.tasks.base import Batch, Models
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
-from sensorium.tasks.media.images import ImageTask, is_unpadded
+from sensorium.tasks.media.images import is_unpadded
 from sensorium.tasks.options import Range, Share
+from sensorium.tasks.slicing.boxes import WindowBoxes, best_of, joined
+from sensorium.tasks.slicing.sliced_image_task import SlicedImageTask
+from sensorium.tasks.slicing.windows import SlicedOptions
 
 
 @dataclass(frozen=True)
-class ObjectDetectionOptions(Options):
+class ObjectDetectionOptions(SlicedOptions):
     """The options of a call.
 
     Attributes:
         threshold: the score in [0, 1] above which an object is given.
         top_k: how many objects to give at most, those with the best scores; None for all above the threshold. Their
-            order stays that of the model.
+            order stays that of the model, or with several windows best first.
     """
 
     threshold: Share = 0.5
@@ -80,7 +83,7 @@ _MODELS = {
 _DEFORMABLE = ("d_fine", "deformable_detr", "deimv2", "lw_detr", "rf_detr", "rt_detr", "rt_detr_v2")
 
 
-class ObjectDetection(ImageTask):
+class ObjectDetection(SlicedImageTask):
     """Boxes with classes and scores, as Transformers' pipeline of the same name gives them."""
 
     name = "object-detection"
@@ -130,22 +133,27 @@ class ObjectDetection(ImageTask):
         return {"logits": output.logits, "boxes": output.pred_boxes}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
-        """One `(N, 6)` float32 array per picture: xyxy in px, score, class."""
+        """What was found in each window of a picture."""
         scores, ids, rows = _score(outputs["logits"].float(), self._rule)
         boxes = _corners(outputs["boxes"].float()).gather(1, rows[..., None].expand(-1, -1, 4))
-        boxes = boxes * sent([(width, height) * 2 for height, width in metas], boxes.device, torch.float32)[:, None]
+        sides = [(width, height) * 2 for height, width in (window.size for window in metas)]
+        boxes = boxes * sent(sides, boxes.device, torch.float32)[:, None]
         objects = torch.cat([boxes, scores[..., None], ids[..., None].float()], dim=-1)
-        if options.top_k is not None and options.top_k < objects.shape[1]:
+        if options.top_k is not None and options.slice_px is None and options.top_k < objects.shape[1]:
             best = scores.topk(options.top_k, dim=1).indices.sort(dim=1).values
             objects = objects.gather(1, best[..., None].expand(-1, -1, 6))
-        return [rows[rows[:, 4] > options.threshold] for rows in objects.cpu().numpy()]
+        found = [rows[rows[:, 4] > options.threshold] for rows in objects.cpu().numpy()]
+        return [
+            WindowBoxes(window, rows[:, :4], rows[:, 4], rows[:, 5].astype("int64"))
+            for window, rows in zip(metas, found, strict=False)
+        ]
 
-    def merge(self, parts: Sequence[Any], options: Any, index: int) -> Detections:
+    def merge(self, parts: Sequence[WindowBoxes], options: Any, index: int) -> Detections:
         """The one picture's objects."""
-        objects = parts[0]
-        ids = objects[:, 5].astype("int64")
-        labels = [self._labels.get(number, f"LABEL_{number}") for number in ids.tolist()]
-        return Detections(objects[:, :4], objects[:, 4], labels, ids, index=index)
+        found = best_of(joined(parts), options.top_k)
+        labels = [self._labels.get(number, f"LABEL_{number}") for number in found.ids.tolist()]
+        size = found.window.image_size
+        return Detections(found.xyxy, found.scores, labels, found.ids, size=size, index=index)
 
 
 def _rule_of(processor: Any, model_type: str) -> Rule:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
@@ -18,12 +17,14 @@ from sensorium.models.on_device import brought, sent
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
 from sensorium.results import Detections
-from sensorium.tasks.base import Batch, Call, Models, Options
+from sensorium.tasks.base import Batch, Call, Models
 from sensorium.tasks.grounding.dino import GroundingDino
 from sensorium.tasks.grounding.owl import Owl
 from sensorium.tasks.loading import both_of, load_both, load_transformers
-from sensorium.tasks.media.images import ImageTask
 from sensorium.tasks.options import Range, Share
+from sensorium.tasks.slicing.boxes import WindowBoxes, best_of, joined
+from sensorium.tasks.slicing.sliced_image_task import SlicedImageTask
+from sensorium.tasks.slicing.windows import SlicedOptions
 from sensorium.tasks.texts.label_names import checked_labels
 
 FAMILIES: dict[str, type[GroundingDino | Owl]] = {
@@ -36,7 +37,7 @@ FAMILIES: dict[str, type[GroundingDino | Owl]] = {
 
 
 @dataclass(frozen=True)
-class ZeroShotObjectDetectionOptions(Options):
+class ZeroShotObjectDetectionOptions(SlicedOptions):
     """The options of a call.
 
     Attributes:
@@ -54,15 +55,7 @@ class ZeroShotObjectDetectionOptions(Options):
         object.__setattr__(self, "candidate_labels", checked_labels(self.candidate_labels))
 
 
-class _BestPairs(NamedTuple):
-    """A picture's objects, best first."""
-
-    xyxy: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    ids: NDArray[np.int64]
-
-
-class ZeroShotObjectDetection(ImageTask):
+class ZeroShotObjectDetection(SlicedImageTask):
     """Boxes of labels of your own, as Transformers' pipeline of the same name gives them."""
 
     name = "zero-shot-object-detection"
@@ -110,29 +103,31 @@ class ZeroShotObjectDetection(ImageTask):
 
     def decode(
         self, outputs: Any, metas: Sequence[Any], options: ZeroShotObjectDetectionOptions
-    ) -> Sequence[_BestPairs]:
+    ) -> Sequence[WindowBoxes]:
         """All pairs of a box and a label above the threshold, picture by picture, best first."""
         scores = outputs["logits"][: len(metas)].sigmoid()
         found = (scores > options.threshold).nonzero()  # sorted by picture, label and box
         centre, half = outputs["boxes"].split(2, dim=-1)
         boxes = torch.cat([centre - 0.5 * half, centre + 0.5 * half], dim=-1)
-        sides = [(max(size),) * 4 if self._square else (size[1], size[0]) * 2 for size in metas]
+        sizes = [window.size for window in metas]
+        sides = [(max(size),) * 4 if self._square else (size[1], size[0]) * 2 for size in sizes]
         boxes = boxes[: len(metas)] * sent(sides, boxes.device, torch.float32)[:, None, None]
         images, texts, labels, places = found.unbind(1)
         flat = [found, scores[images, texts, labels, places], boxes[images, texts, places]]
         where, best, xyxy = (tensor.numpy() for tensor in brought(flat))
         ids = np.array(self._finder.firsts(options.candidate_labels))[where[:, 1]] + where[:, 2]
-        parts = []
-        for start, end in itertools.pairwise(np.searchsorted(where[:, 0], np.arange(len(metas) + 1))):
-            order = start + np.argsort(-best[start:end], kind="stable")[: options.top_k]
-            parts.append(_BestPairs(xyxy[order], best[order], ids[order]))
+        parts, ends = [], itertools.pairwise(np.searchsorted(where[:, 0], np.arange(len(metas) + 1)))
+        for window, (start, end) in zip(metas, ends, strict=True):
+            order = start + np.argsort(-best[start:end], kind="stable")
+            parts.append(WindowBoxes(window, xyxy[order], best[order], ids[order]))
         return parts
 
-    def merge(self, parts: Sequence[_BestPairs], options: ZeroShotObjectDetectionOptions, index: int) -> Detections:
+    def merge(self, parts: Sequence[WindowBoxes], options: ZeroShotObjectDetectionOptions, index: int) -> Detections:
         """The one picture's objects; `ids` are the labels' places in `candidate_labels`."""
-        part = parts[0]
-        names = [options.candidate_labels[number] for number in part.ids.tolist()]
-        return Detections(part.xyxy, part.scores, names, part.ids, index=index)
+        found = best_of(joined(parts), options.top_k)
+        names = [options.candidate_labels[number] for number in found.ids.tolist()]
+        size = found.window.image_size
+        return Detections(found.xyxy, found.scores, names, found.ids, size=size, index=index)
 
 
 def _makes_squares(processor: ImageProcessor) -> bool:

@@ -47,8 +47,16 @@ def image_unit(raw: Any, processor: ImageProcessor, limits: MediaLimits) -> Unit
         InputError: it cannot be read or fitted.
     """
     image = load_image(raw, limits=limits)
-    fitted = {name: _channels_last(tensor) for name, tensor in processor.fit(image).items()}
-    return Unit(fitted, meta=tuple(image.shape[1:]))
+    return fitted_unit(image, processor, tuple(image.shape[1:]))
+
+
+def fitted_unit(image: Tensor, processor: ImageProcessor, meta: Any) -> Unit:
+    """A decoded picture, `(3, H, W)`, or a part of one, at the size that the model takes.
+
+    Raises:
+        InputError: it cannot be fitted.
+    """
+    return Unit({name: _channels_last(tensor) for name, tensor in processor.fit(image).items()}, meta)
 
 
 def is_unpadded(processor: ImageProcessor) -> bool:
