@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensorium.cli.coco_output import CocoOutput
 from sensorium.cli.finding import find_encoder, find_model
 from sensorium.cli.inputs import count_inputs, read_inputs
 from sensorium.cli.process import exit_code
-from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings
+from sensorium.cli.settings import IndexSettings, InputSettings, OutputSettings, PipelineSettings, kind_of_file
 from sensorium.cli.sinks import Archive, JsonLines, Lines, Page, Sink, Tables
 from sensorium.cli.telling import Failures, say, wants_progress
 from sensorium.cli.typed_file import TypedFile
@@ -32,6 +32,7 @@ _FILES: Mapping[str, Callable[[str], Sink]] = {
     ".csv": TypedFile,
     ".parquet": TypedFile,
     ".npz": Archive,
+    ".coco.json": CocoOutput,
 }
 
 LONG, LONG_S = 10_000, 60.0
@@ -100,7 +101,7 @@ class TaskRun:
 
     def _row_sink(self) -> Sink:
         if self.output.output:
-            return _FILES[Path(self.output.output).suffix](self.output.output)
+            return _FILES[kind_of_file(self.output.output)](self.output.output)
         if self.output.json:
             return JsonLines(None)
         return Tables() if sys.stdout.isatty() else Lines()

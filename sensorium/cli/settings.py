@@ -119,8 +119,13 @@ class InputSettings:
         object.__setattr__(self, "exclude", tuple(patterns))
 
 
-OUTPUT_SUFFIXES = (".jsonl", ".csv", ".parquet", ".npz")
+OUTPUT_SUFFIXES = (".jsonl", ".csv", ".parquet", ".npz", ".coco.json")
 _SUFFIXES_TOLD = f"{', '.join(OUTPUT_SUFFIXES[:-1])} or {OUTPUT_SUFFIXES[-1]}"
+
+
+def kind_of_file(name: str) -> str:
+    """What a file's name ends in, from its last dot; `.coco.json` from the one before."""
+    return ".coco.json" if name.endswith(".coco.json") else Path(name).suffix
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,8 @@ class OutputSettings:
     Attributes:
         json: print one JSON object per line to standard output (JSON Lines).
         output: write to this file instead: results.jsonl, a JSON object per line as they come; results.parquet,
-            a row for each input in typed columns; results.csv, the same with lists and structs as JSON; or vectors.npz,
-            embeddings as one NumPy archive.
+            a row for each input in typed columns; results.csv, the same with lists and structs as JSON; vectors.npz,
+            embeddings as one NumPy archive; or found.coco.json, boxes or masks as a COCO file.
         html: write a self-contained page with each picture and its result to this file as well.
         overwrite: replace the files that --output and --html name, if they are there and hold anything.
         on_error: what a failed input gives: return its error row, skip it without one, raise to end the run.
@@ -150,7 +155,7 @@ class OutputSettings:
     def __post_init__(self) -> None:
         if self.json and self.output:
             raise OptionError("--json writes to standard output and --output to a file; pass one of them")
-        if self.output and Path(self.output).suffix not in OUTPUT_SUFFIXES:
+        if self.output and kind_of_file(self.output) not in OUTPUT_SUFFIXES:
             raise OptionError(f"--output takes a file name ending in {_SUFFIXES_TOLD}, got {self.output!r}")
         for option, name in (("output", self.output), ("html", self.html)):
             if name and (Path(name).is_dir() or not Path(name).absolute().parent.is_dir()):

@@ -244,7 +244,7 @@ def test_the_job_of_a_long_run_has_the_flags_of_jobs():
         (["--max-pixels", "0"], "--max-pixels has to be above 0"),
         (["--on-error", "ignore"], "--on-error takes return|skip|raise"),
         (["--json", "--output", "x.jsonl"], "pass one of them"),
-        (["--output", "results.tsv"], "ending in .jsonl, .csv, .parquet or .npz"),
+        (["--output", "results.tsv"], "ending in .jsonl, .csv, .parquet, .npz or .coco.json"),
         (["--output", "no/such/folder/results.jsonl"], "in a folder that exists"),
         (["--html", "/"], "in a folder that exists"),
     ],

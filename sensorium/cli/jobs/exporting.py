@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sensorium.cli.coco_output import write_coco_rows
 from sensorium.cli.row_files import ROW_FILES
+from sensorium.cli.settings import kind_of_file
 from sensorium.cli.sinks import WholeFile
 from sensorium.cli.telling import say
 from sensorium.errors import OptionError
@@ -24,14 +26,15 @@ def export(folder: str, to: str, *, status: str | None, overwrite: bool) -> int:
     import pyarrow.compute
 
     path = Path(to)
-    if path.suffix not in ROW_FILES:
-        raise OptionError(f"--to takes a file name ending in {', '.join(ROW_FILES)}, got {to!r}")
+    write = {**ROW_FILES, ".coco.json": write_coco_rows}
+    if kind_of_file(to) not in write:
+        raise OptionError(f"--to takes a file name ending in {', '.join(write)}, got {to!r}")
     if path.exists() and not overwrite:
         raise OptionError(f"{to} is there; --overwrite replaces it")
     rows = Job.open(folder).results()
     if status is not None:
         rows = rows.filter(pyarrow.compute.field("status") == status)
-    WholeFile(to, option="to").write(lambda part: ROW_FILES[path.suffix](part, rows.schema, rows.to_batches()))
+    WholeFile(to, option="to").write(lambda part: write[kind_of_file(to)](part, rows.schema, rows.to_batches()))
     report = Job.open(folder).status()
     missing = "" if report.complete else f"; {report.inputs - report.done} inputs are still to be done"
     say(f"wrote {to}: {rows.count_rows()} rows{missing}")
