@@ -116,8 +116,24 @@ def runs(mask: ArrayLike) -> NDArray[np.int64]:
     Returns:
         `(R,)` int64; they add up to H·W, and only the first may be 0.
     """
-    flat = np.ravel(np.asarray(mask).astype(bool, copy=False), order="F")
-    return runs_between(np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat), starts_set=bool(flat[:1].any()))
+    array = np.asarray(mask).astype(bool, copy=False)
+    height = len(array)
+    rows = np.flatnonzero(array.any(1))
+    if not len(rows):
+        return np.array([array.size], np.int64)
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(array[top:bottom].any(0))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    if bottom - top == height or 2 * (bottom - top) * (right - left) > array.size:
+        flat = np.ravel(array, order="F")
+        changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    else:  # only the box around the ones is turned, a zero behind each column: most masks are small
+        turned = np.zeros((right - left, bottom - top + 1), bool)
+        turned[:, :-1] = array[top:bottom, left:right].T
+        column, row = np.divmod(np.flatnonzero(np.diff(turned.ravel(), prepend=False)), bottom - top + 1)
+        changes = (left + column) * height + top + row
+        changes = changes[(changes > 0) & (changes < array.size)]
+    return runs_between(changes, array.size, starts_set=bool(array[0, 0]))
 
 
 def runs_by_value(segmentation: NDArray[Any]) -> dict[int, NDArray[np.int64]]:

@@ -188,3 +188,18 @@ def test_the_bound_can_be_set():
     assert rle.decode(encoded, max_pixels=100).all()
     with pytest.raises(ValueError, match="10 x 10 px are more than the 99 px"):
         rle.decode(encoded, max_pixels=99)
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 1])
+def test_runs_of_a_box_are_those_of_the_whole_mask(share):
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        mask = np.zeros(rng.integers(0, 9, 2), bool)
+        top, left = rng.integers(0, 9, 2)
+        part = mask[top:, left:]
+        part[: rng.integers(1, 9), : rng.integers(1, 9)] = rng.random() < share
+        part[...] &= rng.random(part.shape) < 0.8
+        flat = mask.ravel(order="F")
+        changes = np.flatnonzero(np.diff(flat)) + 1
+        expected = rle.runs_between(changes, len(flat), starts_set=bool(flat[:1].any()))
+        assert rle.runs(mask).tolist() == expected.tolist()
