@@ -42,7 +42,7 @@ def lay_over(
 
 
 def widest(lengths: Runs, size: tuple[int, int]) -> tuple[float, float] | None:
-    """Where a label goes: a little left of the middle of the longest run among a mask's rows; None for an empty one."""
+    """Where a label goes: the middle of the longest run among a mask's rows; None for an empty one."""
     box = box_of(lengths, size)
     if box[0] == box[2]:
         return None
@@ -53,4 +53,4 @@ def widest(lengths: Runs, size: tuple[int, int]) -> tuple[float, float] | None:
     across = ends - starts
     longest = np.flatnonzero(across >= 0.95 * across.max())
     best = longest[len(longest) // 2]
-    return float(box[0] + starts[best] + across[best] * 0.3), float(box[1] + rows[best] + 6)
+    return float(box[0] + starts[best] + across[best] / 2), float(box[1] + rows[best])

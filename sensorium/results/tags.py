@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from sensorium.results.lettering import Colour, clean, fitting, width_of, write
@@ -25,8 +26,8 @@ class _Tag(NamedTuple):
 class Tags:
     """Places the names of objects, the most important first, and draws them, the most important on top.
 
-    Their size grows with the picture. Each tries to keep clear of those before it; those that would cover more than a
-    quarter of the picture between them are left out.
+    Their size grows with the picture. Each keeps clear of those before it. One that has no room is left out, and so are
+    those that would cover more than a quarter of the picture between them.
     """
 
     def __init__(self, canvas: Image.Image) -> None:
@@ -37,10 +38,10 @@ class Tags:
         self.size_px = text_size(canvas)
 
     def add(self, box: tuple[float, float, float, float], label: str, score: float | None, fill: Colour) -> None:
-        """Puts a tag on a box's upper left corner: above it if there is room, else within.
+        """Puts a tag on a box's upper left corner, above it if there is room, else within; or elsewhere at the box.
 
         Args:
-            box: left, top, right, bottom, px; a point where all is the same.
+            box: left, top, right, bottom, px; a point, in whose middle the tag goes, where all is the same.
             label: untrusted; it is cut where the tag would be too wide.
             score: what follows it, and is never cut; None for nothing.
             fill: the tag's colour; the text is black or white, whichever can be read on it.
@@ -50,13 +51,14 @@ class Tags:
         width, height = width_of(text, self.size_px) + 2 * margin, round(self.size_px * 1.3)
         if not text or width * height > self._left:
             return
-        self._left -= width * height
-        left = min(max(0.0, box[0]), max(0.0, self._canvas.width - width))
-        lowest = max(0.0, self._canvas.height - height)
-        tops = [min(max(0.0, top), lowest) for top in (box[1] - height, box[1], box[3], box[3] - height)]
-        places = [(left, top, left + width, top + height) for top in tops]
-        free = [place for place in places if not any(_meet(place, tag.box) for tag in self._placed)]
-        self._placed.append(_Tag((free or places)[0], text, fill))
+        for x, y in _corners(box, width, height):
+            left = min(max(0.0, x), max(0.0, self._canvas.width - width))
+            top = min(max(0.0, y), max(0.0, self._canvas.height - height))
+            place = (left, top, left + width, top + height)
+            if not any(_meet(place, tag.box) for tag in self._placed):
+                self._left -= width * height
+                self._placed.append(_Tag(place, text, fill))
+                return
 
     def draw(self) -> None:
         """Draws them all."""
@@ -89,6 +91,25 @@ def line_width(image: Image.Image) -> int:
 def readable_on(fill: Colour) -> Colour:
     """Black or white, whichever can be read on a colour."""
     return (0, 0, 0) if 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] > 130 else (255, 255, 255)
+
+
+def _corners(box: tuple[float, float, float, float], width: float, height: float) -> Iterator[tuple[float, float]]:
+    """Where the left upper corner of a tag may lie, the best place first.
+
+    Args:
+        box: that the tag belongs to, or a point.
+        width: of the tag.
+        height: of the tag.
+    """
+    left, top, right, bottom = box
+    if box[:2] == box[2:]:
+        for steps in (0, -1, 1, -2, 2):
+            yield left - width / 2, top - height / 2 + steps * height
+        return
+    for x in (left, right - width):
+        yield from ((x, y) for y in (top - height, top, bottom, bottom - height))
+    for step in range(1, int((bottom - top) // height) - 1):
+        yield from ((x, top + step * height) for x in (left, right - width))
 
 
 def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:

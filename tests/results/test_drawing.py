@@ -142,6 +142,41 @@ def test_tags_leave_most_of_a_picture_to_be_seen(size, count):
     assert changed > 0 or min(size) < 32
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (300, 200), (4000, 3000)])
+def test_no_tag_lies_on_another_or_beyond_the_picture(size):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(-0.1, 1, (80, 2)) * size
+    tags = Tags(flat(*size))
+    for number, (corner, sides) in enumerate(zip(corners, rng.uniform(0, 0.4, (80, 2)) * size, strict=True)):
+        box = (*corner, *(corner + sides)) if number % 2 else (*corner, *corner)
+        tags.add(box, f"class {number}", 0.5, (0, 0, 0))
+    placed = [tag.box for tag in tags._placed]
+    assert len(placed) >= 5
+    assert all(0 <= left < right <= size[0] and 0 <= top < bottom <= size[1] for left, top, right, bottom in placed)
+    for i, a in enumerate(placed):
+        assert not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in placed[:i])
+
+
+def test_a_box_whose_corner_is_taken_has_its_tag_elsewhere():
+    tags = Tags(flat(1000, 800))
+    for _ in range(6):
+        tags.add((100, 100, 500, 500), "cat", 0.5, (0, 0, 0))
+    assert len(tags._placed) == 6
+    assert tags._placed[0].box[3] == 100  # above its upper left corner
+    assert all(tag.box[0] >= 90 and tag.box[2] <= 501 for tag in tags._placed)
+
+
+def test_a_segment_s_label_is_in_the_middle_of_its_widest_part(monkeypatch):
+    placed = []
+    monkeypatch.setattr(Tags, "draw", lambda tags: placed.extend(tags._placed))
+    values = np.zeros((300, 400), np.uint8)
+    values[100:200, 200:400] = 1
+    Segments(values, [1], ["sky"]).plot(flat(400, 300))
+    left, top, right, bottom = placed[0].box
+    assert (left + right) / 2 == pytest.approx(300, abs=1)
+    assert 100 < (top + bottom) / 2 < 200
+
+
 def test_a_small_picture_with_two_objects_is_still_seen():
     drawn = np.asarray(boxes(64, 64, 2).plot(flat(64, 64)))
     assert drawn.shape == (64, 64, 3)
