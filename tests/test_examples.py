@@ -169,6 +169,23 @@ def test_find_objects(run, tmp_path):
     assert sorted(path.stem for path in (tmp_path / "found").glob("*.png")) == names
 
 
+def test_export_results(run, tmp_path):
+    from tests import tiny_detection
+
+    model = str(tiny_detection.folder("rt_detr"))
+    said = run("export_results.py", "--model", model, "--threshold", "0.3", "--slice-px", "300")
+    counts = {name: int(count) for name, count in re.findall(r"(\w+)\.jpg: (\d+) objects", said)}
+    file = json.loads((tmp_path / "exported" / "found.coco.json").read_text(encoding="utf-8"))
+    assert {Path(image["file_name"]).stem for image in file["images"]} == counts.keys()
+    assert len(file["annotations"]) == sum(counts.values()) > 0
+    names = (tmp_path / "exported" / "classes.txt").read_text(encoding="utf-8").splitlines()
+    assert [row["name"] for row in file["categories"]] == names
+    for path in (tmp_path / "exported" / "labels").iterdir():
+        assert len(path.read_text().splitlines()) <= counts[path.stem]  # those beyond the picture are left out
+    tasks = json.loads((tmp_path / "exported" / "tasks.json").read_text(encoding="utf-8"))
+    assert len(tasks) == len(counts)
+
+
 def test_name_sounds(run_apart):
     from tests import tiny_audio
 

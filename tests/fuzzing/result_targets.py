@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from sensorium.results import rle
+from sensorium.results import Detections, Masks, Segments, rle
 from tests.fuzzing.target import NUMBERS, Target, as_json, json_in, picked
 from tests.results.test_columns import MAKERS
 from tests.results.test_hostile_rows import NAMES, row_of
@@ -62,10 +62,28 @@ def strings():
     return [b"\x09\x07" + rle.encode(MASK)["counts"].encode(), b"\x09\x07" + far.encode(), b"\0\0"]
 
 
+def annotations(data: bytes) -> None:
+    """COCO's annotations of a picture of 9 by 7 px; what is made of them can be written again."""
+    value = json_in(data)
+    if not isinstance(value, list):
+        return
+    for kind in (Masks, Segments, Detections):
+        result = kind.from_coco(value, size=(9, 7))
+        result.to_coco()
+        result.to_label_studio("")
+
+
+def annotated():
+    masks = Masks(np.stack([MASK, ~MASK]), [0.5, 0.25])
+    told = {"bbox": [1, 2.5, 3, 4], "category_id": 7, "score": 0.5, "segmentation": [[0, 0, 5, 0, 5, 5]]}
+    return [json.dumps(rows).encode() for rows in (masks.to_coco(), masks.to_coco(shapes="polygons"), [told], [])]
+
+
 REFUSALS = (ValueError,)
 
 TARGETS = {
     "rle-strings": Target(coco_string, strings, REFUSALS, words=(b"oooooooooooO", b"PPPPPPPPPPPP0")),
     "rle-json": Target(mask_json, masks, REFUSALS, words=NUMBERS, json_from=0),
+    "coco-annotations": Target(annotations, annotated, REFUSALS, words=NUMBERS, json_from=0),
     "result-rows": Target(row, rows, REFUSALS, words=NUMBERS, json_from=1),
 }

@@ -8,7 +8,7 @@ from tests.fuzzing.target import Target
 
 OF_MODULES = {
     "media_targets": ("picture-headers", "sound-headers", "pictures", "sounds", "addresses", "web-answers"),
-    "result_targets": ("rle-strings", "rle-json", "result-rows"),
+    "result_targets": ("rle-strings", "rle-json", "coco-annotations", "result-rows"),
     "index_targets": ("index-manifest", "index-arrays", "index-passages", "index-vectors", "index-words"),
     "text_targets": ("passage-rows", "questions", "texts", "manual-pages", "markdown", "html"),
     "job_targets": ("tables", "archives", "job-description", "job-listing", "job-parts", "job-timings"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +17,8 @@ from sensorium.results.run_boxes import box_of
 
 SHAPES = ("rle", "polygons")
 """The forms that a mask may have."""
+
+_FAR = 2.0**62  # no number that is read lies further from 0
 
 
 def annotations(
@@ -122,16 +123,18 @@ def _of_one_image(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     for row in rows:
         if not isinstance(row, Mapping):
             raise ValueError(f'an annotation is {{"bbox": …, "category_id": …, …}}, got {row!r:.200}')
-    images = {row.get("image_id") for row in rows}
-    if len(images) > 1:
-        raise ValueError(f"the annotations of one picture are expected, got those of {len(images)}; choose one")
+    others = [row for row in rows if row.get("image_id") != rows[0].get("image_id")]
+    if others:
+        told = f"{rows[0].get('image_id')!r:.40} and {others[0].get('image_id')!r:.40}"
+        raise ValueError(f"the annotations of one picture are expected, got image_id {told}; choose one")
     return rows
 
 
 def _classes(rows: list[Mapping[str, Any]], categories: Given | None) -> tuple[list[str], NDArray[np.int64]]:
     numbers = [row.get("category_id") for row in rows]
-    if not all(isinstance(number, (int, np.integer)) for number in numbers):
-        raise ValueError('an annotation has its class as a whole number, "category_id"; one lacks it')
+    for number in numbers:
+        if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or not abs(int(number)) < _FAR:
+            raise ValueError(f'an annotation has its class as a whole number, "category_id", got {number!r:.40}')
     ids = np.array(numbers, np.int64).reshape(-1)
     return Categories(categories).names(ids.tolist()), ids
 
@@ -140,21 +143,26 @@ def _scores(rows: list[Mapping[str, Any]], *, whole: bool) -> NDArray[np.float32
     """Their scores, 1 where there is none; None where none has any, unless results of this kind need them."""
     if not whole and not any("score" in row for row in rows):
         return None
-    try:
-        return np.array([float(row.get("score", 1.0)) for row in rows], np.float32)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"an annotation's score is a number: {error}") from error
+    scores = [_numbers([row.get("score", 1.0)]) for row in rows]
+    if not all(scores):
+        raise ValueError(f"an annotation's score is a number, got {rows[scores.index([])].get('score')!r:.40}")
+    return np.array(scores, np.float32).reshape(-1)
 
 
 def _box(row: Mapping[str, Any]) -> list[float]:
-    box = row.get("bbox")
-    try:
-        sides = [float(side) for side in box]  # type: ignore[union-attr]
-    except (TypeError, ValueError):
-        sides = []
-    if len(sides) != 4 or not all(map(math.isfinite, sides)):
-        raise ValueError(f'an annotation has a box, "bbox": [left, top, width, height], got {box!r:.200}')
+    sides = _numbers(row.get("bbox"))
+    if len(sides) != 4:
+        raise ValueError(f'an annotation has a box, "bbox": [left, top, width, height], got {row.get("bbox")!r:.200}')
     return sides
+
+
+def _numbers(values: Any) -> list[float]:
+    """A list of numbers that any picture has; none where it holds anything else."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        return []
+    return numbers if all(abs(number) < _FAR for number in numbers) else []
 
 
 def _runs(row: Mapping[str, Any], size: Size) -> NDArray[np.int64]:

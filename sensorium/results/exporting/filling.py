@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sensorium.results.rle import runs_between
 
 _STEPS = 5  # a px
-_MAX_STEPS = 2**25  # of one polygon that is read; it may come from anywhere
+_MAX_PX = 2**23  # around one polygon that is read; it may come from anywhere
 
 
 def filled(polygons: Sequence[Any], size: tuple[int, int]) -> NDArray[np.int64]:
@@ -62,7 +62,7 @@ def _corners(polygon: Any) -> NDArray[np.float64]:
 def _toggles(corners: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:
     """Where, column by column, the px change between outside and inside; ascending."""
     height, width = size
-    u, v = _dense(corners)
+    u, v = _dense(corners, min(_MAX_PX, 1000 + 16 * (height + width) + 2 * height * width))
     crossed = np.flatnonzero(u[1:] != u[:-1])
     before, after = u[crossed], u[crossed + 1]
     x = (np.where(after < before, after, after - 1) + 0.5) / _STEPS - 0.5
@@ -73,10 +73,10 @@ def _toggles(corners: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.
     return np.asarray(values[counts % 2 == 1])
 
 
-def _dense(corners: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _dense(corners: NDArray[np.float64], max_px: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All points of a closed line, in fifths of a px: of each edge those along its longer axis, both ends included."""
-    if np.abs(corners).max() > _MAX_STEPS:
-        raise ValueError(f"a polygon's corners lie at most {_MAX_STEPS} px away, got {np.abs(corners).max():g}")
+    if np.abs(corners).max() > max_px:
+        raise ValueError(f"a polygon's corners lie in its picture, got one {np.abs(corners).max():g} px away")
     points = np.trunc(_STEPS * corners + 0.5).astype(np.int64)
     start, end = points, np.roll(points, -1, axis=0)
     way = end - start
@@ -87,8 +87,8 @@ def _dense(corners: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.
     low = np.where(flip[:, None], end, start)
     way = np.abs(way[rows, long]), np.where(flip, -way[rows, 1 - long], way[rows, 1 - long])
     counts = way[0] + 1
-    if int(counts.sum()) > _MAX_STEPS:
-        raise ValueError(f"a polygon's edges are at most {_MAX_STEPS // _STEPS} px long, got {counts.sum() // _STEPS}")
+    if int(counts.sum()) > _STEPS * max_px + len(counts):
+        raise ValueError(f"a polygon of this picture is at most {max_px} px around, got {counts.sum() // _STEPS} px")
     slope = way[1] / np.maximum(way[0], 1)
     edge = np.repeat(rows, counts)
     step = np.arange(len(edge)) - np.repeat(counts.cumsum() - counts, counts)
