@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -101,7 +101,7 @@ class CocoFile:
         found = result._found()
         height, width = found.sized(size)
         number = self._number(image_id)
-        rows = coco.annotations(
+        rows = coco.as_annotations(
             found,
             self._categories,
             image_id=number,
@@ -176,18 +176,22 @@ def write_coco(
         ValueError: there are fewer names or sizes than results; or as `CocoFile.add` raises.
         OSError: the file cannot be written.
     """
-    given = {"names": names, "sizes": sizes}
-    beside = {name: iter(values) for name, values in given.items() if values is not None}
+    beside_names, beside_sizes = (None if given is None else iter(given) for given in (names, sizes))
     with CocoFile(path, categories=categories, shapes=shapes, tolerance_px=tolerance_px) as file:
         for outcome in results:
-            told = {}
-            for name, values in beside.items():
-                try:
-                    told[name] = next(values)
-                except StopIteration:
-                    raise ValueError(f"{name} has one for each result, and there are more results") from None
+            name, size = _next_of(beside_names, "names"), _next_of(beside_sizes, "sizes")
             if outcome is not None and not isinstance(outcome, InputError):
-                file.add(outcome, told.get("names"), size=told.get("sizes"))
+                file.add(outcome, name, size=size)
+
+
+def _next_of(values: Iterator[Any] | None, what: str) -> Any:
+    """What goes with the next result; None where nothing is given."""
+    if values is None:
+        return None
+    try:
+        return next(values)
+    except StopIteration:
+        raise ValueError(f"{what} has one for each result, and there are more results") from None
 
 
 def _line(row: dict[str, Any]) -> str:

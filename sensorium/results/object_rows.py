@@ -55,7 +55,7 @@ class ObjectRows(Rows):
         Raises:
             ValueError: a form that this result cannot have; a class without a number; a box that is not finite.
         """
-        return coco.annotations(
+        return coco.as_annotations(
             self._found(),
             Categories(categories),
             image_id=image_id,

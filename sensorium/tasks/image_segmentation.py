@@ -175,7 +175,7 @@ class ImageSegmentation(SlicedImageTask):
         rule, sizes = self._rule(self._subtask(options)), [window.size for window in metas]
         if rule == "semantic":
             maps = self._semantic(outputs, sizes)
-            own = [item[window.cell.within(window.area)].contiguous() for item, window in zip(maps, metas, strict=True)]
+            own = [each[window.cell.within(window.area)].contiguous() for each, window in zip(maps, metas, strict=True)]
             return [WindowSegments(window, item) for window, item in zip(metas, _down(own), strict=True)]
         assert self._family is not None
         classes, masks = outputs["classes"].float(), outputs["masks"].float()
@@ -184,8 +184,8 @@ class ImageSegmentation(SlicedImageTask):
             results = instances(classes, masks, sizes, at_least, self._family.grid, overlapping=options.overlapping)
         else:
             results = panoptic(classes, masks, sizes, at_least, self._family.grid)
-        maps, valid = _down([item.segmentation for item in results]), _down([item.valid for item in results])
-        rows = zip(metas, maps, valid, results, strict=True)
+        found, valid = _down([each.segmentation for each in results]), _down([each.valid for each in results])
+        rows = zip(metas, found, valid, results, strict=True)
         return [
             WindowSegments(window, item, held.nonzero()[0] + 1, one.ids.numpy()[held], one.scores.numpy()[held])
             for window, item, held, one in rows
@@ -195,8 +195,8 @@ class ImageSegmentation(SlicedImageTask):
         """The one picture's segments."""
         if parts[0].ids is None:
             segmentation = joined_classes(parts)
-            ids = np.bincount(segmentation.ravel(), minlength=1).nonzero()[0]
-            return Segments(segmentation, ids, self._names(ids), index=index)
+            classes = np.bincount(segmentation.ravel(), minlength=1).nonzero()[0]
+            return Segments(segmentation, classes, self._names(classes), index=index)
         _, segmentation, values, ids, scores = joined_segments(parts)
         if options.overlapping:
             masks = segmentation[np.asarray(values) - 1]

@@ -21,7 +21,7 @@ SHAPES = ("rle", "polygons")
 _FAR = 2.0**62  # no number that is read lies further from 0
 
 
-def annotations(
+def as_annotations(
     found: FoundObjects,
     categories: Categories,
     *,
@@ -37,7 +37,7 @@ def annotations(
         raise ValueError("a box is not finite, which no file holds; leave it out: result[np.isfinite(…)]")
     corner, sides = found.xyxy[:, :2], (found.xyxy[:, 2:] - found.xyxy[:, :2]).clip(min=0)
     areas = _areas(found, sides)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, number in enumerate(categories.numbers(found)):
         row: dict[str, Any] = {"id": first_id + len(rows), "image_id": image_id, "category_id": number}
         row |= {"bbox": [*corner[i].tolist(), *sides[i].tolist()], "area": areas[i], "iscrowd": 0}

@@ -85,14 +85,14 @@ def _dense(corners: NDArray[np.float64], max_px: int) -> tuple[NDArray[np.int64]
     rows = np.arange(len(way))
     flip = way[rows, long] < 0
     low = np.where(flip[:, None], end, start)
-    way = np.abs(way[rows, long]), np.where(flip, -way[rows, 1 - long], way[rows, 1 - long])
-    counts = way[0] + 1
+    far, aside = np.abs(way[rows, long]), np.where(flip, -1, 1) * way[rows, 1 - long]
+    counts = far + 1
     if int(counts.sum()) > _STEPS * max_px + len(counts):
         raise ValueError(f"a polygon of this picture is at most {max_px} px around, got {counts.sum() // _STEPS} px")
-    slope = way[1] / np.maximum(way[0], 1)
+    slope = aside / np.maximum(far, 1)
     edge = np.repeat(rows, counts)
     step = np.arange(len(edge)) - np.repeat(counts.cumsum() - counts, counts)
-    t = np.where(flip[edge], way[0][edge] - step, step)
+    t = np.where(flip[edge], far[edge] - step, step)
     along = low[rows, long][edge] + t
     beside = np.trunc(low[rows, 1 - long][edge] + slope[edge] * t + 0.5).astype(np.int64)
     u, v = np.where(wide[edge], along, beside), np.where(wide[edge], beside, along)

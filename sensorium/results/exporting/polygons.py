@@ -66,7 +66,7 @@ def outlines(lengths: NDArray[np.int64], size: tuple[int, int], *, tolerance_px:
     mask = part_of(lengths, size, box)
     found = _rings(mask)
     owners = _owners(mask, found)
-    moved = [ring + np.array(box[:2], np.float64) for ring in found]
+    moved: list[Ring] = [ring.astype(np.float64) + np.array(box[:2], np.float64) for ring in found]
     kept = [ring if tolerance_px == 0 else simplified(ring, tolerance_px) for ring in moved]
     polygons = {i: Polygon(kept[i], []) for i, owner in enumerate(owners) if owner == i}
     for i, owner in enumerate(owners):

@@ -83,7 +83,7 @@ def _matches(
 def _cut(boxes: NDArray[np.float32], window: ImageWindow) -> NDArray[np.bool_]:
     """`(N,)` bool, which boxes may be cut at a border of their window."""
     sides = [_is_cut(boxes[:, side], side, window) for side in range(4)]
-    return np.logical_or.reduce(sides)
+    return np.asarray(np.logical_or.reduce(sides))
 
 
 def _whole(
