@@ -50,6 +50,7 @@ ONLY_IN = {  # third party: the files that may import it
         "cli",
     },
     "huggingface_hub": {"checkpoints", "cli"},
+    "av": {"processors/video_faults.py"},
     "soundfile": {"processors"},
     "torchaudio": {"processors"},
     "librosa": {"processors"},

@@ -18,8 +18,9 @@ from sensorium.processors.limits import MediaLimits
 
 READ_AT_ONCE = 8 * 2**20  # bytes; a larger file's header is checked before the rest is read
 _CHUNK = 2**20
-_MEDIA_TYPES = {"picture": "image", "sound": "audio"}
-_EXAMPLES = {"picture": "png", "sound": "wav"}
+_MEDIA_TYPES = {"picture": "image", "sound": "audio", "film": "video"}
+_EXAMPLES = {"picture": "png", "sound": "wav", "film": "mp4"}
+_IN_PIECES = ("sound", "film")
 _NO_SUCH_NAME = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{200,}={0,2}\s*")  # no name of a file is like this: it has no point
 _SPACE = re.compile(rb"[ \t\r\n\f]+")
@@ -33,8 +34,8 @@ def open_path(
     Args:
         path: of the file.
         name: what to call the input in an error.
-        limits: `max_bytes` applies, but not to a sound, which is read in pieces.
-        kind: what is expected of it: "picture" or "sound".
+        limits: `max_bytes` applies, but not to a sound or a film, which are read in pieces.
+        kind: what is expected of it: "picture", "sound" or "film".
 
     Raises:
         InputError: `missing-file`, `is-a-directory`, `unreadable-file` (no permission, a pipe or device),
@@ -55,7 +56,7 @@ def open_path(
         )
     if not stat.S_ISREG(status.st_mode):
         raise _unreadable(name, "a pipe, socket or device")
-    limits.check_bytes(min(status.st_size, 1) if kind == "sound" else status.st_size, name=name, kind=kind)
+    limits.check_bytes(min(status.st_size, 1) if kind in _IN_PIECES else status.st_size, name=name, kind=kind)
     try:
         if status.st_size > READ_AT_ONCE:
             return open(path, "rb")  # noqa: PTH123 - the caller's with closes it

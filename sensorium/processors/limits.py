@@ -10,18 +10,30 @@ from sensorium.processors.addresses import checked_beginnings
 
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SOUND_FORMATS = ("AIFF", "FLAC", "MP3", "OGG", "RF64", "WAV")
+VIDEO_FORMATS = ("AVI", "GIF", "MKV", "MP4", "MPEG", "TS")
 _READABLE = (*SOUND_FORMATS, "AU", "CAF", "W64")
+_READABLE_FILMS = (*VIDEO_FORMATS, "ASF", "FLV", "OGG")
+
+
+_ABOVE_ZERO = (
+    "max_pixels", "max_frames", "max_bytes", "timeout_s", "max_seconds", "max_channels", "max_video_frames", "decode_s",
+)  # fmt: skip
+_FORMAT_FIELDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (  # with an example, and all that can be named
+    ("formats", "('JPEG', 'PNG')", ()),
+    ("sound_formats", "('WAV', 'FLAC')", _READABLE),
+    ("video_formats", "('MP4', 'MKV')", _READABLE_FILMS),
+)
 
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """The bounds that every picture and every sound has to keep, and where they may come from.
+    """The bounds that every picture, sound and film has to keep, and where they may come from.
 
     Attributes:
-        max_pixels: width x height of one picture, or of an animation's canvas.
-        max_frames: frames of one animation (GIF, APNG, WebP, AVIF). Only the first is used.
-        max_bytes: bytes of one encoded file, URL body (after decompression) or data URI. A sound's file on disk, which
-            is read in pieces, is bounded by `max_seconds` instead.
+        max_pixels: width x height of one picture, of an animation's canvas, or of a film's frame.
+        max_frames: frames of one animation (GIF, APNG, WebP, AVIF) that is taken as a picture. Only the first is used.
+        max_bytes: bytes of one encoded file, URL body (after decompression) or data URI. A sound's or a film's file on
+            disk, which is read in pieces, is bounded by `max_seconds` instead.
         timeout_s: wall clock for one URL or remote file in seconds: name look-up, redirects and body together.
         allow_urls: whether URLs and remote files are fetched at all.
         allow_private_addresses: whether a URL may lead to a loopback, private or link-local address.
@@ -30,17 +42,20 @@ class MediaLimits:
         formats: the file formats that are opened, by Pillow's names (in any case). JPEG includes MPO (JPEGs that carry
             a second picture); HEIF is read where pillow-heif is installed. Formats outside the default are decoded by
             whatever Pillow brings for them.
-        max_seconds: seconds of one sound, by its header, and by what is decoded where that does not say.
+        max_seconds: seconds of one sound or film, by its header, and by what is read where that does not say.
         max_channels: channels of one sound.
         sound_formats: the sound formats that are opened, in any case, of AIFF, AU, CAF, FLAC, MP3, OGG, RF64, W64
             and WAV.
+        max_video_frames: frames of one film, by its header, and by what is read of it.
+        video_formats: the formats of films that are opened, in any case, of ASF (WMV), AVI, FLV, GIF, MKV (WebM), MP4
+            (MOV), MPEG, OGG and TS.
         isolate: whether encoded pictures are decoded in helper processes, which a crash, a lack of memory or the time
             limit ends in place of this one.
         decode_s: wall clock for decoding one picture in seconds, where pictures are isolated.
 
     Raises:
-        OptionError: a bound that is not positive, an empty list of formats, an unknown format of sound, or a beginning
-            of addresses that leads to no remote file system.
+        OptionError: a bound that is not positive, an empty list of formats, an unknown format of sound or film, or a
+            beginning of addresses that leads to no remote file system.
     """
 
     max_pixels: int = 100_000_000
@@ -54,6 +69,8 @@ class MediaLimits:
     max_seconds: float = 4 * 3600.0
     max_channels: int = 32
     sound_formats: tuple[str, ...] = SOUND_FORMATS
+    max_video_frames: int = 1_000_000
+    video_formats: tuple[str, ...] = VIDEO_FORMATS
     isolate: bool = False
     decode_s: float = 20.0
 
@@ -63,24 +80,24 @@ class MediaLimits:
         return cls(isolate=True)
 
     def __post_init__(self) -> None:
-        for field in ("max_pixels", "max_frames", "max_bytes", "timeout_s", "max_seconds", "max_channels", "decode_s"):
+        for field in _ABOVE_ZERO:
             value = getattr(self, field)
             if not value > 0:
                 raise OptionError(f"MediaLimits.{field} has to be above 0, got {value!r}.")
         object.__setattr__(self, "allow_remote", checked_beginnings(self.allow_remote))
         if self.isolate not in (True, False):
             raise OptionError(f"MediaLimits.isolate has to be True or False, got {self.isolate!r}.")
-        for field, example in (("formats", "('JPEG', 'PNG')"), ("sound_formats", "('WAV', 'FLAC')")):
+        for field, example, readable in _FORMAT_FIELDS:
             names: Any = getattr(self, field)  # a bare string is a tuple of letters to Python
             if isinstance(names, str) or not names:
                 raise OptionError(
                     f"MediaLimits.{field} has to be a tuple of format names such as {example}, got {names!r}."
                 )
             object.__setattr__(self, field, tuple(name.upper() for name in names))
-        unknown = set(self.sound_formats).difference(_READABLE)
-        if unknown:
-            known = ", ".join(sorted(_READABLE))
-            raise OptionError(f"MediaLimits.sound_formats: expected names out of {known}, got {min(unknown)!r}.")
+            unknown = set(getattr(self, field)).difference(readable) if readable else ()
+            if unknown:
+                known = ", ".join(sorted(readable))
+                raise OptionError(f"MediaLimits.{field}: expected names out of {known}, got {min(unknown)!r}.")
 
     def check_size(self, width: int, height: int, *, name: str) -> None:
         """Refuse a picture without pixels, or with more than `max_pixels`.
@@ -141,6 +158,32 @@ class MediaLimits:
                 f"{name}: expected at most {self.max_channels} channels, got {channels}. Mix them down, or raise "
                 f"MediaLimits.max_channels.",
                 code="too-many-channels",
+                source=name,
+            )
+
+    def check_video(self, frames: int, seconds: float, *, name: str) -> None:
+        """Refuse a film of more than `max_video_frames`, or of more than `max_seconds`.
+
+        Args:
+            frames: of the film, as far as is known.
+            seconds: that it lasts, as far as is known.
+            name: what to call the input in an error.
+
+        Raises:
+            LimitError: `too-many-frames`, `too-long`.
+        """
+        if frames > self.max_video_frames:
+            raise LimitError(
+                f"{name}: expected a film of at most {self.max_video_frames:,} frames, got {frames:,} or more. Cut it, "
+                f"or raise MediaLimits.max_video_frames if you trust it.",
+                code="too-many-frames",
+                source=name,
+            )
+        if seconds > self.max_seconds:
+            raise LimitError(
+                f"{name}: expected at most {self.max_seconds:,.0f} s of film, got {seconds:,.0f} s or more. Cut it, or "
+                f"raise MediaLimits.max_seconds if you trust it.",
+                code="too-long",
                 source=name,
             )
 

@@ -1,8 +1,9 @@
 """Whatever a user calls a picture → pixels: `load_image` for a tensor, `load_pil` for a PIL image.
 
-A picture is a path (`str` or `Path`), an http(s) URL, a `data:` URI, bytes, a binary file, a PIL image, a NumPy array
-or a torch tensor. Everything is checked before it is decoded (`MediaLimits`), and every fault is an `InputError` or
-`LimitError` with a code. All functions are safe to call from several threads at once; decoding releases the GIL.
+A picture is a path (`str` or `Path`), an http(s) URL, a `data:` URI, bytes, a binary file, a PIL image, a NumPy array,
+a torch tensor or a film's frame. Everything is checked before it is decoded (`MediaLimits`), and every fault is an
+`InputError` or `LimitError` with a code. All functions are safe to call from several threads at once; decoding releases
+the GIL.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sensorium.processors.image_isolation import decode_apart
 from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
 from sensorium.processors.remote import read_remote
 from sensorium.processors.shortage import shortage_mapped
+from sensorium.processors.video_frame import VideoFrame
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +45,7 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
         source: a path, an http(s) URL, a `data:` URI, bytes (or bytearray, memoryview), a binary file object (read from
             its start where it can seek), a PIL image, or a NumPy array or torch tensor of `(H, W)`, `(C, H, W)` or
             `(H, W, C)`: 1, 3 (red, green, blue; OpenCV's are the other way round) or 4 channels (RGBA, laid over
-            white), uint8, uint16, bool, or floating point in [0, 1].
+            white), uint8, uint16, bool, or floating point in [0, 1]; or a `VideoFrame`.
         limits: what the picture may cost, and where it may come from.
 
     Returns:
@@ -62,6 +64,8 @@ def load_image(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Tensor:
 
 
 def _load(source: Any, limits: MediaLimits) -> Tensor:
+    if isinstance(source, VideoFrame):
+        return source.pixels
     if isinstance(source, np.ndarray):
         return arrays.from_array(source, name=describe(source), limits=limits)
     if _is_tensor(source):
@@ -93,7 +97,7 @@ def load_pil(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Imag
 def _load_pil(source: Any, limits: MediaLimits) -> Image.Image:
     if isinstance(source, Image.Image):
         return image_decoding.convert_pil(source, name=describe(source), limits=limits)
-    if isinstance(source, np.ndarray) or _is_tensor(source):
+    if isinstance(source, (np.ndarray, VideoFrame)) or _is_tensor(source):
         return _to_pil(load_image(source, limits=limits))
     with open_source(source, limits=limits) as (stream, name):
         if limits.isolate:
@@ -109,8 +113,8 @@ def open_source(
 
     Args:
         source: a path, an http(s) URL, a `data:` URI, bytes or a binary file object.
-        limits: the stream is at most `max_bytes` long; a sound's file may be longer.
-        kind: what it is expected to hold: "picture" or "sound".
+        limits: the stream is at most `max_bytes` long; a sound's or a film's file may be longer.
+        kind: what it is expected to hold: "picture", "sound" or "film".
         forms: what else the caller takes, for a message.
 
     Raises:
@@ -180,6 +184,8 @@ def describe(source: Any) -> str:
         return f"tensor {tuple(source.shape)} {str(source.dtype).removeprefix('torch.')}"
     if source is None:
         return "None"
+    if isinstance(source, VideoFrame):
+        return repr(source)
     if isinstance(source, Mapping):  # inputs by name: the first says which it is
         return describe(next(iter(source.values()))) if source else "an empty mapping"
     if isinstance(named := getattr(source, "name", None), str) and hasattr(source, "read"):
