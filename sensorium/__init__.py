@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sensorium.pipelines.pipeline import Pipeline
     from sensorium.processors.image import ImageProcessor
     from sensorium.processors.media import MediaLimits
+    from sensorium.processors.video_frames import frames
     from sensorium.results import (
         Answers,
         CitedAnswers,
@@ -102,6 +103,7 @@ __all__ = [
     "UnknownNameError",
     "UnsafeCheckpointError",
     "build_head",
+    "frames",
     "pipeline",
     "register_task",
     "similarity",
@@ -132,6 +134,7 @@ _HOMES = {
     "Transcript": "results",
     "Unit": "tasks.base",
     "build_head": "tasks.heads",
+    "frames": "processors.video_frames",
     "pipeline": "pipelines.factory",
     "register_task": "tasks.base",
     "similarity": "results",

@@ -50,6 +50,7 @@ PUBLIC = {
     "UnknownNameError",
     "UnsafeCheckpointError",
     "build_head",
+    "frames",
     "pipeline",
     "register_task",
     "similarity",
@@ -134,7 +135,7 @@ def test_public_names_of_results():
     assert {name for name in KINDS if getattr(kinds, name) is not None} == KINDS
     members = {name for name in dir(sensorium.results.Result) if not name.startswith("_")}
     tables = {"columns", "from_row", "records", "schema", "to_pandas", "to_polars", "to_row"}
-    assert members == {*tables, "arrays", "lines", "plot", "save", "seconds", "source", "to_dict", "to_json"}
+    assert members == {*tables, "arrays", "lines", "plot", "save", "seconds", "source", "time_s", "to_dict", "to_json"}
 
 
 def test_public_names():

@@ -29,6 +29,7 @@ class Item:
         exhausted: whether these are all.
         error: why there will be no result.
         source: the path or URL that it is, if it is one.
+        time_s: when it is shown in its film, if it is a frame of one.
         original: what tells it from other inputs of a run without duplicates.
         twin: the input itself, where it is the same as its original's and waits for what comes of that.
         seconds: what it has cost so far: splitting it, and its share of batches.
@@ -44,6 +45,7 @@ class Item:
     exhausted: bool = False
     error: InputError | None = None
     source: str | None = None
+    time_s: float | None = None
     original: Original | None = None
     twin: Any = None
     seconds: float = 0.0

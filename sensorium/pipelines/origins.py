@@ -1,4 +1,4 @@
-"""Where an input comes from, which its result and its error tell."""
+"""Where an input comes from, and when in a film it is shown: its result tells."""
 
 from __future__ import annotations
 
@@ -35,3 +35,16 @@ def origin_of(raw: Any, task: Task) -> str | None:
     if not named_so or raw[:5].lower() == "data:":
         return None
     return urls.public_url(raw) if _SCHEME.match(raw) else raw
+
+
+def moment_of(raw: Any, task: Task) -> float | None:
+    """When a raw input is shown, seconds from the first frame of its film; None for what is no frame of one.
+
+    Args:
+        raw: the input; of several by name the first, of the result of another task that result's input.
+        task: says what its inputs are.
+    """
+    if isinstance(raw, Mapping):
+        return moment_of(raw.get(task.inputs[0]), task)
+    moment = getattr(raw, "time_s", None)
+    return moment if isinstance(moment, float) else None

@@ -14,7 +14,7 @@ from sensorium.errors import InputError
 from sensorium.pipelines.batching import Buckets
 from sensorium.pipelines.duplicates import identity
 from sensorium.pipelines.items import Entry, Item
-from sensorium.pipelines.origins import origin_of
+from sensorium.pipelines.origins import moment_of, origin_of
 from sensorium.pipelines.splitting import Chunk, advance
 from sensorium.pipelines.statistics import Statistics
 from sensorium.pipelines.tables import of_row
@@ -132,7 +132,7 @@ class Stages:
             raw = of_row(self._task, raw)
         except InputError:  # is told where the input is split, and is that input's alone
             return raw
-        item.source = origin_of(raw, self._task)
+        item.source, item.time_s = origin_of(raw, self._task), moment_of(raw, self._task)
         return raw
 
     def identity(self, raw: Any) -> Hashable | None:
@@ -224,7 +224,7 @@ class Stages:
             with panics_told():
                 result = self._task.merge([item.parts[i] for i in range(item.opened)], item.options, item.index)
             if isinstance(result, Result):
-                put_source(result, item.source)
+                put_source(result, item.source, item.time_s)
                 put_seconds(result, item.seconds + time.perf_counter() - began)
             return result
         except Exception as error:  # noqa: BLE001 - a task's own fault on one input must not cost the others

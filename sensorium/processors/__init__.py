@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sensorium.processors.image import ImageProcessor
     from sensorium.processors.media import MediaLimits, load_image, load_pil
     from sensorium.processors.recipe import Recipe
+    from sensorium.processors.video_frame import VideoFrame
+    from sensorium.processors.video_frames import frames
+    from sensorium.processors.video_reader import VideoReader
+    from sensorium.processors.video_reading import open_video
 
 __all__ = [
     "AudioProcessor",
@@ -21,10 +25,14 @@ __all__ = [
     "ImageProcessor",
     "MediaLimits",
     "Recipe",
+    "VideoFrame",
+    "VideoReader",
+    "frames",
     "load_audio",
     "load_image",
     "load_pil",
     "open_audio",
+    "open_video",
 ]
 
 _MODULES = {
@@ -37,6 +45,10 @@ _MODULES = {
     "load_pil": "media",
     "load_audio": "audio_reading",
     "open_audio": "audio_reading",
+    "VideoFrame": "video_frame",
+    "VideoReader": "video_reader",
+    "frames": "video_frames",
+    "open_video": "video_reading",
 }
 
 

@@ -240,7 +240,7 @@ class Masks(MaskRows):
     def __reduce__(self) -> tuple[Any, ...]:  # without the unpacked masks
         rest = {name: getattr(self, name) for name in ("boxes", "stability", "objects", "index")}
         make = functools.partial(Masks.from_runs, **rest)
-        return make, (self._runs, self.size, self.scores), (None, {"_source": self.source})
+        return make, (self._runs, self.size, self.scores), (None, {"_source": self.source, "_time_s": self.time_s})
 
     def __repr__(self) -> str:
         height, width = self.size

@@ -38,7 +38,7 @@ class Result(Protocol):
             own, one text, its JSON.
     """
 
-    __slots__ = ("_seconds", "_source")
+    __slots__ = ("_seconds", "_source", "_time_s")
 
     index: int
     columns: ClassVar[tuple[typed.TypedColumn, ...]] = (typed.WholeJson(),)
@@ -47,6 +47,11 @@ class Result(Protocol):
     def source(self) -> str | None:
         """The path or the URL that its input was; None for an input that had none, and for a result made by hand."""
         return getattr(self, "_source", None)
+
+    @property
+    def time_s(self) -> float | None:
+        """When its input is shown in its film, seconds from the first frame; None for an input that is no frame."""
+        return getattr(self, "_time_s", None)
 
     @property
     def seconds(self) -> float | None:
@@ -193,9 +198,10 @@ class Result(Protocol):
         return to_html(self)
 
 
-def put_source(result: Result, source: str | None) -> None:
-    """Tells a result, a frozen one, too, which path or URL its input was."""
+def put_source(result: Result, source: str | None, time_s: float | None = None) -> None:
+    """Tells a result, a frozen one, too, which path or URL its input was, and when a frame is shown."""
     object.__setattr__(result, "_source", source)
+    object.__setattr__(result, "_time_s", time_s)
 
 
 def put_seconds(result: Result, seconds: float) -> None:

@@ -52,7 +52,7 @@ class Rows(Result):
         if isinstance(key, (int, np.integer)):
             return Row(self._row(int(key)))
         taken = self._take(key)
-        put_source(taken, self.source)
+        put_source(taken, self.source, self.time_s)
         return taken
 
     def __iter__(self) -> Iterator[Row]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sensorium import pipeline
+from sensorium import InputError, frames, pipeline
 from sensorium.pipelines.origins import origin_of
 from sensorium.results import Labels
 from sensorium.tasks.base import get_task
+from tests.films import film
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,35 @@ def test_what_is_no_path_has_no_source():
     assert origin_of({"array": np.zeros(3), "sampling_rate": 8000}, sound) is None
     assert origin_of({"image0": "a.jpg", "image1": "b.jpg"}, get_task("keypoint-matching")) == "a.jpg"
     assert origin_of("a.jpg", get_task("image-retrieval")) == "a.jpg"
+
+
+def test_results_of_frames_know_their_film_and_their_time(classify, tmp_path):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(film(60))
+    results = list(classify.stream(frames(path, fps=3)))
+    assert [result.time_s for result in results] == pytest.approx([0, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3])
+    assert {result.source for result in results} == {str(path)}
+    assert [result.index for result in results] == list(range(6))
+    found = results[2]
+    assert (found[:1].time_s, found[:1].source) == (found.time_s, str(path))
+    assert pickle.loads(pickle.dumps(found)).time_s == found.time_s
+    (frame,) = frames(path, fps=0.1)
+    for result in (classify(frame), classify(image=frame), classify.submit(frame).result()):
+        assert (result.time_s, result.source) == (0.0, str(path))
+    assert classify(frame.pixels).time_s is None
+
+
+def test_a_film_that_breaks_off_ends_its_stream_after_what_was_good(classify):
+    data = bytearray(film(48, 160, 120, g=12, crf=1))
+    middle = len(data) // 2
+    data[middle : middle + 3000] = b"\xff" * 3000
+    results = []
+    with pytest.raises(InputError) as caught:
+        for result in classify.stream(frames(bytes(data))):
+            results.append(result.index)
+    assert caught.value.code == "corrupt"
+    assert results == list(range(len(results)))
+    assert 12 <= len(results) < 48
 
 
 def test_each_outcome_knows_what_its_input_has_cost(classify, paths):
