@@ -7,6 +7,9 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import torch
+
+from sensorium.processors.video_frame import VideoFrame
 
 RATE = 30
 
@@ -81,4 +84,7 @@ def make_films():
     """Six films of several sizes, lengths and containers."""
     shapes = [(48, 64, 48, "mp4"), (30, 48, 64, "matroska"), (20, 40, 40, "avi"), (48, 96, 32, "mp4")]
     films = [film(*shape[:3], form=shape[3], seed=seed) for seed, shape in enumerate(shapes)]
-    return [*films, film(24, form="gif", seed=4), [drawn(index, 16, 50, 40, 5) for index in range(16)]]
+    shown = [
+        VideoFrame(torch.from_numpy(drawn(i, 16, 50, 40, 5)).permute(2, 0, 1), i, i / RATE, None) for i in range(16)
+    ]
+    return [*films, film(24, form="gif", seed=4), shown]

@@ -360,6 +360,13 @@ def _lightglue(folder: Path) -> None:
     LightGlueImageProcessor().save_pretrained(folder)
 
 
+@stand_in("MCG-NJU/videomae-base-finetuned-kinetics@488eb9a")
+def _videomae(folder: Path) -> None:
+    from tests import tiny_video
+
+    shutil.copytree(tiny_video.folder("videomae", num_labels=400), folder, dirs_exist_ok=True)
+
+
 @stand_in("depth-anything/Depth-Anything-V2-Small-hf")
 def _depth_anything(folder: Path) -> None:
     from transformers import DPTImageProcessor

@@ -195,6 +195,17 @@ def test_name_sounds(run_apart):
     assert len({line.partition(":")[2] for line in lines}) == 3, "the sounds are told apart"
 
 
+def test_name_films(run):
+    from tests import tiny_video
+
+    lines = run("name_films.py", "--model", str(tiny_video.folder("videomae")), "--top-k", "2").splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["flicker.gif", "pan.mp4", "zoom.avi"]
+    assert all(re.fullmatch(r"[a-z0-9.]+: deed \d 0\.\d\d, deed \d 0\.\d\d", line) for line in lines)
+    assert len({line.partition(":")[2] for line in lines}) > 1, "the films are told apart"
+    windows = run("name_films.py", "films", "--model", str(tiny_video.folder("videomae")), "--window-s", "1")
+    assert len(windows.splitlines()) == 3
+
+
 def test_keypoints_of_your_own(run, tmp_path):
     said = run("keypoints_of_your_own.py", "--pictures", "32", "--steps", "51")
     before, after = (float(px) for px in re.findall(r": ([\d.]+) px off", said))

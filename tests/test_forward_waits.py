@@ -28,6 +28,7 @@ from tests import (
     tiny_segmentation,
     tiny_speech,
     tiny_text,
+    tiny_video,
 )
 from tests.test_contract import TASKS, contract_of
 
@@ -56,6 +57,9 @@ FAMILIES = [
     ("question-answering", tiny_text.reader, "roberta", {}),
     ("retrieval-qa", tiny_text.reader, "bert", {}),
     ("text-ranking", tiny_ranking.ranker, "roberta", {}),
+    ("video-classification", tiny_video.folder, "timesformer", {}),
+    ("video-classification", tiny_video.folder, "vivit", {}),
+    ("video-classification", tiny_video.folder, "vjepa2", {}),
     ("zero-shot-image-classification", tiny_text.matcher, "siglip", {"candidate_labels": ("a cat", "an owl")}),
     ("zero-shot-object-detection", tiny_grounding.folder, "grounding-dino", {"candidate_labels": ("a cat", "an owl")}),
     ("zero-shot-object-detection", tiny_grounding.folder, "owlv2", {"candidate_labels": ("a cat", "an owl")}),

@@ -25,6 +25,7 @@ from tests import (
     tiny_segmentation,
     tiny_speech,
     tiny_text,
+    tiny_video,
 )
 from tests.pretend_cuda import PretendCuda
 from tests.tasks.test_image_segmentation import assert_same
@@ -41,6 +42,7 @@ TABLES = {
     "object-detection": (tiny_detection.ARCHITECTURES, tiny_detection.folder),
     "depth-estimation": (tiny_depth.ARCHITECTURES, tiny_depth.folder),
     "image-segmentation": (tiny_segmentation.ARCHITECTURES, tiny_segmentation.folder),
+    "video-classification": (tiny_video.ARCHITECTURES, tiny_video.folder),
     "audio-classification": (tiny_audio.ARCHITECTURES, tiny_audio.folder),
     "feature-extraction": (tiny_embedding.MODELS, tiny_embedding.encoder),
     "question-answering": (tiny_text.READERS, tiny_text.reader),

@@ -29,6 +29,7 @@ WAITS = {
     "retrieval": 1.8,
     "retrieval-qa": 2.0,
     "text-ranking": 1.0,
+    "video-classification": 1.0,
     "visual-question-answering": 1.0,
     "zero-shot-image-classification": 1.22,
     "zero-shot-object-detection": 2.22,

@@ -18,7 +18,7 @@ from sensorium.tasks.base import Task
 
 _BESIDE = (".json", ".txt", ".model", ".jinja", ".spm", ".bpe", ".codes")  # what stands beside weights
 _TEMPLATES = "additional_chat_templates"
-_RECIPES = ("preprocessor_config.json", "processor_config.json")
+_RECIPES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 
 
 def save(task: Task, folder: str | os.PathLike[str], *, recipe: Making | None) -> None:

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from sensorium.errors import InputError
-from sensorium.processors.folders import FileSearch, media_kind
+from sensorium.processors.folders import FileSearch, is_film, media_kind
 from sensorium.tasks.base import Task
 
 
 def spread(task: Task, inputs: Any) -> Any:
     """What is several inputs in one object, as a list; anything else as it is.
 
-    A folder or a glob stands for its pictures or sounds, where the task takes one of these; columns and tables for what
+    A folder or a glob stands for its pictures, sounds or films, where the task takes such; columns and tables for what
     `as_list` makes of them.
     """
     if isinstance(inputs, str | os.PathLike):
@@ -59,7 +59,7 @@ def of_row(task: Task, raw: Any) -> Any:
     (name,) = task.inputs
     if name in raw:
         return raw[name]
-    if media_kind(name) == "image" and raw.keys() == {"bytes", "path"}:  # a picture of `datasets`, not decoded
+    if media_kind(name) in ("image", "video") and raw.keys() == {"bytes", "path"}:  # of `datasets`, not decoded
         return raw["path"] if raw["bytes"] is None else raw["bytes"]
     if media_kind(name) == "image":
         raise InputError(
@@ -74,6 +74,8 @@ def _files(task: Task, path: Any) -> list[str] | None:
     if kind is None or len(task.inputs) > 1 or not isinstance(path, str) or len(path) > _LONGEST:
         return None
     if not os.path.isdir(path) and (not glob.has_magic(path) or os.path.exists(path)):  # noqa: PTH110, PTH112
+        return None
+    if kind == "video" and is_film(path):
         return None
     search = FileSearch(kind)
     found = list(search.expand(path))

@@ -1,4 +1,4 @@
-"""Which files of folders are pictures or sounds, by the ends of their names; none is opened."""
+"""Which files of folders are pictures, sounds or films, by the ends of their names; none is opened."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ IMAGE_SUFFIXES = "avif avifs bmp gif jfif jpe jpeg jpg mpo pbm pfm pgm png apng 
 if importlib.util.find_spec("pillow_heif") is not None:
     IMAGE_SUFFIXES += " heic heif hif"
 AUDIO_SUFFIXES = "aif aifc aiff au bwf caf flac mp2 mp3 oga ogg opus rf64 snd w64 wav wave"
+VIDEO_SUFFIXES = "3g2 3gp asf avi f4v flv gif m2ts m4v mkv mov mp4 mpe mpeg mpg mts ogv qt webm wmv"
 
 SUFFIXES = {
     "image": frozenset("." + name for name in IMAGE_SUFFIXES.split()),
     "audio": frozenset("." + name for name in AUDIO_SUFFIXES.split()),
+    "video": frozenset("." + name for name in VIDEO_SUFFIXES.split()),
 }
 """What a folder is searched for, by the kind of input. Inputs of other kinds are taken as text, as they stand."""
 
@@ -75,6 +77,9 @@ class FileSearch:
             yield Found(word)
         elif (meaning := self.meaning(word)) is not None:
             tree = tree_of(word if self.remote else "", limits=self.limits, stamped=self.stamped)
+            if self.kind == "video" and meaning == "folder" and is_film(word):
+                yield Found(word)
+                return
             search = TreeSearch(tree, self.suffixes, self.skipped, self.excluded)
             found = search.matching(word) if meaning == "glob" else search.in_folder(word)
             yield next(found, Found(word, empty=True))
@@ -103,3 +108,13 @@ def _local_meaning(word: str) -> Literal["folder", "glob"] | None:
     if os.path.isdir(word):  # noqa: PTH112 - False, not an error, for a name that no file can have
         return "folder"
     return "glob" if glob.has_magic(word) and not os.path.exists(word) else None  # noqa: PTH110
+
+
+def is_film(folder: str | os.PathLike[str]) -> bool:
+    """Whether a local folder is a film itself: one that holds pictures, its frames, and no film."""
+    try:
+        with os.scandir(folder) as entries:
+            held = {os.path.splitext(entry.name)[1].lower() for entry in entries if entry.is_file()}  # noqa: PTH122
+    except OSError:  # an address, or one that may not be read: the search tells
+        return False
+    return bool(held & SUFFIXES["image"]) and not held & SUFFIXES["video"]

@@ -43,7 +43,8 @@ def read_base(processor: Any) -> Recipe:
     return padded(processor, Recipe((*resized(processor), *cropped(processor)), arithmetic_of(processor)))
 
 
-def _read_unpadded(processor: Any) -> Recipe:
+def read_unpadded(processor: Any) -> Recipe:
+    """The recipe of a processor that never pads, as those of films."""
     return Recipe((*resized(processor), *cropped(processor)), arithmetic_of(processor))
 
 
@@ -139,7 +140,7 @@ def _read_dinov3(processor: Any) -> Recipe:
 
 def _read_sapiens2(processor: Any) -> Recipe:
     if not (processor.do_resize and processor.do_pad):
-        return _read_unpadded(processor)
+        return read_unpadded(processor)
     height, width = processor.size.height, processor.size.width
     fitted = (resize_to(processor, "within", height, width), CenterCrop((height, width)))
     return Recipe((*fitted, *cropped(processor)), arithmetic_of(processor))
@@ -234,6 +235,14 @@ def _read_sam(processor: Any) -> Recipe:
     return padded(processor, Recipe((*resize, *cropped(processor)), arithmetic_of(processor)))
 
 
+def _read_vivit(processor: Any) -> Recipe:
+    # It rescales to [-1, 1] before it normalises.
+    rescale = (operation("multiply", processor.rescale_factor), operation("subtract", 1.0))
+    normalize = normalized(processor) if processor.do_normalize else ()
+    arithmetic = (*(rescale if processor.do_rescale else ()), *normalize)
+    return replace(read_unpadded(processor), arithmetic=arithmetic)
+
+
 def _read_vilt(processor: Any) -> Recipe:
     resize: tuple[Step, ...] = ()
     if processor.do_resize:
@@ -246,7 +255,7 @@ def _read_vilt(processor: Any) -> Recipe:
 
 
 OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
-    "BeitImageProcessor": (_read_unpadded, _MAPS),
+    "BeitImageProcessor": (read_unpadded, _MAPS),
     "ConditionalDetrImageProcessor": (_read_detr, _DETR),
     "ConvNextImageProcessor": (_read_convnext, {"_preprocess", "resize"}),
     "DINOv3ViTImageProcessor": (_read_dinov3, {"_preprocess"}),
@@ -264,7 +273,7 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "LightGlueImageProcessor": (_read_superglue, _PAIRS),
     "Mask2FormerImageProcessor": (_read_mask_former, {*_MAPS, "pad", "resize"}),
     "MaskFormerImageProcessor": (_read_mask_former, {*_MAPS, "pad", "resize"}),
-    "MobileNetV2ImageProcessor": (_read_unpadded, _MAPS),
+    "MobileNetV2ImageProcessor": (read_unpadded, _MAPS),
     "MobileViTImageProcessor": (_read_mobilevit, _MAPS),
     "Owlv2ImageProcessor": (_read_owlv2, {"_preprocess", "pad", "resize"}),
     "PPLCNetImageProcessor": (_read_pplcnet, {"_preprocess"}),
@@ -281,7 +290,10 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "SuperGlueImageProcessor": (_read_superglue, _PAIRS),
     "SuperPointImageProcessor": (_read_superpoint, {"_preprocess"}),
     "TextNetImageProcessor": (_read_textnet, {"_preprocess", "preprocess", "resize"}),
+    "TimesformerVideoProcessor": (read_unpadded, {"preprocess"}),
+    "VideoMAEVideoProcessor": (read_unpadded, {"preprocess"}),
     "ViltImageProcessor": (_read_vilt, {"_preprocess", "resize"}),
+    "VivitVideoProcessor": (_read_vivit, {"preprocess", "rescale_and_normalize"}),
     "YolosImageProcessor": (_read_yolos, _DETR),
     "ZoeDepthImageProcessor": (_read_zoedepth, {"_preprocess", "preprocess", "resize"}),
 }

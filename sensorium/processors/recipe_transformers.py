@@ -1,8 +1,8 @@
-"""Reads a recipe out of a Transformers image processor.
+"""Reads a recipe out of a Transformers image processor, or out of a video processor for each of its frames.
 
-A class that inherits all of TorchvisionBackend's own steps is read generically. A class that overrides some is read
-only if it stands in `OVERRIDES`, with exactly the methods that it is known to override. Anything else is not read at
-all: `UnreadRecipe` is raised, and the processor itself runs.
+A class that inherits all of TorchvisionBackend's own steps, or BaseVideoProcessor's, is read generically. A class that
+overrides some is read only if it stands in `OVERRIDES`, with exactly the methods that it is known to override. Anything
+else is not read at all: `UnreadRecipe` is raised, and the processor itself runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from sensorium.errors import CheckpointError
 from sensorium.processors.geometry import MOST_PIXELS, MOST_PX
 from sensorium.processors.recipe import Recipe
-from sensorium.processors.recipe_readers import OVERRIDES, read_base
+from sensorium.processors.recipe_readers import OVERRIDES, read_base, read_unpadded
 from sensorium.processors.recipe_settings import UnreadRecipe
 
 # What the values of a TorchvisionBackend's `pixel_values` depend on, besides its attributes.
@@ -44,19 +44,22 @@ def read_transformers(processor: Any) -> Recipe:
     """Read the recipe of a loaded Transformers image processor.
 
     Args:
-        processor: an image processor object.
+        processor: an image processor object, or a video processor.
 
     Raises:
         UnreadRecipe: its class, or one of its settings, is not one that is known to be read exactly.
     """
     from transformers.image_processing_backends import TorchvisionBackend
+    from transformers.video_processing_utils import BaseVideoProcessor
 
     if not isinstance(processor, TorchvisionBackend):
         raise UnreadRecipe("it is not a torchvision-backed image processor")
     cls = type(processor)
-    changed = {name for name in _STEPS if getattr(cls, name) is not getattr(TorchvisionBackend, name)}
+    of_films = isinstance(processor, BaseVideoProcessor)
+    base, plain = (BaseVideoProcessor, read_unpadded) if of_films else (TorchvisionBackend, read_base)
+    changed = {name for name in _STEPS if getattr(cls, name) is not getattr(base, name)}
     changed |= {name for name in _STEPS if name in vars(processor)}
-    read = _reader_of(cls, changed) if changed else read_base
+    read = _reader_of(cls, changed) if changed else plain
     try:
         return read(processor)
     except (CheckpointError, AttributeError, TypeError, ValueError) as error:

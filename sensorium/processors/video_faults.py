@@ -48,8 +48,8 @@ def no_frames(name: str) -> InputError:
 def without_times(name: str) -> InputError:
     """`missing-rate`."""
     return InputError(
-        f"{name}: expected a film that says when its frames are shown, got pictures. Pass rate=, frames a second, or "
-        "leave out what counts in seconds.",
+        f"{name}: expected a film that says when its frames are shown, got pictures. Pass the film itself, or rate= to "
+        "frames(), or leave out what counts in seconds.",
         code="missing-rate",
         source=name,
     )

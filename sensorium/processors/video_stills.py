@@ -45,7 +45,11 @@ class StillsVideo(VideoReader):
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """By their rate."""
+        """By their rate; of a film's frames their own, from the first one's on."""
+        known = [getattr(image, "time_s", None) for image in self._images] if self._rate is None else [None]
+        told = [moment for moment in known if moment is not None]
+        if len(told) == len(known) and told == sorted(told):
+            return np.array(told) - told[0]
         return even_times(self.frames, self._rate, self.name)
 
     def read(self, indices: Iterable[int]) -> Iterator[VideoFrame]:

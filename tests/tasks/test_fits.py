@@ -61,6 +61,8 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
             named("Mask2FormerForUniversalSegmentation", "mask2former"),
             {"image-segmentation": "native", **FEATURES},
         ),
+        (named("VideoMAEForVideoClassification", "videomae"), {"video-classification": "native"}),
+        (bare("vivit"), {"video-classification": "possible"}),
         (named("DPTForDepthEstimation", "dpt"), {"depth-estimation": "native", **FEATURES}),
         (named("DepthProForDepthEstimation", "depth_pro"), {"depth-estimation": "native", **FEATURES}),
         (named("SamModel", "sam"), {"mask-generation": "native", **FEATURES}),

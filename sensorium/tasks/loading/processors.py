@@ -13,9 +13,10 @@ from sensorium.errors import CheckpointError
 from sensorium.processors.audio import AudioProcessor
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.text import TextProcessor
+from sensorium.processors.video import VideoProcessor
 from sensorium.tasks.loading.models import describe_module
 
-P = TypeVar("P", TextProcessor, AudioProcessor)
+P = TypeVar("P", TextProcessor, AudioProcessor, VideoProcessor)
 
 
 def load_processor(processor: Any, checkpoint: Checkpoint | None) -> ImageProcessor:
@@ -89,6 +90,15 @@ def load_audio_processor(processor: Any, checkpoint: Checkpoint | None) -> Audio
         CheckpointError: there is none.
     """
     return _given_or_own(AudioProcessor, processor, checkpoint, noun="feature extractor")
+
+
+def load_video_processor(processor: Any, checkpoint: Checkpoint | None) -> VideoProcessor:
+    """The video processor that the caller gave (a name, a folder, a loaded one), or else the checkpoint's own.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    return _given_or_own(VideoProcessor, processor, checkpoint, noun="video processor")
 
 
 def _given_or_own(kind: type[P], processor: Any, checkpoint: Checkpoint | None, *, noun: str) -> P:
