@@ -26,6 +26,7 @@ from sensorium.processors.video_turning import turn_of, turned
 
 _BUFFER = 2**18  # bytes that are read of a file at once
 _THREADS = min(4, os.cpu_count() or 1)  # of one decoder; several films are decoded side by side
+_NEVER = -(2**63)  # before every stamp
 _EARLIER_KEYS = 3  # that are tried where a jump ends behind what is looked for
 
 
@@ -64,6 +65,9 @@ class _FileVideo(VideoReader):
         self._stream: Any = None
         self._decoded: Iterator[Any] = iter(())
         self._last: int | None = None  # the stamp of the frame that was decoded last, or its number where they count
+        self._wanted: frozenset[int] | None = None  # stamps of what is read; None for all, or where they do not tell
+        self._sent: int = _NEVER  # the highest stamp that the decoder was given since the last jump
+        self._left_out: int = _NEVER  # up to which frames may have been left out that are wanted now
         with faults_mapped(name):
             self._reformatter = pyav(name).video.reformatter.VideoReformatter()
         self._open()
@@ -126,8 +130,11 @@ class _FileVideo(VideoReader):
         return seconds
 
     def read(self, indices: Iterable[int]) -> Iterator[VideoFrame]:
-        times, stamps = self.times, self._index.stamps
-        for index in indices:
+        times, stamps, chosen = self.times, self._index.stamps, list(indices)
+        self._left_out = _NEVER if self._wanted is None else self._sent
+        few = self._index.seekable and len(chosen) < len(stamps)
+        self._wanted = frozenset(stamps[chosen].tolist()) if few else None
+        for index in chosen:
             frame = self._found(index, int(stamps[index]))
             yield VideoFrame(self._pixels(frame, index), index, float(times[index]), self.source)
 
@@ -145,7 +152,7 @@ class _FileVideo(VideoReader):
         key = self._index.key_before(stamp)
         first = int(self._index.keys[key]) if key >= 0 else None
         ahead = self._last is not None and self._last < stamp and (first is None or first <= self._last)
-        frame = self._forward(stamp) if ahead else self._jumped(key, stamp)
+        frame = self._forward(stamp) if ahead and stamp > self._left_out else self._jumped(key, stamp)
         if frame is None:
             raise cut_off(self.name) if index == len(self._index.stamps) - 1 else self._missing(index)
         return frame
@@ -155,6 +162,7 @@ class _FileVideo(VideoReader):
             begin = int(self._index.keys[earlier])
             with faults_mapped(self.name):
                 self._container.seek(begin, stream=self._stream, backward=True)
+            self._sent = self._left_out = _NEVER
             self._decoded = self._decoded_frames(begin)
             frame = self._forward(stamp)
             if frame is not None:
@@ -186,7 +194,7 @@ class _FileVideo(VideoReader):
     def _restart(self) -> None:
         self._container.close()
         self._open()
-        self._last = None
+        self._last, self._sent, self._left_out = None, _NEVER, _NEVER
         self._decoded = self._decoded_frames()
 
     def _decoded_frames(self, begin: int | None = None) -> Iterator[Any]:
@@ -199,6 +207,11 @@ class _FileVideo(VideoReader):
                     if not packet.is_keyframe or packet.pts != begin:
                         continue
                     begin = None
+                if packet.pts is not None:
+                    self._sent = max(self._sent, packet.pts)
+                # of what is not wanted, frames that no other one refers to are not decoded at all
+                left_out = self._wanted is not None and packet.pts not in self._wanted
+                self._stream.codec_context.skip_frame = "NONREF" if left_out else "DEFAULT"
                 yield from packet.decode()
 
     def _pixels(self, frame: Any, index: int) -> Tensor:

@@ -47,7 +47,7 @@ class VideoReader(ABC):
 
     @abstractmethod
     def read(self, indices: Iterable[int]) -> Iterator[VideoFrame]:
-        """Gives frames, one at a time, in little memory.
+        """Gives frames, one at a time, in little memory. It ends what was being read before.
 
         Args:
             indices: their numbers, from 0, rising; what lies between is skipped, by jumping where that is faster.

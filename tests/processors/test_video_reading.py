@@ -59,7 +59,18 @@ def test_frames_and_times_equal_those_of_decoding_from_start_to_end(settings):
     with open_video(data) as reader:
         assert reader.frames == len(expected) == 48
         assert reader.times == pytest.approx([time - expected[0][0] for time, _ in expected], abs=1e-6)
-        for indices in (range(48), [3], [0, 5, 6, 40, 41, 47], [20, 21, 30], [47], [12, 12, 13]):
+        # further on where it was, into what was left out, back, and on again
+        for indices in (
+            range(48),
+            [3],
+            [0, 5, 6, 40, 41, 47],
+            [20, 21, 30],
+            [31],
+            [32, 35],
+            [47],
+            [12, 12, 13],
+            [5, 40],
+        ):
             found = list(reader.read(indices))
             assert [frame.index for frame in found] == list(indices)
             assert [frame.time_s for frame in found] == reader.times[list(indices)].tolist()
