@@ -60,7 +60,7 @@ def film(path: Path, seconds: float, seed: int, size: tuple[int, int] = (320, 24
     coarse = rng.integers(0, 255, (height // 16, width // 8, 3), np.uint8)
     whole = np.kron(coarse, np.ones((16, 16, 1), np.uint8))
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast"})
+        stream = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(round(seconds * RATE)):
             view = np.roll(whole, -3 * number, axis=1)[:, :width]

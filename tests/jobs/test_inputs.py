@@ -288,3 +288,13 @@ def test_a_table_of_pictures_and_questions_is_answered_with_its_columns(pictures
     assert [row["id"] for row in rows] == [3, 5, 8] and [row["source"] for row in rows] == paths
     assert report.ok == 2 and [row["status"] for row in rows] == ["ok", "ok", "failed"]
     assert rows[0]["answers"]
+
+
+def test_films_are_inputs_and_so_is_a_folder_of_frames(tmp_path):
+    for name in ("films/a.mp4", "films/b.txt", "films/more/c.GIF", "frames/1.png", "frames/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found, _ = listed(tmp_path / "job", [tmp_path / "films", tmp_path / "frames"], inputs=("video",))
+    assert [row["source"] for row in found] == [
+        str(tmp_path / name) for name in ("films/a.mp4", "films/more/c.GIF", "frames")
+    ]
