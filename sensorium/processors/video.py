@@ -147,7 +147,8 @@ class VideoProcessor:
         pixels = batch["pixel_values"]
         if self.recipe is None:
             return pixels.to(dtype)
-        return self.recipe.finish(pixels.flatten(0, 1)).to(dtype).unflatten(0, pixels.shape[:2])
+        finished: Tensor = self.recipe.finish(pixels.flatten(0, 1)).to(dtype)
+        return finished.view(*pixels.shape[:2], *finished.shape[1:])
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the processor's file, which `from_pretrained` and Transformers read.
@@ -181,4 +182,5 @@ class VideoProcessor:
                 f"({type(error).__name__}: {error}). Check its settings, or pass processor=.",
                 code="processor-failed",
             ) from error
-        return film.to(torch.float32)
+        finished: Tensor = film.to(torch.float32)
+        return finished

@@ -49,7 +49,8 @@ class StillsVideo(VideoReader):
         known = [getattr(image, "time_s", None) for image in self._images] if self._rate is None else [None]
         told = [moment for moment in known if moment is not None]
         if len(told) == len(known) and told == sorted(told):
-            return np.array(told) - told[0]
+            moments: NDArray[np.float64] = np.array(told) - told[0]
+            return moments
         return even_times(self.frames, self._rate, self.name)
 
     def read(self, indices: Iterable[int]) -> Iterator[VideoFrame]:
