@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from sensorium.errors import InputError
-from sensorium.processors.shortage import is_shortage, out_of_memory
+from sensorium.processors.shortage import can_have, is_shortage, out_of_memory
+
+_ENOUGH = 2**28  # bytes with which any film can be decoded, a frame at a time
 
 
 def pyav(name: str) -> Any:
@@ -66,7 +68,7 @@ def faults_mapped(name: str) -> Iterator[None]:
     except (av.error.FFmpegError, MemoryError, RuntimeError, ValueError, OSError) as error:
         if isinstance(error, av.error.EOFError):  # before there was anything to decode
             raise no_frames(name) from error
-        if is_shortage(error):
+        if is_shortage(error) and not can_have(_ENOUGH):  # FFmpeg says so of sizes that no film has, too
             raise out_of_memory(name, "a film", error) from error
         if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
             raise InputError(

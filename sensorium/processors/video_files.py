@@ -89,8 +89,10 @@ class _FileVideo(VideoReader):
             others = len(self._container.streams)
             self._container.close()
             raise _without_images(self.name) if others else no_frames(self.name)
-        self._stream = stream
-        context = stream.codec_context
+        self._stream, context = stream, stream.codec_context
+        if context is None:
+            self._container.close()
+            raise _unknown_codec(self.name)
         context.options = {"max_pixels": str(self._limits.max_pixels)}
         context.thread_type, context.thread_count = "AUTO", _THREADS
         if context.width or context.height:
@@ -241,6 +243,11 @@ def _family(kind: str) -> str:
 def _is_cover(stream: Any, av: Any) -> bool:
     """Whether this is the picture on a record's cover, and not a film."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _unknown_codec(name: str) -> InputError:
+    message = f"{name}: expected a film, got one in a code that FFmpeg has no decoder for. Convert it to H.264 or VP9."
+    return InputError(message, code="unsupported-format", source=name)
 
 
 def _without_images(name: str) -> InputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 
 import av
 import numpy as np
@@ -199,6 +200,32 @@ def test_what_is_no_film_is_named():
         assert code_of(source) == "not-a-film", source[:40]
     heif = b"\0\0\0\x18ftypavif" + bytes(400)
     assert code_of(heif) == "not-a-film"
+
+
+def test_a_code_that_nothing_decodes_is_named():
+    data = film(4)
+    assert data.count(b"avc1") >= 1
+    assert code_of(data.replace(b"avc1", b"zzz1")) == "unsupported-format"
+
+
+def test_changed_bytes_are_input_errors_or_films():
+    """A few hundred films, each with some bytes changed or its end cut off."""
+    whole = [film(6, form=form, g=3) for form in ("mp4", "matroska", "avi", "mpegts")] + [film(6, form="gif")]
+    chance = np.random.default_rng(0)
+    codes = Counter()
+    for data in whole * 60:
+        changed = bytearray(data[: len(data) if chance.random() < 0.8 else chance.integers(1, len(data))])
+        for place in chance.integers(0, min(len(changed), 2000), chance.integers(1, 20)):
+            changed[place] = chance.integers(0, 256)
+        try:
+            with open_video(bytes(changed)) as reader:
+                codes["a film"] += len(list(reader.read([0, reader.frames - 1]))) > 0
+        except InputError as error:
+            codes[error.code] += 1
+    assert codes.total() == 300
+    assert codes["a film"] > 20 and codes["truncated"] > 20 and codes["corrupt"] > 20
+    assert codes.keys() <= {"a film", "truncated", "corrupt", "zero-sized", "not-a-film", "unsupported-format",
+                            "too-long", "too-many-frames", "too-many-pixels"}  # fmt: skip
 
 
 def test_what_cannot_be_a_film_is_an_input_error(tmp_path):

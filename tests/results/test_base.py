@@ -21,7 +21,7 @@ from sensorium.results import CocoFile, Result, Row, SearchResults, Transcript
 PACKAGE = Path(sensorium.__file__).parent
 USERS = [PACKAGE / "report.py", *(PACKAGE / "cli" / f"{name}.py" for name in ("running", "sinks", "telling"))]
 TABLES = {"records", "to_pandas", "to_polars", "columns", "schema", "to_row", "from_row"}
-FOR_PEOPLE = {"seconds", "source", "to_json", *TABLES}
+FOR_PEOPLE = {"seconds", "source", "time_s", "to_json", *TABLES}
 MEMBERS = {"index", "to_dict", "lines", "plot", "save", "arrays", *FOR_PEOPLE}
 
 
