@@ -209,11 +209,11 @@ def test_a_code_that_nothing_decodes_is_named():
 
 
 def test_changed_bytes_are_input_errors_or_films():
-    """A few hundred films, each with some bytes changed or its end cut off."""
+    """A hundred films, each with some bytes changed or its end cut off."""
     whole = [film(6, form=form, g=3) for form in ("mp4", "matroska", "avi", "mpegts")] + [film(6, form="gif")]
     chance = np.random.default_rng(0)
     codes = Counter()
-    for data in whole * 60:
+    for data in whole * 24:
         changed = bytearray(data[: len(data) if chance.random() < 0.8 else chance.integers(1, len(data))])
         for place in chance.integers(0, min(len(changed), 2000), chance.integers(1, 20)):
             changed[place] = chance.integers(0, 256)
@@ -222,8 +222,8 @@ def test_changed_bytes_are_input_errors_or_films():
                 codes["a film"] += len(list(reader.read([0, reader.frames - 1]))) > 0
         except InputError as error:
             codes[error.code] += 1
-    assert codes.total() == 300
-    assert codes["a film"] > 20 and codes["truncated"] > 20 and codes["corrupt"] > 20
+    assert codes.total() == 120
+    assert min(codes["a film"], codes["truncated"], codes["corrupt"]) > 10
     assert codes.keys() <= {"a film", "truncated", "corrupt", "zero-sized", "not-a-film", "unsupported-format",
                             "too-long", "too-many-frames", "too-many-pixels"}  # fmt: skip
 
