@@ -10,7 +10,17 @@ from pathlib import Path
 from sensorium.checkpoints import Checkpoint, LoadOptions
 from sensorium.tasks.base import all_tasks
 from sensorium.tasks.base.models import classes_of
-from tests import tiny, tiny_depth, tiny_detection, tiny_grounding, tiny_sam, tiny_segmentation, tiny_text, tiny_video
+from tests import (
+    tiny,
+    tiny_depth,
+    tiny_detection,
+    tiny_grounding,
+    tiny_pose,
+    tiny_sam,
+    tiny_segmentation,
+    tiny_text,
+    tiny_video,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 BEGIN, END = "<!-- tables: written by python -m tests.breadth -->\n", "<!-- end of tables -->\n"
@@ -28,6 +38,7 @@ TABLES = [
     "AutoModelForKeypointMatching",
     "AutoModelForDepthEstimation",
     "AutoModelForVideoClassification",
+    "AutoModelForPoseEstimation",
 ]
 """Transformers' tables of models for the tasks that there are."""
 
@@ -61,6 +72,7 @@ HELD = {
     "mask-generation": set(tiny_sam.BUILDERS),
     "object-detection": set(tiny_detection.ARCHITECTURES),
     "video-classification": set(tiny_video.ARCHITECTURES),
+    "pose-estimation": {settings[0] for settings in tiny_pose.ARCHITECTURES.values()},
     "zero-shot-image-classification": set(tiny_text.MATCHERS),
     "zero-shot-object-detection": set(tiny_grounding.ARCHITECTURES),
 }

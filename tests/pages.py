@@ -261,6 +261,7 @@ def _rt_detr(folder: Path) -> None:
     }
     sizes = {"encoder_hidden_dim": 32, "encoder_in_channels": [32, 32, 32], "decoder_in_channels": [32, 32, 32]}
     config = RTDetrConfig(backbone_config=backbone, d_model=32, **sizes, decoder_layers=2, num_labels=80)
+    config.id2label = {**config.id2label, 0: "person"}
     RTDetrForObjectDetection(config).save_pretrained(folder)
     RTDetrImageProcessor().save_pretrained(folder)
 
@@ -376,6 +377,13 @@ def _depth_anything(folder: Path) -> None:
     shutil.copytree(tiny_depth.folder("depth_anything"), folder, dirs_exist_ok=True)
     size = {"height": 518, "width": 518}
     DPTImageProcessor(size=size, keep_aspect_ratio=True, ensure_multiple_of=14).save_pretrained(folder)
+
+
+@stand_in("usyd-community/vitpose-base-simple")
+def _vitpose(folder: Path) -> None:
+    from tests import tiny_pose
+
+    shutil.copytree(tiny_pose.folder("vitpose"), folder, dirs_exist_ok=True)
 
 
 @stand_in("apple/DepthPro-hf")

@@ -273,6 +273,16 @@ def test_measure_depth(run, tmp_path):
         assert (tmp_path / "depths" / name.replace(".jpg", "-drawn.png")).is_file()
 
 
+def test_draw_poses(run, tmp_path):
+    from tests import tiny_detection, tiny_pose
+
+    given = ["--model", str(tiny_pose.folder("vitpose")), "--detector", str(tiny_detection.folder("detr"))]
+    said = run("draw_poses.py", *given, "--label", "thing 3")
+    names = sorted(path.stem for path in (ROOT / "examples" / "pictures").glob("c*.jpg"))
+    assert re.findall(r"^(\w+)\.jpg: \d+ people$", said, re.MULTILINE) == names
+    assert sorted(path.stem for path in (tmp_path / "poses").glob("*.png")) == names
+
+
 def test_transcribe(run, tmp_path):
     from tests import tiny_speech
 

@@ -25,6 +25,7 @@ WAITS = {
     "keypoint-matching": 7.83,
     "mask-generation": 3.5,
     "object-detection": 1.13,
+    "pose-estimation": 1.22,
     "question-answering": 1.0,
     "retrieval": 1.8,
     "retrieval-qa": 2.0,

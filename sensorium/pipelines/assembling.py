@@ -100,6 +100,9 @@ class _CallLoader:
         loaded: T = built
         return loaded
 
+    def load_beside(self, model: Any) -> Any:
+        return _CallLoader(self._settings, None, self._devices, self._number).load(None, model)
+
     def _place(self, task: type[Task] | None, model: Any) -> Task:
         """The task with its model in its place."""
         device, dtype, access = self._settings.device, self._settings.dtype, self._settings.access

@@ -30,6 +30,7 @@ def pipeline(
     *,
     index: Any = None,
     reader: str | os.PathLike[str] | Checkpoint | nn.Module | None = None,
+    detector: str | os.PathLike[str] | Checkpoint | nn.Module | Pipeline | None = None,
     processor: Any = None,
     device: Devices = None,
     dtype: str | torch.dtype = "auto",
@@ -57,6 +58,8 @@ def pipeline(
             that was found, or a loaded Transformers, timm or Sensorium module; None for the task's default.
         index: an `Index`, for tasks that search one. Those that only search take no model: the index knows its encoder.
         reader: "retrieval-qa"'s model by its other name; one of the two is given.
+        detector: what finds people for "pose-estimation": a detection pipeline, or a detector's checkpoint, which runs
+            with the settings below and its own processor. A call then takes pictures alone.
         processor: a name, a folder or a loaded processor, instead of the checkpoint's own; needed for a loaded
             Transformers model.
         device: "cuda", "cuda:1", "mps", "cpu" or a CUDA ordinal (-1 for the CPU); None for the best there is. A list
@@ -100,9 +103,10 @@ def pipeline(
         raise OptionError('name a task, a model, or both: pipeline("image-classification"), pipeline(model="…")')
     if _is_loaded(card, model, index, reader):
         model, reader = _found(model, settings), _found(reader, settings)
+    detector = _found(detector, settings)
     from sensorium.pipelines.assembling import assemble  # torch comes with it
 
-    parts = {"index": index, "reader": reader}
+    parts = {"index": index, "reader": reader, "detector": detector}
     return assemble(task, model, settings, processor, parts=parts, build=pipeline, given=given)
 
 

@@ -76,7 +76,7 @@ def check_names(task: Task, given: Iterable[str], *, inputs: bool = False, also:
             raise _unknown_option(name, [*options, *named, *also], task)
 
 
-_SETTINGS = frozenset([*Settings.names(), "model", "processor", "index", "reader"])
+_SETTINGS = frozenset([*Settings.names(), "model", "processor", "index", "reader", "detector"])
 
 
 def _unknown_argument(name: str, names: Iterable[str], card: TaskCard | None) -> UnknownNameError | OptionError:

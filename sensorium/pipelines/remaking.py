@@ -17,7 +17,7 @@ _REFUSED = (
     "that with {}, and build the pipeline where it is needed: pipeline(task, {}={})"
 )
 
-_FOLDERS = ("model", "reader", "processor", "cache_dir")
+_FOLDERS = ("model", "reader", "detector", "processor", "cache_dir")
 """Arguments that may be folders; another one's value may be the name of a folder by chance."""
 
 

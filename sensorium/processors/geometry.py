@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from sensorium.errors import CheckpointError, InputError, LimitError
+from sensorium.processors.box_crop import BoxCrop
 from sensorium.processors.image_resampling import (
     MAX_RESIZED_PIXELS,
     Resample,
@@ -257,10 +258,10 @@ class ToFloat:
         return size
 
 
-Step = Resize | CenterCrop | CropToRatio | PadReflected | PadSquare | FlipChannels | ToFloat | ToGrey
+Step = Resize | CenterCrop | CropToRatio | PadReflected | PadSquare | FlipChannels | ToFloat | ToGrey | BoxCrop
 STEPS: dict[str, type[Step]] = {
     step.kind: step
-    for step in (Resize, CenterCrop, CropToRatio, PadReflected, PadSquare, FlipChannels, ToFloat, ToGrey)
+    for step in (Resize, CenterCrop, CropToRatio, PadReflected, PadSquare, FlipChannels, ToFloat, ToGrey, BoxCrop)
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sensorium.processors.box_crop import BoxCrop
 from sensorium.processors.geometry import (
     CenterCrop,
     CropToRatio,
@@ -254,6 +255,12 @@ def _read_vilt(processor: Any) -> Recipe:
     return Recipe(resize, arithmetic_of(processor), pad_batch=pads, pixel_mask=pads)
 
 
+def _read_vitpose(processor: Any) -> Recipe:
+    if not processor.do_affine_transform or processor.normalize_factor != 200:
+        raise UnreadRecipe("it cuts no windows out, or others than those in which it finds joints again")
+    return Recipe((BoxCrop((processor.size.height, processor.size.width)),), arithmetic_of(processor))
+
+
 OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "BeitImageProcessor": (read_unpadded, _MAPS),
     "ConditionalDetrImageProcessor": (_read_detr, _DETR),
@@ -294,6 +301,7 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "VideoMAEVideoProcessor": (read_unpadded, {"preprocess"}),
     "ViltImageProcessor": (_read_vilt, {"_preprocess", "resize"}),
     "VivitVideoProcessor": (_read_vivit, {"preprocess", "rescale_and_normalize"}),
+    "VitPoseImageProcessor": (_read_vitpose, _MAPS),
     "YolosImageProcessor": (_read_yolos, _DETR),
     "ZoeDepthImageProcessor": (_read_zoedepth, {"_preprocess", "preprocess", "resize"}),
 }

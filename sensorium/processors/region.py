@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sensorium.processors.box_crop import BoxCrop
 from sensorium.processors.geometry import CenterCrop, CropToRatio, Resize
 from sensorium.processors.image_resampling import resized_size
 from sensorium.processors.recipe import Recipe
@@ -24,6 +25,13 @@ def region(recipe: Recipe, height: int, width: int) -> tuple[float, float, float
         if isinstance(step, Resize):
             rows, columns = resized_size(rows, columns, rule=step.rule, size=step.size, multiple=step.multiple)
             continue
+        if isinstance(step, BoxCrop):
+            y, x = (
+                _around(*each)
+                for each in zip(step.whole(rows, columns), step.size, (y, x), (rows, columns), strict=True)
+            )
+            rows, columns = step.size
+            continue
         if isinstance(step, CropToRatio):
             size = (int(step.ratio[0] * min(rows, columns)), int(step.ratio[1] * min(rows, columns)))
             step = CenterCrop(size)  # noqa: PLW2901 - what the step itself does
@@ -34,6 +42,14 @@ def region(recipe: Recipe, height: int, width: int) -> tuple[float, float, float
         y = (y[0], y[0] + (y[1] - y[0]) * recipe.pad_to[0] / rows)
         x = (x[0], x[0] + (x[1] - x[0]) * recipe.pad_to[1] / columns)
     return x[0] * width, y[0] * height, x[1] * width, y[1] * height
+
+
+def _around(window: tuple[float, float], new: int, ends: tuple[float, float], old: int) -> tuple[float, float]:
+    """What the px of a window cover of an axis of `old` px; the centres of its outer ones lie on its ends."""
+    centre, length = window
+    px, per_px = length / (new - 1), (ends[1] - ends[0]) / old
+    first = centre - length / 2 + 0.5 - px / 2
+    return ends[0] + first * per_px, ends[0] + (first + new * px) * per_px
 
 
 def _cut(ends: tuple[float, float], old: int, new: int, step: CenterCrop) -> tuple[float, float]:

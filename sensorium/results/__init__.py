@@ -16,6 +16,7 @@ from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
 from sensorium.results.masks import Masks
 from sensorium.results.matches import Matches
+from sensorium.results.poses import Poses
 from sensorium.results.ranking import Ranking
 from sensorium.results.result import Result
 from sensorium.results.row import Row
@@ -36,6 +37,7 @@ __all__ = [
     "Labels",
     "Masks",
     "Matches",
+    "Poses",
     "Ranking",
     "Result",
     "Row",

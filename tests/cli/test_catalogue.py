@@ -142,7 +142,17 @@ def test_settings_are_arguments_of_pipeline_with_its_defaults():
         ours = "auto" if field.name == "compile" and field.default is None else field.default
         assert ours == parameters[field.name].default, field.name
     left_out = set(parameters) - {field.name for field in dataclasses.fields(PipelineSettings)}
-    assert left_out == {"task", "limits", "token", "device_map", "quantization_config", "index", "reader", "progress"}
+    assert left_out == {
+        "task",
+        "limits",
+        "token",
+        "device_map",
+        "quantization_config",
+        "index",
+        "reader",
+        "detector",
+        "progress",
+    }
     assert "index" in {field.name for field in dataclasses.fields(IndexSettings)}, "a folder, for tasks that search"
     reader = inspect.getdoc(pipeline).partition("reader: ")[2].splitlines()[0]
     assert "model by its other name" in reader, "--model is reader, too"

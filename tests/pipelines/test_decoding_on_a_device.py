@@ -22,7 +22,7 @@ from tests.pretend_cuda import PretendCuda
 from tests.test_contract import TASKS, assert_alike, contract_of
 
 ON_PICTURES = ["depth-estimation", "image-classification", "image-feature-extraction", "image-segmentation",
-               "keypoint-detection", "keypoint-matching", "mask-generation", "object-detection",
+               "keypoint-detection", "keypoint-matching", "mask-generation", "object-detection", "pose-estimation",
                "visual-question-answering", "zero-shot-image-classification", "zero-shot-object-detection"]  # fmt: skip
 REFUSED = b"nvJPEG does not know this"
 
@@ -86,6 +86,8 @@ def test_every_task_takes_pictures_from_the_device(name, nvjpeg):
     if name == "visual-question-answering":
         inputs = [{"image": picture, "question": "what is it?"} for picture in pictures]
     options = next((each for each in contract.options if "candidate_labels" in each), {})
+    if name == "pose-estimation":
+        options = {"whole_image": True}
     if name.startswith("zero-shot-"):
         options = {"candidate_labels": ["cat", "dog"]}
     with PretendCuda() as cuda, contract.build(device="cuda", compile=False, decode="cuda", batch_size=2) as pipe:

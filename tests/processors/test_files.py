@@ -126,7 +126,7 @@ def test_a_file_without_permission_is_unreadable(path, monkeypatch):
         "png's first 20",
     ],
 )
-def test_content_that_is_no_whole_picture(content, code, tmp_path):
+def test_content_that_is_no_whole_image(content, code, tmp_path):
     place = tmp_path / "a.jpg"
     place.write_bytes(content)
     for source in (place, content, io.BytesIO(content), f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"):

@@ -20,6 +20,7 @@ from sensorium.results import (
     Labels,
     Masks,
     Matches,
+    Poses,
     Segments,
     lettering,
 )
@@ -54,6 +55,7 @@ def results():
         "detections": Detections([[30, 5, 50, 20]], [0.9], ["cat"]),
         "masks": Masks(mask[None], [0.9]),
         "segments": Segments(mask.astype(int), [1], ["cat"], [0.9]),
+        "poses": Poses([[[30, 5], [50, 20]]], [[0.5, 0.9]], [[20, 2, 60, 30]], ["nose", "eye"], [[0, 1]]),
         "keypoints": Keypoints([[30, 5], [50, 20]], [0.5, 0.9], ["nose", "eye"]),
         "matches": Matches([[30, 5]], [[50, 20]], [0.9]),
         "labels": Labels(["cat", "dog"], [0.9, 0.1]),

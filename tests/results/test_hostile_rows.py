@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorium.results import DepthMap, Embedding, Keypoints, Masks, Segments, rle
+from sensorium.results import DepthMap, Embedding, Keypoints, Masks, Poses, Segments, rle
 from sensorium.results.kinds import numbers_of
 from tests.mutations import mutated
 from tests.results.test_columns import MAKERS, floats
@@ -80,6 +80,7 @@ NONE_IN_A_MAP = {**MAP, "segments": [], "background": []}
         (Embedding, {**row_of(MAKERS["embedding"]()), "vector_shape": [HUGE, HUGE]}),
         (Embedding, {**row_of(MAKERS["embedding"]()), "vector_shape": [2**32, 2**32]}),
         (Keypoints, {**row_of(MAKERS["keypoints, described"]()), "descriptors_shape": [HUGE]}),
+        (Poses, {**row_of(MAKERS["poses"]()), "xy_shape": [HUGE, HUGE, 2]}),
     ],
 )
 def test_a_size_in_a_row_takes_no_memory(kind, row, monkeypatch):

@@ -33,3 +33,15 @@ class Loader(Protocol):
             CheckpointError: it cannot be loaded.
         """
         ...
+
+    def load_beside(self, model: Any) -> Any:
+        """A further task, whichever its model was saved for, which has its own processor, and not the call's.
+
+        Args:
+            model: a name, a folder, a Checkpoint or a loaded module.
+
+        Raises:
+            TaskMismatchError: it was saved for no task, or for several.
+            CheckpointError: it cannot be loaded.
+        """
+        ...
