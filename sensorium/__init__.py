@@ -32,6 +32,7 @@ from sensorium.openmp import wait_briefly
 
 if TYPE_CHECKING:
     from sensorium.backbones import AutoBackbone, Backbone
+    from sensorium.pipelines.chains import Crops
     from sensorium.pipelines.factory import pipeline
     from sensorium.pipelines.pipeline import Pipeline
     from sensorium.processors.image import ImageProcessor
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sensorium.results import (
         Answers,
         CitedAnswers,
+        Crop,
         DepthMap,
         Detections,
         Embedding,
@@ -71,6 +73,8 @@ __all__ = [
     "CitedAnswers",
     "ClosedError",
     "Composite",
+    "Crop",
+    "Crops",
     "DepthMap",
     "Detections",
     "DeviceError",
@@ -117,6 +121,8 @@ _HOMES = {
     "Backbone": "backbones",
     "CitedAnswers": "results",
     "Composite": "tasks.heads",
+    "Crop": "results",
+    "Crops": "pipelines.chains",
     "DepthMap": "results",
     "Detections": "results",
     "Embedding": "results",

@@ -17,6 +17,8 @@ PUBLIC = {
     "CitedAnswers",
     "ClosedError",
     "Composite",
+    "Crop",
+    "Crops",
     "DepthMap",
     "Detections",
     "DeviceError",
@@ -88,6 +90,7 @@ RESULTS = {
     "Answers",
     "CitedAnswers",
     "CocoFile",
+    "Crop",
     "DepthMap",
     "Detections",
     "Embedding",
@@ -170,7 +173,7 @@ def test_the_factory():
 
 def test_the_pipeline():
     members = {name for name in dir(sensorium.Pipeline) if not name.startswith("_")}
-    calls = {"acall", "image", "stream", "submit"}
+    calls = {"acall", "crop", "image", "stream", "submit"}
     assert members == {
         *calls,
         "checkpoint",

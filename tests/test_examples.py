@@ -283,6 +283,17 @@ def test_draw_poses(run, tmp_path):
     assert sorted(path.stem for path in (tmp_path / "poses").glob("*.png")) == names
 
 
+def test_label_what_is_found(run):
+    from tests import tiny_detection
+
+    said = run("label_what_is_found.py", "--detector", str(tiny_detection.folder("detr")), "--threshold", "0")
+    names = sorted(path.name for path in (ROOT / "examples" / "pictures").glob("c*.jpg"))
+    assert re.findall(r"^(\w+\.jpg): 5 objects$", said, re.MULTILINE) == names
+    assert len(re.findall(r"^    thing \d at \(\d+, \d+, \d+, \d+\): \w+ [01]\.\d\d$", said, re.MULTILINE)) == 5 * len(
+        names
+    )
+
+
 def test_transcribe(run, tmp_path):
     from tests import tiny_speech
 

@@ -156,7 +156,7 @@ class Run:
 
     def _begin(self, index: int, raw: Any) -> Item:
         item = Item(index, self._options)
-        if isinstance(self._source, Outcomes) and isinstance(raw, InputError):
+        if isinstance(raw, InputError):  # of whatever was to make this input: it keeps its place
             item.error = raw
         elif self._originals is None or not self._is_twin(item, raw, self._originals):
             self._stages.begin(item, raw, here=self._inline)

@@ -70,6 +70,8 @@ def _load(source: Any, limits: MediaLimits) -> Tensor:
         return arrays.from_array(source, name=describe(source), limits=limits)
     if _is_tensor(source):
         return arrays.from_tensor(source, name=describe(source), limits=limits)
+    if _is_array(source):
+        return arrays.from_array(np.asarray(source), name=describe(source), limits=limits)
     if isinstance(source, Image.Image):
         return image_decoding.pil_to_tensor(image_decoding.convert_pil(source, name=describe(source), limits=limits))
     with open_source(source, limits=limits) as (stream, name):
@@ -97,7 +99,7 @@ def load_pil(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Imag
 def _load_pil(source: Any, limits: MediaLimits) -> Image.Image:
     if isinstance(source, Image.Image):
         return image_decoding.convert_pil(source, name=describe(source), limits=limits)
-    if isinstance(source, (np.ndarray, VideoFrame)) or _is_tensor(source):
+    if isinstance(source, (np.ndarray, VideoFrame)) or _is_tensor(source) or _is_array(source):
         return _to_pil(load_image(source, limits=limits))
     with open_source(source, limits=limits) as (stream, name):
         if limits.isolate:
@@ -214,6 +216,12 @@ def _cut(text: str, length: int = _SHOWN) -> str:
 def _is_tensor(source: Any) -> TypeGuard[Tensor]:
     torch = sys.modules.get("torch")  # whoever has a tensor has imported torch
     return torch is not None and isinstance(source, torch.Tensor)
+
+
+def _is_array(source: Any) -> bool:
+    """Whether `source` is no array itself, but says what it is as one: part of a picture, another library's array."""
+    known = isinstance(source, Image.Image | np.ndarray | np.generic) or _is_tensor(source)
+    return not known and callable(getattr(source, "__array__", None)) and not hasattr(source, "read")
 
 
 def _is_4d(source: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sensorium.results.answers import Answers
 from sensorium.results.cited_answers import CitedAnswers
 from sensorium.results.coco_file import CocoFile, write_coco
+from sensorium.results.crop import Crop
 from sensorium.results.depth_map import DepthMap
 from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
@@ -29,6 +30,7 @@ __all__ = [
     "Answers",
     "CitedAnswers",
     "CocoFile",
+    "Crop",
     "DepthMap",
     "Detections",
     "Embedding",

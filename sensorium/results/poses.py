@@ -177,7 +177,12 @@ class Poses(Rows):
                 draw.line(ends, fill=colour(i), width=width)
             radius = width * 1.2 + 0.5
             for x, y in self.xy[i][shown[i]].tolist():
-                draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(255, 255, 255), outline=colour(i))
+                draw.ellipse(
+                    (x - radius, y - radius, x + radius, y + radius),
+                    fill=(255, 255, 255),
+                    outline=colour(i),
+                    width=max(1, width // 3),
+                )
         return canvas
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError, TaskMismatchError, UnknownNameError
-from sensorium.processors.media import load_image
+from sensorium.processors.rereading import readable_again
 from sensorium.results.result import Result
 from sensorium.tasks.base import Batch, Call, Empty, Fit, Loader, Options, Task, Unit
 
@@ -134,10 +134,7 @@ class FoundPeople(Task):
 
     def split(self, raw: Any, options: PeopleOptions) -> Iterable[Unit]:
         """The detector's units; the picture goes along."""
-        image = raw if _is_kept(raw) else load_image(raw, limits=self.limits)
-        seen = image
-        if isinstance(image, torch.Tensor) and image.is_floating_point():
-            seen = image / 255  # as pictures in floats are given
+        seen = readable_again(raw, self.limits)
         for unit in self.detector.split(seen, options.detector):
             yield Unit(unit.inputs, _DetectorMeta(unit.meta, seen))
 
@@ -171,13 +168,3 @@ class FoundPeople(Task):
     def example(self) -> Any:
         """The detector's own."""
         return self.detector.example()
-
-
-def _is_kept(raw: Any) -> bool:
-    """Whether a picture can be read a second time: neither a stream, nor what would be fetched again.
-
-    It is then decoded twice, so that no more decoded pictures wait between the two models than fit their batches.
-    """
-    if isinstance(raw, str):
-        return "://" not in raw
-    return isinstance(raw, PathLike) or not callable(getattr(raw, "read", None))
