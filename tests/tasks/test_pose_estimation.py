@@ -13,6 +13,7 @@ from PIL import Image
 import sensorium
 from sensorium.errors import CheckpointError, InputError, OptionError, TaskMismatchError, UnknownNameError
 from sensorium.models.heat_maps import Blur, locate
+from sensorium.models.vitpose import simple_head
 from sensorium.results import Poses
 from sensorium.tasks.pose.skeletons import skeleton_of
 from tests import tiny_detection, tiny_pose
@@ -344,3 +345,10 @@ def test_pictures_of_floats_are_cut_out_in_floats():
         rounded = pipe(Image.fromarray((image * 255).round().astype(np.uint8)), boxes=BOXES[:1])
     np.testing.assert_allclose(result.scores, rounded.scores, atol=0.05)
     assert not np.array_equal(result.scores, rounded.scores)
+
+
+def test_the_simple_head_s_kernels_may_come_first():
+    model = transformers.AutoModelForPoseEstimation.from_pretrained(tiny_pose.folder("vitpose"))
+    features = torch.randn(2, 24, 8, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(simple_head(model.head, features), model.head(features), rtol=0, atol=1e-4)
