@@ -16,6 +16,7 @@ from torch import Tensor
 from sensorium.checkpoints.writing import checkpoint_written
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.audio_resampling import resample, resampled_length
+from sensorium.processors.audio_settings import check_by_trial, check_size
 from sensorium.processors.features import Features, UnreadFeatures, read_features
 from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.padding import Padding
@@ -90,7 +91,7 @@ class AudioProcessor:
         """Read the recipe of a loaded Transformers feature extractor, or of a processor that has one.
 
         Raises:
-            CheckpointError: it is no feature extractor for sound.
+            CheckpointError: it is no feature extractor for sound, or no sound can be prepared with its settings.
         """
         extractor = getattr(processor, "feature_extractor", processor)
         if not isinstance(getattr(extractor, "sampling_rate", None), int):
@@ -98,8 +99,10 @@ class AudioProcessor:
                 f"expected a feature extractor with a sampling_rate, got {type(extractor).__name__}. Pass the one that "
                 f"the checkpoint was trained with as processor=."
             )
+        check_size(extractor)
+        features = None
         try:
-            return cls(extractor, read_features(extractor))
+            features = read_features(extractor)
         except UnreadFeatures as unread:
             warnings.warn(
                 f"Sensorium does not read the recipe of {type(extractor).__name__} ({unread}), so Transformers' own "
@@ -107,7 +110,9 @@ class AudioProcessor:
                 UserWarning,
                 stacklevel=2,
             )
-        return cls(extractor, None)
+        self = cls(extractor, features)
+        check_by_trial(extractor, self)
+        return self
 
     @property
     def seconds(self) -> float | None:

@@ -174,7 +174,10 @@ def read_features(extractor: Any) -> Features:
         raise UnreadFeatures("an unknown kind")
     if getattr(extractor, "padding_side", "right") != "right":
         raise UnreadFeatures("it pads on the left")
-    return readers[name](extractor)
+    try:
+        return readers[name](extractor)
+    except (AttributeError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise UnreadFeatures(f"a setting is not as expected: {error}") from error
 
 
 def _wave(extractor: Any) -> Waveform:

@@ -19,11 +19,12 @@ from sensorium.checkpoints.writing import CONFIG, checkpoint_written
 from sensorium.errors import InputError
 from sensorium.processors.image_loading import StoredRecipe, find_recipe, recipe_in
 from sensorium.processors.image_resampling import to_numpy_hwc
+from sensorium.processors.image_settings import check_by_trial, check_settings
 from sensorium.processors.media import is_batch, load_image, split_batch
 from sensorium.processors.recipe import Recipe
 from sensorium.processors.recipe_settings import UnreadRecipe
 from sensorium.processors.recipe_timm import read_timm, resolve_timm
-from sensorium.processors.recipe_transformers import check_edges, read_transformers
+from sensorium.processors.recipe_transformers import read_transformers
 
 FILE_NAME = "preprocessor_config.json"
 
@@ -74,16 +75,17 @@ class ImageProcessor:
         """Read the recipe of a loaded Transformers image processor, or of a processor that has one.
 
         Raises:
-            CheckpointError: it makes pictures larger than any model takes.
+            CheckpointError: no picture can be prepared with its settings.
         """
         processor = getattr(processor, "image_processor", processor)
-        check_edges(processor)
+        check_settings(processor)
         if type(processor).__name__ == "TimmWrapperImageProcessor":
             return cls.from_timm(processor.data_config)
         recipe, reason = None, ""
         try:
             recipe = read_transformers(processor)
         except UnreadRecipe as unread:
+            check_by_trial(processor)
             reason = str(unread)
         self = cls(recipe or Recipe())
         self._reference = processor

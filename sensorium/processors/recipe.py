@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -71,16 +72,39 @@ class Recipe:
     grey: bool = False
     _constants: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        if self.pad_to is not None and not (min(self.pad_to) >= 1 and math.prod(self.pad_to) <= MOST_PIXELS):
+            raise CheckpointError(
+                f"expected a recipe that pads to at least 1x1 px and at most {MOST_PIXELS:,} px, got (height, width) "
+                f"{self.pad_to!r:.80}. Correct the checkpoint's recipe."
+            )
+        fitted = _size_after(self.geometry)
+        if (
+            self.pad_to is not None
+            and fitted is not None
+            and (fitted[0] > self.pad_to[0] or fitted[1] > self.pad_to[1])
+        ):
+            raise CheckpointError(
+                f"expected a recipe that pads to what its steps make or more, got (height, width) {self.pad_to!r:.80} "
+                f"after {fitted!r:.80}. Correct the checkpoint's recipe."
+            )
+        values = np.array([[0.0], [255.0]], np.float32)
+        with np.errstate(all="ignore"):
+            for operation in self.arithmetic:
+                values = getattr(np, operation.operator)(values, np.array(operation.values, np.float32))
+        if not np.isfinite(values).all():
+            raise CheckpointError(
+                f"expected a recipe that makes numbers of black and white in float32, got {self.arithmetic!r:.300}. "
+                "Correct the checkpoint's recipe."
+            )
+
     def __reduce__(self) -> tuple[Any, ...]:  # without the tensors kept for this process's devices
         return Recipe, (self.geometry, self.arithmetic, self.pad_to, self.pad_batch, self.pixel_mask, self.grey)
 
     @property
     def size(self) -> tuple[int, int] | None:
         """(height, width) in px of every output, or None where it depends on the picture."""
-        size: tuple[int, int] | None = None
-        for step in self.geometry:
-            size = step.output_size(size)
-        return self.pad_to or size
+        return self.pad_to or _size_after(self.geometry)
 
     def fit(self, image: Tensor) -> Tensor:
         """Run the geometry on one picture.
@@ -185,8 +209,6 @@ class Recipe:
             if data["version"] != 1:
                 raise ValueError(f"version {data['version']!r}")
             pad_to = data["pad_to"]
-            if pad_to is not None and not (min(pad_to) >= 1 and math.prod(pad_to) <= MOST_PIXELS):
-                raise ValueError(f"pad_to of {pad_to!r:.80}")
             return cls(
                 geometry=tuple(_step_from_dict(step) for step in data["geometry"]),
                 arithmetic=tuple(Operation(**_tuples(operation)) for operation in data["arithmetic"]),
@@ -202,6 +224,13 @@ class Recipe:
                 f"expected a recipe as Recipe.to_dict writes it (version 1), got one that cannot be read "
                 f"({type(error).__name__}: {error}). Save it again, or update Sensorium."
             ) from error
+
+
+def _size_after(geometry: tuple[Step, ...]) -> tuple[int, int] | None:
+    size: tuple[int, int] | None = None
+    for step in geometry:
+        size = step.output_size(size)
+    return size
 
 
 def _step_from_dict(data: Mapping[str, Any]) -> Step:

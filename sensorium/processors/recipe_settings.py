@@ -97,7 +97,7 @@ def operation(operator: Any, values: float | Sequence[float]) -> Operation:
     listed = (float(values),) if isinstance(values, (int, float)) else tuple(float(value) for value in values)
     if operator == "divide" and 0 in listed:
         raise UnreadRecipe("a standard deviation of 0")
-    return Operation(operator, listed[:1] if len(set(listed)) == 1 else listed)
+    return Operation(operator, listed[:1] if len(listed) == 3 and len(set(listed)) == 1 else listed)
 
 
 def padded(processor: Any, recipe: Recipe) -> Recipe:

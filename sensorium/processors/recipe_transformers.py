@@ -7,12 +7,10 @@ else is not read at all: `UnreadRecipe` is raised, and the processor itself runs
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from sensorium.errors import CheckpointError
-from sensorium.processors.geometry import MOST_PIXELS, MOST_PX
 from sensorium.processors.recipe import Recipe
 from sensorium.processors.recipe_readers import OVERRIDES, read_base, read_unpadded
 from sensorium.processors.recipe_settings import UnreadRecipe
@@ -62,33 +60,8 @@ def read_transformers(processor: Any) -> Recipe:
     read = _reader_of(cls, changed) if changed else plain
     try:
         return read(processor)
-    except (CheckpointError, AttributeError, TypeError, ValueError) as error:
+    except (CheckpointError, AttributeError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise UnreadRecipe(f"a setting is not as expected: {error}") from error
-
-
-def check_edges(processor: Any) -> None:
-    """Refuses an image processor whose settings ask for pictures larger than any model takes, whoever runs it.
-
-    Args:
-        processor: an image processor object.
-
-    Raises:
-        CheckpointError: an edge is too long; names the setting.
-    """
-    areas = hasattr(type(processor), "merge_size")  # whose edges are numbers of pixels, as Qwen's are
-    for name in ("size", "crop_size", "pad_size"):
-        size: Any = getattr(processor, name, None)
-        whole = size is None or isinstance(size, (int, float, str, list, tuple))
-        sides: dict[str, Any] = {"": size} if whole else dict(size)
-        longest = max((side for side in sides.values() if isinstance(side, (int, float))), default=0)
-        fixed = [side for side in (sides.get("height"), sides.get("width")) if isinstance(side, (int, float))]
-        pixels = math.prod(fixed) if len(fixed) == 2 else 0
-        if (longest >= MOST_PX and not areas) or pixels > MOST_PIXELS:
-            raise CheckpointError(
-                f"{name} of {type(processor).__name__} should be at most {MOST_PX - 1:,} px on a side, and "
-                f"{MOST_PIXELS:,} px in all, got {sides!r:.120}. Correct the checkpoint's preprocessor_config.json, or "
-                "pass processor=."
-            )
 
 
 def _reader_of(cls: type, changed: set[str]) -> Callable[[Any], Recipe]:

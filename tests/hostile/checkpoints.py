@@ -54,7 +54,12 @@ def config_bombs() -> Iterator[Bomb]:
             "rescale_factor": 1e308,
         },
     }
-    for file, entries in asked.items():
+    more = [("size", {"height": 0, "width": 0}), ("crop_size", {"height": 0, "width": 0}), ("pad_size", "x"),
+            *(("image_mean", value) for value in ([0.5] * 2, 1e308, float("nan"), None, "x" * 10**6)),
+            *(("image_std", value) for value in (0, [1e-300] * 3, float("inf"), [[0.5] * 3] * 10**4)),
+            *(("rescale_factor", value) for value in (0, 1e-300, float("nan"), None)),
+            ("resample", 2.5), ("preprocess", 5)]  # fmt: skip
+    for file, entries in (*asked.items(), *(("preprocessor_config.json", dict([entry])) for entry in more)):
         for entry, value in entries.items():
             yield Bomb(
                 f"{file}, {entry} {str(value)[:30]}",

@@ -10,7 +10,7 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorium.errors import InputError
+from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.recipe import Recipe
 from tests.processors.test_image_parity import IMAGES, TOLERANCE, assert_same_pixels, make_image
@@ -88,11 +88,11 @@ def test_pixels_equal_transformers_for_any_size(width, height):
         assert_same_pixels(reference, ours, make_image(width, height))
 
 
-def test_a_size_of_one_edge_is_not_read():
+def test_a_size_of_one_edge_with_which_the_reference_fails_is_refused():
     reference = transformers.DetrImageProcessor()
     reference.size = type(reference.size)(shortest_edge=40)
-    with pytest.warns(UserWarning, match="DetrImageProcessor"):
-        assert ImageProcessor.from_transformers(reference).recipe is None
+    with pytest.raises(CheckpointError, match=r"DetrImageProcessor cannot prepare .* size"):
+        ImageProcessor.from_transformers(reference)
 
 
 def test_the_mask_survives_saving():

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from sensorium.errors import InputError
+from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.image_resampling import torch_resamples
 
@@ -106,13 +106,15 @@ def make_image(width: int, height: int, *, seed: int = 0) -> Image.Image:
     return Image.fromarray(((ramp + rng.integers(0, 256, (height, width, 3))) / 2).astype(np.uint8))
 
 
-def assert_same_pixels(reference, ours: ImageProcessor, image: Image.Image) -> None:
+def assert_same_pixels(reference, ours: ImageProcessor | None, image: Image.Image) -> None:
     try:
         expected = reference(images=image, return_tensors="pt")["pixel_values"]
     except (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError):
-        with pytest.raises(InputError):
-            ours(image)
+        if ours is not None:
+            with pytest.raises(InputError):
+                ours(image)
         return
+    assert ours is not None
     assert (ours.recipe is None) == (getattr(reference, "resample", None) in UNREAD)
     actual = ours(image)["pixel_values"]
     assert actual.dtype == torch.float32
@@ -126,14 +128,20 @@ def assert_same(actual: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 def build(name: str, **settings):
-    """A reference processor and ours, read from it; a setting that the class does not allow skips the case."""
+    """A reference processor and ours, read from it; a setting that the class does not allow skips the case.
+
+    Ours is None where it was refused, as it is with settings with which the reference fails on every picture.
+    """
     try:
         reference = get_image_processor_class_from_name(name)(**settings)
     except (ValueError, TypeError) as error:
         pytest.skip(f"{name} does not take {settings}: {error}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # some settings make a class delegate
-        return reference, ImageProcessor.from_transformers(reference)
+        try:
+            return reference, ImageProcessor.from_transformers(reference)
+        except CheckpointError:
+            return reference, None
 
 
 def test_the_classes_reachable_from_classification_and_backbones_are_known():
