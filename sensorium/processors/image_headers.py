@@ -4,7 +4,8 @@ Pillow reads these formats' headers at a cost that an attacker chooses: it walks
 Python, and the WebP decoder allocates two canvases when it is created. So size and frames are read here first,
 in bounded time and without an allocation that depends on what the file claims. All other formats declare their
 size in a header that Pillow reads without decoding. A size does not tell everything, though: PNG, JPEG (`image_jpeg`),
-TIFF (`image_tiff`) and AVIF (`image_avif`) can hold parts, passes, tiles or pictures out of all proportion to it.
+TIFF (`image_tiff`) and AVIF (`image_avif`) can hold parts, passes, tiles or pictures out of all proportion to it, and
+what is text (`image_text`) comments and blanks.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from PIL import Image
 from sensorium.errors import InputError, LimitError
 from sensorium.processors.image_avif import check_avif
 from sensorium.processors.image_jpeg import check_jpeg
+from sensorium.processors.image_text import check_ppm, check_xpm
 from sensorium.processors.image_tiff import check_tiff
 from sensorium.processors.limits import MediaLimits
 
 MAX_BLOCKS = 1_000_000  # of one file, all kinds: 256 MiB of a GIF's full-length data blocks
 MAX_CHUNKS = 100_000  # of a PNG, whose data is in chunks of 8 KiB or more
-MAX_SLOW_BYTES = 32 * 2**20
+MAX_SLOW_BYTES = 16 * 2**20  # a megabyte takes up to a second
 _FRAME, _EXTENSION, _END = b",!;"  # what a GIF's parts begin with
 _PIECE = 1 << 16  # bytes of a GIF that are read at once
 _LONGEST = 1024  # above the length of any one part of a GIF: a frame's head with its palette has 779 bytes
@@ -31,7 +33,7 @@ def check_container(kind: str, stream: IO[bytes], *, name: str, limits: MediaLim
     """Refuse a picture whose canvas, frames, or work beyond what its pixels take, is above the limits.
 
     Args:
-        kind: Pillow's name of the format. Anything but AVIF, GIF, JPEG, PNG, TIFF and WEBP passes.
+        kind: Pillow's name of the format. Anything but AVIF, GIF, JPEG, PNG, PPM, TIFF, WEBP and XPM passes.
         stream: a seekable binary stream; it is read from its start, and left anywhere.
         name: what to call the input in an error.
         limits: the bounds to keep.
@@ -196,6 +198,8 @@ _CHECKS = {
     "GIF": _check_gif,
     "JPEG": check_jpeg,
     "PNG": _check_png,
+    "PPM": check_ppm,
     "TIFF": check_tiff,
     "WEBP": _check_webp,
+    "XPM": check_xpm,
 }

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 
 from tests.hostile.bomb import FINE, MIB, Bomb, gzipped_zeros
-from tests.hostile.pictures import DAMAGED, LARGE, bomb, encode, exif
+from tests.hostile.pictures import DAMAGED, LARGE, WORK, bomb, encode, exif
 
 # AVIF
 
@@ -104,6 +104,13 @@ def ppm_bombs() -> Iterator[Bomb]:
         "with 20 MB of blanks": lambda: b"P6" + b" " * 20_000_000 + b"16 16 255\n" + bytes(768),
         "as text with 30 MB of comments": lambda: b"P3 2 2 255\n" + b"#x\n" * 10_000_000,
         "as text of 20 MB": lambda: b"P2 4000 2500 255\n" + b"1 " * 10_000_000,
+        "as text of 16 MiB": lambda: b"P2 2800 2900 255\n" + b"1 " * (8 * MIB - 20),
+        "as text of bits with 15 MB of comments": lambda: b"P1 9 9\n" + b"#\r" * 7_500_000,
+        "as text with 15 MB of blanks": lambda: b"P2 2000 2000 9\n" + b"\n" * 15_000_000,
+        "as text with 9,000 comments": lambda: b"P3 3000 800 255\n" + (b"1 " * 700 + b"#\n") * 9_000,
+        "with 200 MB of blanks": lambda: b"P6" + b" " * 200_000_000 + b"16 16 255\n" + bytes(768),
+        "with 200 MB of comments": lambda: b"P5 16 " + b"#x\n" * 66_000_000 + b"16 255\n" + bytes(768),
+        "of 254 values in 16 MiB": lambda: b"P5 4096 4095 254\n" + bytes(4_096 * 4_095),
         "of 10**9 values": lambda: b"P6 16 16 1000000000\n" + bytes(9_000),
         "of no value": lambda: b"P6 16 16 0\n" + bytes(9_000),
         "of less than no width": lambda: b"P6 -16 16 255\n" + bytes(9_000),
@@ -118,6 +125,7 @@ def ppm_bombs() -> Iterator[Bomb]:
                 FINE,
                 *DAMAGED,
                 *LARGE,
+                *WORK,
                 "zero-sized",
                 "not-a-picture",
                 "format-not-allowed",

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sensorium.errors import InputError, LimitError
-from sensorium.processors import image_headers, image_jpeg, image_tiff
+from sensorium.processors import image_headers, image_jpeg, image_text, image_tiff
 from sensorium.processors.media import MediaLimits, load_image
 from tests.media import jpeg, make_image
 from tests.processors.test_image_decoding import encode
@@ -78,6 +78,16 @@ ATTACKS = {
     "unknown chunks": lambda: png_with(b"abCd", image_headers.MAX_CHUNKS),
     "RLE": lambda: rle(image_headers.MAX_SLOW_BYTES // 2),
     "a PPM as text": lambda: b"P3\n4000 4000\n255\n" + b"1 " * (image_headers.MAX_SLOW_BYTES // 2),
+    "comments in a PPM as text": lambda: b"P3 2 2 255\n" + b"#x\n" * (image_text.MAX_COMMENTS + 1),
+    "comments in a PBM as text": lambda: b"P1 9 9\n" + b"1 #\r" * (image_text.MAX_COMMENTS + 1),
+    "comments among numbers": lambda: b"P2 999 999 255\n" + (b"1 " * 99 + b"#\n") * (image_text.MAX_COMMENTS + 1),
+    "a comment in a header": lambda: b"P6 #" + b"x" * 2**16 + b"\n16 16 255\n" + bytes(768),
+    "comments in a header": lambda: b"P5 16 " + b"#\n" * 2**15 + b"16 255\n" + bytes(768),
+    "blanks in a header": lambda: b"P4" + b"\r\n" * 2**15 + b"16 16\n" + bytes(768),
+    "blanks after the size": lambda: b"P3 2 2" + b" " * 2**16 + b"255\n" + b"1 " * 12,
+    "a comment in an entry": lambda: b"P6 1#\n6 16 #" + b"x" * 2**17 + b"\n255\n" + bytes(768),
+    "a comment after an entry": lambda: b"P6 16 16 255#" + b"x" * 2**17 + b"\n\n" + bytes(768),
+    "a comment that does not end": lambda: b"Pf 2 2 #" + b"x" * 2**17,
     "a PGM of 7 bits": lambda: b"P5\n8000 8000\n100\n" + bytes(image_headers.MAX_SLOW_BYTES),
     "tiles": lambda: tiff(t324=(4, image_tiff.MAX_PIECES + 1, 16)),
     "strips": lambda: tiff(t273=(3, image_tiff.MAX_PIECES + 1, 16)),
@@ -128,8 +138,18 @@ def test_scans_are_counted_against_pixels(monkeypatch):
 
 def test_what_is_ordinary_passes():
     for data in (scans(PROGRESSIVE, 20), WITH_EXIF, jpeg()[:2] + b"\xff" * 50 + jpeg()[2:], png_with(b"tEXt", 50),
-                 tiff(), b"P2\n2 2\n9\n1 2 3 4 "):  # fmt: skip
+                 tiff(), b"P2\n2 2\n9\n1 2 3 4 ", b"P6 2 #x\n2\t255\n" + bytes(12), b"P4 8 1 \xff",
+                 b"P3 #" + b"x" * 999 + b"\n1 1 9 #\r1\n2 #3\n4 5", b"P6 300 300 255\n" + b"#" * 270_000):  # fmt: skip
         assert load_image(data).ndim == 3
+
+
+def test_an_xpm_is_short():
+    head = b'/* XPM */\nstatic char *x[] = {\n"2 1 1 1",\n"a c #ff0000",\n"aa"};\n'
+    limits = MediaLimits(formats=("XPM",))
+    assert load_image(head, limits=limits)[:, 0, 0].tolist() == [255, 0, 0]
+    with pytest.raises(LimitError) as caught:
+        load_image(head + b"\n" * image_text.MAX_XPM_BYTES, limits=limits)
+    assert caught.value.code == "too-much-work"
 
 
 def test_what_is_cut_off_is_the_decoders():
