@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 """Objects and lists in each other: Arrow's parser calls itself for each, up to the end of its stack."""
 
+MAX_CELLS = 2**24
+"""Objects times names, of the rows that are read at once: Arrow has a place for each name in each object."""
+
 _NULL = re.compile(rb"[\r\n][ \t]*null")
 _TEXT = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"')
+_NAME = re.compile(_TEXT.pattern + rb"[ \t]*:")
 _LONGEST = 2**22  # bytes of a line of which the rest is not waited for; Arrow takes none of 1 MiB
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -31,7 +35,7 @@ def json_rows(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
         at_once: rows a batch at most.
 
     Raises:
-        OptionError: objects in objects beyond `MAX_DEPTH`, or a number that is none.
+        OptionError: objects in objects beyond `MAX_DEPTH`, other names in very many objects, or a number that is none.
         ArrowException: it is no JSON.
     """
     import pyarrow as pa
@@ -43,7 +47,7 @@ def json_rows(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([(f.name, pa.string() if pa.types.is_temporal(f.type) else f.type) for f in found])
     parsed = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     row = 0
-    with _opened(system, path) as file:
+    with _opened(system, path, names=_count_names(schema)) as file:
         for batch in pyarrow.json.open_json(file, parse_options=parsed):
             for column in batch.columns:
                 _check_finite(column, path, row)
@@ -52,9 +56,18 @@ def json_rows(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
 
 
 @contextlib.contextmanager
-def _opened(system: Any, path: str) -> Iterator[_ShallowFile]:
+def _opened(system: Any, path: str, names: int | None = None) -> Iterator[_PlainFile]:
     with (open if system is None else system.open)(path, "rb") as file:
-        yield _ShallowFile(JsonRows(file), path)
+        yield _PlainFile(JsonRows(file), path, names)
+
+
+def _count_names(kind: pa.Schema | pa.DataType) -> int:
+    """How many columns there are, those in lists and objects among them."""
+    return sum(1 + _count_names(kind.field(i).type) for i in range(_inner(kind)))
+
+
+def _inner(kind: Any) -> int:
+    return len(kind) if hasattr(kind, "names") else int(kind.num_fields)
 
 
 class JsonRows:
@@ -94,17 +107,19 @@ class JsonRows:
         self._file.close()
 
 
-class _ShallowFile(io.RawIOBase):
-    """A file that is looked through while it is read, and ends with an error before too deep a line is all given.
+class _PlainFile(io.RawIOBase):
+    """A file that is looked through while it is read, and ends with an error before what is too deep or wide is given.
 
     Args:
         file: of JSON Lines.
         path: what to call it.
+        names: how many columns will be made of it; None for one of each name that is found.
     """
 
-    def __init__(self, file: JsonRows, path: str) -> None:
+    def __init__(self, file: JsonRows, path: str, names: int | None) -> None:
         super().__init__()
-        self._file, self._path = file, path
+        self._file, self._path, self._names = file, path, names
+        self._found: set[bytes] = set()
         self._line = b""  # that has not ended yet
         self._open = b""  # brackets
 
@@ -123,6 +138,7 @@ class _ShallowFile(io.RawIOBase):
 
     def _check(self, lines: bytes) -> None:
         brackets = self._open + _TEXT.sub(b"", lines).translate(None, _OTHERS)
+        self._check_cells(lines, brackets.count(b"{"))
         for _ in range(MAX_DEPTH):
             before = len(brackets)
             brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
@@ -134,6 +150,16 @@ class _ShallowFile(io.RawIOBase):
                 "do not match. Write it anew. Nothing of the job was begun"
             )
         self._open = brackets
+
+    def _check_cells(self, lines: bytes, objects: int) -> None:
+        if self._names is None:
+            self._found.update(_NAME.findall(lines))
+        names = self._names or len(self._found)
+        if names * objects > MAX_CELLS:
+            raise OptionError(
+                f"the table {self._path} has {objects:,} objects close together, and {names:,} names in them, which is "
+                f"more than {MAX_CELLS:,} together. Give all rows the same columns. Nothing of the job was begun"
+            )
 
 
 def _check_finite(column: pa.Array, path: str, row: int) -> None:

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,9 @@ FORMATS = {
     ".feather": "feather",
 }
 """What files of tables are read as, by the ends of their names."""
+
+MAX_ROWS_OF_NOTHING = 1_000_000
+"""Of a Parquet or Arrow file, beyond one for each of its bytes."""
 
 PREFIX = "input:"
 """Before the names of those columns of a listing that hold the task's inputs."""
@@ -77,14 +80,16 @@ def open_table(
         if name not in (*inputs, *optional):
             raise UnknownNameError("input of the task", name, (*inputs, *optional))
     called = os.fspath(table) if isinstance(table, (str, os.PathLike)) else f"{type(table).__name__}"
-    wanted: dict[str, str] | None = None
+
+    def chosen(known: list[str]) -> dict[str, str]:
+        if len(set(known)) < len(known):
+            raise OptionError(f"the table {called} has two columns of one name: {', '.join(known)[:300]}")
+        return _wanted(columns, carry, inputs, optional, known)
+
     row = 0
     try:
-        for batch in _batches(table, at_once, limits):
-            if wanted is None and len(set(batch.schema.names)) < len(batch.schema.names):
-                raise OptionError(f"the table {called} has two columns of one name: {', '.join(batch.schema.names)}")
-            if wanted is None:
-                wanted = _wanted(columns, carry, inputs, optional, batch.schema.names)
+        for batch in _batches(table, at_once, limits, lambda known: [*chosen(known).values(), *carry]):
+            wanted = chosen(batch.schema.names)
             arrays = {PREFIX + name: batch.column(column) for name, column in wanted.items()}
             carried = {name: batch.column(name) for name in carry}
             for array in (*arrays.values(), *carried.values()):
@@ -139,13 +144,16 @@ def _wanted(
     return wanted
 
 
-def _batches(table: Any, at_once: int, limits: MediaLimits) -> Iterator[pa.RecordBatch]:
+def _batches(
+    table: Any, at_once: int, limits: MediaLimits, chosen: Callable[[list[str]], list[str]] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a table; of a file of columns those that are chosen out of its names."""
     import pyarrow as pa
     import pyarrow.dataset
 
     if isinstance(table, (str, os.PathLike)):
         with _at_hand(os.fspath(table), limits) as (system, path):
-            yield from _of_file(system, path, at_once)
+            yield from _of_file(system, path, at_once, chosen or list)
     elif isinstance(table, (list, tuple)):
         schema = None
         if not all(isinstance(row, Mapping) for row in table):
@@ -188,7 +196,9 @@ def _at_hand(word: str, limits: MediaLimits) -> Iterator[tuple[Any, str]]:
         yield None, word
 
 
-def _of_file(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
+def _of_file(
+    system: Any, path: str, at_once: int, chosen: Callable[[list[str]], list[str]]
+) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.dataset
@@ -206,7 +216,20 @@ def _of_file(system: Any, path: str, at_once: int) -> Iterator[pa.RecordBatch]:
         yield from json_rows(system, path, at_once)
         return
     found = pyarrow.dataset.dataset(path, format=kind, filesystem=system)
-    yield from found.to_batches(batch_size=at_once, batch_readahead=1, fragment_readahead=1)
+    read = list(dict.fromkeys(chosen(found.schema.names)))
+    if kind in ("parquet", "ipc", "feather"):
+        _check_rows(found.count_rows(), (Path(path).stat().st_size if system is None else system.size(path)), path)
+    yield from found.to_batches(columns=read, batch_size=at_once, batch_readahead=1, fragment_readahead=1)
+
+
+def _check_rows(rows: int, size: int, path: str) -> None:
+    """Refuses a table of far more rows than its bytes can tell apart, which would be gone through for nothing."""
+    most = MAX_ROWS_OF_NOTHING + size
+    if rows > most:
+        raise OptionError(
+            f"the table {path} tells of {rows:,} rows in {size:,} bytes, where {most:,} are the most. Leave out rows "
+            "that are the same, or write it without compression. Nothing of the job was begun"
+        )
 
 
 def _texts(column: Any) -> list[Any]:

@@ -43,6 +43,22 @@ def _repeated(count: int, text: str = "x.jpg") -> bytes:
     return _parquet({"image": column}, compression="zstd")
 
 
+def _of_nothing(rows: int, kind: str, columns: int = 0) -> bytes:
+    import pyarrow as pa
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    table = pa.table({"image": pa.nulls(rows, pa.string())})
+    for i in range(columns):
+        table = table.append_column(f"a{i}", table.column(0))
+    buffer = io.BytesIO()
+    if kind == "ipc":
+        pyarrow.feather.write_feather(table, buffer, compression="zstd")
+    else:
+        pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
 def _nested(depth: int) -> bytes:
     import pyarrow as pa
 
@@ -70,6 +86,16 @@ def table_bombs() -> Iterator[Bomb]:
         "100,000 names": lambda: b'{"image": "x"' + b"".join(b', "a%d": 1' % i for i in range(100_000)) + b"}\n",
         "a name 100,000 times": lambda: b'{"image": "x"' + b', "a": 1' * 100_000 + b"}\n",
         "other names in each row": lambda: b"".join(b'{"image": "x", "a%d": 1}\n' % i for i in range(20_000)),
+        "names of a first row in a million rows": lambda: (
+            b'{"image": "x"' + b"".join(b', "a%d": 1' % i for i in range(50_000)) + b"}\n" + b"{}\n" * 1_000_000
+        ),
+        "other names in each object of a list": lambda: (
+            b'{"image": "x", "of": [' + b",".join(b'{"a%d": 1}' % i for i in range(60_000)) + b"]}\n"
+        ),
+        "names in names": lambda: b"".join(
+            b'{"image": "x", "a%d": {"b%d": {"c%d": 1}}}\n' % (i, i, i) for i in range(16_000)
+        ),
+        "lists of nothing in a million rows": lambda: b'{"image": "x", "of": [{}, {}, {}, {}]}\n' * 1_000_000,
         "a column of all types": lambda: b'{"image": 1}\n{"image": "x"}\n{"image": [1]}\n{"image": {}}\n' * 1_000,
         "another code": lambda: '{"image": "x"}\n'.encode("utf-16"),
         "bytes that are no text": lambda: b'{"image": "\xff\xfe"}\n' * 9,
@@ -101,6 +127,8 @@ def table_bombs() -> Iterator[Bomb]:
     for name, data in {
         "5 million rows of a kilobyte": lambda: _repeated(5_000_000, "x" * 1_024),
         "100 million rows": lambda: _repeated(100_000_000),
+        "100 million rows of nothing": lambda: _of_nothing(100_000_000, "parquet"),
+        "a million rows of 500 columns of nothing": lambda: _of_nothing(1_000_000, "parquet", 500),
         "lists of 60 levels": lambda: _nested(60),
         "2,000 columns": lambda: _parquet({"image": ["x"], **{f"a{i}": [1] for i in range(2_000)}}),
         "an end that tells of 2 GB": lambda: _changed(whole(), -8, struct.pack("<I", 2**31 - 1)),
@@ -112,6 +140,11 @@ def table_bombs() -> Iterator[Bomb]:
         yield bomb(f"Parquet, {name}", "table", ".parquet", data)
     for at in range(-400, -8, 24):
         yield bomb(f"Parquet, ones at byte {at}", "table", ".parquet", lambda a=at: _changed(whole(), a, b"\xff" * 12))
+    for name, data in {
+        "100 million rows of nothing": lambda: _of_nothing(100_000_000, "ipc"),
+        "a million rows of 50 columns of nothing": lambda: _of_nothing(1_000_000, "ipc", 50),
+    }.items():
+        yield bomb(f"Feather, {name}", "table", ".feather", data)
     for mark in (b"ARROW1\0\0", b"FEA1"):
         for value in (b"\xff\xff\xff\xff\xff\xff\xff\x7f", b"\xff\xff\xff\xff\0\0\0\0"):
             yield bomb(f"Arrow, {mark[:4].decode()} {value.hex()}", "table", ".arrow", mark + value * 1_000 + mark)

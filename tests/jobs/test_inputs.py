@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given as over
@@ -152,6 +153,57 @@ def test_a_table_may_hold_brackets_in_texts_and_be_as_deep_as_any(tmp_path):
     row = json.dumps({"image": '{[{["', "a": "\\", "b": functools.reduce(lambda inner, _: [inner], range(60), 1)})
     path.write_text(f"{row}\n" * 2_000)
     assert len(listed(tmp_path, path)[0]) == 2_000
+
+
+WIDE = b'{"image": "x"' + b"".join(b', "a%d": 1' % i for i in range(2_000)) + b"}\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"".join(b'{"image": "x", "a%d": 1}\n' % i for i in range(6_000)),
+        b'{"image": "x", "of": [' + b",".join(b'{"a%d" : 1}' % i for i in range(6_000)) + b"]}\n",
+        b"".join(b'{"image": "x", "of": {"\\"%d":\t1}}\n' % i for i in range(6_000)),
+        WIDE + b'{"image": "x"}\n' * 9_000,
+        WIDE + b'{"image":""}\n' * 200_000 + WIDE,
+        b'{"image": "x", "of": ' + WIDE[:-1] + b"}\n" + b"{}\n" * 300_000,
+    ],
+    ids=["rows", "a list", "objects", "a first row", "further pieces", "a first row's object"],
+)
+def test_json_of_very_many_names_in_very_many_rows_is_refused(tmp_path, data):
+    (tmp_path / "rows.jsonl").write_bytes(data)
+    with pytest.raises(OptionError, match=r"objects close together, and .* names in them"):
+        list(Inputs(str(tmp_path / "rows.jsonl")).batches(["image"], [], {}))
+
+
+def test_a_wide_table_of_json_is_read(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(WIDE * 40)
+    rows, _ = listed(tmp_path / "job", str(tmp_path / "rows.jsonl"))
+    assert len(rows) == 40
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather", "arrow"])
+def test_a_table_of_rows_beyond_its_bytes_is_refused(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr("sensorium.jobs.tables.MAX_ROWS_OF_NOTHING", 1_000)
+    path = tmp_path / f"table.{suffix}"
+    for count in (1_000, 200_000):
+        table = pa.table({"image": pa.nulls(count, pa.string())})
+        pq.write_table(table, path) if suffix == "parquet" else pa.feather.write_feather(
+            table, path, compression="zstd"
+        )
+        read = functools.partial(Inputs(str(path)).batches, ["image"], [], {})
+        if count == 1_000:
+            assert sum(map(len, read())) == count
+        else:
+            with pytest.raises(OptionError, match=r"200,000 rows in [\d,]+ bytes"):
+                list(read())
+
+
+def test_columns_that_are_not_asked_for_are_not_read(tmp_path):
+    table = pa.table({"image": ["a.jpg"], "other": pa.array([b"\xff"]).view(pa.string())})
+    pq.write_table(table, tmp_path / "table.parquet")
+    (batch,) = Inputs(str(tmp_path / "table.parquet")).batches(["image"], [], {})
+    assert batch.schema.names == ["source", "input:image"]
 
 
 def test_tables_in_memory_and_rows_are_inputs(tmp_path, table):
