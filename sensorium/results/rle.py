@@ -194,6 +194,12 @@ def fill(lengths: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.bool_]
     return np.repeat(values, lengths).reshape(width, height).T
 
 
+def checked_runs(lengths: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
+    """As `check_runs`; gives the runs."""
+    check_runs(lengths, size)
+    return lengths
+
+
 def check_runs(lengths: NDArray[np.int64], size: tuple[int, int]) -> None:
     """Refuses runs that do not fill a mask exactly.
 

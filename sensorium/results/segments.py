@@ -15,17 +15,18 @@ from sensorium.results.exporting.categories import Given
 from sensorium.results.exporting.coco import read_masks
 from sensorium.results.kinds import FLOAT32, INT64, TEXT, numbers_of
 from sensorium.results.mask_drawing import lay_over, widest
-from sensorium.results.mask_rows import MaskRows, packed
+from sensorium.results.mask_rows import MaskRows
 from sensorium.results.palette import colour
-from sensorium.results.rle import checked_size, compress, decode, encode, fill, runs, runs_by_value
+from sensorium.results.rle import checked_runs, checked_size, compress, decompress, encode, fill, runs, runs_by_value
 from sensorium.results.saving import suffix_of, write_png
+from sensorium.results.segment_map import SegmentMap
 from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _OUTLINE, _ALPHA = 0.9, 0.5
-_MAX_BITS, _MAX_BYTES = 2**32, 2**30  # of all masks of one row that is read, and of a map in one
+_MAX_BITS = 2**32  # px of all masks of one row that is read, one bit each
 
 
 class Segments(MaskRows):
@@ -45,7 +46,7 @@ class Segments(MaskRows):
         index: the position of the input among the call's inputs.
     """
 
-    __slots__ = ("_bits", "ids", "index", "labels", "scores", "segmentation", "size", "values")
+    __slots__ = ("_bits", "_map", "ids", "index", "labels", "scores", "size", "values")
 
     columns = (
         Structs(
@@ -80,12 +81,7 @@ class Segments(MaskRows):
         array = np.array(segmentation)
         if array.ndim != 2 or array.dtype.kind not in "iu":
             raise ValueError(f"a segmentation is an (H, W) array of integers, got {array.shape} {array.dtype}")
-        self.segmentation: NDArray[Any] | None = array
-        self.size: tuple[int, int] = (array.shape[0], array.shape[1])
-        self._bits: NDArray[np.uint8] | None = None
-        self._fill(values, labels, scores, ids, index)
-        if len(np.unique(self.values)) != len(self.values):
-            raise ValueError(f"each segment has a value of its own, got {self.values.tolist()}")
+        self._of_map(SegmentMap(array), values=values, labels=labels, scores=scores, ids=ids, index=index)
 
     @classmethod
     def from_masks(
@@ -106,9 +102,22 @@ class Segments(MaskRows):
         array = np.asarray(masks)
         if array.ndim != 3:
             raise ValueError(f"masks are an (N, H, W) array, got {array.shape}")
-        self = cls._of_bits(np.packbits(array.astype(bool, copy=False), axis=-1), array.shape[1:])
+        self = cls._of_bits(list(np.packbits(array.astype(bool, copy=False), axis=-1)), array.shape[1:])
         self._fill(range(len(array)), labels, scores, [-1] * len(array) if ids is None else ids, index)
         return self
+
+    def _of_map(self, segment_map: SegmentMap, **held: Any) -> None:
+        self._map: SegmentMap | None = segment_map
+        self.size: tuple[int, int] = segment_map.size
+        self._bits: list[NDArray[Any]] = []  # of masks that may overlap: `(H, W / 8)` uint8, or `(R,)` runs
+        self._fill(**held)
+        if len(np.unique(self.values)) != len(self.values):
+            raise ValueError(f"each segment has a value of its own, got {self.values.tolist()}")
+
+    @property
+    def segmentation(self) -> NDArray[Any] | None:
+        """The map; of a row that was read it is made when it is first asked for, and kept."""
+        return None if self._map is None else self._map.array
 
     def _fill(self, values: Any, labels: Sequence[str], scores: Any, ids: Any, index: int) -> None:
         self.values: NDArray[np.int64] = np.array(values, dtype=np.int64)
@@ -135,7 +144,7 @@ class Segments(MaskRows):
     def _mask_runs(self) -> list[NDArray[np.int64]]:
         """The runs of each segment's mask."""
         if self.segmentation is None:
-            return [runs(self.mask(i)) for i in range(len(self))]
+            return [bits if bits.ndim == 1 else runs(self.mask(i)) for i, bits in enumerate(self._bits)]
         found = runs_by_value(self.segmentation)
         nowhere = np.array([self.segmentation.size])
         return [found.get(value, nowhere) for value in self.values.tolist()]
@@ -165,8 +174,7 @@ class Segments(MaskRows):
         """
         found = read_masks(annotations, categories, size)
         assert found.size is not None
-        masks = (fill(lengths, found.size) for lengths in found.runs or ())
-        made = cls._of_bits(packed(masks, len(found.labels), found.size), found.size)
+        made = cls._of_bits(list(found.runs or ()), found.size)
         made._fill(range(len(found.labels)), found.labels, found.scores, found.ids, index)
         return made
 
@@ -174,25 +182,24 @@ class Segments(MaskRows):
     def _made(cls, *, rles: Any = (), other_values: Any = (), other_rles: Any = (), **held: Any) -> Self:
         dtype, values = held.pop("dtype"), held.pop("values")
         size = checked_size((held.pop("height"), held.pop("width")))
-        masks = (decode({"size": size, "counts": counts}) for counts in (*rles, *other_rles))
+        lengths = [decompress(counts) for counts in (*rles, *other_rles)]
         if dtype is None:
+            if len(other_rles):
+                raise ValueError("segments that may overlap have no background")
             checked_size(size, masks=len(rles), max_pixels=_MAX_BITS)
-            made = cls._of_bits(packed(masks, len(rles), size), size)
+            made = cls._of_bits([checked_runs(each, size) for each in lengths], size)
             made._fill(values, **held)
             return made
-        kind = numbers_of(dtype)
-        if kind.kind not in "iu":
-            raise ValueError(f"a map of segments is of whole numbers, got {dtype!r:.50}")
-        segmentation = np.zeros(checked_size(size, max_pixels=_MAX_BYTES // kind.itemsize), kind)
-        for value, mask in zip((*values, *other_values), masks, strict=True):
-            segmentation[mask] = value
-        return cls(segmentation, values, **held)
+        made = cls.__new__(cls)
+        pixels = SegmentMap.from_runs(size, numbers_of(dtype), (*values, *other_values), lengths)
+        made._of_map(pixels, values=values, **held)
+        return made
 
     @classmethod
-    def _of_bits(cls, bits: NDArray[np.uint8], size: tuple[int, int]) -> Self:
+    def _of_bits(cls, bits: list[NDArray[Any]], size: tuple[int, int]) -> Self:
         """Segments that may overlap, without what is told of them."""
         made = cls.__new__(cls)
-        made.segmentation, made.size, made._bits = None, size, bits
+        made._map, made.size, made._bits = None, size, bits
         return made
 
     def __len__(self) -> int:
@@ -205,8 +212,8 @@ class Segments(MaskRows):
 
     def _take(self, key: Any) -> Self:
         subset = type(self).__new__(type(self))
-        subset.segmentation, subset.size = self.segmentation, self.size
-        subset._bits = None if self._bits is None else self._bits[key].copy()
+        subset._map, subset.size = self._map, self.size
+        subset._bits = [] if self._map else [self._bits[i].copy() for i in np.arange(len(self))[key]]
         scores = None if self.scores is None else self.scores[key]
         subset._fill(self.values[key], self.labels[key].tolist(), scores, self.ids[key], self.index)
         return subset
@@ -234,7 +241,9 @@ class Segments(MaskRows):
         Raises:
             IndexError: there is no such segment.
         """
-        if self._bits is not None:
+        if self._map is None and self._bits[number].ndim == 1:
+            return np.ascontiguousarray(fill(self._bits[number], self.size))
+        if self._map is None:
             return np.unpackbits(self._bits[number], axis=-1, count=self.size[1]).view(bool)
         return np.asarray(self.segmentation == self.values[number])
 

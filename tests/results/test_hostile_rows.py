@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -88,6 +90,47 @@ def test_a_size_in_a_row_takes_no_memory(kind, row, monkeypatch):
         monkeypatch.setattr(np, name, no_memory)
     with pytest.raises(ValueError, match=r"px|shape|whole numbers|height|column|type of numbers"):
         kind.from_row(row)
+
+
+def large(kind: str | None, *, masks: int) -> dict:
+    """A row of a picture of 100 megapixels, in a few bytes."""
+    side = 10_000
+    entry, value = OVERLAPPING["segments"][0], {"uint8": 1, "int64": 2**40}.get(kind, 0)
+    counts = rle.compress(np.array([0, side * side] if masks == 1 else [side * side]))
+    segments = [{**entry, "value": value + i, "rle": counts} for i in range(masks)]
+    return {**OVERLAPPING, "segments": segments, "height": side, "width": side, "dtype": kind}
+
+
+@pytest.mark.parametrize(("kind", "masks"), [("uint8", 1), ("int64", 1), ("int64", 9), (None, 1), (None, 42)])
+def test_a_row_of_a_few_bytes_takes_little_memory(kind, masks):
+    tracemalloc.start()
+    segments = Segments.from_row(large(kind, masks=masks))
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 1_000_000
+    assert len(segments) == masks
+    assert segments.size == (10_000, 10_000)
+
+
+def test_a_map_that_is_made_later_is_the_same():
+    values = np.random.default_rng(0).integers(-3, 5, (7, 9)).astype(np.int16)
+    values[0, 0] = 3
+    made = Segments(values, [-3, 3, 77], ["a", "b", "c"])
+    read = Segments.from_row(row_of(made))
+    assert read.segmentation.dtype == np.int16
+    np.testing.assert_array_equal(read.segmentation, values)
+    np.testing.assert_array_equal(read[[1]].mask(0), values == 3)
+    overlapping = Segments.from_masks(floats(3, 7, 9) > 0.4, ["a", "b", "c"])
+    again = Segments.from_row(row_of(overlapping))
+    np.testing.assert_array_equal(again.masks, overlapping.masks)
+    np.testing.assert_array_equal(again[[2, 0]].masks, overlapping.masks[[2, 0]])
+    assert row_of(again) == row_of(overlapping)
+
+
+def test_masks_of_a_map_do_not_overlap():
+    whole = {**MAP["segments"][0], "value": 5}
+    with pytest.raises(ValueError, match="overlap"):
+        Segments.from_row({**MAP, "segments": [*MAP["segments"], whole]})
 
 
 def test_very_many_masks_of_a_large_picture_are_refused_together():
