@@ -164,12 +164,24 @@ def test_a_web_server_is_asked_within_the_limits_of_urls():
         find("https://example.org/pics/*.jpg", remote=True, limits=MediaLimits(allow_urls=False))
 
 
-def test_a_path_of_many_folders_is_searched(tmp_path, monkeypatch):
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """A file below more folders than Python calls; they are removed here, since pytest would call itself for each."""
     monkeypatch.chdir(tmp_path)
-    for _ in range(1200):  # deeper than Python calls
+    for _ in range(1200):
         os.mkdir("a")  # noqa: PTH102
         os.chdir("a")
     Path("x.jpg").touch()
     os.chdir(tmp_path)
-    (found,) = find("a")
+    yield "a"
+    for _ in range(1200):
+        os.chdir("a")
+    Path("x.jpg").unlink()
+    for _ in range(1200):
+        os.chdir("..")
+        os.rmdir("a")  # noqa: PTH106
+
+
+def test_a_path_of_many_folders_is_searched(deep):
+    (found,) = find(deep)
     assert found.endswith("/a/x.jpg") and found.count("a/") == 1200
