@@ -8,6 +8,7 @@ import shutil
 import sys
 from typing import Any
 
+from sensorium import openmp
 from sensorium.pipelines.cores import usable_cores
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "huggingface-hub", "safetensors", "pillow", "numpy")
@@ -91,6 +92,7 @@ def _choices() -> dict[str, Any]:
         "dtype": str(resolve_dtype("auto", device)).removeprefix("torch."),
         "compile": compiling,
         "num_workers": automatic_workers(),
+        "openmp spins": openmp.told(),
         "cpu features": sorted(cpu_features()),
     }
 

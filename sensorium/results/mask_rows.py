@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,11 +68,3 @@ def read_runs(masks: Any) -> tuple[set[tuple[int, int]], list[NDArray[np.int64]]
         sizes.add((mask.shape[0], mask.shape[1]))
         runs.append(rle.runs(mask))
     return sizes, runs
-
-
-def packed(masks: Iterable[NDArray[np.bool_]], count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """So many masks of a size, `(count, H, ceil(W / 8))`, a bit for each px; they are taken one at a time."""
-    bits = np.empty((count, size[0], -(-size[1] // 8)), np.uint8)
-    for row, mask in zip(bits, masks, strict=True):
-        row[:] = np.packbits(mask, axis=-1)
-    return bits

@@ -121,6 +121,25 @@ def test_pipelines_ask_for_that(monkeypatch):
     assert asked
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="torch's OpenMP is GNU's on Linux")
+@pytest.mark.parametrize(
+    ("given", "first", "told"),
+    [
+        ({}, "sensorium", "2000 times, then sleep"),
+        ({"GOMP_SPINCOUNT": "7"}, "sensorium", "7 times, then sleep"),
+        ({"OMP_WAIT_POLICY": "active"}, "sensorium", "by OMP_WAIT_POLICY=active"),
+        ({}, "torch", "by OpenMP's own rule: torch was imported before sensorium"),
+    ],
+    ids=["nothing", "another-count", "a-policy", "torch-first"],
+)
+def test_whether_openmp_was_told_in_time(given, first, told):
+    read = "from sensorium.cli.doctor import examine; print(examine()['auto']['openmp spins'])"
+    code = f"import {first}, sensorium, torch; {read}"
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    got = subprocess.run([sys.executable, "-c", code], env={**kept, **given}, capture_output=True, text=True)
+    assert got.stdout.strip() == told, got.stderr
+
+
 def test_workers_and_torch_s_threads_follow(monkeypatch):
     monkeypatch.setattr(cores, "usable_cores", lambda: 2)
     monkeypatch.setattr(workers, "usable_cores", lambda: 2)
