@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from inspect import getattr_static
 from typing import Any
 
 from sensorium.errors import OptionError
@@ -28,7 +29,9 @@ def is_lazy(inputs: Any) -> bool:
     """Whether this is a stream of inputs (a generator, a data set), and not one input or a mapping of named ones."""
     if isinstance(inputs, (str, bytes, bytearray, memoryview, list, tuple, Mapping)) or hasattr(inputs, "__fspath__"):
         return False
-    if hasattr(inputs, "read") or hasattr(inputs, "__array__") or hasattr(inputs, "__array_interface__"):
+    if hasattr(inputs, "read") or hasattr(inputs, "__array__"):
+        return False
+    if getattr_static(inputs, "__array_interface__", None) is not None:  # to get a PIL image's would decode and copy it
         return False
     return hasattr(inputs, "__iter__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
 
