@@ -5,18 +5,17 @@ All take and give `(3, H, W)` tensors, uint8, or float32 in [0, 255].
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
-from sensorium.errors import CheckpointError, InputError, LimitError
+from sensorium.errors import CheckpointError, InputError
+from sensorium.processors.borders import PadReflected, PadSquare, PadSymmetric
 from sensorium.processors.box_crop import BoxCrop
 from sensorium.processors.image_resampling import (
-    MAX_RESIZED_PIXELS,
     Resample,
     SizeRule,
     blurred,
@@ -152,65 +151,6 @@ class CropToRatio:
 
 
 @dataclass(frozen=True)
-class PadReflected:
-    """Mirror a border around a picture, wider around larger ones.
-
-    Attributes:
-        factor: the border is this times the root of half the side that it lengthens, px, rounded down.
-    """
-
-    kind: ClassVar[str] = "pad_reflected"
-    factor: float = 3.0
-
-    def widths(self, height: int, width: int) -> tuple[int, int]:
-        """The border above and below, and the one left and right, of a picture of this size, px."""
-        return int(math.sqrt(height / 2) * self.factor), int(math.sqrt(width / 2) * self.factor)
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Pad `(3, H, W)` float32."""
-        height, width = image.shape[1:]
-        down, across = self.widths(height, width)
-        if down >= height or across >= width:
-            raise InputError(
-                f"a picture of {width}x{height} px is too small for this checkpoint, which mirrors a border of "
-                f"{across}x{down} px around it. Give a larger picture.",
-                code="too-narrow",
-            )
-        padded: Tensor = pad(image[None], (across, across, down, down), mode="reflect")
-        return padded[0]
-
-    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        """The size after this step where it is known before."""
-        if size is None:
-            return None
-        down, across = self.widths(*size)
-        return size[0] + 2 * down, size[1] + 2 * across
-
-
-@dataclass(frozen=True)
-class PadSquare:
-    """Make a picture a square with black below it or at its right."""
-
-    kind: ClassVar[str] = "pad_square"
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Pad `(3, H, W)`, uint8 or float32."""
-        height, width = image.shape[1:]
-        side = max(height, width)
-        if side * side > MAX_RESIZED_PIXELS:
-            raise LimitError(
-                f"a picture of {width}x{height} px would become a square of {side}x{side} px for this checkpoint, more "
-                f"than {MAX_RESIZED_PIXELS:,} px in all. Make it smaller, or crop it to a shape less elongated.",
-                code="too-elongated",
-            )
-        return pad(image, (0, side - width, 0, side - height))
-
-    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        """The size after this step where it is known before."""
-        return None if size is None else (max(size), max(size))
-
-
-@dataclass(frozen=True)
 class FlipChannels:
     """Turns RGB into BGR."""
 
@@ -258,10 +198,32 @@ class ToFloat:
         return size
 
 
-Step = Resize | CenterCrop | CropToRatio | PadReflected | PadSquare | FlipChannels | ToFloat | ToGrey | BoxCrop
+Step = (
+    Resize
+    | CenterCrop
+    | CropToRatio
+    | PadReflected
+    | PadSquare
+    | PadSymmetric
+    | FlipChannels
+    | ToFloat
+    | ToGrey
+    | BoxCrop
+)
 STEPS: dict[str, type[Step]] = {
     step.kind: step
-    for step in (Resize, CenterCrop, CropToRatio, PadReflected, PadSquare, FlipChannels, ToFloat, ToGrey, BoxCrop)
+    for step in (
+        Resize,
+        CenterCrop,
+        CropToRatio,
+        PadReflected,
+        PadSquare,
+        PadSymmetric,
+        FlipChannels,
+        ToFloat,
+        ToGrey,
+        BoxCrop,
+    )
 }
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sensorium.processors.borders import PadReflected, PadSquare, PadSymmetric
 from sensorium.processors.box_crop import BoxCrop
 from sensorium.processors.geometry import (
     CenterCrop,
     CropToRatio,
     FlipChannels,
-    PadReflected,
-    PadSquare,
     Step,
     ToFloat,
     ToGrey,
@@ -244,6 +243,12 @@ def _read_vivit(processor: Any) -> Recipe:
     return replace(read_unpadded(processor), arithmetic=arithmetic)
 
 
+def _read_swin2sr(processor: Any) -> Recipe:
+    # It pads a side that needs no padding, too.
+    border = (PadSymmetric(int(processor.size_divisor), always=True),) if processor.do_pad else ()
+    return Recipe(border, (operation("multiply", processor.rescale_factor),) if processor.do_rescale else ())
+
+
 def _read_vilt(processor: Any) -> Recipe:
     resize: tuple[Step, ...] = ()
     if processor.do_resize:
@@ -296,6 +301,7 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "SegformerImageProcessor": (_read_segformer, _MAPS),
     "SuperGlueImageProcessor": (_read_superglue, _PAIRS),
     "SuperPointImageProcessor": (_read_superpoint, {"_preprocess"}),
+    "Swin2SRImageProcessor": (_read_swin2sr, {"_preprocess", "pad", "preprocess"}),
     "TextNetImageProcessor": (_read_textnet, {"_preprocess", "preprocess", "resize"}),
     "TimesformerVideoProcessor": (read_unpadded, {"preprocess"}),
     "VideoMAEVideoProcessor": (read_unpadded, {"preprocess"}),

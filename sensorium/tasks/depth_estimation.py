@@ -16,7 +16,8 @@ from sensorium.checkpoints import Checkpoint
 from sensorium.errors import InputError, OptionError
 from sensorium.models.on_device import brought, sent
 from sensorium.models.zoedepth import has_domains, zoedepth
-from sensorium.processors.geometry import PadReflected, Resize
+from sensorium.processors.borders import PadReflected
+from sensorium.processors.geometry import Resize
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.media import is_batch
 from sensorium.results import DepthMap

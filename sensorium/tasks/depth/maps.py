@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sensorium.processors.geometry import PadReflected
+from sensorium.processors.borders import PadReflected
 
 INVERSE = (1e-4, 1e4)
 """Bounds of Depth Pro's inverse depths, 1/m."""
