@@ -18,6 +18,15 @@ ROUNDING = 1e-6  # above float32's, far below a grey level
 
 def from_array(array: np.ndarray[Any, Any], *, name: str, limits: MediaLimits) -> Tensor:
     """Take an array as a picture; see `from_tensor` for layouts, dtypes and errors."""
+    return from_tensor(_as_tensor(array, name=name), name=name, limits=limits)
+
+
+def channels_of_array(array: np.ndarray[Any, Any], *, name: str, limits: MediaLimits) -> Tensor:
+    """Take an array as a picture with all it holds; see `channels_of_tensor`."""
+    return channels_of_tensor(_as_tensor(array, name=name), name=name, limits=limits)
+
+
+def _as_tensor(array: np.ndarray[Any, Any], *, name: str) -> Tensor:
     import torch
 
     if array.dtype.kind not in "bufi" or array.dtype.itemsize > 8:
@@ -26,7 +35,7 @@ def from_array(array: np.ndarray[Any, Any], *, name: str, limits: MediaLimits) -
         array = array.astype(array.dtype.newbyteorder("="))
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()  # torch shares memory only where it may write and strides go up
-    return from_tensor(torch.from_numpy(array), name=name, limits=limits)
+    return torch.from_numpy(array)
 
 
 def from_tensor(tensor: Tensor, *, name: str, limits: MediaLimits) -> Tensor:
@@ -49,6 +58,33 @@ def from_tensor(tensor: Tensor, *, name: str, limits: MediaLimits) -> Tensor:
             `bad-range`, `unsupported-type` (sparse or meta tensors).
         LimitError: `too-many-pixels`.
     """
+    pixels = _scaled(_checked(tensor, name=name, limits=limits), name=name)
+    if len(pixels) == 1:
+        return pixels[0, :, :, None].expand(-1, -1, 3).contiguous().permute(2, 0, 1)
+    return _over_white(pixels) if len(pixels) == 4 else pixels
+
+
+def channels_of_tensor(tensor: Tensor, *, name: str, limits: MediaLimits) -> Tensor:
+    """Take a tensor as a picture with all it holds, as `from_tensor` takes it.
+
+    Returns:
+        `(C, H, W)` on the CPU, with as many channels as the source has: uint8 or uint16, or float32 in [0, 1].
+
+    Raises:
+        InputError: as `from_tensor`.
+        LimitError: as `from_tensor`.
+    """
+    import torch
+
+    pixels = _checked(tensor, name=name, limits=limits)
+    if pixels.dtype == torch.uint16:
+        return pixels
+    scaled = _scaled(pixels, name=name)
+    return (scaled / 255).clamp(0, 1) if scaled.is_floating_point() else scaled
+
+
+def _checked(tensor: Tensor, *, name: str, limits: MediaLimits) -> Tensor:
+    """`(C, H, W)` on the CPU, of any dtype."""
     import torch
 
     if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
@@ -60,10 +96,7 @@ def from_tensor(tensor: Tensor, *, name: str, limits: MediaLimits) -> Tensor:
         )
     pixels = _channels_first(tensor.detach(), name=name)
     limits.check_size(pixels.shape[2], pixels.shape[1], name=name)
-    pixels = _scaled(pixels.cpu(), name=name)
-    if len(pixels) == 1:
-        return pixels[0, :, :, None].expand(-1, -1, 3).contiguous().permute(2, 0, 1)
-    return _over_white(pixels) if len(pixels) == 4 else pixels
+    return pixels.cpu()
 
 
 def _channels_first(pixels: Tensor, *, name: str) -> Tensor:

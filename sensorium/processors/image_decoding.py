@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,7 @@ from sensorium.errors import InputError
 from sensorium.processors.image_faults import DAMAGE, damage_mapped
 from sensorium.processors.image_headers import check_container, check_decoder
 from sensorium.processors.image_jpeg import PlainJpeg, check_scans, is_whole_baseline_jpeg, plain_jpeg
+from sensorium.processors.image_levels import levels
 from sensorium.processors.image_sniffing import sniff
 from sensorium.processors.interrupting import LONG_WORK, interruptibly
 from sensorium.processors.limits import MediaLimits
@@ -58,12 +60,12 @@ def decode(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Tensor:
         pixels = _decode_jpeg(stream, orientation=fast.orientation, work=fast.work)
         if pixels is not None:
             return pixels
-    return pil_to_tensor(_to_rgb(_open(stream, name=name, limits=limits), name=name))
+    return pil_to_tensor(_to_rgb(open_checked(stream, name=name, limits=limits), name=name))
 
 
 def decode_pil(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Image.Image:
     """Decode an encoded picture as an RGB PIL image, upright; otherwise like `decode`."""
-    return _to_rgb(_open(stream, name=name, limits=limits), name=name)
+    return _to_rgb(open_checked(stream, name=name, limits=limits), name=name)
 
 
 def convert_pil(image: Image.Image, *, name: str, limits: MediaLimits) -> Image.Image:
@@ -81,6 +83,18 @@ def convert_pil(image: Image.Image, *, name: str, limits: MediaLimits) -> Image.
         InputError: as `decode`.
         LimitError: `too-many-pixels`.
     """
+    with loaded(image, name=name, limits=limits):
+        return _to_rgb(image, name=name)
+
+
+@contextmanager
+def loaded(image: Image.Image, *, name: str, limits: MediaLimits) -> Iterator[None]:
+    """Within it a PIL image is loaded, unless it is damaged, and no other thread is in here with it.
+
+    Raises:
+        InputError: `unreadable-file`, where it was closed before.
+        LimitError: `too-many-pixels`.
+    """
     limits.check_size(*image.size, name=name)
     with _LOCKS[(id(image) >> 4) % len(_LOCKS)]:
         try:
@@ -88,9 +102,9 @@ def convert_pil(image: Image.Image, *, name: str, limits: MediaLimits) -> Image.
         except (ValueError, AssertionError, AttributeError) as error:
             if "closed" in str(error) or getattr(image, "fp", None) is None:
                 raise _closed(name) from error
-        except DAMAGE:  # told below
+        except DAMAGE:  # told by whoever loads it again
             pass
-        return _to_rgb(image, name=name)
+        yield
 
 
 def pil_to_tensor(image: Image.Image) -> Tensor:
@@ -107,8 +121,13 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _open(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Image.Image:
-    """Read the header, and no pixel. Not Image.open: that warns or raises by its own, global, pixel limit."""
+def open_checked(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Image.Image:
+    """Read the header, and no pixel. Not Image.open: that warns or raises by its own, global, pixel limit.
+
+    Raises:
+        InputError: as `decode`.
+        LimitError: as `decode`.
+    """
     kind = "JPEG"
     if plain_header(stream, name=name, limits=limits) is None:
         kind = sniff(stream, name=name, limits=limits)
@@ -136,7 +155,7 @@ def _fast(stream: IO[bytes], *, name: str, limits: MediaLimits) -> _Fast | None:
     plain = plain_header(stream, name=name, limits=limits)
     if plain:
         return _Fast(1, plain.width * plain.height * (1 if plain.one_scan else _MANY_SCANS))
-    image = _open(stream, name=name, limits=limits)
+    image = open_checked(stream, name=name, limits=limits)
     if image.format != "JPEG" or image.mode not in ("RGB", "L"):
         return None
     return _Fast(_orientation(image), _work(image))
@@ -209,15 +228,23 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in range(2, 9) else 1
 
 
-def _to_rgb(image: Image.Image, *, name: str) -> Image.Image:
+def upright(image: Image.Image, *, name: str) -> Image.Image:
+    """Load an image that was opened, and turn it as its EXIF orientation says; its mode stays.
+
+    Raises:
+        InputError: `truncated`, `corrupt`.
+    """
     with damage_mapped(name, f"a {image.format or 'PIL'} picture", needed=image.width * image.height * _BYTES_A_PIXEL):
         interruptibly(image.load, _work(image))
-        if _orientation(image) != 1:
-            image = ImageOps.exif_transpose(image)
+        return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _to_rgb(image: Image.Image, *, name: str) -> Image.Image:
+    image = upright(image, name=name)
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image, name=name)
+        image = Image.fromarray(levels(image, name=name, bits=8))
     if "transparency" in image.info:  # it changes no RGB value, but Pillow would warn about a palette's
         image = image.copy()
         del image.info["transparency"]
@@ -232,32 +259,3 @@ def _closed(name: str) -> InputError:
         code="unreadable-file",
         source=name,
     )
-
-
-def _to_8_bit(image: Image.Image, *, name: str) -> Image.Image:
-    """Scale one wide channel to 8 bit, where Pillow's convert("RGB") would clip all above 255 to white.
-
-    16 bit keeps its high byte, as Pillow does for 16-bit RGB and torchvision for uint16. Modes I and F carry
-    no scale, so they are taken as the smallest that holds their values: I as 8 or 16 bit (a PPM's is always 16),
-    F as [0, 1] or [0, 255].
-    """
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise InputError(
-            f"{name}: expected finite pixel values, got NaN or infinity. Replace them first.",
-            code="not-finite",
-            source=name,
-        )
-    if low < 0 or high > (255 if image.mode == "F" else 65535):
-        raise InputError(
-            f"{name}: expected values in [0, 65535] (mode I) or [0, 255] (mode F), got [{low}, {high}] in mode "
-            f"{image.mode}. Scale them to 8 bit first.",
-            code="bad-range",
-            source=name,
-        )
-    if image.mode == "F":
-        values = np.rint(values * 255 if high <= 1 else values)
-    elif image.mode != "I" or high > 255 or image.format == "PPM":
-        values = values >> 8
-    return Image.fromarray(values.astype(np.uint8))

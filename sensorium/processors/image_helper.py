@@ -17,11 +17,11 @@ from PIL import Image, _imaging
 from sensorium.errors import InputError, LimitError, OptionError
 from sensorium.isolation.bounds import address_space, bound_address_space
 from sensorium.isolation.forking import SharedFile, fork_helpers
-from sensorium.processors import image_decoding
+from sensorium.processors import image_decoding, image_layers
 from sensorium.processors.limits import MediaLimits
 
-SIZE = struct.Struct("<II")
-"""An answer's width and height, in px."""
+SIZE = struct.Struct("<IIBB")
+"""An answer's width and height in px, its channels, and how many bytes each of them has."""
 
 _PIECE = 2**17  # bytes
 _BYTES_A_PIXEL = 24  # of a picture of four channels that is turned, converted and written
@@ -38,15 +38,21 @@ def decode(request: bytes, file: SharedFile) -> bytes:
     """Decodes the file's content, and writes the pixels over it, row by row.
 
     Args:
-        request: a name, how many bytes the file has, and limits, written by `marshal`.
+        request: a name, how many bytes the file has, limits, and whether all layers of the picture are asked for, or
+            RGB; written by `marshal`.
         file: that it came with.
 
     Returns:
         `SIZE` with the picture's, or an error's `kind`, `message` and `code` as JSON.
     """
-    name, count, described = marshal.loads(request)  # from the process that is protected
+    name, count, described, layered = marshal.loads(request)  # from the process that is protected
     limits = _limits(described)
     try:
+        if layered:
+            layers = image_layers.decode_layers(io.BytesIO(file.read(count)), name=name, limits=limits, deep=False)
+            file.write([layers.tobytes()])
+            height, width, channels = layers.shape
+            return SIZE.pack(width, height, channels, layers.itemsize)
         image = decoded(file.read(count), name, limits)
         file.write(_packed(image))
     except (InputError, OptionError) as error:
@@ -57,7 +63,7 @@ def decode(request: bytes, file: SharedFile) -> bytes:
         raise
     except Exception as error:  # noqa: BLE001 - as the pipeline itself would tell it
         return _refusal(InputError(f"{name}: could not be decoded: {type(error).__name__}: {error}", code="failed"))
-    return SIZE.pack(*image.size)
+    return SIZE.pack(*image.size, 3, 1)
 
 
 def decoded(data: memoryview, name: str, limits: MediaLimits) -> Any:

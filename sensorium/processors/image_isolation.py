@@ -9,6 +9,9 @@ import os
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sensorium.errors import InputError, LimitError, OptionError
 from sensorium.isolation.pool import Helper, HelperEndedError, HelperFullError, HelperPool, HelperTooSlowError
 from sensorium.processors.image_helper import SIZE
@@ -40,9 +43,28 @@ def decode_apart(stream: IO[bytes], *, name: str, limits: MediaLimits) -> Tensor
         InputError: as `image_decoding.decode`; `crashed`, where the picture ends two helpers.
         LimitError: as there; `decoding-timeout`, `too-much-memory`.
     """
+    import torch
+
+    return torch.from_numpy(_asked(stream, name, limits, layered=False)).permute(2, 0, 1)
+
+
+def decode_layers_apart(stream: IO[bytes], *, name: str, limits: MediaLimits) -> NDArray[Any]:
+    """Decode an encoded picture in a helper process with all that it holds; as `image_layers.decode_layers` otherwise.
+
+    Returns:
+        `(H, W, C)` uint8 or uint16.
+
+    Raises:
+        InputError: as `decode_apart`; `unsupported-depth` for colours of 16 bit, which helpers do not decode.
+        LimitError: as `decode_apart`.
+    """
+    return _asked(stream, name, limits, layered=True)
+
+
+def _asked(stream: IO[bytes], name: str, limits: MediaLimits, *, layered: bool) -> NDArray[Any]:
     _check_system()
     stream.seek(0)
-    work = functools.partial(_decoded, stream.read(), name, limits)
+    work = functools.partial(_decoded, stream.read(), name, limits, layered)
     try:
         found = HELPERS.run(work, limits.decode_s)
     except HelperTooSlowError as error:
@@ -64,19 +86,21 @@ def _check_system() -> None:
         )
 
 
-def _decoded(data: bytes, name: str, limits: MediaLimits, helper: Helper) -> Tensor | dict[str, Any]:
-    """`(3, H, W)` uint8, channels-last in memory; or what a helper says is wrong with the picture."""
-    import torch
-
+def _decoded(
+    data: bytes, name: str, limits: MediaLimits, layered: bool, helper: Helper
+) -> NDArray[Any] | dict[str, Any]:
+    """`(H, W, C)` uint8 or uint16; or what a helper says is wrong with the picture."""
     helper.file.write([data])
-    answer = helper.ask(marshal.dumps((name, len(data), _described(limits))), limits.decode_s)
+    answer = helper.ask(marshal.dumps((name, len(data), _described(limits), layered)), limits.decode_s)
     if len(answer) != SIZE.size:
         told: dict[str, Any] = json.loads(answer)
         return told
-    width, height = SIZE.unpack(answer)
+    width, height, channels, depth = SIZE.unpack(answer)
     limits.check_size(width, height, name=name)
-    pixels = helper.get(3 * width * height).reshape(height, width, 3)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    if not (1 <= channels <= 4 and depth in (1, 2)):  # a helper that its picture has taken over may say anything
+        raise HelperEndedError
+    pixels: NDArray[Any] = helper.get(depth * channels * width * height)
+    return (pixels if depth == 1 else pixels.view(np.uint16)).reshape(height, width, channels)
 
 
 @functools.lru_cache(16)
