@@ -39,6 +39,7 @@ TABLES = [
     "AutoModelForDepthEstimation",
     "AutoModelForVideoClassification",
     "AutoModelForPoseEstimation",
+    "AutoModelForImageToImage",
 ]
 """Transformers' tables of models for the tasks that there are."""
 
@@ -67,6 +68,7 @@ HELD = {
     "depth-estimation": {settings[0] for settings in tiny_depth.ARCHITECTURES.values()},
     "image-classification": set(tiny.ARCHITECTURES) | set(CLASSIFIERS),
     "image-segmentation": {settings[0] for settings in tiny_segmentation.ARCHITECTURES.values()},
+    "image-to-image": {"swin2sr"},
     "keypoint-detection": {"superpoint"},
     "keypoint-matching": {"lightglue", "superglue"},
     "mask-generation": set(tiny_sam.BUILDERS),

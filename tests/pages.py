@@ -386,6 +386,13 @@ def _vitpose(folder: Path) -> None:
     shutil.copytree(tiny_pose.folder("vitpose"), folder, dirs_exist_ok=True)
 
 
+@stand_in("caidas/swin2SR-classical-sr-x2-64")
+def _swin2sr(folder: Path) -> None:
+    from tests import tiny_restoring
+
+    shutil.copytree(tiny_restoring.folder("classical"), folder, dirs_exist_ok=True)
+
+
 @stand_in("apple/DepthPro-hf")
 def _depth_pro(folder: Path) -> None:
     from tests import tiny_depth

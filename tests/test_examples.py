@@ -294,6 +294,18 @@ def test_label_what_is_found(run):
     )
 
 
+def test_enlarge_pictures(run, tmp_path):
+    from tests import tiny_restoring
+
+    said = run("enlarge_pictures.py", "--model", str(tiny_restoring.folder("classical")))
+    paths = sorted((ROOT / "examples" / "pictures").glob("ca*.jpg"))
+    for line, path in zip(said.splitlines(), paths, strict=True):
+        with Image.open(path) as before, Image.open(tmp_path / "larger" / f"{path.stem}.png") as after:
+            assert after.size == (2 * before.width, 2 * before.height)
+            assert line == f"{path.name}: {after.width}x{after.height} px RGB"
+        assert (tmp_path / "larger" / f"{path.stem}-drawn.png").is_file()
+
+
 def test_transcribe(run, tmp_path):
     from tests import tiny_speech
 

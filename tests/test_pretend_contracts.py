@@ -19,6 +19,7 @@ WAITS = {
     "feature-extraction": 1.0,
     "image-classification": 1.0,
     "image-feature-extraction": 1.42,
+    "image-to-image": 1.0,
     "image-retrieval": 2.0,
     "image-segmentation": 1.33,
     "keypoint-detection": 2.8,

@@ -17,6 +17,7 @@ from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
 from sensorium.results.masks import Masks
 from sensorium.results.matches import Matches
+from sensorium.results.output_image import OutputImage
 from sensorium.results.poses import Poses
 from sensorium.results.ranking import Ranking
 from sensorium.results.result import Result
@@ -39,6 +40,7 @@ __all__ = [
     "Labels",
     "Masks",
     "Matches",
+    "OutputImage",
     "Poses",
     "Ranking",
     "Result",

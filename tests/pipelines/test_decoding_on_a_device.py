@@ -22,7 +22,8 @@ from tests.pretend_cuda import PretendCuda
 from tests.test_contract import TASKS, assert_alike, contract_of
 
 ON_PICTURES = ["depth-estimation", "image-classification", "image-feature-extraction", "image-segmentation",
-               "keypoint-detection", "keypoint-matching", "mask-generation", "object-detection", "pose-estimation",
+               "image-to-image", "keypoint-detection", "keypoint-matching", "mask-generation", "object-detection",
+               "pose-estimation",
                "visual-question-answering", "zero-shot-image-classification", "zero-shot-object-detection"]  # fmt: skip
 REFUSED = b"nvJPEG does not know this"
 

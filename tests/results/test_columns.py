@@ -30,6 +30,7 @@ from sensorium.results import (
     Labels,
     Masks,
     Matches,
+    OutputImage,
     Poses,
     Ranking,
     Result,
@@ -110,6 +111,9 @@ MAKERS = {
     "matches": lambda: Matches([[0.1, 2]], [[3, 4]], [0.1]),
     "matches, none": lambda: Matches([], [], []),
     "matches, many": lambda: Matches(floats(2000, 2), floats(2000, 2), floats(2000)),
+    "output image": lambda: OutputImage(DRAWN.integers(0, 256, (9, 7, 3), np.uint8)),
+    "output image, 16 bit": lambda: OutputImage(DRAWN.integers(0, 65536, (9, 7), np.uint16)),
+    "output image, transposed": lambda: OutputImage(DRAWN.integers(0, 65536, (4, 9, 7), np.uint16).transpose(1, 2, 0)),
     "poses": lambda: Poses(floats(2, 3, 2), floats(2, 3), floats(2, 4), STRANGE[2:5], [[0, 2]], box_scores=floats(2)),
     "poses, some joints": lambda: Poses([[[1, 2], [np.nan, np.nan]]], floats(1, 2), [[0, 0, 9, 9]], ["a", "b"]),
     "poses, no people": lambda: Poses([], [], [], ["nose", "eye"], [[0, 1]]),
@@ -234,7 +238,7 @@ def test_columns_are_typed_and_the_same_for_none_and_some():
             groups.setdefault(type(make()), []).append((name, make().schema()))
     for several in groups.values():
         assert all(schema == several[0][1] for _, schema in several), several
-    assert len(groups) == 12, "every type but one is here"
+    assert len(groups) == 13, "every type but one is here"
 
 
 def test_values_are_readable_as_they_are(tmp_path):
