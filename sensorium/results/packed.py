@@ -11,7 +11,7 @@ from sensorium.results.cells import Cells
 from sensorium.results.columns import TypedColumn
 from sensorium.results.kinds import shaped
 
-_DTYPES = {"uint8": np.dtype("<u1"), "uint16": np.dtype("<u2")}
+_DTYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("<u1"), "uint16": np.dtype("<u2")}
 
 
 class Pixels(TypedColumn):
