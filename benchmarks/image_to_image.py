@@ -67,7 +67,9 @@ def peer(place: Path, arguments: argparse.Namespace) -> Any:
 def ours(place: Path, arguments: argparse.Namespace, dtype: str = "float32") -> Any:
     import sensorium
 
-    pipe = sensorium.pipeline("image-to-image", place, device=arguments.device, dtype=dtype, compile=False)
+    # on a CPU tiles of 512 px come one by one; small ones would share batches, and a small picture be one of them
+    settings = {} if arguments.device.startswith("cuda") else {"batch_size": 1}
+    pipe = sensorium.pipeline("image-to-image", place, device=arguments.device, dtype=dtype, compile=False, **settings)
     return lambda path: pipe(path, tile_px=arguments.tile, overlap_px=arguments.overlap)
 
 
@@ -80,6 +82,7 @@ def _highest(side: str, place: Path, image: str, arguments: argparse.Namespace) 
 
     warnings.filterwarnings("ignore")
     run = SIDES[side](place, arguments)
+    run(photographs(Path(image).parent, 1, size=(32, 24))[0])  # libraries and kernels take memory once
     if arguments.device.startswith("cuda"):
         held = torch.cuda.memory_allocated(arguments.device)
         run(image)
