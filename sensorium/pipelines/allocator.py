@@ -26,7 +26,9 @@ def keep_memory() -> None:
     chosen = "malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if chosen or any(name in os.environ for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")):
         return
-    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if os.name != "posix":
+        return
+    library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):  # with another, these numbers may mean something else
         library.mallopt(_MAPPED_FROM, MAPPED_FROM)
         library.mallopt(_KEPT, KEPT)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from sensorium.checkpoints.writing import checkpoint_written
 from sensorium.errors import CheckpointError, InputError
+from sensorium.processors.image_settings import check_settings
 from sensorium.processors.locating import load_auto, locate
 from sensorium.processors.recipe import Recipe
 from sensorium.processors.recipe_settings import UnreadRecipe
-from sensorium.processors.recipe_transformers import check_edges, read_transformers
+from sensorium.processors.recipe_transformers import read_transformers
 
 if TYPE_CHECKING:
     from sensorium.checkpoints import Checkpoint, LoadOptions
@@ -95,7 +96,7 @@ class VideoProcessor:
                 f"{type(processor).__name__} chooses a film's frames in a way of its own, which is not known here. "
                 "Pass another processor=."
             )
-        check_edges(processor)
+        check_settings(processor)
         try:
             return cls(processor, read_transformers(processor))
         except UnreadRecipe as unread:
