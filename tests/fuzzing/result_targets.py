@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from sensorium.results import Detections, Masks, Segments, rle
 from tests.fuzzing.target import NUMBERS, Target, as_json, json_in, picked
 from tests.results.test_columns import MAKERS
 from tests.results.test_hostile_rows import NAMES, row_of
+
+_HEX = re.compile("([0-9a-f]{2})*")
 
 MASK = np.random.default_rng(0).random((9, 7)) > 0.5
 
@@ -42,14 +45,23 @@ def row(data: bytes) -> None:
     value = json_in(rest)
     if not isinstance(value, dict):
         return
-    result = kind.from_row(value)
+    result = kind.from_row({name: _bytes_of(entry) for name, entry in value.items()})
     result.to_dict()
     result.lines()
     result.records()
 
 
+def _bytes_of(entry):
+    """The bytes that JSON holds as digits."""
+    if not isinstance(entry, dict) or entry.keys() != {"hex"} or not isinstance(entry["hex"], str):
+        return entry
+    return bytes.fromhex(entry["hex"]) if _HEX.fullmatch(entry["hex"]) else entry
+
+
 def rows():
-    return [as_json(row_of(MAKERS[name]()), i) for i, name in enumerate(NAMES)]
+    made = [row_of(MAKERS[name]()) for name in NAMES]
+    told = [{k: {"hex": v.hex()} if isinstance(v, bytes) else v for k, v in row.items()} for row in made]
+    return [as_json(row, i) for i, row in enumerate(told)]
 
 
 def masks():

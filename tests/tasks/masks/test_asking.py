@@ -20,7 +20,7 @@ MEGABYTE = 2**20
 def state_on(device, dtype=torch.float32):
     """A picture as SAM keeps it: 64 by 64 places of 256 channels, 4 MB in float32."""
     keys = torch.empty((4096, 256), dtype=dtype, device=device)
-    return ImageState(keys, keys, keys, keys, keys, None, (64, 64))
+    return ImageState(keys, keys, keys, keys, keys, None, None, (64, 64))
 
 
 def test_a_cpu_takes_few_whatever_is_allowed():
