@@ -64,8 +64,9 @@ def read_index(container: Any, stream: Any, *, name: str, limits: MediaLimits) -
             if len(stamps) % 1024 == 1:
                 seconds = float((stamp - stamps[0]) * base) if packet.pts is not None and base else 0.0
                 limits.check_video(len(stamps), seconds, name=name)
-    limits.check_video(len(stamps), 0, name=name)
     shown = np.sort(np.frombuffer(stamps, np.int64)) if stamps else np.empty(0, np.int64)
+    lasts = float((int(shown[-1]) - int(shown[0])) * base) if len(shown) and counted and base else 0.0
+    limits.check_video(len(shown), lasts, name=name)  # a header need not tell
     starts = np.sort(np.frombuffer(keys, np.int64)) if keys else np.empty(0, np.int64)
     if counted and keys:
         shown = shown[shown >= keys[0]]  # frames that refer to one before the first key are not decoded either

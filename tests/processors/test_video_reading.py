@@ -267,6 +267,10 @@ def test_a_header_that_claims_too_much_is_refused_before_anything_is_decoded():
     assert code_of(film(10, form="matroska"), max_video_frames=9) == "too-many-frames"
     assert code_of(film(10, stamps=range(0, 1000, 100)), max_seconds=10) == "too-long"
     assert code_of(film(10, form="mpegts"), max_seconds=0.1) == "too-long"
+    untold = film(10, form="matroska", muxer={"live": "1"}, stamps=range(0, 1000, 100))  # its header has no duration
+    assert code_of(untold, max_seconds=10) == "too-long"
+    with open_video(untold, limits=MediaLimits(max_seconds=31)) as reader:
+        assert reader.times[-1] == 30
     assert code_of([make_image()] * 10, max_video_frames=9) == "too-many-frames"
     assert code_of(film(3), max_pixels=64 * 48 - 1) == "too-many-pixels"
     with open_video(film(3), limits=MediaLimits(max_pixels=64 * 48)) as reader:
