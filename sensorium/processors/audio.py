@@ -18,7 +18,7 @@ from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.audio_resampling import resample, resampled_length
 from sensorium.processors.audio_settings import check_by_trial, check_size
 from sensorium.processors.features import Features, UnreadFeatures, read_features
-from sensorium.processors.locating import load_auto, locate
+from sensorium.processors.locating import load_located
 from sensorium.processors.padding import Padding
 
 if TYPE_CHECKING:
@@ -74,15 +74,8 @@ class AudioProcessor:
         """
         from transformers import AutoFeatureExtractor
 
-        name, folder, options = locate(name_or_folder, options, *FILE_NAMES)
-        if not any((folder / file).is_file() for file in FILE_NAMES):
-            raise CheckpointError(
-                f"{name!r} has no {FILE_NAMES[0]} in {folder}, so it is not known how to prepare sound, and a guess "
-                f"would give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained "
-                f"in the same way."
-            )
-        extractor = load_auto(
-            AutoFeatureExtractor, folder, options, of=name, kind="feature extractor", file=FILE_NAMES[0]
+        extractor = load_located(
+            AutoFeatureExtractor, name_or_folder, options, FILE_NAMES, kind="feature extractor", of="sound"
         )
         return cls.from_transformers(extractor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,40 @@ def locate(
         return str(name_or_folder), folder, options
     checkpoint = resolve(name_or_folder, options)
     return checkpoint.name, checkpoint.folder, checkpoint.options
+
+
+def load_located(
+    auto_class: Any,
+    name_or_folder: str | PathLike[str] | Checkpoint,
+    options: LoadOptions | None,
+    files: Sequence[str],
+    *,
+    kind: str,
+    of: str,
+) -> Any:
+    """What one of Transformers' `Auto…` classes reads of a checkpoint, or of a folder of a processor's own.
+
+    Args:
+        auto_class: as for `load_auto`.
+        name_or_folder: as for `locate`.
+        options: as for `locate`.
+        files: one of these it has to have.
+        kind: as for `load_auto`.
+        of: what it prepares, for the errors.
+
+    Raises:
+        CheckpointNotFoundError: there is no such checkpoint.
+        CheckpointError: it has none of the files, or one that cannot be read.
+        UnsafeCheckpointError: as `load_auto`.
+        DownloadError: the Hub could not be reached, or refused.
+    """
+    name, folder, options = locate(name_or_folder, options, *files)
+    if not any((folder / file).is_file() for file in files):
+        raise CheckpointError(
+            f"{name!r} has no {files[0]} in {folder}, so it is not known how to prepare {of}, and a guess would give "
+            f"wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained in the same way."
+        )
+    return load_auto(auto_class, folder, options, of=name, kind=kind, file=files[0])
 
 
 def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, kind: str, file: str) -> Any:

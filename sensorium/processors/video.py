@@ -15,7 +15,7 @@ from torch import Tensor
 from sensorium.checkpoints.writing import checkpoint_written
 from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.image_settings import check_settings
-from sensorium.processors.locating import load_auto, locate
+from sensorium.processors.locating import load_located
 from sensorium.processors.recipe import Recipe
 from sensorium.processors.recipe_settings import UnreadRecipe
 from sensorium.processors.recipe_transformers import read_transformers
@@ -62,14 +62,9 @@ class VideoProcessor:
         """
         from transformers import AutoVideoProcessor
 
-        name, folder, options = locate(name_or_folder, options, *FILE_NAMES)
-        if not any((folder / file).is_file() for file in FILE_NAMES):
-            raise CheckpointError(
-                f"{name!r} has no {FILE_NAMES[0]} in {folder}, so it is not known how to prepare frames, and a guess "
-                f"would give wrong answers. Pass processor=, with the name or folder of a checkpoint that was trained "
-                f"in the same way."
-            )
-        loaded = load_auto(AutoVideoProcessor, folder, options, of=name, kind="video processor", file=FILE_NAMES[0])
+        loaded = load_located(
+            AutoVideoProcessor, name_or_folder, options, FILE_NAMES, kind="video processor", of="frames"
+        )
         return cls.from_transformers(loaded)
 
     @classmethod
