@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,20 @@ class StillsVideo(VideoReader):
     @property
     def times(self) -> NDArray[np.float64]:
         """By their rate; of a film's frames their own, from the first one's on."""
+        return even_times(self.frames, self._rate, self.name) if self._told is None else self._told
+
+    @cached_property
+    def _told(self) -> NDArray[np.float64] | None:
+        """What a film's frames say themselves; None where one says nothing, or a rate was given."""
         known = [getattr(image, "time_s", None) for image in self._images] if self._rate is None else [None]
         told = [moment for moment in known if moment is not None]
-        if len(told) == len(known) and told == sorted(told):
-            moments: NDArray[np.float64] = np.array(told) - told[0]
-            return moments
-        return even_times(self.frames, self._rate, self.name)
+        return np.array(told) - told[0] if len(told) == len(known) and told == sorted(told) else None
 
     def read(self, indices: Iterable[int]) -> Iterator[VideoFrame]:
         """Opens one picture at a time."""
+        times = None if self._rate is None and self._told is None else self.times
         for index in indices:
-            moment = None if self._rate is None else index / self._rate
+            moment = None if times is None else float(times[index])
             yield VideoFrame(self._image(index), index, moment, self.source)
 
     def _image(self, index: int) -> Tensor:

@@ -48,6 +48,8 @@ def test_pictures_have_times_where_a_rate_is_given():
     pictures = [make_image(seed=seed) for seed in range(10)]
     assert [frame.time_s for frame in frames(pictures)] == [None] * 10
     assert [(frame.index, frame.time_s) for frame in frames(pictures, rate=5, fps=1)] == [(0, 0.0), (5, 1.0)]
+    later = list(frames(film(10), start_s=0.1))
+    assert [frame.time_s for frame in frames(later)] == pytest.approx([i / 30 for i in range(7)])
     for options in ({"fps": 2}, {"start_s": 1}):
         with pytest.raises(InputError) as caught:
             list(frames(pictures, **options))
