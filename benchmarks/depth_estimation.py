@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.arguments import Parser
 from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save
+from benchmarks.ours import compiles, pipes
 
 
 def _dpt_hybrid() -> tuple[Any, Any]:
@@ -77,8 +78,6 @@ def peer(place: Path, device: str, dtype: str) -> Any:
 
 
 def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    import sensorium
-
     images = photographs(folder / "photographs", arguments.images, size=(640, 480))
     place, device = checkpoint(name, folder, images), arguments.device
     peers = functools.cache(functools.partial(peer, place, device))
@@ -89,12 +88,7 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any
         return lambda: pipe(sample, **of_call(setting)), len(sample)
 
     best, tried = fastest(ready, arguments)
-    mine = {
-        "ours, float32, eager": sensorium.pipeline(
-            "depth-estimation", place, device=device, dtype="float32", compile=False
-        ),
-        "ours, defaults": sensorium.pipeline("depth-estimation", place, device=device),
-    }
+    mine = pipes("depth-estimation", place, images, arguments)
     runs = {
         "peer, defaults (float32, one by one)": lambda: peers("float32")(images),
         f"peer, best ({label(best)})": lambda: peers(best["dtype"])(images, **of_call(best)),
@@ -133,6 +127,7 @@ def parser() -> Parser:
     found = Parser(__doc__, rounds=3)
     found.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     found.count("--images", 8, 256)
+    compiles(found, 2, 32)
     found.peer_settings(4, batch_sizes=(1, 4), workers=(0,))
     found.add_argument("--drift", action="store_true", help="measure bfloat16's drift and nothing else")
     return found

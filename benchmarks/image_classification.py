@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from benchmarks.arguments import Parser
 from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save
+from benchmarks.ours import compiles, pipes
 
 
 def _vit():
@@ -93,7 +93,7 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
         return lambda: pipe(sample, **rest), len(sample)
 
     best, tried = fastest(ready, arguments)
-    mine = ours(place, images, arguments)
+    mine = pipes("image-classification", place, images, arguments)
     runs = {
         "peer, defaults (float32, one by one)": lambda: peers("float32")(images),
         f"peer, best ({label(best)})": lambda: peers(best["dtype"])(images, **of_call(best)),
@@ -110,34 +110,11 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     }
 
 
-def ours(place: Path, images: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Our pipelines by the names of what they are set to; the compiled one has compiled."""
-    import sensorium
-
-    device = arguments.device
-    mine = {
-        "ours, defaults": sensorium.pipeline("image-classification", place, device=device),
-        "ours, float32, eager": sensorium.pipeline(
-            "image-classification", place, device=device, dtype="float32", compile=False
-        ),
-    }
-    if not arguments.no_compile:
-        compiled = sensorium.pipeline(
-            "image-classification", place, device=device, compile=True, batch_size=arguments.compiled_batch
-        )
-        began = time.perf_counter()
-        compiled(images[: arguments.compiled_batch])
-        print(f"{place.name}: compiled in {time.perf_counter() - began:.1f} s")
-        mine["ours, compiled"] = compiled
-    return mine
-
-
 def parser() -> Parser:
     found = Parser(__doc__, rounds=5)
     found.add_argument("--models", nargs="+", choices=MODELS, default=["vit", "resnet50", "convnext", "swin"])
     found.count("--images", 48, 1024)
-    found.count("--compiled-batch", 8, 64)
-    found.add_argument("--no-compile", action="store_true")
+    compiles(found, 8, 64)
     found.peer_settings(16, workers=(0, 2))
     return found
 

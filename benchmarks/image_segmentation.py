@@ -23,6 +23,7 @@ from benchmarks.arguments import Parser
 from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, photographs, sampled, save
 from benchmarks.machine import seconds
+from benchmarks.ours import compiles, pipes
 
 LABELS = 150
 
@@ -88,8 +89,6 @@ def peer(place: Path, device: str, dtype: str):
 
 
 def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
-    import sensorium
-
     images, options = photographs(folder / "photographs", arguments.images, size=(640, 480)), MODELS[name][1]
     place, device = checkpoint(name, folder, images), arguments.device
     peers = functools.cache(functools.partial(peer, place, device))
@@ -100,12 +99,7 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
         return lambda: pipe(sample, **of_call(setting), **options), len(sample)
 
     best, tried = fastest(ready, arguments)
-    mine = {
-        "ours, defaults": sensorium.pipeline("image-segmentation", place, device=device),
-        "ours, float32, eager": sensorium.pipeline(
-            "image-segmentation", place, device=device, dtype="float32", compile=False
-        ),
-    }
+    mine = pipes("image-segmentation", place, images, arguments, **options)
     runs = {
         "peer, defaults (float32, one by one)": lambda: peers("float32")(images, **options),
         f"peer, best ({label(best)})": lambda: peers(best["dtype"])(images, **of_call(best), **options),
@@ -183,6 +177,7 @@ def parser() -> Parser:
     found = Parser(__doc__, rounds=5)
     found.add_argument("--models", nargs="+", choices=MODELS, default=["segformer"])
     found.count("--images", 48, 256)
+    compiles(found, 4, 32)
     found.peer_settings(8, batch_sizes=(1, 4, 8), workers=(0, 2))
     found.add_argument("--drift", action="store_true", help="measure bfloat16's drift and nothing else")
     return found

@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.arguments import Parser
 from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, photographs, sampled, save
+from benchmarks.ours import compiles, pipes
 
 WIDTH, HEIGHT = 1280, 720
 MODELS = {
@@ -91,8 +92,6 @@ def asked(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 
 
 def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    import sensorium
-
     inputs, place, device = asked(arguments, folder), checkpoint(name, folder), arguments.device
     peers = functools.cache(functools.partial(peer, place, device))
 
@@ -103,12 +102,7 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any
         return lambda: list(one(sample, setting["batch_size"])), len(sample)
 
     best, tried = fastest(ready, arguments)
-    mine = {
-        "ours, float32, eager": sensorium.pipeline(
-            "pose-estimation", place, device=device, dtype="float32", compile=False
-        ),
-        "ours, defaults": sensorium.pipeline("pose-estimation", place, device=device),
-    }
+    mine = pipes("pose-estimation", place, inputs, arguments)
     for theirs, result in zip(peers("float32")(inputs[:1]), mine["ours, float32, eager"](inputs[:1]), strict=True):
         apart = np.concatenate([np.abs(a["keypoints"].numpy() - b) for a, b in zip(theirs, result.xy, strict=True)])
         assert np.median(apart) < 1e-2, "what is compared must do the same work"
@@ -148,6 +142,7 @@ def parser() -> Parser:
     found.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     found.add_argument("--people", type=int, default=20, help="on each picture")
     found.count("--images", 4, 64)
+    compiles(found, 16, 64)
     found.peer_settings(4, batch_sizes=(1, 4))
     found.add_argument("--drift", action="store_true", help="measure bfloat16's drift and nothing else")
     return found

@@ -24,7 +24,9 @@ import numpy as np
 import psutil
 
 from benchmarks.arguments import Parser
+from benchmarks.bound import shares_of_bound
 from benchmarks.harness import Setting, compared, fastest, in_turn, label, of_call, sampled, save
+from benchmarks.ours import compiles, pipes
 
 MODELS = {"videomae": 16, "timesformer": 8}
 """With the number of frames that each looks at."""
@@ -87,8 +89,6 @@ def peer(place: Path, device: str, dtype: str):
 
 
 def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
-    import sensorium
-
     place, device = checkpoint(name, folder, layers=arguments.layers), arguments.device
     films = [film(folder / "films" / f"{i:03d}.mp4", 10, i) for i in range(arguments.films)]
     peers = {dtype: peer(place, device, dtype) for dtype in dict.fromkeys(("float32", *arguments.dtypes))}
@@ -98,12 +98,7 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
         return lambda: pipe(list(sample), **of_call(setting)), len(sample)
 
     best, tried = fastest(ready, arguments)
-    mine = {
-        "ours, defaults": sensorium.pipeline("video-classification", place, device=device),
-        "ours, float32, eager": sensorium.pipeline(
-            "video-classification", place, device=device, dtype="float32", compile=False
-        ),
-    }
+    mine = pipes("video-classification", place, films, arguments)
     runs = {
         "peer, defaults (float32, one by one)": lambda: peers["float32"](list(films)),
         f"peer, best ({label(best)})": lambda: peers[best["dtype"]](list(films), **of_call(best)),
@@ -111,7 +106,8 @@ def run(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
     }
     found = in_turn(runs, len(films), arguments)
     print(f"\n{name}")
-    return {**compared(found), "peer_settings_tried": tried, "stats": {key: pipe.stats() for key, pipe in mine.items()}}
+    figures = {**compared(found), **shares_of_bound(found, mine, films[:1], device)}
+    return {**figures, "peer_settings_tried": tried, "stats": {key: pipe.stats() for key, pipe in mine.items()}}
 
 
 def long_film(name: str, arguments: argparse.Namespace, folder: Path) -> dict:
@@ -144,6 +140,7 @@ def parser() -> Parser:
     found = Parser(__doc__)
     found.add_argument("--models", nargs="+", choices=MODELS, default=["videomae"])
     found.count("--films", 16, 64)
+    compiles(found, 2, 16)
     found.add_argument("--layers", type=int, default=None, help="of the models, to try this out quickly")
     found.add_argument("--long-s", type=float, default=600.0, help="seconds of the long film; 0 for none")
     found.add_argument("--window-s", type=float, default=10.0, help="seconds of its windows")
