@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sensorium.models.convolutions import widen_where_wrong
 from sensorium.models.recorder import Recorder
 
 LEFT_IN_FILE = 0.9
@@ -68,6 +69,7 @@ class Runtime:
                 self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.module.to(device=device, dtype=dtype)
             release_file(self.module)
+            widen_where_wrong(self.module)
             if device.type == "cuda":  # what was done there was work of one stream, and others will use the weights
                 torch.cuda.synchronize(device)
         self.module.eval()
