@@ -91,8 +91,8 @@ def test_a_run_ends_at_the_first_failure_if_asked_to(classify, broken):
 
 def test_what_folders_hold_besides_is_told(classify, images):
     for name in (
-        "1.HEIC",
-        "2.heic",
+        "1.JXL",
+        "2.jxl",
         "raw.cr2",
         "notes.docx",
         "more/x.txt",
@@ -104,9 +104,9 @@ def test_what_folders_hold_besides_is_told(classify, images):
         (images / name).touch()
     got = classify(images, "--json", "--exclude", "out", "--exclude", "*.small.jpg", "--exclude", "./more/c.webp")
     assert (got.exit_code, [row["source"] for row in rows(got.stdout)]) == (0, sources(images, "a.PNG", "b.jpg"))
-    assert got.stderr.startswith("skipped 2 .heic, 2 .txt, ")
+    assert got.stderr.startswith("skipped 2 .jxl, 2 .txt, ")
     assert sorted(got.stderr.strip().removeprefix("skipped ").split(", ")) == [
-        "1 .cr2", "2 .heic", "2 .txt", "LICENSE", "notes.docx",
+        "1 .cr2", "2 .jxl", "2 .txt", "LICENSE", "notes.docx",
     ]  # fmt: skip
     assert classify(images / "b.jpg").stderr == ""
     assert classify(images, "--exclude", "/").exit_code == 2
