@@ -55,7 +55,7 @@ def theirs(name, image, boxes, *, expert=0, swayed=0.0, **options):
 def near(xy, expected, tolerance=TOLERANCE, swayed=None):
     """Whether points lie where they are expected, to their distance from the picture's corner.
 
-    Those that are `swayed` say where they lie for slightly other maps: each may be as much further away, some times over.
+    `swayed` is where they lie for slightly other maps: a point may be further away by some times what it moves then.
     """
     xy, expected = np.asarray(xy), np.asarray(expected)
     apart = np.linalg.norm(xy - expected, axis=-1)
