@@ -1,8 +1,8 @@
 """Convolutions that a CPU's library gets wrong in bfloat16 are done in float32.
 
-On CPUs with AMX, oneDNN as of torch 2.11 to 2.13 gives numbers that have nothing to do with the right ones where a
-convolution's rows, the channels of a group times the kernel's width, are a multiple of 32 from 64 on and the channels
-an even number below 16: patches of 16 px of four, six or twelve bands, say.
+On CPUs with AMX, oneDNN as of torch 2.11 to 2.13 gives numbers that have nothing to do with the right ones for some
+kernels with rows, the channels of a group times the kernel's width, that are a multiple of 32 from 64 on, and with
+fewer than 16 channels, or 32 where kernels lie apart: patches of 16 px of pictures of four, six or twelve bands, say.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHANNELS = 16
+CHANNELS = 32
 """Of a group, from which products are done in another way, which is right."""
 ROW = 64
 """Numbers of a row of the kernel below which they are, too."""

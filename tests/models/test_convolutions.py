@@ -39,6 +39,7 @@ def apart(module, exact, given):
         (nn.Conv1d(16, 16, 16, padding=8, groups=4), (2, 16, 200)),
         (nn.Conv1d(8, 4, 8, bias=False), (1, 8, 40)),
         (nn.Conv2d(4, 24, 16, stride=16), (2, 4, 64, 64)),
+        (nn.Conv2d(16, 96, 4, stride=4), (1, 16, 112, 112)),
         (nn.Conv2d(12, 24, 8, stride=8, padding=4, padding_mode="reflect"), (1, 12, 160, 160)),
         (nn.Conv3d(6, 8, (2, 16, 16), stride=(2, 16, 16)), (1, 6, 4, 32, 320)),
     ],
