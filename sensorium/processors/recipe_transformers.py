@@ -12,7 +12,8 @@ from typing import Any
 
 from sensorium.errors import CheckpointError
 from sensorium.processors.recipe import Recipe
-from sensorium.processors.recipe_readers import OVERRIDES, read_base, read_unpadded
+from sensorium.processors.recipe_classifiers import read_base, read_unpadded
+from sensorium.processors.recipe_readers import OVERRIDES
 from sensorium.processors.recipe_settings import UnreadRecipe
 
 # What the values of a TorchvisionBackend's `pixel_values` depend on, besides its attributes.
