@@ -117,3 +117,32 @@ class PadSymmetric:
         spare = 1 if self.always else 0
         height, width = (-(-(side + spare) // self.multiple) * self.multiple for side in size)
         return height, width
+
+
+@dataclass(frozen=True)
+class PadBelow:
+    """Put black below a picture and at its right, up to a size; a larger side stays as it is.
+
+    Attributes:
+        size: (height, width), px.
+    """
+
+    kind: ClassVar[str] = "pad_below"
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        whole = len(self.size) == 2 and all(isinstance(side, int) and side >= 1 for side in self.size)
+        if not whole or math.prod(self.size) > MAX_RESIZED_PIXELS:
+            raise CheckpointError(
+                f"expected two whole sizes to pad to, of {MAX_RESIZED_PIXELS:,} px in all, got {self.size!r:.80}. "
+                f"Correct the checkpoint's preprocessor_config.json, or pass processor=."
+            )
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Pad `(3, H, W)`, uint8 or float32."""
+        height, width = (max(0, side - had) for side, had in zip(self.size, image.shape[1:], strict=True))
+        return pad(image, (0, width, 0, height)) if height or width else image
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The size after this step where it is known before."""
+        return None if size is None else (max(size[0], self.size[0]), max(size[1], self.size[1]))

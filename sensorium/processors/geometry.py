@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sensorium.errors import CheckpointError, InputError
-from sensorium.processors.borders import PadReflected, PadSquare, PadSymmetric
+from sensorium.processors.borders import PadBelow, PadReflected, PadSquare, PadSymmetric
 from sensorium.processors.box_crop import BoxCrop
 from sensorium.processors.image_resampling import (
     Resample,
@@ -202,6 +202,7 @@ Step = (
     Resize
     | CenterCrop
     | CropToRatio
+    | PadBelow
     | PadReflected
     | PadSquare
     | PadSymmetric
@@ -216,6 +217,7 @@ STEPS: dict[str, type[Step]] = {
         Resize,
         CenterCrop,
         CropToRatio,
+        PadBelow,
         PadReflected,
         PadSquare,
         PadSymmetric,

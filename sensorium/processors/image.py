@@ -147,6 +147,16 @@ class ImageProcessor:
             fitted = fitted.permute(1, 2, 0).contiguous().cpu().permute(2, 0, 1)
         return {"pixel_values": fitted}
 
+    def pieces(self, fitted: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """What the model sees of a picture that was fitted: all of it at once, or its squares, of the same size each.
+
+        Raises:
+            LimitError: there would be too many squares.
+        """
+        if self.recipe is None or not self.recipe.squares:
+            return [dict(fitted)]
+        return [{**fitted, "pixel_values": piece} for piece in self.recipe.pieces(fitted["pixel_values"])]
+
     def finish(self, batch: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Run the arithmetic on a batch: rescale, normalise, pad. No syncs, and no graph breaks when compiled.
 
@@ -174,7 +184,8 @@ class ImageProcessor:
             dtype: of the result.
 
         Returns:
-            `pixel_values`, `(B, 3, h, w)` in `dtype`, and what else the model takes.
+            `pixel_values`, `(B, 3, h, w)` in `dtype`, and what else the model takes; of a picture that the model sees
+            square by square, a row for each.
 
         Raises:
             InputError: an empty list, a picture that cannot be read or prepared (`index` says which), or pictures
@@ -184,7 +195,7 @@ class ImageProcessor:
         fitted = []
         for index, source in enumerate(sources):
             try:
-                fitted.append(self.fit(load_image(source)))
+                fitted += self.pieces(self.fit(load_image(source)))
             except InputError as error:
                 error.index = index
                 raise

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
+from sensorium.processors.borders import PadBelow
 from sensorium.processors.geometry import MOST_PIXELS, STEPS, Step
 from sensorium.processors.image_resampling import luma
+from sensorium.processors.squares import squares_of
 
 _OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "multiply": (Tensor.mul, Tensor.mul_),
@@ -62,6 +64,7 @@ class Recipe:
             the padding to whoever makes the batch.
         pixel_mask: the model is told which pixels are the picture's and which are padding; see `mask`.
         grey: after the arithmetic, pictures with colours become their luma, in three equal channels.
+        squares: the model sees a picture square by square, along its longer side; see `pieces`.
     """
 
     geometry: tuple[Step, ...] = ()
@@ -70,6 +73,7 @@ class Recipe:
     pad_batch: bool = False
     pixel_mask: bool = False
     grey: bool = False
+    squares: bool = False
     _constants: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -99,7 +103,8 @@ class Recipe:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:  # without the tensors kept for this process's devices
-        return Recipe, (self.geometry, self.arithmetic, self.pad_to, self.pad_batch, self.pixel_mask, self.grey)
+        marks = (self.pad_batch, self.pixel_mask, self.grey, self.squares)
+        return Recipe, (self.geometry, self.arithmetic, self.pad_to, *marks)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -128,6 +133,23 @@ class Recipe:
                 code="larger-than-padding",
             )
         return image
+
+    def pieces(self, pixels: Tensor) -> list[Tensor]:
+        """What the model sees of a picture that was fitted, `(3, h, w)`: its squares, or all of it at once.
+
+        Raises:
+            LimitError: there would be too many squares.
+        """
+        return squares_of(pixels) if self.squares else [pixels]
+
+    def unpadded(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) in px that `fit` brings a picture to, before it puts black below it and at its right."""
+        size: tuple[int, int] | None = (height, width)
+        for step in self.geometry:
+            if not isinstance(step, PadBelow):
+                size = step.output_size(size)
+        assert size is not None
+        return size
 
     def finish(self, pixels: Tensor) -> Tensor:
         """Run the arithmetic on a batch; `pixels` itself stays as it is.
@@ -196,6 +218,7 @@ class Recipe:
             "pad_batch": self.pad_batch,
             "pixel_mask": self.pixel_mask,
             "grey": self.grey,
+            "squares": self.squares,
         }
 
     @classmethod
@@ -216,6 +239,7 @@ class Recipe:
                 pad_batch=bool(data["pad_batch"]),
                 pixel_mask=bool(data.get("pixel_mask", False)),
                 grey=bool(data.get("grey", False)),
+                squares=bool(data.get("squares", False)),
             )
         except CheckpointError:
             raise

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
-from sensorium.processors.borders import PadReflected, PadSquare, PadSymmetric
+from sensorium.processors.borders import PadBelow, PadReflected, PadSquare, PadSymmetric
 from sensorium.processors.box_crop import BoxCrop
 from sensorium.processors.geometry import CenterCrop, Step, ToFloat, ToGrey
 from sensorium.processors.recipe import Recipe
@@ -66,6 +66,17 @@ def read_mask_former(processor: Any) -> Recipe:
         resize = tuple(replace(step, multiple=processor.size_divisor) for step in resize)
     pad_to = None if size is None else (int(size.height), int(size.width))
     return Recipe(resize, arithmetic_of(processor), pad_to=pad_to, pad_batch=pad_to is None, pixel_mask=True)
+
+
+def read_eomt(processor: Any) -> Recipe:
+    """Of EoMT, which sees pictures square by square for classes, and whole in a square for objects."""
+    resize, size = resized(processor), processor.size
+    if processor.do_split_image:
+        if not any(step.rule == "shortest" for step in resize):
+            raise UnreadRecipe(f"it cuts squares out of pictures of size={dict(size)}")
+        return Recipe(resize, arithmetic_of(processor), squares=True)
+    border = (PadBelow((size.shortest_edge, size.longest_edge or size.shortest_edge)),) if processor.do_pad else ()
+    return Recipe((*resize, *border), arithmetic_of(processor))
 
 
 def read_dpt(processor: Any) -> Recipe:

@@ -26,6 +26,7 @@ from sensorium.errors import (
     LimitError,
     UnsafeCheckpointError,
 )
+from sensorium.processors.borders import PadBelow
 from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, Resize, ToFloat
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.recipe import Operation, Recipe
@@ -330,6 +331,7 @@ EVERY_STEP = Recipe(
         Resize("shortest", (20, 20), "bicubic", multiple=4),
         Resize("cover", (20, 30), "box", pillow=True),
         CenterCrop((24, 24), fill=(1, 2, 3), half_even=True),
+        PadBelow((24, 28)),
         FlipChannels(),
     ),
     arithmetic=(Operation("multiply", (1 / 255,)), Operation("subtract", (0.1, 0.2, 0.3)), Operation("divide", (2.0,))),

@@ -1,6 +1,8 @@
-"""Pixels and masks of the recipes of MaskFormer, Mask2Former and DPT against Transformers' own processors."""
+"""Pixels and masks of the recipes of MaskFormer, Mask2Former, EoMT and DPT against Transformers' own processors."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
@@ -8,8 +10,9 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorium.errors import InputError
+from sensorium.errors import InputError, LimitError
 from sensorium.processors.image import ImageProcessor
+from sensorium.processors.squares import square_starts
 from tests.processors.test_image_parity import IMAGES, TOLERANCE, assert_same_pixels, make_image
 
 CAPPED = {"size": {"shortest_edge": 48, "longest_edge": 90}}
@@ -100,3 +103,36 @@ def test_pixels_of_dpt_equal_transformers(given):
 def test_what_dpt_does_to_sizes_of_its_own_is_not_read(given):
     with pytest.warns(UserWarning, match="DPTImageProcessor"):
         assert ImageProcessor.from_transformers(transformers.DPTImageProcessor(**given)).recipe is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"do_pad": True},
+        {"size": {"shortest_edge": 48, "longest_edge": 64}, "do_pad": True, "resample": 3},
+        {"size": {"shortest_edge": 48, "longest_edge": 64}},
+        {"size": {"shortest_edge": 40}, "do_split_image": True},
+        {"size": {"shortest_edge": 40}, "do_split_image": True, "do_rescale": False, "do_normalize": False},
+    ],
+)
+def test_pixels_of_eomt_equal_transformers(given):
+    reference, ours = both("EomtImageProcessor", **given)
+    for width, height in [(500, 375), (331, 517), (64, 64), (64, 90), (290, 37), (37, 260)]:
+        image = make_image(width, height)
+        expected = reference(images=image, return_tensors="pt")["pixel_values"].float()
+        torch.testing.assert_close(ours(image)["pixel_values"], expected, **TOLERANCE)
+
+
+def test_the_squares_of_a_picture_cover_it_to_the_last_px():
+    """In the reference the last of eight of 640 px begins a px too early at times, by rounding."""
+    for length in range(640, 8 * 640 + 1):
+        starts = square_starts(640, length)
+        assert starts[-1] + 640 == length
+        assert all(0 <= after - before <= 640 for before, after in itertools.pairwise(starts))
+    with pytest.raises(LimitError, match="9 squares"):
+        square_starts(640, 8 * 640 + 1)
+
+
+def test_squares_of_a_size_that_is_not_fixed_are_not_read():
+    with pytest.warns(UserWarning, match="EomtImageProcessor"):
+        assert ImageProcessor.from_transformers(transformers.EomtImageProcessor(do_split_image=True)).recipe is None
