@@ -51,6 +51,7 @@ FAMILIES = [
     ("feature-extraction", tiny_embedding.encoder, "mpnet", {"pool": "mean"}),
     ("image-to-image", tiny_restoring.folder, "classical", {}),
     ("image-segmentation", tiny_segmentation.folder, "detr", {}),
+    ("image-segmentation", tiny_segmentation.folder, "eomt", {"subtask": "instance"}),
     ("image-segmentation", tiny_segmentation.folder, "mask2former", {"subtask": "panoptic"}),
     ("image-segmentation", tiny_segmentation.folder, "segformer", {}),
     ("mask-generation", tiny_sam.folder, "sam2", {}),

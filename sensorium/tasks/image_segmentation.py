@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,23 +15,24 @@ from torch import Tensor, nn
 from sensorium.checkpoints import Checkpoint
 from sensorium.errors import OptionError
 from sensorium.models.attention_masks import unread_masks
+from sensorium.models.eomt import keep_mask_shares
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.models.on_device import numbers_sent
 from sensorium.models.segformer import FusedHead
 from sensorium.results import Segments
-from sensorium.tasks.base import Batch, Call, Models
+from sensorium.tasks.base import Batch, Call, Models, Unit
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
 from sensorium.tasks.loading import load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import is_unpadded
 from sensorium.tasks.options import Share
+from sensorium.tasks.segmentation.families import FAMILIES, Subtask
 from sensorium.tasks.segmentation.maps import class_map
-from sensorium.tasks.segmentation.queries import SegmentThresholds, instances, panoptic, semantic_logits
+from sensorium.tasks.segmentation.queries import SegmentThresholds
+from sensorium.tasks.segmentation.squares import square_scores, square_units, window_classes
 from sensorium.tasks.slicing.segments import WindowSegments, joined_classes, joined_segments
 from sensorium.tasks.slicing.sliced_image_task import SlicedImageTask
-from sensorium.tasks.slicing.windows import SlicedOptions
-
-Subtask = Literal["semantic", "instance", "panoptic"]
+from sensorium.tasks.slicing.windows import ImageWindow, SlicedOptions
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ImageSegmentationOptions(SlicedOptions):
         overlap_mask_area_threshold: a segment is given if more than this share of its mask, in [0, 1], is not covered
             by stronger ones; for "panoptic", and DETR's "instance".
         overlapping: whether each object keeps its whole mask where objects overlap; else a later one covers earlier
-            ones, as in Transformers' pipeline. For "instance" of MaskFormer and Mask2Former, without `slice_px`.
+            ones, as in Transformers' pipeline. For "instance" of all but DETR, without `slice_px`.
     """
 
     subtask: Subtask | None = None
@@ -57,27 +58,6 @@ class ImageSegmentationOptions(SlicedOptions):
     overlapping: bool = False
 
 
-class Family(NamedTuple):
-    """How a family of models with queries gives its answers.
-
-    Attributes:
-        classes: the name of the class logits among the model's outputs.
-        masks: the name of the mask logits.
-        grid: the size to which the reference brings mask logits first, px; None for their own.
-        objects: whether "instance" has a rule of its own, by pairs of query and class; else it is that of "panoptic".
-    """
-
-    classes: str
-    masks: str
-    grid: tuple[int, int] | None = None
-    objects: bool = True
-
-
-_FAMILIES = {
-    "detr": Family("logits", "pred_masks", objects=False),
-    "maskformer": Family("class_queries_logits", "masks_queries_logits"),
-    "mask2former": Family("class_queries_logits", "masks_queries_logits", grid=(384, 384)),
-}
 _SEMANTIC = (
     "beit", "data2vec-vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2", "segformer", "upernet",
 )  # fmt: skip
@@ -91,7 +71,7 @@ class ImageSegmentation(SlicedImageTask):
     options = ImageSegmentationOptions
     models = (
         Models("AutoModelForSemanticSegmentation", only=_SEMANTIC),
-        Models("AutoModelForUniversalSegmentation", only=_FAMILIES),
+        Models("AutoModelForUniversalSegmentation", only=FAMILIES),
     )
     default = "facebook/detr-resnet-50-panoptic@d53b52a"
     head = SegmentationHead
@@ -100,12 +80,14 @@ class ImageSegmentation(SlicedImageTask):
         super().__init__(model, processor)
         config: Any = model.config
         composite = isinstance(model, Composite)
-        self._family = None if composite else _FAMILIES.get(config.model_type)
+        family = None if composite else FAMILIES.get(config.model_type)
+        self._family = None if family is None else family(config, processor)
         self._deforms = not composite and config.model_type == "mask2former"  # its attention samples maps
         names = config["id2label"] if composite else config.id2label
         self._labels = {int(number): str(label) for number, label in names.items()}
         self._takes = set(inspect.signature(model.forward).parameters)
         self._unpadded = is_unpadded(processor)
+        keep_mask_shares(model)
         self._fused: FusedHead | None = None
         self._fuse = fuse and FusedHead.fits(model)
 
@@ -116,7 +98,7 @@ class ImageSegmentation(SlicedImageTask):
             return cls(Composite.from_pretrained(checkpoint), load_processor(processor, checkpoint))
         from transformers import AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
 
-        semantic = checkpoint.model_type not in _FAMILIES
+        semantic = checkpoint.model_type not in FAMILIES
         loaded_processor = load_processor(processor, checkpoint)
         auto_class = AutoModelForSemanticSegmentation if semantic else AutoModelForUniversalSegmentation
         whole = checkpoint.options.device_map is None and checkpoint.options.quantization_config is None
@@ -127,17 +109,21 @@ class ImageSegmentation(SlicedImageTask):
         """Takes a loaded Transformers model with its segmentation head, or a composite."""
         return cls(model, processor_of(model, processor))
 
+    def split(self, raw: Any, options: Any) -> Iterator[Unit]:
+        """A unit for each window of the picture, or for each of its squares."""
+        units = super().split(raw, options)
+        squares = self._family is not None and self._family.squares
+        return square_units(units, self.processor) if squares else units
+
     def check(self, options: ImageSegmentationOptions) -> None:
         """Refuses a subtask that the model cannot do, and what would have no effect on it."""
         model, subtask = type(self.model).__name__, self._subtask(options)
-        if self._family is None and subtask != "semantic":
-            raise OptionError(f'{model} does subtask="semantic" only, got {subtask!r}')
-        used = {
-            "semantic": {"subtask"},
-            "instance": {"subtask", "threshold", "overlapping"},
-            "panoptic": {"subtask", "threshold", "mask_threshold", "overlap_mask_area_threshold"},
-        }[self._rule(subtask)]
-        used |= {field.name for field in fields(SlicedOptions)}
+        known = ("semantic",) if self._family is None else self._family.subtasks
+        if subtask not in known:
+            listed = " or ".join(f'"{each}"' for each in sorted(known))
+            raise OptionError(f"{model} does subtask={listed} only, got {subtask!r}")
+        used = {"subtask", *(field.name for field in fields(SlicedOptions))}
+        used |= frozenset() if self._family is None else self._family.used(subtask)
         for field in fields(options):
             if field.name not in used and getattr(options, field.name) != field.default:
                 raise OptionError(f"{field.name} has no effect on {subtask} segmentation with {model}; leave it out")
@@ -168,22 +154,23 @@ class ImageSegmentation(SlicedImageTask):
             output = self.model(**inputs)
         if self._family is None:
             return {"logits": output.logits}
-        return {"classes": output[self._family.classes], "masks": output[self._family.masks]}
+        return self._family.logits(output)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: ImageSegmentationOptions) -> Sequence[Any]:
         """The segments of each window of a picture."""
-        rule, sizes = self._rule(self._subtask(options)), [window.size for window in metas]
-        if rule == "semantic":
-            maps = self._semantic(outputs, sizes)
-            own = [each[window.cell.within(window.area)].contiguous() for each, window in zip(maps, metas, strict=True)]
-            return [WindowSegments(window, item) for window, item in zip(metas, _down(own), strict=True)]
-        assert self._family is not None
+        subtask = self._subtask(options)
+        if self._family is None:
+            return _within_cells(
+                [class_map(*row) for row in zip(outputs["logits"], _sizes(metas), strict=False)], metas
+            )
         classes, masks = outputs["classes"].float(), outputs["masks"].float()
+        if self._family.squares:
+            return square_scores(classes, masks, metas)
+        sizes = _sizes(metas)
+        if subtask == "semantic":
+            return _within_cells(self._family.class_maps(classes, masks, sizes), metas)
         at_least = SegmentThresholds(options.threshold, options.mask_threshold, options.overlap_mask_area_threshold)
-        if rule == "instance":
-            results = instances(classes, masks, sizes, at_least, self._family.grid, overlapping=options.overlapping)
-        else:
-            results = panoptic(classes, masks, sizes, at_least, self._family.grid)
+        results = self._family.segments(classes, masks, sizes, subtask, at_least, overlapping=options.overlapping)
         found, valid = _down([each.segmentation for each in results]), _down([each.valid for each in results])
         rows = zip(metas, found, valid, results, strict=True)
         return [
@@ -191,8 +178,10 @@ class ImageSegmentation(SlicedImageTask):
             for window, item, held, one in rows
         ]
 
-    def merge(self, parts: Sequence[WindowSegments], options: ImageSegmentationOptions, index: int) -> Segments:
+    def merge(self, parts: Sequence[Any], options: ImageSegmentationOptions, index: int) -> Segments:
         """The one picture's segments."""
+        if self._family is not None and self._family.squares:
+            parts = window_classes(parts)
         if parts[0].ids is None:
             segmentation = joined_classes(parts)
             classes = np.bincount(segmentation.ravel(), minlength=1).nonzero()[0]
@@ -207,19 +196,17 @@ class ImageSegmentation(SlicedImageTask):
         return [self._labels.get(number, f"LABEL_{number}") for number in ids.tolist()]
 
     def _subtask(self, options: ImageSegmentationOptions) -> Subtask:
-        return options.subtask or ("semantic" if self._family is None else "panoptic")
+        return options.subtask or ("semantic" if self._family is None else self._family.subtasks[0])
 
-    def _rule(self, subtask: Subtask) -> Subtask:
-        """DETR's objects follow the rule of panoptic segmentation."""
-        plain = self._family is not None and not self._family.objects
-        return "panoptic" if subtask == "instance" and plain else subtask
 
-    def _semantic(self, outputs: Any, sizes: list[tuple[int, int]]) -> list[Tensor]:
-        if self._family is None:
-            return [class_map(logits, size) for logits, size in zip(outputs["logits"], sizes, strict=True)]
-        rows = zip(outputs["classes"], outputs["masks"], sizes, strict=True)
-        grid = self._family.grid
-        return [class_map(semantic_logits(c.float(), m.float(), grid), size) for c, m, size in rows]
+def _sizes(windows: Sequence[ImageWindow]) -> list[tuple[int, int]]:
+    return [window.size for window in windows]
+
+
+def _within_cells(maps: list[Tensor], windows: Sequence[ImageWindow]) -> list[WindowSegments]:
+    """The classes of each window's cell, from those of the window."""
+    own = [each[window.cell.within(window.area)].contiguous() for each, window in zip(maps, windows, strict=True)]
+    return [WindowSegments(window, item) for window, item in zip(windows, _down(own), strict=True)]
 
 
 def _down(tensors: list[Tensor]) -> list[Any]:

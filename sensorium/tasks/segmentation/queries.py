@@ -71,7 +71,7 @@ def panoptic(
     for row, size in enumerate(sizes):
         keep = ((ids_cpu[row] != classes.shape[-1] - 1) & (scores_cpu[row] > at_least.score)).nonzero()[:, 0]
         chosen = sent(keep, masks.device)
-        probabilities = _at(masks[row, chosen], grid).sigmoid()
+        probabilities = at_grid(masks[row, chosen], grid).sigmoid()
         segmentation, valid = _assign(probabilities, scores[row, chosen], size, at_least)
         segments.append(FoundSegments(segmentation, valid, ids_cpu[row, keep].long(), scores_cpu[row, keep]))
     return segments
@@ -92,14 +92,14 @@ def _assign(
         weighted = slab.mul_(scores.view(-1, 1, 1))
         whole += (weighted >= at_least.mask).flatten(1).sum(1)
         rows.append(weighted.argmax(0))
-        own += _counted(rows[-1], numbers)
+        own += counted(rows[-1], numbers)
     winner = torch.cat(rows)
     valid = (own > 0) & (whole > 0) & (own / whole > at_least.overlap)
     value = torch.where(valid, numbers + 1, 0)
     return value[winner].to(torch.int16), valid
 
 
-def _counted(winner: Tensor, numbers: Tensor) -> Tensor:
+def counted(winner: Tensor, numbers: Tensor) -> Tensor:
     """How often each of the `(K,)` numbers from 0 occurs; `bincount` would make the host wait for a device."""
     if winner.device.type == "cpu":
         return torch.bincount(winner.flatten(), minlength=len(numbers))
@@ -129,13 +129,13 @@ def instances(
     # The reference takes them unsorted, too, and the order decides which object covers which.
     scores, pairs = classes.softmax(-1)[..., :-1].flatten(1).topk(queries, sorted=False)
     query = pairs // labels
-    scores = scores * torch.stack([_confidence(_at(logits, grid)) for logits in masks]).gather(1, query)
+    scores = scores * torch.stack([_confidence(at_grid(logits, grid)) for logits in masks]).gather(1, query)
     down = torch.stack([scores, query.to(scores.dtype), (pairs % labels).to(scores.dtype)]).cpu()
     segments = []
     for row, size in enumerate(sizes):
         keep = down[0, row] >= at_least.score
         chosen = sent(down[1, row, keep].long(), masks.device)
-        shapes = _at(masks[row, chosen], grid) > 0
+        shapes = at_grid(masks[row, chosen], grid) > 0
         axes = [_nearest(n, m) for n, m in zip(shapes.shape[1:], size, strict=True)]
         drawn_rows, drawn_columns = (sent(axis.unique(), masks.device) for axis in axes)
         seen = shapes[:, drawn_rows][:, :, drawn_columns].flatten(1).any(1)
@@ -152,10 +152,10 @@ def instances(
 def semantic_logits(classes: Tensor, masks: Tensor, grid: tuple[int, int] | None) -> Tensor:
     """`(C, h, w)` class scores of one picture's `(Q, C + 1)` and `(Q, h, w)` logits."""
     weights = classes.softmax(-1)[..., :-1]
-    return torch.einsum("qc,qhw->chw", weights, _at(masks, grid).sigmoid())
+    return torch.einsum("qc,qhw->chw", weights, at_grid(masks, grid).sigmoid())
 
 
-def _at(masks: Tensor, grid: tuple[int, int] | None) -> Tensor:
+def at_grid(masks: Tensor, grid: tuple[int, int] | None) -> Tensor:
     """`(K, h, w)` at another size, bilinear."""
     if grid is None:
         return masks

@@ -102,9 +102,9 @@ def test_pixels_are_counted_alike_wherever_they_lie():
     winner = torch.randint(0, 7, (40, 30))
     winner[winner == 5] = 2
     numbers = torch.arange(9)
-    found = queries._counted(says_cuda(winner), says_cuda(numbers))
+    found = queries.counted(says_cuda(winner), says_cuda(numbers))
     assert SaysCuda.copies == 0
-    assert torch.equal(found.cpu(), queries._counted(winner, numbers))
+    assert torch.equal(found.cpu(), queries.counted(winner, numbers))
 
 
 QUERIES, LABELS, SIZES = 20, 6, [(70, 90), (33, 20), (500, 410)]

@@ -1,0 +1,178 @@
+"""Panoptic and instance segments by rules that look at masks at the picture's own size, as those of EoMT do.
+
+The masks of all candidates at that size would take a float a px each; they are made in slabs of rows, and not kept.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sensorium.models.on_device import brought, sent
+from sensorium.tasks.segmentation.maps import upsampled
+from sensorium.tasks.segmentation.queries import FoundSegments, SegmentThresholds, counted
+
+Size = tuple[int, int]
+
+
+class Candidates(NamedTuple):
+    """What may be an object in the pictures of a batch, in order.
+
+    Attributes:
+        scores: `(B, K)` float32 in [0, 1].
+        queries: `(B, K)` int64, whose mask it has.
+        ids: `(B, K)` int64, its class.
+    """
+
+    scores: Tensor
+    queries: Tensor
+    ids: Tensor
+
+
+class ObjectRule(NamedTuple):
+    """How candidates become objects.
+
+    Attributes:
+        weighted: whether a score is times the mean probability within the mask.
+        ranked: whether earlier objects cover later ones, and those of which nothing is left go; else later ones cover.
+    """
+
+    weighted: bool
+    ranked: bool
+
+
+def by_query(classes: Tensor) -> Candidates:
+    """One candidate a query, with its best class; `classes` is `(B, Q, C + 1)` logits, the last for "no object"."""
+    scores, ids = classes.softmax(-1)[..., :-1].max(-1)
+    return Candidates(scores, torch.arange(scores.shape[1], device=ids.device).expand_as(ids), ids)
+
+
+def by_pair(scores: Tensor) -> Candidates:
+    """As many pairs of query and class as there are queries, best first; `scores` is `(B, Q, C)`."""
+    queries, labels = scores.shape[1:]
+    best, pairs = scores.flatten(1).topk(queries)
+    return Candidates(best, pairs // labels, pairs % labels)
+
+
+def late_panoptic(
+    classes: Tensor, masks: list[Tensor], sizes: list[Size], at_least: SegmentThresholds
+) -> list[FoundSegments]:
+    """Segments that share no pixel: each pixel goes to the query with the largest product of score and probability.
+
+    What is below the threshold of masks in that query's own mask belongs to no segment.
+
+    Args:
+        classes: `(B, Q, C + 1)` float32 logits, the last class for "no object".
+        masks: `(Q, h, w)` float32 logits of each picture, without padding.
+        sizes: (H, W) of each picture, px.
+        at_least: the thresholds; that of masks is for probabilities, whatever the score.
+    """
+    scores, ids = classes.softmax(-1).max(-1)
+    scores_cpu, ids_cpu = torch.stack([scores, ids.to(scores.dtype)]).cpu()
+    segments = []
+    for row, size in enumerate(sizes):
+        keep = ((ids_cpu[row] != classes.shape[-1] - 1) & (scores_cpu[row] > at_least.score)).nonzero()[:, 0]
+        chosen = sent(keep, classes.device)
+        segmentation, valid = _assigned(masks[row][chosen], scores[row, chosen], size, at_least)
+        segments.append(FoundSegments(segmentation, valid, ids_cpu[row, keep].long(), scores_cpu[row, keep]))
+    return segments
+
+
+def _assigned(masks: Tensor, scores: Tensor, size: Size, at_least: SegmentThresholds) -> tuple[Tensor, Tensor]:
+    """The map and the validity of the candidates of a picture."""
+    count, device = len(scores), masks.device
+    if not count:
+        return torch.zeros(size, dtype=torch.int16, device=device), torch.zeros(0, dtype=torch.bool, device=device)
+    whole, own, left = torch.zeros((3, count), dtype=torch.int64, device=device)
+    numbers = torch.arange(count + 1, device=device)
+    rows = []
+    for slab in upsampled(masks, size):
+        probabilities = slab.sigmoid_()
+        inside = probabilities >= at_least.mask
+        winner = probabilities.mul_(scores.view(-1, 1, 1)).argmax(0)
+        rows.append(torch.where(inside.gather(0, winner[None])[0], winner, count))  # `count` for no segment
+        whole += inside.flatten(1).sum(1)
+        own += counted(winner, numbers)[:-1]
+        left += counted(rows[-1], numbers)[:-1]
+    valid = (left > 0) & (own / whole > at_least.overlap)
+    value = torch.cat([torch.where(valid, numbers[1:], 0), numbers[:1]])
+    return value[torch.cat(rows)].to(torch.int16), valid
+
+
+def late_instances(
+    candidates: Candidates,
+    masks: list[Tensor],
+    sizes: list[Size],
+    at_least: SegmentThresholds,
+    rule: ObjectRule,
+    *,
+    overlapping: bool = False,
+) -> list[FoundSegments]:
+    """Objects, each with the pixels of its mask that no other one covers.
+
+    Args:
+        candidates: what may be an object.
+        masks: `(Q, h, w)` float32 logits of each picture, without padding.
+        sizes: (H, W) of each picture, px.
+        at_least: the thresholds of scores, and of probabilities in masks.
+        rule: how candidates become objects.
+        overlapping: whether to give each object its whole mask.
+    """
+    scores, queries, ids = torch.stack([each.to(torch.float32) for each in candidates]).cpu()  # exact below 2^24
+    bar = _logit(at_least.mask)
+    drawn, found, kept = [], [], []
+    for row, size in enumerate(sizes):
+        passing = scores[row] >= at_least.score if rule.weighted else scores[row] > at_least.score
+        keep = passing.nonzero()[:, 0]
+        own, chosen = sent(queries[row, keep].long(), masks[row].device), sent(keep, masks[row].device)
+        logits, confident = masks[row][own], candidates.scores[row, chosen]
+        seen = torch.ones_like(confident, dtype=torch.bool)
+        if rule.weighted and len(keep):  # a mean probability makes no score larger
+            confident = confident * _confidence(logits, size, bar)
+            seen = confident >= at_least.score
+        drawn.append(_drawn(logits, size, bar, seen, ranked=rule.ranked, overlapping=overlapping))
+        found.append(confident)
+        kept.append(ids[row, keep].long())
+    rows = zip(drawn, kept, brought(found), strict=True)
+    return [FoundSegments(*drawing, labels, confident) for drawing, labels, confident in rows]
+
+
+def _logit(probability: float) -> float:
+    if probability in (0, 1):
+        return math.copysign(math.inf, probability - 0.5)
+    return math.log(probability / (1 - probability))
+
+
+def _confidence(logits: Tensor, size: Size, bar: float) -> Tensor:
+    """`(K,)` the mean probability within each of `(K, h, w)` masks at a size; 0 for one without pixels."""
+    total, count = torch.zeros((2, len(logits)), device=logits.device)
+    for slab in upsampled(logits, size):
+        inside = slab > bar
+        count += inside.flatten(1).sum(1)
+        total += torch.where(inside, slab.sigmoid(), 0).flatten(1).sum(1)
+    mean: Tensor = total / (count + 1e-6)
+    return mean
+
+
+def _drawn(
+    logits: Tensor, size: Size, bar: float, seen: Tensor, *, ranked: bool, overlapping: bool
+) -> tuple[Tensor, Tensor]:
+    """The map, `(H, W)` int16, or `(K, H, W)` bool where masks may overlap, and which masks have pixels in it."""
+    count, device = len(logits), logits.device
+    if not count:
+        blank = torch.zeros((0, *size) if overlapping else size, dtype=torch.int16, device=device)
+        return (blank.bool() if overlapping else blank), seen
+    numbers = torch.arange(1, count + 1, dtype=torch.int16, device=device)
+    layers = (numbers.flip(0) if ranked else numbers).view(-1, 1, 1)
+    rows, any_px = [], torch.zeros(count, dtype=torch.int64, device=device)
+    for slab in upsampled(logits, size):
+        inside = (slab > bar) & seen.view(-1, 1, 1)
+        top = (inside * layers).amax(0)
+        top = torch.where(top > 0, count + 1 - top, 0) if ranked else top
+        rows.append(inside if overlapping else top)
+        one_by_one = ranked and not overlapping
+        any_px += counted(top, torch.arange(count + 1, device=device))[1:] if one_by_one else inside.flatten(1).sum(1)
+    return torch.cat(rows, dim=-2), any_px > 0
