@@ -100,7 +100,6 @@ REFUSED = {
     "OmDetTurboForObjectDetection": "not held to its reference yet",
     "Sapiens2ForSemanticSegmentation": "not held to its reference yet",
     "Tipsv2DptForSemanticSegmentation": "not held to its reference yet",
-    "RfDetrForInstanceSegmentation": "has a rule of its own for masks of its boxes, which is not written",
     "OneFormerForUniversalSegmentation": "is told its task as a text beside the picture",
     "VideomtForUniversalSegmentation": "takes films",
     "EfficientLoFTRForKeypointMatching": "matches pixels, and finds no keypoints in each picture first",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from tests import tiny_detection
 from tests.media import make_images
 from tests.passing import passing_folder
 from tests.tiny import _liven
@@ -170,9 +171,15 @@ ARCHITECTURES |= {
         {"size": {"shortest_edge": 64}, "do_split_image": True},
     ),
 }
+ARCHITECTURES["rf_detr"] = (
+    "rf_detr",
+    tiny_detection.ARCHITECTURES["rf_detr"][0],
+    "RfDetrImageProcessor",
+    {"size": SIZE},
+)
 QUERIES = ["detr", "maskformer", "mask2former"]
 EOMT = ["eomt", "eomt_dinov3"]
-SEMANTIC = [name for name in ARCHITECTURES if name not in (*QUERIES, *EOMT, "eomt-squares")]
+SEMANTIC = [name for name in ARCHITECTURES if name not in (*QUERIES, *EOMT, "eomt-squares", "rf_detr")]
 
 
 def model_class(model_type):
@@ -181,7 +188,9 @@ def model_class(model_type):
 
     config = type(AutoConfig.for_model(model_type))
     semantic = auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
-    return semantic[config] if config in semantic else auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING[config]
+    universal = auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
+    tables = (semantic, universal, auto.MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING)
+    return next(table[config] for table in tables if config in table)
 
 
 @functools.cache
@@ -200,7 +209,10 @@ def folder(name: str, *, labels: int = LABELS) -> Path:
     if name == "eomt_dinov3":  # as training ends; without it queries see their own masks only in the last blocks
         model.attn_mask_probs.zero_()
     processor = getattr(transformers, processor)(**recipe)
-    _spread(model.eval(), processor, labels)
+    if name == "rf_detr":
+        tiny_detection._spread(model.eval())
+    else:
+        _spread(model.eval(), processor, labels)
     place = passing_folder(f"sensorium-{name}-")
     model.save_pretrained(place)
     processor.save_pretrained(place)

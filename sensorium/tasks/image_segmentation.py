@@ -44,7 +44,7 @@ class ImageSegmentationOptions(SlicedOptions):
             "panoptic" where the model can do it, else "semantic".
         threshold: the score in [0, 1] from which a segment is given; not for "semantic".
         mask_threshold: the probability in [0, 1] from which a pixel counts as part of a segment's mask when its overlap
-            is measured; for "panoptic", and DETR's "instance".
+            is measured; for "panoptic", and DETR's "instance". For RF-DETR that from which it is part of the mask.
         overlap_mask_area_threshold: a segment is given if more than this share of its mask, in [0, 1], is not covered
             by stronger ones; for "panoptic", and DETR's "instance".
         overlapping: whether each object keeps its whole mask where objects overlap; else a later one covers earlier
@@ -58,6 +58,7 @@ class ImageSegmentationOptions(SlicedOptions):
     overlapping: bool = False
 
 
+_INSTANCE = ("rf_detr",)
 _SEMANTIC = (
     "beit", "data2vec-vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2", "segformer", "upernet",
 )  # fmt: skip
@@ -71,7 +72,8 @@ class ImageSegmentation(SlicedImageTask):
     options = ImageSegmentationOptions
     models = (
         Models("AutoModelForSemanticSegmentation", only=_SEMANTIC),
-        Models("AutoModelForUniversalSegmentation", only=FAMILIES),
+        Models("AutoModelForUniversalSegmentation", only=[kind for kind in FAMILIES if kind not in _INSTANCE]),
+        Models("AutoModelForInstanceSegmentation", only=_INSTANCE),
     )
     default = "facebook/detr-resnet-50-panoptic@d53b52a"
     head = SegmentationHead
@@ -82,7 +84,7 @@ class ImageSegmentation(SlicedImageTask):
         composite = isinstance(model, Composite)
         family = None if composite else FAMILIES.get(config.model_type)
         self._family = None if family is None else family(config, processor)
-        self._deforms = not composite and config.model_type == "mask2former"  # its attention samples maps
+        self._deforms = self._family is not None and self._family.deforms
         names = config["id2label"] if composite else config.id2label
         self._labels = {int(number): str(label) for number, label in names.items()}
         self._takes = set(inspect.signature(model.forward).parameters)
@@ -96,11 +98,11 @@ class ImageSegmentation(SlicedImageTask):
         """Loads a Transformers model with its segmentation head, or a composite."""
         if checkpoint.kind == "composite":
             return cls(Composite.from_pretrained(checkpoint), load_processor(processor, checkpoint))
-        from transformers import AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
+        import transformers
 
-        semantic = checkpoint.model_type not in FAMILIES
+        autos = (models.auto for models in cls.models if checkpoint.model_type in models.classes())
         loaded_processor = load_processor(processor, checkpoint)
-        auto_class = AutoModelForSemanticSegmentation if semantic else AutoModelForUniversalSegmentation
+        auto_class = getattr(transformers, next(autos, "AutoModelForSemanticSegmentation"))
         whole = checkpoint.options.device_map is None and checkpoint.options.quantization_config is None
         return cls(load_transformers(auto_class, checkpoint), loaded_processor, fuse=whole)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sensorium.errors import CheckpointError
 from sensorium.processors.image import ImageProcessor
-from sensorium.tasks.segmentation.late_queries import ObjectRule, by_query, late_instances, late_panoptic
+from sensorium.tasks.segmentation.late_queries import ObjectRule, by_pair, by_query, late_instances, late_panoptic
 from sensorium.tasks.segmentation.maps import class_map
 from sensorium.tasks.segmentation.queries import (
     FoundSegments,
@@ -34,10 +34,12 @@ class QueryFamily:
         masks: the name of the mask logits.
         grid: the size to which the reference brings mask logits first, px; None for their own.
         objects: whether "instance" has a rule of its own; else it is that of "panoptic".
+        deforms: see the attribute.
 
     Attributes:
         subtasks: what the model does; the first where none is asked for.
         squares: whether pictures are seen square by square.
+        deforms: whether its attention samples maps at places of its own.
     """
 
     subtasks: tuple[Subtask, ...] = ("panoptic", "instance", "semantic")
@@ -50,9 +52,10 @@ class QueryFamily:
         *,
         grid: Size | None = None,
         objects: bool = True,
+        deforms: bool = False,
     ) -> None:
         self._classes, self._masks = classes, masks
-        self._grid, self._objects = grid, objects
+        self._grid, self._objects, self.deforms = grid, objects, deforms
 
     def used(self, subtask: Subtask) -> frozenset[str]:
         """The options that have an effect on a subtask, besides that itself and those of windows."""
@@ -137,11 +140,40 @@ class EomtFamily(QueryFamily):
         return maps[:, :height, :width]
 
 
+class RfDetrFamily(QueryFamily):
+    """RF-DETR: pairs of box and class are objects, each with its box's mask; a stronger one covers a weaker one."""
+
+    subtasks = ("instance",)
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__("logits", "pred_masks", deforms=True)
+
+    def used(self, subtask: Subtask) -> frozenset[str]:
+        """The options that have an effect on a subtask, besides that itself and those of windows."""
+        return frozenset({"threshold", "mask_threshold", "overlapping"})
+
+    def segments(
+        self,
+        classes: Tensor,
+        masks: Tensor,
+        sizes: list[Size],
+        subtask: Subtask,
+        at_least: SegmentThresholds,
+        *,
+        overlapping: bool,
+    ) -> list[FoundSegments]:
+        """The objects of pictures of these sizes."""
+        rule = ObjectRule(weighted=False, ranked=True)
+        pairs = by_pair(classes.sigmoid())
+        return late_instances(pairs, list(masks), sizes, at_least, rule, overlapping=overlapping)
+
+
 FAMILIES: dict[str, Callable[[Any, ImageProcessor], QueryFamily]] = {
     "detr": lambda *_: QueryFamily("logits", "pred_masks", objects=False),
     "eomt": EomtFamily,
     "eomt_dinov3": EomtFamily,
     "maskformer": lambda *_: QueryFamily(),
-    "mask2former": lambda *_: QueryFamily(grid=(384, 384)),
+    "mask2former": lambda *_: QueryFamily(grid=(384, 384), deforms=True),
+    "rf_detr": RfDetrFamily,
 }
 """What makes the family of a model, of its config and its processor, by model type."""
