@@ -100,7 +100,6 @@ REFUSED = {
     "OmDetTurboForObjectDetection": "not held to its reference yet",
     "Sapiens2ForSemanticSegmentation": "not held to its reference yet",
     "Tipsv2DptForSemanticSegmentation": "not held to its reference yet",
-    "OneFormerForUniversalSegmentation": "is told its task as a text beside the picture",
     "VideomtForUniversalSegmentation": "takes films",
     "EfficientLoFTRForKeypointMatching": "matches pixels, and finds no keypoints in each picture first",
 }

@@ -53,6 +53,7 @@ FAMILIES = [
     ("image-segmentation", tiny_segmentation.folder, "detr", {}),
     ("image-segmentation", tiny_segmentation.folder, "eomt", {"subtask": "instance"}),
     ("image-segmentation", tiny_segmentation.folder, "mask2former", {"subtask": "panoptic"}),
+    ("image-segmentation", tiny_segmentation.folder, "oneformer", {}),
     ("image-segmentation", tiny_segmentation.folder, "rf_detr", {}),
     ("image-segmentation", tiny_segmentation.folder, "segformer", {}),
     ("mask-generation", tiny_sam.folder, "sam2", {}),

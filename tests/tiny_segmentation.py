@@ -11,6 +11,7 @@ from tests import tiny_detection
 from tests.media import make_images
 from tests.passing import passing_folder
 from tests.tiny import _liven
+from tests.tiny_text import clip_pairs
 
 SIZE = {"height": 64, "width": 64}
 CAPPED = {"shortest_edge": 64, "longest_edge": 128}
@@ -90,6 +91,19 @@ _EOMT = {
     "num_blocks": 2,
     "num_queries": 12,
     "num_upscale_blocks": 1,
+}
+_ONEFORMER = {
+    "backbone_config": _SWIN,
+    "conv_dim": 32,
+    "mask_dim": 32,
+    "hidden_dim": 32,
+    "encoder_feedforward_dim": 32,
+    "dim_feedforward": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "num_attention_heads": 2,
+    "num_queries": 12,
+    "task_seq_len": 24,
 }
 _SQUARE = {"size": {"shortest_edge": 64, "longest_edge": 64}, "do_pad": True}
 
@@ -171,6 +185,7 @@ ARCHITECTURES |= {
         {"size": {"shortest_edge": 64}, "do_split_image": True},
     ),
 }
+ARCHITECTURES["oneformer"] = ("oneformer", _ONEFORMER, "OneFormerImageProcessor", {"size": CAPPED})
 ARCHITECTURES["rf_detr"] = (
     "rf_detr",
     tiny_detection.ARCHITECTURES["rf_detr"][0],
@@ -179,7 +194,7 @@ ARCHITECTURES["rf_detr"] = (
 )
 QUERIES = ["detr", "maskformer", "mask2former"]
 EOMT = ["eomt", "eomt_dinov3"]
-SEMANTIC = [name for name in ARCHITECTURES if name not in (*QUERIES, *EOMT, "eomt-squares", "rf_detr")]
+SEMANTIC = [name for name in ARCHITECTURES if name not in (*QUERIES, *EOMT, "eomt-squares", "oneformer", "rf_detr")]
 
 
 def model_class(model_type):
@@ -209,6 +224,8 @@ def folder(name: str, *, labels: int = LABELS) -> Path:
     if name == "eomt_dinov3":  # as training ends; without it queries see their own masks only in the last blocks
         model.attn_mask_probs.zero_()
     processor = getattr(transformers, processor)(**recipe)
+    if name == "oneformer":
+        processor = transformers.OneFormerProcessor(processor, clip_pairs(), task_seq_length=config.task_seq_len)
     if name == "rf_detr":
         tiny_detection._spread(model.eval())
     else:
@@ -222,8 +239,9 @@ def folder(name: str, *, labels: int = LABELS) -> Path:
 def _spread(model, processor, labels: int) -> None:
     """Gives the classes and masks about equal chances, so that pictures have many segments, as they do when trained."""
     gains = {labels: 1.0, labels + 1: 3.0}
-    finals = {"mask_projection": 1.0, "mask_head.out_lay": 2.0, "mask_head.fc3": 8.0}
-    inputs = processor(images=make_images(), return_tensors="pt")
+    finals = {"mask_projection": 1.0, "mask_head.out_lay": 2.0, "mask_head.fc3": 8.0, "mask_embed.layers.2.0": 0.2}
+    task = {"task_inputs": ["panoptic"] * len(make_images())} if model.config.model_type == "oneformer" else {}
+    inputs = processor(images=make_images(), return_tensors="pt", **task)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "queries_" in name or "query_position" in name:

@@ -74,7 +74,10 @@ def _own(data: Mapping[str, Any]) -> StoredRecipe:
 def _theirs(folder: Path, options: LoadOptions, *, of: str) -> StoredRecipe:
     from transformers import AutoImageProcessor
 
-    loaded = load_auto(AutoImageProcessor, folder, options, of=of, kind="image processor", file=_FILE_NAME)
+    own = _read_json(folder / _FILE_NAME, of=of) or _read_json(folder / _NESTED_FILE_NAME, of=of).get("image_processor")
+    # OneFormer's names of classes, for training; Transformers would fetch them from another repository.
+    unread = {"class_info_file": None} if "class_info_file" in (own or {}) else {}
+    loaded = load_auto(AutoImageProcessor, folder, options, of=of, kind="image processor", file=_FILE_NAME, **unread)
     return StoredRecipe(reference=loaded)
 
 

@@ -74,7 +74,9 @@ def load_located(
     return load_auto(auto_class, folder, options, of=name, kind=kind, file=files[0])
 
 
-def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, kind: str, file: str) -> Any:
+def load_auto(
+    auto_class: Any, folder: Path, options: LoadOptions, *, of: str, kind: str, file: str, **settings: Any
+) -> Any:
     """What one of Transformers' `Auto…` classes reads in a local folder; code runs only if the options say so.
 
     Args:
@@ -84,6 +86,7 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, k
         of: the name of the checkpoint, for the errors.
         kind: the field's word for what is loaded, for the errors.
         file: where its settings are, for the errors.
+        settings: what is to be other than in the file.
 
     Raises:
         UnsafeCheckpointError: it is the checkpoint's own code, which the caller did not allow.
@@ -96,6 +99,7 @@ def load_auto(auto_class: Any, folder: Path, options: LoadOptions, *, of: str, k
             token=options.token,
             cache_dir=options.cache_dir,
             trust_remote_code=options.trust_remote_code,
+            **settings,
         )
     except (SensoriumError, Warning):
         raise

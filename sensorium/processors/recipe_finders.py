@@ -68,6 +68,11 @@ def read_mask_former(processor: Any) -> Recipe:
     return Recipe(resize, arithmetic_of(processor), pad_to=pad_to, pad_batch=pad_to is None, pixel_mask=True)
 
 
+def read_oneformer(processor: Any) -> Recipe:
+    """Of OneFormer, which pads and gives the mask whatever its settings say."""
+    return Recipe(capped(processor), arithmetic_of(processor), pad_batch=True, pixel_mask=True)
+
+
 def read_eomt(processor: Any) -> Recipe:
     """Of EoMT, which sees pictures square by square for classes, and whole in a square for objects."""
     resize, size = resized(processor), processor.size

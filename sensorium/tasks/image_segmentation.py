@@ -18,18 +18,21 @@ from sensorium.models.attention_masks import unread_masks
 from sensorium.models.eomt import keep_mask_shares
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.models.on_device import numbers_sent
+from sensorium.models.oneformer import opened_masks
 from sensorium.models.segformer import FusedHead
+from sensorium.processors.text import TextProcessor
 from sensorium.results import Segments
 from sensorium.tasks.base import Batch, Call, Models, Unit
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
-from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.loading import both_of, load_both, load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import is_unpadded
 from sensorium.tasks.options import Share
 from sensorium.tasks.segmentation.families import FAMILIES, Subtask
 from sensorium.tasks.segmentation.maps import class_map
 from sensorium.tasks.segmentation.queries import SegmentThresholds
 from sensorium.tasks.segmentation.squares import square_scores, square_units, window_classes
+from sensorium.tasks.segmentation.subtask_texts import SubtaskTexts
 from sensorium.tasks.slicing.segments import WindowSegments, joined_classes, joined_segments
 from sensorium.tasks.slicing.sliced_image_task import SlicedImageTask
 from sensorium.tasks.slicing.windows import ImageWindow, SlicedOptions
@@ -59,6 +62,7 @@ class ImageSegmentationOptions(SlicedOptions):
 
 
 _INSTANCE = ("rf_detr",)
+_READING = ("oneformer",)  # told the subtask by a text
 _SEMANTIC = (
     "beit", "data2vec-vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2", "segformer", "upernet",
 )  # fmt: skip
@@ -78,12 +82,15 @@ class ImageSegmentation(SlicedImageTask):
     default = "facebook/detr-resnet-50-panoptic@d53b52a"
     head = SegmentationHead
 
-    def __init__(self, model: nn.Module, processor: Any, *, fuse: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, processor: Any, text_processor: TextProcessor | None = None, *, fuse: bool = False
+    ) -> None:
         super().__init__(model, processor)
         config: Any = model.config
         composite = isinstance(model, Composite)
         family = None if composite else FAMILIES.get(config.model_type)
         self._family = None if family is None else family(config, processor)
+        self._texts = None if text_processor is None else SubtaskTexts(text_processor, config.task_seq_len)
         self._deforms = self._family is not None and self._family.deforms
         names = config["id2label"] if composite else config.id2label
         self._labels = {int(number): str(label) for number, label in names.items()}
@@ -101,15 +108,17 @@ class ImageSegmentation(SlicedImageTask):
         import transformers
 
         autos = (models.auto for models in cls.models if checkpoint.model_type in models.classes())
-        loaded_processor = load_processor(processor, checkpoint)
+        reads = checkpoint.model_type in _READING
+        processors = load_both(processor, checkpoint) if reads else (load_processor(processor, checkpoint),)
         auto_class = getattr(transformers, next(autos, "AutoModelForSemanticSegmentation"))
         whole = checkpoint.options.device_map is None and checkpoint.options.quantization_config is None
-        return cls(load_transformers(auto_class, checkpoint), loaded_processor, fuse=whole)
+        return cls(load_transformers(auto_class, checkpoint), *processors, fuse=whole)
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
         """Takes a loaded Transformers model with its segmentation head, or a composite."""
-        return cls(model, processor_of(model, processor))
+        reads = getattr(model.config, "model_type", "") in _READING
+        return cls(model, *(both_of(model, processor) if reads else (processor_of(model, processor),)))
 
     def split(self, raw: Any, options: Any) -> Iterator[Unit]:
         """A unit for each window of the picture, or for each of its squares."""
@@ -142,17 +151,22 @@ class ImageSegmentation(SlicedImageTask):
             if self._fused is None or (self._fused.weight.device, self._fused.weight.dtype) != there:
                 with torch.inference_mode(False):
                     self._fused = FusedHead(self.model).to(*there)
-        return call(self.compute, batch)
+        if self._texts is None:
+            return call(self.compute, batch)
+        return call(self.compute, batch, self._texts.tokens(self._subtask(options), self.runtime.device))
 
-    def compute(self, batch: Batch) -> dict[str, Tensor]:
+    def compute(self, batch: Batch, tokens: Tensor | None = None) -> dict[str, Tensor]:
         """`logits`, `(B, C, h, w)`; or `classes`, `(B, Q, C + 1)`, and `masks`, `(B, Q, h, w)`, logits, too."""
         inputs = self.processor.finish(batch, dtype=self.dtype)
         inputs = {name: value for name, value in inputs.items() if name in self._takes}
+        if tokens is not None:
+            inputs["task_inputs"] = tokens.expand(len(inputs["pixel_values"]), -1)
         if self._fused is not None:
             return {"logits": self._fused(self.model, inputs["pixel_values"])}
         device = inputs["pixel_values"].device
         numbers = numbers_sent(device) if self._deforms else nullcontext()
-        with float32_sampling(self.dtype), numbers, unread_masks(device, full=self._unpadded):
+        opened = nullcontext() if tokens is None else opened_masks(device)
+        with float32_sampling(self.dtype), numbers, opened, unread_masks(device, full=self._unpadded):
             output = self.model(**inputs)
         if self._family is None:
             return {"logits": output.logits}

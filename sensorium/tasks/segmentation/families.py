@@ -18,6 +18,7 @@ from sensorium.tasks.segmentation.queries import (
     instances,
     panoptic,
     semantic_logits,
+    shrunk,
 )
 
 Subtask = Literal["semantic", "instance", "panoptic"]
@@ -35,6 +36,7 @@ class QueryFamily:
         grid: the size to which the reference brings mask logits first, px; None for their own.
         objects: whether "instance" has a rule of its own; else it is that of "panoptic".
         deforms: see the attribute.
+        antialias: whether maps are antialiased where a picture is smaller than they are.
 
     Attributes:
         subtasks: what the model does; the first where none is asked for.
@@ -53,9 +55,10 @@ class QueryFamily:
         grid: Size | None = None,
         objects: bool = True,
         deforms: bool = False,
+        antialias: bool = False,
     ) -> None:
         self._classes, self._masks = classes, masks
-        self._grid, self._objects, self.deforms = grid, objects, deforms
+        self._grid, self._objects, self._antialias, self.deforms = grid, objects, antialias, deforms
 
     def used(self, subtask: Subtask) -> frozenset[str]:
         """The options that have an effect on a subtask, besides that itself and those of windows."""
@@ -70,7 +73,8 @@ class QueryFamily:
     def class_maps(self, classes: Tensor, masks: Tensor, sizes: list[Size]) -> list[Tensor]:
         """The class of each px of pictures of these sizes, on the device."""
         rows = zip(classes, masks, sizes, strict=True)
-        return [class_map(semantic_logits(c, m, self._grid), size) for c, m, size in rows]
+        scores = ((semantic_logits(c, m, self._grid), size) for c, m, size in rows)
+        return [class_map(shrunk(each, size) if self._antialias else each, size) for each, size in scores]
 
     def segments(
         self,
@@ -85,7 +89,7 @@ class QueryFamily:
         """The objects or segments of pictures of these sizes."""
         if subtask == "instance" and self._objects:
             return instances(classes, masks, sizes, at_least, self._grid, overlapping=overlapping)
-        return panoptic(classes, masks, sizes, at_least, self._grid)
+        return panoptic(classes, masks, sizes, at_least, self._grid, antialias=self._antialias)
 
 
 class EomtFamily(QueryFamily):
@@ -168,12 +172,37 @@ class RfDetrFamily(QueryFamily):
         return late_instances(pairs, list(masks), sizes, at_least, rule, overlapping=overlapping)
 
 
+class OneFormerFamily(QueryFamily):
+    """OneFormer: objects are pairs of query and class, by its authors' rule; a stronger one covers a weaker one."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__(deforms=True, antialias=True)
+
+    def segments(
+        self,
+        classes: Tensor,
+        masks: Tensor,
+        sizes: list[Size],
+        subtask: Subtask,
+        at_least: SegmentThresholds,
+        *,
+        overlapping: bool,
+    ) -> list[FoundSegments]:
+        """The objects or segments of pictures of these sizes."""
+        if subtask != "instance":
+            return super().segments(classes, masks, sizes, subtask, at_least, overlapping=overlapping)
+        rule = ObjectRule(weighted=True, ranked=True)
+        pairs = by_pair(classes.softmax(-1)[..., :-1])
+        return late_instances(pairs, list(masks), sizes, at_least, rule, overlapping=overlapping)
+
+
 FAMILIES: dict[str, Callable[[Any, ImageProcessor], QueryFamily]] = {
     "detr": lambda *_: QueryFamily("logits", "pred_masks", objects=False),
     "eomt": EomtFamily,
     "eomt_dinov3": EomtFamily,
     "maskformer": lambda *_: QueryFamily(),
     "mask2former": lambda *_: QueryFamily(grid=(384, 384), deforms=True),
+    "oneformer": OneFormerFamily,
     "rf_detr": RfDetrFamily,
 }
 """What makes the family of a model, of its config and its processor, by model type."""

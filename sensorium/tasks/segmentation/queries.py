@@ -55,6 +55,8 @@ def panoptic(
     sizes: list[tuple[int, int]],
     at_least: SegmentThresholds,
     grid: tuple[int, int] | None,
+    *,
+    antialias: bool = False,
 ) -> list[FoundSegments]:
     """Segments that share no pixel: each pixel goes to the query with the largest product of score and probability.
 
@@ -64,6 +66,7 @@ def panoptic(
         sizes: (H, W) of each picture, px.
         at_least: the thresholds.
         grid: the size to which mask logits are brought before they become probabilities; None for their own.
+        antialias: whether masks are antialiased where a picture is smaller than they are.
     """
     scores, ids = classes.softmax(-1).max(-1)
     scores_cpu, ids_cpu = torch.stack([scores, ids.to(scores.dtype)]).cpu()  # class numbers are exact in float32
@@ -72,6 +75,7 @@ def panoptic(
         keep = ((ids_cpu[row] != classes.shape[-1] - 1) & (scores_cpu[row] > at_least.score)).nonzero()[:, 0]
         chosen = sent(keep, masks.device)
         probabilities = at_grid(masks[row, chosen], grid).sigmoid()
+        probabilities = shrunk(probabilities, size) if antialias else probabilities
         segmentation, valid = _assign(probabilities, scores[row, chosen], size, at_least)
         segments.append(FoundSegments(segmentation, valid, ids_cpu[row, keep].long(), scores_cpu[row, keep]))
     return segments
@@ -162,6 +166,13 @@ def at_grid(masks: Tensor, grid: tuple[int, int] | None) -> Tensor:
     if not len(masks):
         return masks.new_zeros((0, *grid))
     return F.interpolate(masks[None], size=grid, mode="bilinear", align_corners=False)[0]
+
+
+def shrunk(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """`(K, h, w)` at a size that is smaller in some direction, bilinear and antialiased; others as they are."""
+    if not len(maps) or (maps.shape[1] <= size[0] and maps.shape[2] <= size[1]):
+        return maps
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
 def _confidence(masks: Tensor) -> Tensor:
