@@ -70,7 +70,7 @@ HELD = {
     "image-segmentation": {settings[0] for settings in tiny_segmentation.ARCHITECTURES.values()},
     "image-to-image": {"swin2sr"},
     "keypoint-detection": {"superpoint"},
-    "keypoint-matching": {"lightglue", "superglue"},
+    "keypoint-matching": {"efficientloftr", "lightglue", "superglue"},
     "mask-generation": set(tiny_sam.BUILDERS),
     "object-detection": set(tiny_detection.ARCHITECTURES),
     "video-classification": set(tiny_video.ARCHITECTURES),
@@ -101,7 +101,6 @@ REFUSED = {
     "Sapiens2ForSemanticSegmentation": "not held to its reference yet",
     "Tipsv2DptForSemanticSegmentation": "not held to its reference yet",
     "VideomtForUniversalSegmentation": "takes films",
-    "EfficientLoFTRForKeypointMatching": "matches pixels, and finds no keypoints in each picture first",
 }
 """The classes that no task takes, and why. It may only become shorter."""
 

@@ -56,6 +56,7 @@ FAMILIES = [
     ("image-segmentation", tiny_segmentation.folder, "oneformer", {}),
     ("image-segmentation", tiny_segmentation.folder, "rf_detr", {}),
     ("image-segmentation", tiny_segmentation.folder, "segformer", {}),
+    ("keypoint-matching", lambda _: tiny_keypoints.efficientloftr(), "efficientloftr", {}),
     ("mask-generation", tiny_sam.folder, "sam2", {}),
     ("object-detection", tiny_detection.folder, "deformable_detr", {}),
     ("object-detection", tiny_detection.folder, "d_fine", {}),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from tests.media import make_image
 from tests.passing import passing_folder
 
 SIZE = {"height": 48, "width": 64}
@@ -60,6 +61,34 @@ def lightglue(**settings) -> Path:
     _sharpen(model.keypoint_detector)
     _liven(model)
     return _saved(model, LightGlueImageProcessor(size=SIZE))
+
+
+@functools.cache
+def efficientloftr(**settings) -> Path:
+    """An EfficientLoFTR of 12 by 16 cells."""
+    from transformers import EfficientLoFTRConfig, EfficientLoFTRForKeypointMatching, EfficientLoFTRImageProcessor
+
+    torch.manual_seed(5)
+    config = EfficientLoFTRConfig(
+        **{
+            "stage_num_blocks": [1, 1, 1, 1],
+            "out_features": [16, 16, 24, 32],
+            "hidden_size": 32,
+            "num_attention_layers": 1,
+            "activation_function": "tanh",
+            "coarse_matching_threshold": 0.02,
+            **settings,
+        }
+    )
+    model = EfficientLoFTRForKeypointMatching(config)
+    processor = EfficientLoFTRImageProcessor(size={"height": 96, "width": 128})
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for module in norms:  # near 0, where training begins, and off their mean, all pixels are alike
+            module.weight.fill_(1)
+            module.momentum = 1.0
+        model.train()(processor([make_image(140, 100, seed=1), make_image()], return_tensors="pt")["pixel_values"])
+    return _saved(model, processor)
 
 
 def _superpoint_config(**settings):

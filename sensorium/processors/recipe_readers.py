@@ -56,6 +56,7 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "DeformableDetrImageProcessor": (read_detr, _DETR),
     "DepthProImageProcessor": (read_depth_pro, {"_preprocess"}),
     "DetrImageProcessor": (read_detr, _DETR),
+    "EfficientLoFTRImageProcessor": (read_superglue, _PAIRS),
     "EfficientNetImageProcessor": (
         read_efficientnet,
         {"_fuse_mean_std_and_rescale_factor", "_preprocess", "rescale"},

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sensorium.checkpoints import Checkpoint
-from sensorium.errors import CheckpointError, InputError
+from sensorium.errors import CheckpointError, InputError, OptionError
+from sensorium.models.efficientloftr import compared, refined
 from sensorium.models.lightglue import lightglue
 from sensorium.models.matching import Links, Pairs, gather, groups
-from sensorium.models.on_device import sent
+from sensorium.models.on_device import brought, sent
 from sensorium.models.superglue import superglue
 from sensorium.models.superpoint import CELL, Points, PointSearch, dense, describe, find, suppress
 from sensorium.processors.media import load_image
@@ -23,6 +25,9 @@ from sensorium.tasks.loading import load_processor, load_transformers, processor
 from sensorium.tasks.options import Range, Share
 
 MATCHERS: dict[str, Callable[[Any, Pairs], Links]] = {"lightglue": lightglue, "superglue": superglue}
+
+DENSE = "efficientloftr"
+"""The type of models that match pixels, and find no points in each picture first."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,17 @@ class KeypointMatching(Task):
     summary = "which points of two pictures show the same place"
     inputs = ("image0", "image1")
     options = KeypointMatchingOptions
-    models = (Models("AutoModelForKeypointMatching", only=MATCHERS),)
+    models = (Models("AutoModelForKeypointMatching", only=(*MATCHERS, DENSE)),)
     default = "magic-leap-community/superglue_outdoor@f4041f8"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
         config: Any = model.config
+        self._dense = config.model_type == DENSE
+        if self._dense:
+            self._least = CELL * config.q_aggregation_stride
+            return
+        self._least = CELL
         detector = config.keypoint_detector_config.model_type
         if detector != "superpoint":
             raise CheckpointError(
@@ -93,21 +103,40 @@ class KeypointMatching(Task):
                 "two of one size",
                 code="mixed-sizes",
             )
-        if min(fitted[0].shape[1:]) < CELL:
+        if min(fitted[0].shape[1:]) < self._least:
             raise InputError(
-                f"pictures of at least {CELL} px per side are needed, got {fitted[0].shape}", code="too-narrow"
+                f"pictures of at least {self._least} px per side are needed, got {fitted[0].shape}", code="too-narrow"
+            )
+        if self._dense and any(side % self._least for side in fitted[0].shape[1:]):
+            raise InputError(
+                f"this checkpoint looks at pictures whose sides are multiples of {self._least} px, and its processor "
+                f"made one of {fitted[0].shape[2]}x{fitted[0].shape[1]} px; give others, or a processor= that resizes",
+                code="no-multiple",
             )
         sizes = tuple((image.shape[2], image.shape[1]) for image in images)
         seen = (fitted[0].shape[2], fitted[0].shape[1])
         return [Unit({"pixel_values": torch.stack(fitted)}, meta=(sizes, seen))]
 
+    def check(self, options: KeypointMatchingOptions) -> None:
+        """Refuses options of points for a model that finds none."""
+        for name in ("keypoint_threshold", "max_keypoints"):
+            if self._dense and getattr(options, name) is not None:
+                raise OptionError(
+                    f"{name} has no effect on {type(self.model).__name__}, which finds no points before it matches; "
+                    "leave it out"
+                )
+
     def forward(self, batch: Batch, options: KeypointMatchingOptions, call: Call) -> dict[str, Tensor]:
         """Runs the detector on all pictures in one call, and thins its scores out; the rest depends on their points.
 
         Returns:
-            `scores`, `(P, 2, H, W)`, and `descriptors`, `(P, 2, D, h, w)`.
+            `scores`, `(P, 2, H, W)`, and `descriptors`, `(P, 2, D, h, w)`; of a model that matches pixels what
+            `compared` gives.
         """
-        maps = call(self._dense, batch["pixel_values"].flatten(0, 1))
+        if self._dense:
+            outputs: dict[str, Tensor] = call(self._compared, batch["pixel_values"])
+            return outputs
+        maps = call(self._found, batch["pixel_values"].flatten(0, 1))
         scores = suppress(maps["scores"], self._search(options).radius)
         return {"scores": scores.unflatten(0, (-1, 2)), "descriptors": maps["descriptors"].unflatten(0, (-1, 2))}
 
@@ -116,6 +145,8 @@ class KeypointMatching(Task):
 
         Points are found, and pairs with like numbers of them matched together.
         """
+        if self._dense:
+            return self._refined(outputs, metas, options)
         points = find(outputs["scores"].flatten(0, 1), self._search(options))
         descriptors = describe(outputs["descriptors"].flatten(0, 1), points)
         size, device = metas[0][1], points.scores.device
@@ -150,7 +181,24 @@ class KeypointMatching(Task):
             max_points=options.max_keypoints,
         )
 
-    def _dense(self, pixels: Tensor) -> dict[str, Tensor]:
+    def _compared(self, pixels: Tensor) -> dict[str, Tensor]:
+        finished = self.processor.finish({"pixel_values": pixels.flatten(0, 1)}, dtype=self.dtype)["pixel_values"]
+        return compared(self.model, finished.unflatten(0, (-1, 2)))
+
+    def _refined(self, outputs: Any, metas: Sequence[Any], options: KeypointMatchingOptions) -> Sequence[Any]:
+        scores, partner = outputs["scores"], outputs["partner"]
+        seen = metas[0][1]
+        pair, cell = (scores > options.threshold).nonzero().unbind(1)
+        matches = torch.stack([pair, cell, partner[pair, cell]], dim=1)
+        ends = refined(self.model, outputs["fine"], matches, columns=seen[0] // CELL)
+        originals = sent([sizes for sizes, _ in metas], scores.device, torch.float32)
+        ends = ends / sent(seen, scores.device) * originals[pair]
+        of, best, xy = (tensor.numpy() for tensor in brought([pair, scores[pair, cell], ends]))
+        order = np.lexsort((-best, of))
+        parts = np.split(order, np.searchsorted(of[order], np.arange(1, len(metas))))
+        return [(xy[rows, 0], xy[rows, 1], best[rows]) for rows in parts]
+
+    def _found(self, pixels: Tensor) -> dict[str, Tensor]:
         finished = self.processor.finish({"pixel_values": pixels}, dtype=self.dtype)["pixel_values"]
         detector: Any = self.model.keypoint_detector
         return dense(detector, finished, descriptors=True)

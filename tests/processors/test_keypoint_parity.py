@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import LightGlueImageProcessor, SuperGlueImageProcessor, SuperPointImageProcessor
+from transformers import (
+    EfficientLoFTRImageProcessor,
+    LightGlueImageProcessor,
+    SuperGlueImageProcessor,
+    SuperPointImageProcessor,
+)
 
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.recipe import Recipe
@@ -58,7 +63,9 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("reference_class", [SuperGlueImageProcessor, LightGlueImageProcessor])
+@pytest.mark.parametrize(
+    "reference_class", [SuperGlueImageProcessor, LightGlueImageProcessor, EfficientLoFTRImageProcessor]
+)
 @pytest.mark.parametrize("settings", PAIRS, ids=str)
 @pytest.mark.parametrize("greys", [(False, False), (True, True), (True, False)])
 def test_pairs(reference_class, settings, greys):

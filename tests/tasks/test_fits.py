@@ -75,7 +75,7 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
         (named("SuperPointForKeypointDetection", "superpoint"), {"keypoint-detection": "native", **FEATURES}),
         (bare("superpoint"), {"keypoint-detection": "possible", **FEATURES}),
         (named("LightGlueForKeypointMatching", "lightglue"), {"keypoint-matching": "native", **FEATURES}),
-        (named("EfficientLoFTRForKeypointMatching", "efficientloftr"), FEATURES),
+        (named("EfficientLoFTRForKeypointMatching", "efficientloftr"), {"keypoint-matching": "native", **FEATURES}),
         (
             named("CLIPModel", "clip"),
             {"zero-shot-image-classification": "native", "feature-extraction": "possible", **FEATURES},
