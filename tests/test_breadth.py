@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import transformers
 from transformers import AutoModelForImageClassification
 
 import sensorium
 from sensorium.tasks.base import all_tasks
 from tests import breadth, tiny
-from tests.media import make_images
+from tests.media import make_image, make_images
 from tests.tasks.test_image_classification import assert_same
 
 
@@ -29,8 +30,8 @@ def test_each_type_that_runs_is_held_to_its_reference_or_counted():
 
 
 def test_neither_table_grows():
-    assert len(breadth.REFUSED) <= 17
-    assert len(breadth.UNTRIED) <= 12
+    assert len(breadth.REFUSED) <= 18
+    assert len(breadth.UNTRIED) <= 2
 
 
 def test_the_tasks_are_those_that_take_models_of_the_tables():
@@ -42,7 +43,22 @@ def test_the_page_shows_the_tables():
     assert breadth.tables() in breadth.PAGE.read_text(encoding="utf-8"), "python -m tests.breadth writes them"
 
 
-@pytest.mark.slow
+def theirs(model_type, place, inputs):
+    """What Transformers' pipeline gives; it does not find PP-LCNet's logits, which are called something else."""
+    if model_type != "pp_lcnet":
+        return transformers.pipeline("image-classification", model=str(place), device="cpu")(inputs, top_k=7)
+    model = AutoModelForImageClassification.from_pretrained(place).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(place)
+    rows = []
+    for image in inputs:
+        with torch.no_grad():
+            scores = model(**processor(image, return_tensors="pt")).last_hidden_state[0].softmax(-1)
+        rows.append(
+            [{"score": float(scores[i]), "label": f"LABEL_{i}"} for i in scores.argsort(descending=True).tolist()]
+        )
+    return rows
+
+
 @pytest.mark.parametrize("model_type", breadth.CLASSIFIERS)
 @pytest.mark.filterwarnings("ignore:.*recipe:UserWarning")
 def test_a_further_classifier_equals_transformers(model_type):
@@ -52,9 +68,10 @@ def test_a_further_classifier_equals_transformers(model_type):
         model_type,
         {**settings, "num_labels": 7},
         getattr(transformers, processor)(**recipe),
+        [make_image(seed=seed) for seed in range(4)] if model_type in breadth.DEEP else None,
     )
     inputs = make_images()
-    reference = transformers.pipeline("image-classification", model=str(place), device="cpu")(inputs, top_k=7)
+    reference = theirs(model_type, place, inputs)
     with sensorium.pipeline(
         "image-classification", place, device="cpu", dtype="float32", compile=False, batch_size=4
     ) as pipe:

@@ -194,7 +194,7 @@ def folder(model_type: str, *, num_labels: int = 7, bare: bool = False, problem_
     return place
 
 
-def checkpoint(auto_class, model_type: str, settings: dict, processor) -> Path:
+def checkpoint(auto_class, model_type: str, settings: dict, processor, images=None) -> Path:
     """A checkpoint folder of any architecture with random weights, with a processor.
 
     Args:
@@ -202,6 +202,7 @@ def checkpoint(auto_class, model_type: str, settings: dict, processor) -> Path:
         model_type: as `config.json` calls the architecture.
         settings: what its config is told; small sizes above all.
         processor: what is saved beside it: an image processor, a feature extractor or a tokenizer.
+        images: of one shape; their statistics become those of batch normalisation, where all look alike without.
     """
     from transformers import AutoConfig
 
@@ -211,6 +212,10 @@ def checkpoint(auto_class, model_type: str, settings: dict, processor) -> Path:
         for tensor in [*model.parameters(), *model.buffers()]:
             if tensor.is_floating_point() and tensor.ndim > 0:
                 tensor.add_(0.2 * (torch.rand(tensor.shape) - 0.5))
+        if images is not None:
+            for module in model.modules():
+                module.momentum = 1.0
+            model.train()(**processor(images, return_tensors="pt"))
     place = passing_folder(f"sensorium-{model_type}-")
     model.eval().save_pretrained(place)
     processor.save_pretrained(place)

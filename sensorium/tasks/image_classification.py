@@ -44,7 +44,7 @@ class ImageClassification(ImageTask):
     name = "image-classification"
     summary = "which of its labels a picture shows"
     options = ImageClassificationOptions
-    models = (Models("AutoModelForImageClassification", own_code=True),)
+    models = (Models("AutoModelForImageClassification", never=("shieldgemma2",), own_code=True),)
     default = "google/vit-base-patch16-224@3f49326"
     head = LinearClassifier
 
@@ -56,6 +56,7 @@ class ImageClassification(ImageTask):
             return config.get(name) if isinstance(config, dict) else getattr(config, name, None)
 
         self._takes_names = not isinstance(model, Composite) and hasattr(config, "to_dict")
+        self._nameless = read("model_type") == "pp_lcnet"  # whose classifier gives its logits under another name
         self._labels = list(labels) if labels else _label_names(read("id2label"), model)
         self._activation = _default_activation(read("problem_type"), len(self._labels), read("function_to_apply"))
 
@@ -89,6 +90,8 @@ class ImageClassification(ImageTask):
         """`{"logits": (B, number of labels)}` in the model's dtype."""
         inputs = self.processor.finish(batch, dtype=self.dtype)
         output = self.model(**inputs) if self._takes_names else self.model(inputs["pixel_values"])
+        if self._nameless:
+            return {"logits": output.last_hidden_state}
         return {"logits": output if isinstance(output, Tensor) else output.logits}
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:

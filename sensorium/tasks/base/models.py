@@ -17,6 +17,7 @@ class Models:
     Attributes:
         auto: the name of the auto class, such as "AutoModelForImageClassification".
         only: the model types that the task knows, of those that the auto class does; None for all.
+        never: model types that the auto class does and the task cannot.
         without: the name of an auto class whose models are left out, though `auto` loads them, too.
         own_code: whether a checkpoint fits whose own Python files bring a class for `auto`.
         unnamed: whether a checkpoint that names no class can serve by its model type alone.
@@ -26,6 +27,7 @@ class Models:
 
     auto: str
     only: Collection[str] | None = None
+    never: Collection[str] = ()
     without: str | None = None
     own_code: bool = False
     unnamed: bool = True
@@ -48,7 +50,8 @@ class Models:
         known = {
             kind: tuple(name for name in names if name not in left_out) for kind, names in classes_of(self.auto).items()
         }
-        return {k: names for k, names in known.items() if names and (self.only is None or k in self.only)}
+        taken = {k for k in known if k not in self.never and (self.only is None or k in self.only)}
+        return {k: names for k, names in known.items() if names and k in taken}
 
 
 def classes_of(auto: str) -> dict[str, tuple[str, ...]]:
