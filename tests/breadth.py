@@ -182,7 +182,6 @@ REFUSED = {
 """The classes that no task takes, and why. It may only become shorter."""
 
 UNTRIED = {
-    "deimv2",
     "dinat",
 }
 """Model types that a task takes, but of which no small one is compared with the reference. May only become shorter."""

@@ -79,6 +79,26 @@ ARCHITECTURES = {
     "rt_detr": (_RT_DETR, "RTDetrImageProcessor", {"size": SQUARE}),
     "rt_detr_v2": (_RT_DETR, "RTDetrImageProcessor", {"size": SQUARE}),
     "d_fine": (_RT_DETR, "RTDetrImageProcessor", {"size": SQUARE}),
+    "deimv2": (
+        {
+            **_RT_DETR,
+            "backbone_config": {
+                "model_type": "hgnet_v2",
+                "embedding_size": 8,
+                "hidden_sizes": [8, 8, 16, 16],
+                "depths": [1, 1, 1, 1],
+                "stem_channels": [3, 8, 8],
+                "stage_in_channels": [8, 8, 8, 16],
+                "stage_mid_channels": [8, 8, 8, 8],
+                "stage_out_channels": [8, 8, 16, 16],
+                "stage_num_blocks": [1, 1, 1, 1],
+                "stage_numb_of_layers": [1, 1, 1, 1],
+                "out_indices": [2, 3, 4],
+            },
+        },
+        "RTDetrImageProcessor",
+        {"size": SQUARE},
+    ),
     "lw_detr": (
         {
             **_GROUPED,

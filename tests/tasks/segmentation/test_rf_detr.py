@@ -13,6 +13,7 @@ from sensorium.errors import OptionError
 from tests import tiny_segmentation
 from tests.media import make_image, make_images
 from tests.tasks.test_image_segmentation import BORDER, SCORE, ours
+from tests.versions import older
 
 
 def reference(images, **options):
@@ -28,6 +29,7 @@ def reference(images, **options):
     return [(each["segmentation"].numpy(), each["segments_info"]) for each in found]
 
 
+@pytest.mark.skipif(older("transformers", "5.18"), reason="its processor resizes otherwise, and is not read")
 @pytest.mark.parametrize(
     ("options", "given"),
     [
