@@ -175,8 +175,6 @@ REFUSED = {
     "PPOCRV6MediumDetForObjectDetection": _LINES,
     "PPOCRV6SmallDetForObjectDetection": _LINES,
     "OmDetTurboForObjectDetection": "not held to its reference yet",
-    "Sapiens2ForSemanticSegmentation": "not held to its reference yet",
-    "Tipsv2DptForSemanticSegmentation": "not held to its reference yet",
     "VideomtForUniversalSegmentation": "takes films",
 }
 """The classes that no task takes, and why. It may only become shorter."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tests import tiny_detection
+from tests import tiny_depth, tiny_detection
 from tests.media import make_images
 from tests.passing import passing_folder
 from tests.tiny import _liven
@@ -185,6 +185,27 @@ ARCHITECTURES |= {
         {"size": {"shortest_edge": 64}, "do_split_image": True},
     ),
 }
+ARCHITECTURES["sapiens2"] = (
+    "sapiens2",
+    {
+        **_VIT,
+        "num_key_value_attention_heads": 2,
+        "num_first_full_attention_layers": 2,
+        "num_last_full_attention_layers": 2,
+        "num_register_tokens": 1,
+        "image_size": [64, 64],
+        "patch_size": 8,
+        "head_config": {
+            "upsample_out_channels": [16, 16],
+            "upsample_kernel_sizes": [4, 4],
+            "conv_out_channels": [16],
+            "conv_kernel_sizes": [1],
+        },
+    },
+    "Sapiens2ImageProcessor",
+    {"size": SIZE},
+)
+ARCHITECTURES["tipsv2_dpt"] = ("tipsv2_dpt", *tiny_depth.ARCHITECTURES["tipsv2_dpt"][1:])
 ARCHITECTURES["oneformer"] = ("oneformer", _ONEFORMER, "OneFormerImageProcessor", {"size": CAPPED})
 ARCHITECTURES["rf_detr"] = (
     "rf_detr",
@@ -263,7 +284,7 @@ def _spread(model, processor, labels: int) -> None:
             hook = module.register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))
             model(**inputs)
             hook.remove()
-            values = seen[-1].movedim(1 if seen[-1].ndim == 4 else -1, 0).flatten(1)
+            values = seen[-1].movedim(-1 if isinstance(module, torch.nn.Linear) else 1, 0).flatten(1)
             scale = (final or gains[features]) / values.std(1).clamp_min(1e-3)
             module.weight.mul_(scale.view(-1, *[1] * (module.weight.ndim - 1)))
             module.bias.sub_(values.mean(1)).mul_(scale)

@@ -64,7 +64,8 @@ class ImageSegmentationOptions(SlicedOptions):
 _INSTANCE = ("rf_detr",)
 _READING = ("oneformer",)  # told the subtask by a text
 _SEMANTIC = (
-    "beit", "data2vec-vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2", "segformer", "upernet",
+    "beit", "data2vec-vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2", "sapiens2", "segformer", "tipsv2_dpt",
+    "upernet",
 )  # fmt: skip
 
 
