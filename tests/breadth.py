@@ -156,7 +156,6 @@ HELD = {
 }
 """By task the model types of which a small one is compared with Transformers in float32, in the task's own tests."""
 
-_LAYOUT = "gives a reading order beside boxes, for which there is no result"
 _LINES = "finds lines of text for one that reads them; no task reads text yet"
 
 REFUSED = {
@@ -167,9 +166,7 @@ REFUSED = {
     "Siglip2Model": "takes patches in a number that depends on the picture",
     "Tipsv2Model": "not held to its reference yet",
     "VideoPrismClipModel": "takes films",
-    "PPDocLayoutV2ForObjectDetection": _LAYOUT,
-    "PPDocLayoutV3ForObjectDetection": _LAYOUT,
-    "PPDocLayoutV4ForObjectDetection": _LAYOUT,
+    "PPDocLayoutV4ForObjectDetection": "gives boxes with four free corners, and reads their order off a graph",
     "PPOCRV5MobileDetForObjectDetection": _LINES,
     "PPOCRV5ServerDetForObjectDetection": _LINES,
     "PPOCRV6MediumDetForObjectDetection": _LINES,

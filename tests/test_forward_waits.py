@@ -60,6 +60,8 @@ FAMILIES = [
     ("mask-generation", tiny_sam.folder, "sam2", {}),
     ("object-detection", tiny_detection.folder, "deformable_detr", {}),
     ("object-detection", tiny_detection.folder, "d_fine", {}),
+    ("object-detection", tiny_detection.folder, "pp_doclayout_v2", {}),
+    ("object-detection", tiny_detection.folder, "pp_doclayout_v3", {}),
     ("object-detection", tiny_detection.folder, "rt_detr_v2", {}),
     ("pose-estimation", tiny_pose.folder, "sapiens2", {}),
     ("pose-estimation", tiny_pose.folder, "vitpose-experts", {}),

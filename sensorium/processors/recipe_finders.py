@@ -58,6 +58,12 @@ def read_rf_detr(processor: Any) -> Recipe:
     return masked(processor, Recipe((*in_floats, *resize), read_dinov3(processor).arithmetic))
 
 
+def read_pp_doclayout(processor: Any) -> Recipe:
+    """Of PP-DocLayout V2 and V3, which resize without antialiasing, as OpenCV does."""
+    resize = tuple(replace(step, antialias=False) for step in resized(processor))
+    return padded(processor, Recipe((*resize, *cropped(processor)), arithmetic_of(processor)))
+
+
 def read_mask_former(processor: Any) -> Recipe:
     """Of MaskFormer and Mask2Former."""
     # It pads whatever do_pad says, and always gives the mask.

@@ -60,6 +60,8 @@ _PROCESSORS = {
     "YolosImageProcessor": _EXCLUSIVE,
     "RTDetrImageProcessor": _INDEPENDENT,
     "RfDetrImageProcessor": _INDEPENDENT,
+    "PPDocLayoutV2ImageProcessor": _INDEPENDENT,
+    "PPDocLayoutV3ImageProcessor": _INDEPENDENT,
     "ConditionalDetrImageProcessor": _BEST_100,
     "DeformableDetrImageProcessor": _BEST_100,
 }
@@ -73,6 +75,8 @@ _MODELS = {
     "d_fine": _INDEPENDENT,
     "deimv2": _INDEPENDENT,
     "rf_detr": _INDEPENDENT,
+    "pp_doclayout_v2": _INDEPENDENT,
+    "pp_doclayout_v3": _INDEPENDENT,
     "conditional_detr": _BEST_100,
     "deformable_detr": _BEST_100,
     "dab-detr": _BEST_100,
@@ -80,7 +84,8 @@ _MODELS = {
 }
 
 
-_DEFORMABLE = ("d_fine", "deformable_detr", "deimv2", "lw_detr", "rf_detr", "rt_detr", "rt_detr_v2")
+_ORDERED = ("pp_doclayout_v2", "pp_doclayout_v3")
+_DEFORMABLE = ("d_fine", "deformable_detr", "deimv2", "lw_detr", "rf_detr", "rt_detr", "rt_detr_v2", *_ORDERED)
 
 
 class ObjectDetection(SlicedImageTask):
@@ -96,6 +101,7 @@ class ObjectDetection(SlicedImageTask):
         super().__init__(model, processor)
         config: Any = model.config
         self._rule = _rule_of(processor, config.model_type)
+        self._ordered = config.model_type in _ORDERED
         self._deforms = config.model_type in _DEFORMABLE
         self._labels = {int(number): str(label) for number, label in config.id2label.items()}
         self._takes = set(inspect.signature(model.forward).parameters)
@@ -103,6 +109,8 @@ class ObjectDetection(SlicedImageTask):
         head = _last_box_head(model)
         if head is not None:
             head.register_forward_hook(lambda module, given, offsets: offsets.float())
+        if self._ordered:
+            _fed_with_boxes(model).register_forward_pre_hook(_in_own_dtype, with_kwargs=True)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, processor: Any = None) -> Self:
@@ -124,13 +132,17 @@ class ObjectDetection(SlicedImageTask):
             raise OptionError(f'DAB-DETR mixes float32 into {self.dtype} and fails; pass dtype="float32" to pipeline()')
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
-        """`logits`, `(B, Q, classes)`, and `boxes`, `(B, Q, 4)` cxcywh in shares of the picture."""
+        """`logits`, `(B, Q, classes)`, and `boxes`, `(B, Q, 4)` cxcywh in shares of the picture.
+
+        From a model that knows in which order a page is read, `late`, `(B, Q)`, too: the more, the later.
+        """
         inputs = self.processor.finish(batch, dtype=self.dtype)
         device = inputs["pixel_values"].device
         numbers = numbers_sent(device) if self._deforms else nullcontext()
         with float32_sampling(self.dtype), numbers, unread_masks(device, full=self._unpadded):
             output = self.model(**{name: value for name, value in inputs.items() if name in self._takes})
-        return {"logits": output.logits, "boxes": output.pred_boxes}
+        found = {"logits": output.logits, "boxes": output.pred_boxes}
+        return {**found, "late": _late(output.order_logits.float())} if self._ordered else found
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: Any) -> Sequence[Any]:
         """What was found in each window of a picture."""
@@ -138,11 +150,16 @@ class ObjectDetection(SlicedImageTask):
         boxes = _corners(outputs["boxes"].float()).gather(1, rows[..., None].expand(-1, -1, 4))
         sides = [(width, height) * 2 for height, width in (window.size for window in metas)]
         boxes = boxes * sent(sides, boxes.device, torch.float32)[:, None]
-        objects = torch.cat([boxes, scores[..., None], ids[..., None].float()], dim=-1)
+        columns = [boxes, scores[..., None], ids[..., None].float()]
+        if self._ordered:
+            columns.append(outputs["late"].gather(1, rows)[..., None])
+        objects = torch.cat(columns, dim=-1)
         if options.top_k is not None and options.slice_px is None and options.top_k < objects.shape[1]:
             best = scores.topk(options.top_k, dim=1).indices.sort(dim=1).values
-            objects = objects.gather(1, best[..., None].expand(-1, -1, 6))
+            objects = objects.gather(1, best[..., None].expand(-1, -1, objects.shape[2]))
         found = [rows[rows[:, 4] > options.threshold] for rows in objects.cpu().numpy()]
+        if self._ordered:
+            found = [rows[rows[:, 6].argsort(kind="stable")] for rows in found]
         return [
             WindowBoxes(window, rows[:, :4], rows[:, 4], rows[:, 5].astype("int64"))
             for window, rows in zip(metas, found, strict=False)
@@ -188,6 +205,22 @@ def _last_box_head(model: nn.Module) -> nn.Module | None:
     return None
 
 
+def _fed_with_boxes(model: Any) -> nn.Module:
+    """The part of PP-DocLayout that takes the boxes, which are in float32, as its input."""
+    part: nn.Module = getattr(model, "reading_order", None) or model.model.decoder.query_pos_head
+    return part
+
+
+def _in_own_dtype(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """The inputs of a module, floating-point ones in the dtype of its weights."""
+    dtype = next(module.parameters()).dtype
+
+    def cast(value: Any) -> Any:
+        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return tuple(map(cast, args)), {name: cast(value) for name, value in kwargs.items()}
+
+
 def _score(logits: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
     """Scores, classes and box numbers, `(B, K)` each, for `(B, Q, classes)` float32 logits."""
     count, boxes, classes = logits.shape
@@ -197,6 +230,12 @@ def _score(logits: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
     limit = min(rule.max_pairs or boxes, boxes * classes)
     scores, pairs = logits.sigmoid().flatten(1).topk(limit, dim=1)
     return scores, pairs % classes, pairs // classes
+
+
+def _late(logits: Tensor) -> Tensor:
+    """`(B, Q)`, how many of the boxes are read before each, by `(B, Q, Q)` logits of one before another."""
+    before = logits.sigmoid()
+    return before.triu(1).sum(1) + (1 - before.transpose(1, 2)).tril(-1).sum(1)
 
 
 def _corners(boxes: Tensor) -> Tensor:

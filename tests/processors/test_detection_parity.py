@@ -22,6 +22,7 @@ NAMES = [
     "YolosImageProcessor",
     "RTDetrImageProcessor",
 ]
+UNMASKED = ["PPDocLayoutV2ImageProcessor", "PPDocLayoutV3ImageProcessor"]
 # Before Transformers 5.18 this one resized with antialiasing, unlike RF-DETR itself, and is not read there.
 if "disable_grouping" in inspect.signature(transformers.RfDetrImageProcessor._preprocess).parameters:
     NAMES.append("RfDetrImageProcessor")
@@ -64,6 +65,14 @@ def test_pixels_and_mask_equal_transformers(name, variant):
         assert (mask is None) == (expected is None)
         assert mask is None or (torch.equal(mask, expected) and mask.dtype == expected.dtype)
         assert ("pixel_mask" in ours.input_names) == (mask is not None)
+
+
+@pytest.mark.parametrize("variant", ["default", "exact", "padded", "as-it-is", "raw"])
+@pytest.mark.parametrize("name", UNMASKED)
+def test_pixels_without_a_mask_equal_transformers(name, variant):
+    reference, ours = both(name, **VARIANTS[variant])
+    for width, height in IMAGES[:2]:
+        assert_same_pixels(reference, ours, make_image(width, height))
 
 
 @pytest.mark.parametrize("name", NAMES)
