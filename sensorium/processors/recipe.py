@@ -142,13 +142,15 @@ class Recipe:
         """
         return squares_of(pixels) if self.squares else [pixels]
 
-    def unpadded(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) in px that `fit` brings a picture to, before it puts black below it and at its right."""
+    def unpadded(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) in px that `fit` brings a picture to, before it puts black below it and at its right.
+
+        None where that is not known from its size.
+        """
         size: tuple[int, int] | None = (height, width)
         for step in self.geometry:
             if not isinstance(step, PadBelow):
                 size = step.output_size(size)
-        assert size is not None
         return size
 
     def finish(self, pixels: Tensor) -> Tensor:

@@ -177,9 +177,8 @@ class ImageSegmentation(SlicedImageTask):
         """The segments of each window of a picture."""
         subtask = self._subtask(options)
         if self._family is None:
-            return _within_cells(
-                [class_map(*row) for row in zip(outputs["logits"], _sizes(metas), strict=False)], metas
-            )
+            rows = zip(outputs["logits"], _sizes(metas), strict=True)
+            return _within_cells([class_map(*row) for row in rows], metas)
         classes, masks = outputs["classes"].float(), outputs["masks"].float()
         if self._family.squares:
             return square_scores(classes, masks, metas)
@@ -189,10 +188,9 @@ class ImageSegmentation(SlicedImageTask):
         at_least = SegmentThresholds(options.threshold, options.mask_threshold, options.overlap_mask_area_threshold)
         results = self._family.segments(classes, masks, sizes, subtask, at_least, overlapping=options.overlapping)
         found, valid = _down([each.segmentation for each in results]), _down([each.valid for each in results])
-        rows = zip(metas, found, valid, results, strict=True)
         return [
             WindowSegments(window, item, held.nonzero()[0] + 1, one.ids.numpy()[held], one.scores.numpy()[held])
-            for window, item, held, one in rows
+            for window, item, held, one in zip(metas, found, valid, results, strict=True)
         ]
 
     def merge(self, parts: Sequence[Any], options: ImageSegmentationOptions, index: int) -> Segments:

@@ -133,14 +133,16 @@ class EomtFamily(QueryFamily):
         overlapping: bool,
     ) -> list[FoundSegments]:
         """The objects or segments of pictures of these sizes."""
-        own = [self._unpadded(at_grid(each, self._grid), size) for each, size in zip(masks, sizes, strict=True)]
         if subtask == "panoptic":
-            return late_panoptic(classes, own, sizes, at_least)
-        rule = ObjectRule(weighted=True, ranked=False)
-        return late_instances(by_query(classes), own, sizes, at_least, rule, overlapping=overlapping)
+            return late_panoptic(classes, masks, sizes, at_least, self._brought)
+        rule, found = ObjectRule(weighted=True, ranked=False), by_query(classes)
+        return late_instances(found, masks, sizes, at_least, rule, bring=self._brought, overlapping=overlapping)
+
+    def _brought(self, masks: Tensor, size: Size) -> Tensor:
+        return self._unpadded(at_grid(masks, self._grid), size)
 
     def _unpadded(self, maps: Tensor, size: Size) -> Tensor:
-        height, width = self._recipe.unpadded(*size)
+        height, width = self._recipe.unpadded(*size) or maps.shape[1:]
         return maps[:, :height, :width]
 
 
@@ -169,7 +171,7 @@ class RfDetrFamily(QueryFamily):
         """The objects of pictures of these sizes."""
         rule = ObjectRule(weighted=False, ranked=True)
         pairs = by_pair(classes.sigmoid())
-        return late_instances(pairs, list(masks), sizes, at_least, rule, overlapping=overlapping)
+        return late_instances(pairs, masks, sizes, at_least, rule, overlapping=overlapping)
 
 
 class OneFormerFamily(QueryFamily):
@@ -193,7 +195,7 @@ class OneFormerFamily(QueryFamily):
             return super().segments(classes, masks, sizes, subtask, at_least, overlapping=overlapping)
         rule = ObjectRule(weighted=True, ranked=True)
         pairs = by_pair(classes.softmax(-1)[..., :-1])
-        return late_instances(pairs, list(masks), sizes, at_least, rule, overlapping=overlapping)
+        return late_instances(pairs, masks, sizes, at_least, rule, overlapping=overlapping)
 
 
 FAMILIES: dict[str, Callable[[Any, ImageProcessor], QueryFamily]] = {

@@ -6,6 +6,7 @@ The masks of all candidates at that size would take a float a px each; they are 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from sensorium.tasks.segmentation.maps import upsampled
 from sensorium.tasks.segmentation.queries import FoundSegments, SegmentThresholds, counted
 
 Size = tuple[int, int]
+Bring = Callable[[Tensor, Size], Tensor]
+"""Takes `(K, h, w)` masks and a picture's (H, W) in px, and gives the masks without padding."""
 
 
 class Candidates(NamedTuple):
@@ -58,7 +61,7 @@ def by_pair(scores: Tensor) -> Candidates:
 
 
 def late_panoptic(
-    classes: Tensor, masks: list[Tensor], sizes: list[Size], at_least: SegmentThresholds
+    classes: Tensor, masks: Tensor, sizes: list[Size], at_least: SegmentThresholds, bring: Bring
 ) -> list[FoundSegments]:
     """Segments that share no pixel: each pixel goes to the query with the largest product of score and probability.
 
@@ -66,9 +69,10 @@ def late_panoptic(
 
     Args:
         classes: `(B, Q, C + 1)` float32 logits, the last class for "no object".
-        masks: `(Q, h, w)` float32 logits of each picture, without padding.
+        masks: `(B, Q, h, w)` float32 logits.
         sizes: (H, W) of each picture, px.
         at_least: the thresholds; that of masks is for probabilities, whatever the score.
+        bring: takes the padding off the candidates' masks.
     """
     scores, ids = classes.softmax(-1).max(-1)
     scores_cpu, ids_cpu = torch.stack([scores, ids.to(scores.dtype)]).cpu()
@@ -76,7 +80,7 @@ def late_panoptic(
     for row, size in enumerate(sizes):
         keep = ((ids_cpu[row] != classes.shape[-1] - 1) & (scores_cpu[row] > at_least.score)).nonzero()[:, 0]
         chosen = sent(keep, classes.device)
-        segmentation, valid = _assigned(masks[row][chosen], scores[row, chosen], size, at_least)
+        segmentation, valid = _assigned(bring(masks[row, chosen], size), scores[row, chosen], size, at_least)
         segments.append(FoundSegments(segmentation, valid, ids_cpu[row, keep].long(), scores_cpu[row, keep]))
     return segments
 
@@ -104,21 +108,23 @@ def _assigned(masks: Tensor, scores: Tensor, size: Size, at_least: SegmentThresh
 
 def late_instances(
     candidates: Candidates,
-    masks: list[Tensor],
+    masks: Tensor,
     sizes: list[Size],
     at_least: SegmentThresholds,
     rule: ObjectRule,
     *,
+    bring: Bring | None = None,
     overlapping: bool = False,
 ) -> list[FoundSegments]:
     """Objects, each with the pixels of its mask that no other one covers.
 
     Args:
         candidates: what may be an object.
-        masks: `(Q, h, w)` float32 logits of each picture, without padding.
+        masks: `(B, Q, h, w)` float32 logits.
         sizes: (H, W) of each picture, px.
         at_least: the thresholds of scores, and of probabilities in masks.
         rule: how candidates become objects.
+        bring: takes the padding off the candidates' masks; None where there is none.
         overlapping: whether to give each object its whole mask.
     """
     scores, queries, ids = torch.stack([each.to(torch.float32) for each in candidates]).cpu()  # exact below 2^24
@@ -127,8 +133,9 @@ def late_instances(
     for row, size in enumerate(sizes):
         passing = scores[row] >= at_least.score if rule.weighted else scores[row] > at_least.score
         keep = passing.nonzero()[:, 0]
-        own, chosen = sent(queries[row, keep].long(), masks[row].device), sent(keep, masks[row].device)
-        logits, confident = masks[row][own], candidates.scores[row, chosen]
+        own, chosen = sent(queries[row, keep].long(), masks.device), sent(keep, masks.device)
+        logits, confident = masks[row, own], candidates.scores[row, chosen]
+        logits = logits if bring is None else bring(logits, size)
         seen = torch.ones_like(confident, dtype=torch.bool)
         if rule.weighted and len(keep):  # a mean probability makes no score larger
             confident = confident * _confidence(logits, size, bar)
