@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sensorium.errors import UnknownNameError
 from sensorium.results.columns import Array, Scalar
-from sensorium.results.drawing import beside, to_rgb
+from sensorium.results.drawing import beside, same_size, to_rgb
 from sensorium.results.kinds import BOOL, FLOAT64
 from sensorium.results.palette import shades
 from sensorium.results.result import Result
@@ -187,9 +187,7 @@ class DepthMap(Result):
         """
         from PIL import Image
 
-        canvas = to_rgb(image)
-        if canvas.size != self.size[::-1]:
-            raise ValueError(f"the map is of {self.size[1]}x{self.size[0]} px, got a picture of {canvas.size}")
+        canvas = same_size(to_rgb(image), self.size)
         near = self.depth.min() if self.metric else self.depth.max()
         far = self.depth.max() if self.metric else self.depth.min()
         unit = " m" if self.metric else ""

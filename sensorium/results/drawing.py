@@ -72,6 +72,30 @@ def contour(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     return edge
 
 
+def same_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture itself, if a map of (height, width) px is its own.
+
+    Raises:
+        ValueError: it is of another size.
+    """
+    if image.size != size[::-1]:
+        raise ValueError(f"the map is of {size[1]}x{size[0]} px, got a picture of {image.width}x{image.height} px")
+    return image
+
+
+def side_by_side(image: Image.Image, other: Image.Image) -> Image.Image:
+    """Two RGB pictures of one size on white, one above the other where they are wide."""
+    from PIL import Image
+
+    width, height = image.size
+    gap = max(2, max(width, height) // 200)
+    across = width <= 2 * height
+    canvas = Image.new("RGB", (2 * width + gap, height) if across else (width, 2 * height + gap), "white")
+    canvas.paste(image, (0, 0))
+    canvas.paste(other, (width + gap, 0) if across else (0, height + gap))
+    return canvas
+
+
 def beside(image: Image.Image, drawn: Image.Image, ends: tuple[str, str]) -> Image.Image:
     """A picture and what was drawn of it, side by side, or one above the other where they are wide; a scale below.
 
@@ -82,16 +106,12 @@ def beside(image: Image.Image, drawn: Image.Image, ends: tuple[str, str]) -> Ima
     """
     from PIL import Image, ImageDraw
 
-    width, height = image.size
-    gap = max(2, max(width, height) // 200)
-    across = width <= 2 * height
-    wide, high = (2 * width + gap, height) if across else (width, 2 * height + gap)
+    both = side_by_side(image, drawn)
+    wide, high = both.size
     size_px = max(11, round(max(wide, high) / 60))
     foot = 2 * size_px
     canvas = Image.new("RGB", (max(wide, 240), high + foot), "white")
-    left = (canvas.width - wide) // 2
-    canvas.paste(image, (left, 0))
-    canvas.paste(drawn, (left + width + gap, 0) if across else (left, height + gap))
+    canvas.paste(both, ((canvas.width - wide) // 2, 0))
     draw, middle = ImageDraw.Draw(canvas), high + foot / 2
     first, last = size_px + width_of(ends[0], size_px), canvas.width - size_px - width_of(ends[1], size_px)
     write(draw, (size_px / 2, middle), ends[0], _INK, size_px)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.results.drawing import to_rgb
+from sensorium.results.drawing import side_by_side, to_rgb
 from sensorium.results.packed import Pixels
 from sensorium.results.png import png
 from sensorium.results.result import Result
@@ -125,14 +125,7 @@ class OutputImage(Result):
         from PIL import Image
 
         before, after = to_rgb(image), to_rgb(self.image)
-        width, height = after.size
-        before = before.resize(after.size, Image.Resampling.NEAREST)
-        gap = max(2, max(width, height) // 200)
-        across = width <= 2 * height
-        canvas = Image.new("RGB", (2 * width + gap, height) if across else (width, 2 * height + gap), "white")
-        canvas.paste(before, (0, 0))
-        canvas.paste(after, (width + gap, 0) if across else (0, height + gap))
-        return canvas
+        return side_by_side(before.resize(after.size, Image.Resampling.NEAREST), after)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the picture as `.png`, `.tif` or `.tiff`, the array as `.npz`, or `to_dict()` as `.json`.
