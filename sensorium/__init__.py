@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sensorium.processors.media import MediaLimits
     from sensorium.processors.video_frames import frames
     from sensorium.results import (
+        AlphaMatte,
         Answers,
         CitedAnswers,
         Crop,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Labels,
         Masks,
         Matches,
+        NormalMap,
         OutputImage,
         Poses,
         Ranking,
@@ -66,6 +68,7 @@ __version__ = "0.1.0"
 wait_briefly()  # before torch is imported, which reads it
 
 __all__ = [
+    "AlphaMatte",
     "Answers",
     "AutoBackbone",
     "Backbone",
@@ -94,6 +97,7 @@ __all__ = [
     "Matches",
     "MediaLimits",
     "MissingWeightsError",
+    "NormalMap",
     "OptionError",
     "Options",
     "OutputImage",
@@ -118,6 +122,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AlphaMatte": "results",
     "Answers": "results",
     "AutoBackbone": "backbones",
     "Backbone": "backbones",
@@ -135,6 +140,7 @@ _HOMES = {
     "Masks": "results",
     "Matches": "results",
     "MediaLimits": "processors.media",
+    "NormalMap": "results",
     "Options": "tasks.base",
     "OutputImage": "results",
     "Pipeline": "pipelines.pipeline",

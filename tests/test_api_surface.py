@@ -9,6 +9,7 @@ import pytest
 import sensorium
 
 PUBLIC = {
+    "AlphaMatte",
     "Answers",
     "AutoBackbone",
     "Backbone",
@@ -37,6 +38,7 @@ PUBLIC = {
     "Matches",
     "MediaLimits",
     "MissingWeightsError",
+    "NormalMap",
     "OptionError",
     "Options",
     "OutputImage",
@@ -88,6 +90,7 @@ PIPELINE_PARAMETERS = [
 
 
 RESULTS = {
+    "AlphaMatte",
     "Answers",
     "CitedAnswers",
     "CocoFile",
@@ -100,6 +103,7 @@ RESULTS = {
     "Labels",
     "Masks",
     "Matches",
+    "NormalMap",
     "OutputImage",
     "Poses",
     "Ranking",

@@ -5,6 +5,7 @@ Every result lives on the CPU, can be pickled, and knows the `index` of its inpu
 
 from __future__ import annotations
 
+from sensorium.results.alpha_matte import AlphaMatte
 from sensorium.results.answers import Answers
 from sensorium.results.cited_answers import CitedAnswers
 from sensorium.results.coco_file import CocoFile, write_coco
@@ -17,6 +18,7 @@ from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
 from sensorium.results.masks import Masks
 from sensorium.results.matches import Matches
+from sensorium.results.normal_map import NormalMap
 from sensorium.results.output_image import OutputImage
 from sensorium.results.poses import Poses
 from sensorium.results.ranking import Ranking
@@ -28,6 +30,7 @@ from sensorium.results.transcript import Transcript
 from sensorium.results.types import result_type
 
 __all__ = [
+    "AlphaMatte",
     "Answers",
     "CitedAnswers",
     "CocoFile",
@@ -40,6 +43,7 @@ __all__ = [
     "Labels",
     "Masks",
     "Matches",
+    "NormalMap",
     "OutputImage",
     "Poses",
     "Ranking",

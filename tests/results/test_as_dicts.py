@@ -13,6 +13,7 @@ import pytest
 
 from sensorium.errors import InputError
 from sensorium.results import (
+    AlphaMatte,
     Answers,
     CitedAnswers,
     DepthMap,
@@ -23,6 +24,7 @@ from sensorium.results import (
     Labels,
     Masks,
     Matches,
+    NormalMap,
     OutputImage,
     Poses,
     Ranking,
@@ -50,6 +52,8 @@ MAKERS = {
     "labels": lambda: Labels(["cat", "dog"], [0.75, 0.25]),
     "masks": lambda: Masks(MASK, [0.5]),
     "matches": lambda: Matches([[1, 2]], [[3, 4]], [0.5]),
+    "matte": lambda: AlphaMatte([[0, 0.5], [0.25, 1]]),
+    "normals": lambda: NormalMap([[[0, 0, 1], [0, -1, 0]]]),
     "output image": lambda: OutputImage(np.full((3, 4, 4), 7, np.uint16)),
     "poses": lambda: Poses([[[1, 2], [3, 4.5]]], [[0.5, 0.25]], [[0, 0, 9, 9]], ["nose", "eye"], [[0, 1]]),
     "ranking": lambda: Ranking([1, 0], [0.5, 0.25], ["x", "y"]),
@@ -58,7 +62,7 @@ MAKERS = {
     "timed": lambda: Transcript("a b", ["a", "b"], [0, 1], [1, None]),
     "transcript": lambda: Transcript("a b"),
 }
-ROWS = sorted(set(MAKERS) - {"depth", "embedding", "output image", "transcript"})
+ROWS = sorted(set(MAKERS) - {"depth", "embedding", "matte", "normals", "output image", "transcript"})
 DICTS = ["answer", "cited", "masks", "ranked", "timed", "transcript"]
 every = pytest.mark.parametrize("name", sorted(MAKERS))
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 from sensorium.errors import InputError, UnknownNameError
 from sensorium.results import (
+    AlphaMatte,
     Answers,
     CitedAnswers,
     DepthMap,
@@ -30,6 +31,7 @@ from sensorium.results import (
     Labels,
     Masks,
     Matches,
+    NormalMap,
     OutputImage,
     Poses,
     Ranking,
@@ -111,6 +113,9 @@ MAKERS = {
     "matches": lambda: Matches([[0.1, 2]], [[3, 4]], [0.1]),
     "matches, none": lambda: Matches([], [], []),
     "matches, many": lambda: Matches(floats(2000, 2), floats(2000, 2), floats(2000)),
+    "matte": lambda: AlphaMatte(floats(9, 7)),
+    "matte, with colours": lambda: AlphaMatte(floats(9, 7), floats(9, 7, 3)),
+    "normals": lambda: NormalMap((drawn := floats(9, 7, 3)) / np.linalg.norm(drawn, axis=2, keepdims=True)),
     "output image": lambda: OutputImage(DRAWN.integers(0, 256, (9, 7, 3), np.uint8)),
     "output image, 16 bit": lambda: OutputImage(DRAWN.integers(0, 65536, (9, 7), np.uint16)),
     "output image, transposed": lambda: OutputImage(DRAWN.integers(0, 65536, (4, 9, 7), np.uint16).transpose(1, 2, 0)),
@@ -238,7 +243,7 @@ def test_columns_are_typed_and_the_same_for_none_and_some():
             groups.setdefault(type(make()), []).append((name, make().schema()))
     for several in groups.values():
         assert all(schema == several[0][1] for _, schema in several), several
-    assert len(groups) == 14, "every type but one is here"
+    assert len(groups) == 16, "every type but one is here"
 
 
 def test_values_are_readable_as_they_are(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 from sensorium.errors import InputError
 from sensorium.processors.media import load_pil
 from sensorium.results import (
+    AlphaMatte,
     Answers,
     DepthMap,
     Detections,
@@ -20,6 +21,7 @@ from sensorium.results import (
     Labels,
     Masks,
     Matches,
+    NormalMap,
     OutputImage,
     Poses,
     Segments,
@@ -59,6 +61,8 @@ def results():
         "poses": Poses([[[30, 5], [50, 20]]], [[0.5, 0.9]], [[20, 2, 60, 30]], ["nose", "eye"], [[0, 1]]),
         "keypoints": Keypoints([[30, 5], [50, 20]], [0.5, 0.9], ["nose", "eye"]),
         "matches": Matches([[30, 5]], [[50, 20]], [0.9]),
+        "matte": AlphaMatte(mask * np.linspace(0, 1, WIDE)),
+        "normals": NormalMap(np.where(mask[..., None], [0.6, 0, 0.8], [0, 0, 1])),
         "output image": OutputImage(np.repeat(mask.repeat(2, 0).repeat(2, 1)[..., None], 3, 2).astype(np.uint8) * 255),
         "labels": Labels(["cat", "dog"], [0.9, 0.1]),
         "answers": Answers(["a cat"], [0.9]),
@@ -70,7 +74,8 @@ def results():
 def test_a_picture_is_drawn_on_as_the_pipeline_sees_it(name, tmp_path):
     result, pixels = results()[name], np.array(UPRIGHT)
     expected = np.asarray(result.plot(UPRIGHT))
-    assert not np.array_equal(expected[:HIGH, :WIDE], pixels) or name in ("labels", "answers", "depth", "embedding")
+    beside = ("labels", "answers", "depth", "embedding", "matte", "normals")
+    assert not np.array_equal(expected[:HIGH, :WIDE], pixels) or name in beside
     (tmp_path / "phone.png").write_bytes(from_a_phone())
     wide = pixels.astype(np.uint16) * 257
     sources = {

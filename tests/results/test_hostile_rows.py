@@ -9,7 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorium.results import DepthMap, Embedding, Keypoints, Masks, OutputImage, Poses, Segments, rle
+from sensorium.results import (
+    AlphaMatte,
+    DepthMap,
+    Embedding,
+    Keypoints,
+    Masks,
+    NormalMap,
+    OutputImage,
+    Poses,
+    Segments,
+    rle,
+)
 from sensorium.results.kinds import numbers_of
 from tests.mutations import mutated
 from tests.results.test_columns import MAKERS, floats
@@ -78,6 +89,10 @@ NONE_IN_A_MAP = {**MAP, "segments": [], "background": []}
         (Masks, {**row_of(MAKERS["masks, none"]()), "height": HUGE, "width": HUGE}),
         (DepthMap, {**row_of(MAKERS["depth"]()), "depth_shape": [HUGE, HUGE]}),
         (DepthMap, {**row_of(MAKERS["depth"]()), "depth_shape": [2**32, 2**32]}),
+        (AlphaMatte, {**row_of(MAKERS["matte"]()), "alpha_shape": [HUGE, HUGE]}),
+        (AlphaMatte, {**row_of(MAKERS["matte, with colours"]()), "foreground_shape": [3, 9, 7]}),
+        (NormalMap, {**row_of(MAKERS["normals"]()), "normals_shape": [3, 9, 7]}),
+        (NormalMap, {**row_of(MAKERS["normals"]()), "normals_shape": [HUGE, HUGE, 3]}),
         (OutputImage, {**row_of(MAKERS["output image"]()), "array_shape": [HUGE, HUGE]}),
         (OutputImage, {**row_of(MAKERS["output image"]()), "array_dtype": "uint16"}),
         (OutputImage, {**row_of(MAKERS["output image"]()), "array_dtype": "U1000000000"}),

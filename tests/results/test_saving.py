@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from sensorium.results import (
+    AlphaMatte,
     Answers,
     CitedAnswers,
     DepthMap,
@@ -19,6 +20,7 @@ from sensorium.results import (
     Labels,
     Masks,
     Matches,
+    NormalMap,
     OutputImage,
     Poses,
     Ranking,
@@ -29,6 +31,7 @@ from sensorium.results import (
 
 RESULTS = {
     "Detections": (Detections([[1, 2, 3, 4]], [0.5], ["cat"]), {".json"}),
+    "AlphaMatte": (AlphaMatte(np.ones((4, 4))), {".json", ".png", ".npz"}),
     "DepthMap": (DepthMap(np.ones((4, 4))), {".json", ".png", ".npz"}),
     "Masks": (Masks(np.ones((1, 4, 4), bool), [0.5]), {".json"}),
     "Labels": (Labels(["cat"], [0.5]), {".json"}),
@@ -37,6 +40,7 @@ RESULTS = {
     "Keypoints": (Keypoints([[1, 2]], [0.5]), {".json", ".npz"}),
     "Poses": (Poses([[[1, 2]]], [[0.5]], [[0, 0, 9, 9]], ["nose"]), {".json", ".npz"}),
     "Matches": (Matches([[1, 2]], [[3, 4]], [0.5]), {".json", ".npz"}),
+    "NormalMap": (NormalMap(np.eye(3)[np.ones((4, 4), int)]), {".json", ".png", ".npz"}),
     "OutputImage": (OutputImage(np.ones((4, 4, 3), np.uint8)), {".json", ".npz", ".png", ".tif", ".tiff"}),
     "Transcript": (Transcript("a b", ["a"], [0.0], [1.0]), {".txt", ".json", ".srt", ".vtt"}),
     "Embedding": (Embedding(np.ones(4, np.float32)), {".npz", ".npy"}),
