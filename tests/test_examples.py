@@ -273,6 +273,16 @@ def test_measure_depth(run, tmp_path):
         assert (tmp_path / "depths" / name.replace(".jpg", "-drawn.png")).is_file()
 
 
+def test_draw_normals(run, tmp_path):
+    from tests import tiny_normals
+
+    said = run("draw_normals.py", "--model", str(tiny_normals.folder("tipsv2_dpt")))
+    names = sorted(path.stem for path in (ROOT / "examples" / "pictures").glob("c*.jpg"))
+    assert re.findall(r"^(\w+)\.jpg: mean \(-?\d\.\d\d, -?\d\.\d\d, -?\d\.\d\d\)$", said, re.MULTILINE) == names
+    drawn = {path.name for path in (tmp_path / "normals").glob("*.png")}
+    assert drawn == {f"{name}{end}.png" for name in names for end in ("", "-drawn")}
+
+
 def test_draw_poses(run, tmp_path):
     from tests import tiny_detection, tiny_pose
 

@@ -30,6 +30,7 @@ WAITS = {
     "question-answering": 1.0,
     "retrieval": 1.8,
     "retrieval-qa": 2.0,
+    "surface-normals": 1.0,
     "text-ranking": 1.0,
     "video-classification": 1.0,
     "visual-question-answering": 1.0,

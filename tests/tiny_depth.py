@@ -211,35 +211,39 @@ def folder(name: str) -> Path:
     model_type, settings, processor, recipe = ARCHITECTURES[name]
     torch.manual_seed(0)
     model = AutoModelForDepthEstimation.from_config(AutoConfig.for_model(model_type, **settings)).eval()
-    with torch.no_grad():  # to either side: there are few normalisations, and signals would grow from layer to layer
-        for tensor in [*model.parameters(), *model.buffers()]:
-            if tensor.is_floating_point() and tensor.ndim > 0:
-                tensor.add_(0.2 * (torch.rand(tensor.shape) - 0.5))
     processor = getattr(transformers, processor)(**recipe)
-    _spread(model, processor)
+    spread(model, lambda image: processor(images=image, return_tensors="pt"))
     place = passing_folder(f"sensorium-{name}-")
     model.save_pretrained(place)
     processor.save_pretrained(place)
     return place
 
 
-def _spread(model, processor) -> None:
-    """Has each convolution tell places apart, and the last ones give what is made depths, angles and a choice of heads.
+def spread(model, prepare) -> None:
+    """Makes every parameter count, has each convolution tell places apart, and the last ones give what is to be made.
 
     There are few normalisations in these models: with random weights signals would fade or grow from layer to layer.
+
+    Args:
+        model: one of random weights.
+        prepare: what makes a picture its inputs.
     """
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point() and tensor.ndim > 0:
+                tensor.add_(0.2 * (torch.rand(tensor.shape) - 0.5))
     head = model.head.modules() if hasattr(model, "head") else ()
     middles = dict.fromkeys([each for each in head if getattr(each, "out_channels", 0) == 1][-1:], 2.0)
     if getattr(model, "fov_model", None) is not None:
         middles[model.fov_model.head.layers[-1]] = 50.0
     convolutions = [each for each in model.modules() if isinstance(each, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
-    _centre(model, processor, dict.fromkeys(convolutions, 0.0) | middles)
+    _centre(model, prepare, dict.fromkeys(convolutions, 0.0) | middles)
     if hasattr(getattr(model, "metric_head", None), "mlp_classifier"):
-        _centre(model, processor, {model.metric_head.mlp_classifier.linear2: 0.0}, together=True)
-        _centre(model, processor, dict.fromkeys(convolutions, 0.0))  # those of the head that was not taken before
+        _centre(model, prepare, {model.metric_head.mlp_classifier.linear2: 0.0}, together=True)
+        _centre(model, prepare, dict.fromkeys(convolutions, 0.0))  # those of the head that was not taken before
 
 
-def _centre(model, processor, middles, *, together=False) -> None:
+def _centre(model, prepare, middles, *, together=False) -> None:
     """Scales what layers give to a middle and a spread of 1: at once where they are met, or over all pictures."""
     done, values = set(), {layer: [] for layer in middles}
 
@@ -261,7 +265,7 @@ def _centre(model, processor, middles, *, together=False) -> None:
     hooks = [layer.register_forward_hook(met) for layer in middles]
     with torch.no_grad():
         for image in images():
-            model(**processor(images=image, return_tensors="pt"))
+            model(**prepare(image))
         for layer in middles if together else ():
             scale(layer, torch.cat(values[layer]))
     for hook in hooks:

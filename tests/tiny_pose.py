@@ -20,7 +20,7 @@ _BACKBONE = {
     "out_indices": [2],
 }
 _EXPERTS = {**_BACKBONE, "num_experts": 3, "part_features": 6}
-_SAPIENS = {
+SAPIENS = {
     "hidden_size": 24,
     "intermediate_size": 32,
     "num_hidden_layers": 2,
@@ -54,7 +54,7 @@ ARCHITECTURES = {
             "edges": [[0, 1], [1, 5]],
         },
     ),
-    "sapiens2": ("sapiens2", _SAPIENS),
+    "sapiens2": ("sapiens2", SAPIENS),
 }
 """By name the model type and the settings."""
 

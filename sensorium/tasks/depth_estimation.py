@@ -57,7 +57,7 @@ class DepthEstimation(ImageTask):
     inputs = ("image",)
     optional_inputs = ("prompt_depth",)
     options = DepthEstimationOptions
-    models = (Models("AutoModelForDepthEstimation", only=FAMILIES),)
+    models = (Models("AutoModelForDepthEstimation", only=FAMILIES, holding=("Tipsv2DptForDensePrediction",)),)
     default = "Intel/dpt-large@bc15f29"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:

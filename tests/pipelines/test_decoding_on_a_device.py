@@ -23,7 +23,7 @@ from tests.test_contract import TASKS, assert_alike, contract_of
 
 ON_PICTURES = ["depth-estimation", "image-classification", "image-feature-extraction", "image-segmentation",
                "image-to-image", "keypoint-detection", "keypoint-matching", "mask-generation", "object-detection",
-               "pose-estimation",
+               "pose-estimation", "surface-normals",
                "visual-question-answering", "zero-shot-image-classification", "zero-shot-object-detection"]  # fmt: skip
 REFUSED = b"nvJPEG does not know this"
 

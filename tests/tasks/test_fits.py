@@ -64,6 +64,11 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
         (named("VideoMAEForVideoClassification", "videomae"), {"video-classification": "native"}),
         (bare("vivit"), {"video-classification": "possible"}),
         (named("DPTForDepthEstimation", "dpt"), {"depth-estimation": "native", **FEATURES}),
+        (named("Tipsv2DptForNormalEstimation", "tipsv2_dpt"), {"surface-normals": "native", **FEATURES}),
+        (
+            named("Tipsv2DptForDensePrediction", "tipsv2_dpt"),
+            {"depth-estimation": "native", "surface-normals": "native", **FEATURES},
+        ),
         (named("DepthProForDepthEstimation", "depth_pro"), {"depth-estimation": "native", **FEATURES}),
         (named("VitPoseForPoseEstimation", "vitpose"), {"pose-estimation": "native", **FEATURES}),
         (named("Swin2SRForImageSuperResolution", "swin2sr"), {"image-to-image": "native", **FEATURES}),
