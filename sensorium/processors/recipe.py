@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.errors import CheckpointError, InputError
-from sensorium.processors.borders import PadBelow
+from sensorium.processors.borders import MOST_MULTIPLE, PadBelow
 from sensorium.processors.geometry import MOST_PIXELS, STEPS, Step
 from sensorium.processors.image_resampling import luma
 from sensorium.processors.squares import squares_of
@@ -60,6 +60,7 @@ class Recipe:
         geometry: steps on one picture, in order.
         arithmetic: operations on the batch, in order; rescale and normalise are one where the reference fuses them.
         pad_to: (height, width) in px that `finish` pads to, right and below, with zeros **after** the arithmetic.
+        pad_multiple: as `pad_to`, to multiples of this many px.
         pad_batch: as `pad_to`, to the largest height and width in the batch; `finish` gets equal sizes and leaves
             the padding to whoever makes the batch.
         pixel_mask: the model is told which pixels are the picture's and which are padding; see `mask`.
@@ -74,6 +75,7 @@ class Recipe:
     pixel_mask: bool = False
     grey: bool = False
     squares: bool = False
+    pad_multiple: int = 1
     _constants: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +83,11 @@ class Recipe:
             raise CheckpointError(
                 f"expected a recipe that pads to at least 1x1 px and at most {MOST_PIXELS:,} px, got (height, width) "
                 f"{self.pad_to!r:.80}. Correct the checkpoint's recipe."
+            )
+        if not (isinstance(self.pad_multiple, int) and 1 <= self.pad_multiple <= MOST_MULTIPLE):
+            raise CheckpointError(
+                f"expected a recipe that pads to a multiple of 1 to {MOST_MULTIPLE:,} px, got "
+                f"{self.pad_multiple!r:.80}. Correct the checkpoint's recipe."
             )
         fitted = _size_after(self.geometry)
         if (
@@ -103,13 +110,14 @@ class Recipe:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:  # without the tensors kept for this process's devices
-        marks = (self.pad_batch, self.pixel_mask, self.grey, self.squares)
-        return Recipe, (self.geometry, self.arithmetic, self.pad_to, *marks)
+        settings = (self.geometry, self.arithmetic, self.pad_to, self.pad_batch, self.pixel_mask, self.grey)
+        return Recipe, (*settings, self.squares, self.pad_multiple)
 
     @property
     def size(self) -> tuple[int, int] | None:
         """(height, width) in px of every output, or None where it depends on the picture."""
-        return self.pad_to or _size_after(self.geometry)
+        fitted = _size_after(self.geometry)
+        return self.pad_to or (None if fitted is None else self._padded(fitted))
 
     def fit(self, image: Tensor) -> Tensor:
         """Run the geometry on one picture.
@@ -177,9 +185,7 @@ class Recipe:
         if self.grey:
             coloured = (view != view[:, :1]).flatten(1).any(dim=1).view(-1, 1, 1, 1)
             view = torch.where(coloured, luma(view), view[:, :1]).expand_as(view)
-        if self.pad_to is None:
-            return view
-        return F.pad(view, (0, self.pad_to[1] - view.shape[3], 0, self.pad_to[0] - view.shape[2]))
+        return self._pad(view)
 
     def mask(self, pixels: Tensor) -> Tensor:
         """Which pixels of `finish`'s result are the picture's.
@@ -192,9 +198,18 @@ class Recipe:
         """
         count, _, height, width = pixels.shape
         ones = torch.ones((count, height, width), dtype=torch.int64, device=pixels.device)
-        if self.pad_to is None:
-            return ones
-        return F.pad(ones, (0, self.pad_to[1] - width, 0, self.pad_to[0] - height))
+        return self._pad(ones)
+
+    def _pad(self, batch: Tensor) -> Tensor:
+        """Zeros below and at the right of `(…, h, w)`."""
+        height, width = batch.shape[-2:]
+        padded = self._padded((height, width))
+        return batch if padded == (height, width) else F.pad(batch, (0, padded[1] - width, 0, padded[0] - height))
+
+    def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of what is padded."""
+        height, width = (-(-side // self.pad_multiple) * self.pad_multiple for side in size)
+        return self.pad_to or (height, width)
 
     def _constant(self, values: tuple[float, ...], device: torch.device, *, repeats: int) -> Tensor | float:
         """Per-channel values on the device: kept between calls in eager mode, in the graph when compiled."""
@@ -221,6 +236,7 @@ class Recipe:
             "pixel_mask": self.pixel_mask,
             "grey": self.grey,
             "squares": self.squares,
+            "pad_multiple": self.pad_multiple,
         }
 
     @classmethod
@@ -242,6 +258,7 @@ class Recipe:
                 pixel_mask=bool(data.get("pixel_mask", False)),
                 grey=bool(data.get("grey", False)),
                 squares=bool(data.get("squares", False)),
+                pad_multiple=data.get("pad_multiple", 1),
             )
         except CheckpointError:
             raise

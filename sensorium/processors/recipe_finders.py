@@ -164,6 +164,13 @@ def read_swin2sr(processor: Any) -> Recipe:
     return Recipe(border, (operation("multiply", processor.rescale_factor),) if processor.do_rescale else ())
 
 
+def read_vitmatte(processor: Any) -> Recipe:
+    """Of ViTMatte."""
+    # It pads after the arithmetic; its trimaps, which it puts beside pictures as a fourth channel, are the task's.
+    multiple = int(processor.size_divisor) if processor.do_pad else 1
+    return Recipe((), arithmetic_of(processor), pad_multiple=multiple)
+
+
 def read_vitpose(processor: Any) -> Recipe:
     """Of ViTPose."""
     if not processor.do_affine_transform or processor.normalize_factor != 200:
