@@ -15,6 +15,7 @@ from tests import (
     tiny_depth,
     tiny_detection,
     tiny_grounding,
+    tiny_matting,
     tiny_normals,
     tiny_pose,
     tiny_sam,
@@ -38,6 +39,7 @@ TABLES = [
     "AutoModelForKeypointDetection",
     "AutoModelForKeypointMatching",
     "AutoModelForDepthEstimation",
+    "AutoModelForImageMatting",
     "AutoModelForNormalEstimation",
     "AutoModelForVideoClassification",
     "AutoModelForPoseEstimation",
@@ -145,6 +147,7 @@ DEEP = {"hgnet_v2", "mobilevitv2", "pp_lcnet"}
 HELD = {
     "depth-estimation": {settings[0] for settings in tiny_depth.ARCHITECTURES.values()},
     "image-classification": set(tiny.ARCHITECTURES) | set(CLASSIFIERS),
+    "image-matting": set(tiny_matting.ARCHITECTURES),
     "image-segmentation": {settings[0] for settings in tiny_segmentation.ARCHITECTURES.values()},
     "image-to-image": {"swin2sr"},
     "keypoint-detection": {"superpoint"},

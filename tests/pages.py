@@ -379,6 +379,13 @@ def _depth_anything(folder: Path) -> None:
     DPTImageProcessor(size=size, keep_aspect_ratio=True, ensure_multiple_of=14).save_pretrained(folder)
 
 
+@stand_in("hustvl/vitmatte-small-composition-1k")
+def _vitmatte(folder: Path) -> None:
+    from tests import tiny_matting
+
+    shutil.copytree(tiny_matting.folder("vitmatte"), folder, dirs_exist_ok=True)
+
+
 @stand_in("google/tipsv2-b14-dpt")
 def _tipsv2_normals(folder: Path) -> None:
     from tests import tiny_normals

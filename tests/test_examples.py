@@ -235,6 +235,20 @@ def test_cut_out(run, tmp_path):
         assert overlay.size == cut.size
 
 
+def test_cut_out_softly(run, tmp_path):
+    from PIL import Image
+
+    from tests import tiny_matting, tiny_sam
+
+    given = ["--segmenter", str(tiny_sam.folder("sam")), "--model", str(tiny_matting.folder("vitmatte"))]
+    said = run("cut_out_softly.py", *given, "--output", "cut.png")
+    assert re.fullmatch(r"owl\.jpg: \d+\.\d% in front, \d+\.\d% between\n", said)
+    with Image.open(tmp_path / "cut.png") as cut, Image.open(tmp_path / "cut_drawn.png") as drawn:
+        assert cut.mode == "RGBA"
+        assert len(np.unique(np.asarray(cut)[..., 3])) > 50
+        assert drawn.width > 2 * cut.width
+
+
 def test_segment_folder(run, tmp_path):
     from tests import tiny_segmentation
 

@@ -20,6 +20,7 @@ WAITS = {
     "image-classification": 1.0,
     "image-feature-extraction": 1.42,
     "image-to-image": 1.0,
+    "image-matting": 1.0,
     "image-retrieval": 2.0,
     "image-segmentation": 1.33,
     "keypoint-detection": 2.8,

@@ -20,11 +20,12 @@ from tests import tiny
 from tests.media import make_image
 from tests.pretend_cuda import PretendCuda
 from tests.test_contract import TASKS, assert_alike, contract_of
+from tests.tiny_matting import make_trimap
 
-ON_PICTURES = ["depth-estimation", "image-classification", "image-feature-extraction", "image-segmentation",
-               "image-to-image", "keypoint-detection", "keypoint-matching", "mask-generation", "object-detection",
-               "pose-estimation", "surface-normals",
-               "visual-question-answering", "zero-shot-image-classification", "zero-shot-object-detection"]  # fmt: skip
+ON_PICTURES = ["depth-estimation", "image-classification", "image-feature-extraction", "image-matting",
+               "image-segmentation", "image-to-image", "keypoint-detection", "keypoint-matching", "mask-generation",
+               "object-detection", "pose-estimation", "surface-normals", "visual-question-answering",
+               "zero-shot-image-classification", "zero-shot-object-detection"]  # fmt: skip
 REFUSED = b"nvJPEG does not know this"
 
 
@@ -84,6 +85,9 @@ def test_every_task_takes_pictures_from_the_device(name, nvjpeg):
     inputs = pictures
     if name == "keypoint-matching":
         inputs = [tuple(pictures), tuple(reversed(pictures))]
+    if name == "image-matting":
+        sizes = [(64, 48), (80, 64)]
+        inputs = [{"image": one, "trimap": make_trimap(*size)} for one, size in zip(pictures, sizes, strict=True)]
     if name == "visual-question-answering":
         inputs = [{"image": picture, "question": "what is it?"} for picture in pictures]
     options = next((each for each in contract.options if "candidate_labels" in each), {})

@@ -72,6 +72,8 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
         (named("DepthProForDepthEstimation", "depth_pro"), {"depth-estimation": "native", **FEATURES}),
         (named("VitPoseForPoseEstimation", "vitpose"), {"pose-estimation": "native", **FEATURES}),
         (named("Swin2SRForImageSuperResolution", "swin2sr"), {"image-to-image": "native", **FEATURES}),
+        (named("VitMatteForImageMatting", "vitmatte"), {"image-matting": "native", **FEATURES}),
+        (named("Sapiens2ForImageMatting", "sapiens2"), {"image-matting": "native", **FEATURES}),
         (named("SamModel", "sam"), {"mask-generation": "native", **FEATURES}),
         (bare("sam2"), {"mask-generation": "possible", **FEATURES}),
         (named("SamHQModel", "sam_hq"), {"mask-generation": "native", **FEATURES}),

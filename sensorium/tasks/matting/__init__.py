@@ -1,0 +1,1 @@
+"""What `image-matting` is made of."""
