@@ -76,7 +76,7 @@ class ImageSegmentation(SlicedImageTask):
     summary = "which pixels of a picture belong to which class or object"
     options = ImageSegmentationOptions
     models = (
-        Models("AutoModelForSemanticSegmentation", only=_SEMANTIC),
+        Models("AutoModelForSemanticSegmentation", only=_SEMANTIC, holding=("Tipsv2DptForDensePrediction",)),
         Models("AutoModelForUniversalSegmentation", only=[kind for kind in FAMILIES if kind not in _INSTANCE]),
         Models("AutoModelForInstanceSegmentation", only=_INSTANCE),
     )

@@ -67,7 +67,7 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
         (named("Tipsv2DptForNormalEstimation", "tipsv2_dpt"), {"surface-normals": "native", **FEATURES}),
         (
             named("Tipsv2DptForDensePrediction", "tipsv2_dpt"),
-            {"depth-estimation": "native", "surface-normals": "native", **FEATURES},
+            {**dict.fromkeys(("depth-estimation", "image-segmentation", "surface-normals"), "native"), **FEATURES},
         ),
         (named("DepthProForDepthEstimation", "depth_pro"), {"depth-estimation": "native", **FEATURES}),
         (named("VitPoseForPoseEstimation", "vitpose"), {"pose-estimation": "native", **FEATURES}),

@@ -96,7 +96,7 @@ def test_vectors_that_cancel_point_nowhere(monkeypatch):
 
 
 def test_a_model_of_several_tasks_gives_its_normals():
-    """And its depths: Google's checkpoints of TIPSv2 hold all heads."""
+    """And its depths and classes: Google's checkpoints of TIPSv2 hold all heads."""
     settings = tiny_normals.ARCHITECTURES["tipsv2_dpt"][1]
     torch.manual_seed(0)
     whole = transformers.Tipsv2DptForDensePrediction(transformers.Tipsv2DptConfig(**settings)).eval()
@@ -115,6 +115,10 @@ def test_a_model_of_several_tasks_gives_its_normals():
         depth = pipe(image).depth
     (expected,) = processor.post_process_depth_estimation(outputs, [image.size[::-1]])
     np.testing.assert_allclose(depth, expected["predicted_depth"].numpy(), rtol=TOLERANCE)
+    with sensorium.pipeline("image-segmentation", folder, **given) as pipe:
+        classes = pipe(image).segmentation
+    (expected,) = processor.post_process_semantic_segmentation(outputs, [image.size[::-1]])
+    assert (classes == expected.numpy()).mean() > 0.99
 
 
 def test_a_checkpoint_of_depths_is_refused():
