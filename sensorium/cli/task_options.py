@@ -75,10 +75,9 @@ def input_options(card: TaskCard) -> Cards:
             cards.append(OptionCard(name, str | None, None, f"{text}; or --index, to find it there."))
         else:
             cards.append(OptionCard(name, str, REQUIRED, f"{text}."))
-    cards += [
-        OptionCard(name, Any, None, f"the {name.replace('_', ' ')} for every INPUT, as JSON.")
-        for name in card.optional_inputs
-    ]
+    for name in card.optional_inputs:
+        hint, form = (Any, "as JSON") if media_kind(name) is None else (str, "a path or a URL")
+        cards.append(OptionCard(name, hint, None, f"the {name.replace('_', ' ')} for every INPUT, {form}."))
     return tuple(cards)
 
 

@@ -71,7 +71,7 @@ class Wanted:
         media, texts = {}, {}
         for name in (*inputs, *optional):
             kind, end = media_kind(name), columns.get(name, "").lower().lstrip(".")
-            if kind is not None:
+            if kind is not None and (end or name in inputs):
                 media[name] = frozenset([f".{end}"]) if end else SUFFIXES[kind]
             elif end:
                 texts[name] = end
@@ -80,7 +80,7 @@ class Wanted:
                     f"it is not known which member of a sample is the task's input {name!r}: say so, "
                     f'columns={{{name!r}: "txt"}}, --column {name}=txt'
                 )
-        if len([name for name in media if name in inputs]) > 1 and not all(name in columns for name in media):
+        if len(media) > 1 and not all(name in columns for name in media):
             raise OptionError(f"say which member of a sample is which of {', '.join(media)}: columns={{…}}, --column …")
         return cls(media, texts, tuple(carry), frozenset(inputs))
 

@@ -31,9 +31,13 @@ SUFFIXES = {
 """What a folder is searched for, by the kind of input. Inputs of other kinds are taken as text, as they stand."""
 
 
+_GREY = ("trimap", "mask")
+"""Inputs that are pictures, too, beside the one that they are of."""
+
+
 def media_kind(name: str) -> str | None:
     """What kind of file an input of this name is ("image" for "image0"), or None for text."""
-    kind = name.rstrip("0123456789")
+    kind = "image" if name in _GREY else name.rstrip("0123456789")
     return kind if kind in SUFFIXES else None
 
 

@@ -116,4 +116,5 @@ def test_a_numbered_input_is_of_its_kind(tmp_path):
     assert list(read_inputs([str(folder)], "image0")) == want
     assert count_inputs([str(folder)], "image0") == 2
     assert media_kind("image1") == "image"
+    assert media_kind("trimap") == media_kind("mask") == "image"
     assert media_kind("question") is None

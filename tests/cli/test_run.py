@@ -336,6 +336,19 @@ def test_a_task_of_two_inputs_needs_no_code_of_the_command_line(sensorium, windo
     assert third["error"]["code"] == "not-json"
 
 
+def test_a_picture_beside_the_first_is_a_path(sensorium, tmp_path):
+    from tests.media import make_image
+    from tests.tiny_matting import folder, make_trimap
+
+    make_image().save(tmp_path / "x.png")
+    make_trimap().save(tmp_path / "t.png")
+    words = ["run", "image-matting", str(tmp_path / "x.png"), "--model", str(folder("vitmatte")), "--json"]
+    [row] = rows(sensorium(*words, "--trimap", str(tmp_path / "t.png")).stdout)
+    assert np.asarray(row["result"]["alpha"]).shape == (48, 64)
+    [row] = rows(sensorium(*words, "--mask", str(tmp_path / "t.png"), "--unknown-px", "3").stdout)
+    assert row["error"] is None
+
+
 def test_further_inputs_from_a_file_and_as_json(sensorium, windows, tmp_path):
     (tmp_path / "question.txt").write_text("3")
     words = ["--question", f"@{tmp_path / 'question.txt'}", "--model", windows, "--json", "--dtype", "float32"]

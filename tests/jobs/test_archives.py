@@ -51,6 +51,17 @@ def listed(folder, given, *, inputs=("image",), optional=(), shard_size=2, named
     return [row for table in rows for row in table.to_pylist()], raws, listing
 
 
+def test_an_optional_picture_is_a_member_only_where_columns_say_so(tmp_path):
+    path = archive(tmp_path / "x.tar", {"0.trimap.png": b"a trimap", "0.jpg": b"a picture"})
+    given = {"inputs": ("image",), "optional": ("trimap", "mask")}
+    (raw,) = listed(tmp_path, path, columns={"image": "jpg", "trimap": "trimap.png"}, **given)[1]
+    assert {name: file.read() for name, file in raw.items()} == {"image": b"a picture", "trimap": b"a trimap"}
+    (raw,) = listed(tmp_path, archive(tmp_path / "y.tar", {"0.jpg": b"a picture"}), **given)[1]
+    assert (raw["image"] if isinstance(raw, dict) else raw).read() == b"a picture"
+    with pytest.raises(OptionError, match="which of image, trimap"):
+        listed(tmp_path, path, columns={"trimap": "trimap.png"}, **given)
+
+
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_members_under_one_key_are_one_input(tmp_path, form):
     path = archive(tmp_path / "x.tar", format=form)
