@@ -16,8 +16,9 @@ from sensorium.processors import arrays, image_decoding
 from sensorium.processors.image_isolation import decode_apart, decode_layers_apart
 from sensorium.processors.image_layers import check_depth, decode_layers, layers_of
 from sensorium.processors.limits import DEFAULT_LIMITS, MediaLimits
-from sensorium.processors.media import describe, open_source
+from sensorium.processors.media import describe, is_array, open_source
 from sensorium.processors.shortage import shortage_mapped
+from sensorium.processors.video_frame import VideoFrame
 
 
 def load_layers(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> NDArray[Any]:
@@ -39,6 +40,11 @@ def load_layers(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> NDArray
     """
     name = describe(source)
     with shortage_mapped(name, "a picture"):
+        if isinstance(source, VideoFrame):
+            pixels = source.pixels
+            return _last(pixels / 255 if pixels.is_floating_point() else pixels)
+        if is_array(source):
+            source = np.asarray(source)
         if isinstance(source, np.ndarray):
             return _last(arrays.channels_of_array(source, name=name, limits=limits))
         torch = sys.modules.get("torch")

@@ -31,8 +31,8 @@ from sensorium.processors.video_frame import VideoFrame
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DEFAULT_LIMITS", "MediaLimits", "describe", "expand_batches", "is_batch", "load_image", "load_pil",
-           "open_source", "split_batch"]  # fmt: skip
+__all__ = ["DEFAULT_LIMITS", "MediaLimits", "describe", "expand_batches", "is_array", "is_batch", "load_image",
+           "load_pil", "open_source", "split_batch"]  # fmt: skip
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SHOWN = 120  # characters of a path in a message
@@ -70,7 +70,7 @@ def _load(source: Any, limits: MediaLimits) -> Tensor:
         return arrays.from_array(source, name=describe(source), limits=limits)
     if _is_tensor(source):
         return arrays.from_tensor(source, name=describe(source), limits=limits)
-    if _is_array(source):
+    if is_array(source):
         return arrays.from_array(np.asarray(source), name=describe(source), limits=limits)
     if isinstance(source, Image.Image):
         return image_decoding.pil_to_tensor(image_decoding.convert_pil(source, name=describe(source), limits=limits))
@@ -99,7 +99,7 @@ def load_pil(source: Any, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Imag
 def _load_pil(source: Any, limits: MediaLimits) -> Image.Image:
     if isinstance(source, Image.Image):
         return image_decoding.convert_pil(source, name=describe(source), limits=limits)
-    if isinstance(source, (np.ndarray, VideoFrame)) or _is_tensor(source) or _is_array(source):
+    if isinstance(source, (np.ndarray, VideoFrame)) or _is_tensor(source) or is_array(source):
         return _to_pil(load_image(source, limits=limits))
     with open_source(source, limits=limits) as (stream, name):
         if limits.isolate:
@@ -153,6 +153,16 @@ def open_source(
 def is_batch(source: Any) -> bool:
     """Whether `source` is several pictures: a list, a tuple, or a 4-D array or tensor."""
     return isinstance(source, list | tuple) or _is_4d(source)
+
+
+def is_array(source: Any) -> bool:
+    """Whether `source` is no array itself, but says what it is as one: part of a picture, another library's array."""
+    known = isinstance(source, Image.Image | np.ndarray | np.generic) or _is_tensor(source)
+    return not known and callable(getattr(source, "__array__", None)) and not hasattr(source, "read")
+
+
+def _is_4d(source: Any) -> bool:
+    return (isinstance(source, np.ndarray) or _is_tensor(source)) and source.ndim == 4
 
 
 def split_batch(source: Any) -> list[Any]:
@@ -216,13 +226,3 @@ def _cut(text: str, length: int = _SHOWN) -> str:
 def _is_tensor(source: Any) -> TypeGuard[Tensor]:
     torch = sys.modules.get("torch")  # whoever has a tensor has imported torch
     return torch is not None and isinstance(source, torch.Tensor)
-
-
-def _is_array(source: Any) -> bool:
-    """Whether `source` is no array itself, but says what it is as one: part of a picture, another library's array."""
-    known = isinstance(source, Image.Image | np.ndarray | np.generic) or _is_tensor(source)
-    return not known and callable(getattr(source, "__array__", None)) and not hasattr(source, "read")
-
-
-def _is_4d(source: Any) -> bool:
-    return (isinstance(source, np.ndarray) or _is_tensor(source)) and source.ndim == 4

@@ -12,6 +12,7 @@ from PIL import Image
 from sensorium.errors import InputError
 from sensorium.processors.layers import load_layers
 from sensorium.processors.media import MediaLimits
+from sensorium.processors.video_frame import VideoFrame
 from sensorium.results.png import png
 
 DRAWN = np.random.default_rng(0)
@@ -156,3 +157,18 @@ def test_what_is_none_is_refused(source):
         "truncated",
         "corrupt",
     }
+
+
+class Layered:
+    """What says of itself what it is as an array."""
+
+    def __array__(self, dtype=None, copy=None):
+        return DEEP
+
+
+def test_frames_and_what_has_an_array_are_pictures_too():
+    pixels = torch.from_numpy(COLOURS).permute(2, 0, 1)
+    for frame in (pixels, pixels.float()):
+        found = load_layers(VideoFrame(frame, 0, 0.5, "x.mp4"))
+        np.testing.assert_allclose(found, COLOURS if found.dtype == np.uint8 else COLOURS / 255, rtol=1e-6)
+    assert np.array_equal(load_layers(Layered()), DEEP[..., None])

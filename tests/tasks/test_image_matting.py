@@ -148,7 +148,7 @@ def test_a_mask_becomes_a_trimap():
     flags[20:40, 0:30] = True  # at the left border, which is no outline
     levels[17:43, 0:33] = 128
     levels[23:37, 0:27] = 255
-    forms = [flags, torch.from_numpy(flags), Image.fromarray(flags), flags.astype(np.uint8) * 255, flags * 1.0]
+    forms = [flags, torch.from_numpy(flags), Image.fromarray(flags), flags.astype(np.uint8) * 255, AlphaMatte(flags)]
     with ours() as pipe:
         results = pipe(image=IMAGE, mask=forms, unknown_px=3)
         exact = pipe(image=IMAGE, mask=flags, unknown_px=0)
