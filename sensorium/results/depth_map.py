@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from sensorium.results.drawing import beside, same_size, to_rgb
 from sensorium.results.kinds import BOOL, FLOAT64
 from sensorium.results.palette import shades
 from sensorium.results.result import Result
-from sensorium.results.saving import suffix_of
+from sensorium.results.saving import suffix_of, written_whole
 
 if TYPE_CHECKING:
     import torch
@@ -212,7 +211,7 @@ class DepthMap(Result):
         else:
             told = {"field_of_view": self.field_of_view, "focal_length": self.focal_length}
             known = {name: np.float64(value) for name, value in told.items() if value is not None}
-            with Path(path).open("wb") as file:  # as it is called: NumPy would add its own suffix
+            with written_whole(path) as part, part.open("wb") as file:  # NumPy would add its own suffix to a name
                 np.savez(file, allow_pickle=False, depth=self.depth, metric=np.bool_(self.metric), **known)
 
     def _save_png(self, path: str | os.PathLike[str]) -> None:
@@ -225,7 +224,8 @@ class DepthMap(Result):
         told = PngInfo()
         for name, value in {"scale": scale, "offset": low, "metric": self.metric}.items():
             told.add_text(name, repr(value))
-        Image.fromarray(levels.round().clip(0, _LEVELS).astype(np.uint16)).save(path, "PNG", pnginfo=told)
+        with written_whole(path) as part:
+            Image.fromarray(levels.round().clip(0, _LEVELS).astype(np.uint16)).save(part, "PNG", pnginfo=told)
 
     def _grey(self) -> Image.Image:
         """What Transformers' pipeline calls `depth`; black where a flat map leaves it nothing to divide by."""

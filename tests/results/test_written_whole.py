@@ -8,12 +8,27 @@ import threading
 import numpy as np
 import pytest
 
-from sensorium.results import Embedding, Keypoints, Labels, Matches, Segments, Transcript
+from sensorium.results import (
+    AlphaMatte,
+    DepthMap,
+    Embedding,
+    Keypoints,
+    Labels,
+    Matches,
+    NormalMap,
+    Segments,
+    Transcript,
+)
 from sensorium.results.saving import check_place, written_whole
 
 POINTS, SCORES = np.zeros((3, 2), np.float32), np.ones(3, np.float32)
 SAVED = {
     "labels.json": Labels(["a"], [0.5]),
+    "depth.png": DepthMap(POINTS),
+    "depth.npz": DepthMap(POINTS),
+    "matte.png": AlphaMatte(np.ones((4, 4))),
+    "matte.npz": AlphaMatte(np.ones((4, 4))),
+    "normals.png": NormalMap([[[0, 0, 1]]]),
     "embedding.npz": Embedding(np.zeros(3, np.float32)),
     "embedding.npy": Embedding(np.zeros(3, np.float32)),
     "keypoints.npz": Keypoints(POINTS, SCORES),
