@@ -13,7 +13,7 @@ from sensorium.processors.recipe import Recipe
 from tests.media import make_image
 from tests.tiny_matting import make_trimap
 
-CASES = [{}, {"size_divisor": 7}, {"do_pad": False}, {"do_normalize": False}, {"image_std": [0.1, 0.2, 0.3]}]
+CASES = [{}, {"size_divisibility": 7}, {"do_pad": False}, {"do_normalize": False}, {"image_std": [0.1, 0.2, 0.3]}]
 
 
 @pytest.mark.parametrize("given", CASES, ids=str)
