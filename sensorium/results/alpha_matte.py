@@ -130,13 +130,14 @@ class AlphaMatte(Result):
         """
         from PIL import Image
 
-        cut = self.cutout(image)
+        canvas = to_rgb(image)
+        cut = self.cutout(canvas)
         height, width = self.size
         square = max(4, max(height, width) // 60)
         odd = (np.arange(height)[:, None] // square + np.arange(width) // square) % 2
         board = Image.fromarray(np.where(odd, np.uint8(_DARK), np.uint8(_LIGHT))).convert("RGB")
         board.paste(cut, mask=cut)
-        return side_by_side(to_rgb(image), board)
+        return side_by_side(canvas, board)
 
     def save(self, path: str | os.PathLike[str], *, bits: int = 16) -> None:
         """Writes alpha as a grey PNG, all exactly as an uncompressed `.npz`, or `to_dict()` as JSON.

@@ -24,7 +24,7 @@ from sensorium.results import DepthMap
 from sensorium.tasks.base import Batch, Models, Options, Unit
 from sensorium.tasks.depth.maps import FAMILIES, DepthFrame, focal_lengths, from_inverse, resized, unpadded
 from sensorium.tasks.depth.prompts import read_prompt
-from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.loading import TIPSV2_HEADS, load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask, image_unit
 from sensorium.tasks.options import Range
 
@@ -57,7 +57,7 @@ class DepthEstimation(ImageTask):
     inputs = ("image",)
     optional_inputs = ("prompt_depth",)
     options = DepthEstimationOptions
-    models = (Models("AutoModelForDepthEstimation", only=FAMILIES, holding=("Tipsv2DptForDensePrediction",)),)
+    models = (Models("AutoModelForDepthEstimation", only=FAMILIES, holding=TIPSV2_HEADS),)
     default = "Intel/dpt-large@bc15f29"
 
     def __init__(self, model: nn.Module, processor: Any) -> None:

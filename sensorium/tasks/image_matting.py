@@ -174,8 +174,12 @@ def _check_processor(processor: ImageProcessor, *, guided: bool) -> None:
             Transformers would leave in the matte.
     """
     recipe = processor.recipe
-    steps = None if recipe is None else [type(step) for step in recipe.geometry]
-    if recipe is None or recipe.pad_to or recipe.pad_batch or steps not in ([[]] if guided else [[], [Resize]]):
+    if recipe is None:  # then Transformers' own runs
+        fits = not guided and not processor.to_dict().get("do_pad")
+    else:
+        steps = [type(step) for step in recipe.geometry]
+        fits = steps in ([[]] if guided else [[], [Resize]]) and not (recipe.pad_to or recipe.pad_batch)
+    if not fits:
         takes = "keeps the size of pictures but for what it pads" if guided else "resizes pictures and pads nothing"
         example = "VitMatteImageProcessor" if guided else "Sapiens2ImageProcessor with do_pad=False"
         raise CheckpointError(

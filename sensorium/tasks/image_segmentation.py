@@ -25,7 +25,14 @@ from sensorium.results import Segments
 from sensorium.tasks.base import Batch, Call, Models, Unit
 from sensorium.tasks.heads import Composite
 from sensorium.tasks.heads.segmentation import SegmentationHead
-from sensorium.tasks.loading import both_of, load_both, load_processor, load_transformers, processor_of
+from sensorium.tasks.loading import (
+    TIPSV2_HEADS,
+    both_of,
+    load_both,
+    load_processor,
+    load_transformers,
+    processor_of,
+)
 from sensorium.tasks.media.images import is_unpadded
 from sensorium.tasks.options import Share
 from sensorium.tasks.segmentation.families import FAMILIES, Subtask
@@ -76,7 +83,7 @@ class ImageSegmentation(SlicedImageTask):
     summary = "which pixels of a picture belong to which class or object"
     options = ImageSegmentationOptions
     models = (
-        Models("AutoModelForSemanticSegmentation", only=_SEMANTIC, holding=("Tipsv2DptForDensePrediction",)),
+        Models("AutoModelForSemanticSegmentation", only=_SEMANTIC, holding=TIPSV2_HEADS),
         Models("AutoModelForUniversalSegmentation", only=[kind for kind in FAMILIES if kind not in _INSTANCE]),
         Models("AutoModelForInstanceSegmentation", only=_INSTANCE),
     )

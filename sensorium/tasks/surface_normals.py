@@ -18,7 +18,7 @@ from sensorium.processors.image import ImageProcessor
 from sensorium.processors.image_resampling import resized_size
 from sensorium.results import NormalMap
 from sensorium.tasks.base import Batch, Models
-from sensorium.tasks.loading import load_processor, load_transformers, processor_of
+from sensorium.tasks.loading import TIPSV2_HEADS, load_processor, load_transformers, processor_of
 from sensorium.tasks.media.images import ImageTask
 
 _SHORTEST = {"sapiens2": 1e-8, "tipsv2_dpt": 1e-12}
@@ -32,7 +32,7 @@ class SurfaceNormals(ImageTask):
 
     name = "surface-normals"
     summary = "which way the surface at each pixel of a picture faces"
-    models = (Models("AutoModelForNormalEstimation", only=_SHORTEST, holding=("Tipsv2DptForDensePrediction",)),)
+    models = (Models("AutoModelForNormalEstimation", only=_SHORTEST, holding=TIPSV2_HEADS),)
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
@@ -79,7 +79,10 @@ class SurfaceNormals(ImageTask):
 
 def _fitted_within(processor: ImageProcessor) -> tuple[int, int] | None:
     """(height, width) that pictures are fitted into before a border is put around them; None where they fill it."""
-    steps = () if processor.recipe is None else processor.recipe.geometry
+    if processor.recipe is None:  # then Transformers' own runs
+        settings = processor.to_dict()
+        return (settings["size"]["height"], settings["size"]["width"]) if settings.get("do_pad") else None
+    steps = processor.recipe.geometry
     resize = next((step for step in steps if isinstance(step, Resize)), None)
     bordered = any(isinstance(step, CenterCrop) for step in steps)
     return resize.size if resize is not None and bordered and resize.rule == "within" else None

@@ -152,6 +152,8 @@ def test_a_mask_becomes_a_trimap():
     with ours() as pipe:
         results = pipe(image=IMAGE, mask=forms, unknown_px=3)
         exact = pipe(image=IMAGE, mask=flags, unknown_px=0)
+        unknown = pipe(image=IMAGE, mask=flags, unknown_px=10**30)
+    np.testing.assert_allclose(unknown.alpha, theirs(IMAGE, Image.new("L", (64, 48), 128)), atol=TOLERANCE)
     for result in results:
         np.testing.assert_allclose(result.alpha, theirs(IMAGE, Image.fromarray(levels)), atol=TOLERANCE)
     np.testing.assert_allclose(exact.alpha, theirs(IMAGE, Image.fromarray(flags).convert("L")), atol=TOLERANCE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,19 @@ def test_a_picture_that_would_vanish_costs_no_neighbour():
     assert first == last
 
 
+@pytest.mark.filterwarnings("ignore:Sensorium does not read the recipe")
+def test_a_border_is_taken_off_where_transformers_own_processor_runs():
+    class Own(transformers.Sapiens2ImageProcessor):
+        def _preprocess(self, *args, **given):
+            return super()._preprocess(*args, **given)
+
+    processor = Own(size=tiny_normals.PORTRAIT, do_pad=True)
+    image = make_image(90, 30)
+    with ours("sapiens2") as read, ours("sapiens2", processor=processor) as delegated:
+        assert delegated.task.processor.recipe is None
+        np.testing.assert_allclose(delegated(image).normals, read(image).normals, atol=TOLERANCE)
+
+
 def test_vectors_that_cancel_point_nowhere(monkeypatch):
     with ours(batch_size=1) as pipe:
         half = torch.ones(1, 3, 2, 1).cumsum(2) * 2 - 3  # one row points back along the other
@@ -96,7 +111,7 @@ def test_vectors_that_cancel_point_nowhere(monkeypatch):
 
 
 def test_a_model_of_several_tasks_gives_its_normals():
-    """And its depths and classes: Google's checkpoints of TIPSv2 hold all heads."""
+    """And its depths and classes: Google's checkpoints of TIPSv2 hold all heads, and code."""
     settings = tiny_normals.ARCHITECTURES["tipsv2_dpt"][1]
     torch.manual_seed(0)
     whole = transformers.Tipsv2DptForDensePrediction(transformers.Tipsv2DptConfig(**settings)).eval()
@@ -104,6 +119,9 @@ def test_a_model_of_several_tasks_gives_its_normals():
     processor = transformers.AutoImageProcessor.from_pretrained(tiny_normals.folder("tipsv2_dpt"))
     whole.save_pretrained(folder)
     processor.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoConfig": "configuration_dpt.TIPSv2DPTConfig", "AutoModel": "modeling_dpt.TIPSv2DPTModel"}
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["TIPSv2DPTModel"], "auto_map": own}))
     with torch.no_grad():
         outputs = whole(**processor(images=image, return_tensors="pt"))
     given = {"device": "cpu", "dtype": "float32", "compile": False}

@@ -10,8 +10,10 @@ from sensorium.tasks.loading.processors import (
     load_text_processor,
     processor_of,
 )
+from sensorium.tasks.loading.whole import TIPSV2_HEADS
 
 __all__ = [
+    "TIPSV2_HEADS",
     "both_of",
     "check_fast",
     "describe_module",

@@ -98,7 +98,7 @@ def _widened(mask: NDArray[np.bool_], by_px: int) -> NDArray[np.bool_]:
     for axis in (0, 1):
         length = mask.shape[axis]
         counts = np.insert(np.cumsum(mask, axis=axis, dtype=np.int32), 0, 0, axis=axis)
-        places = np.arange(length)
-        before, behind = np.maximum(places - by_px, 0), np.minimum(places + by_px + 1, length)
+        places, by = np.arange(length), min(by_px, length)
+        before, behind = np.maximum(places - by, 0), np.minimum(places + by + 1, length)
         mask = counts.take(behind, axis) > counts.take(before, axis)
     return mask
