@@ -177,7 +177,7 @@ class ImageSegmentation(SlicedImageTask):
         with float32_sampling(self.dtype), numbers, opened, unread_masks(device, full=self._unpadded):
             output = self.model(**inputs)
         if self._family is None:
-            return {"logits": output.logits}
+            return {"logits": output.logits if hasattr(output, "logits") else output.segmentation_logits}
         return self._family.logits(output)
 
     def decode(self, outputs: Any, metas: Sequence[Any], options: ImageSegmentationOptions) -> Sequence[Any]:

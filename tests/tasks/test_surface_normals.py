@@ -133,8 +133,12 @@ def test_a_model_of_several_tasks_gives_its_normals():
         depth = pipe(image).depth
     (expected,) = processor.post_process_depth_estimation(outputs, [image.size[::-1]])
     np.testing.assert_allclose(depth, expected["predicted_depth"].numpy(), rtol=TOLERANCE)
-    with sensorium.pipeline("image-segmentation", folder, **given) as pipe:
+    with (
+        sensorium.pipeline("image-segmentation", folder, **given) as pipe,
+        sensorium.pipeline("image-segmentation", whole, processor=processor, **given) as loaded,
+    ):
         classes = pipe(image).segmentation
+        assert np.array_equal(loaded(image).segmentation, classes)
     (expected,) = processor.post_process_semantic_segmentation(outputs, [image.size[::-1]])
     assert (classes == expected.numpy()).mean() > 0.99
 
