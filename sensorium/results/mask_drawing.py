@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sensorium.results.drawing import blend, contour
 from sensorium.results.lettering import Colour
 from sensorium.results.run_boxes import box_of, part_of
-from sensorium.results.tags import line_width
+from sensorium.results.tags import Tags, line_width
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,6 +39,34 @@ def lay_over(
         part = np.ascontiguousarray(part_of(lengths, size, box))
         blend(canvas, part, fill, alpha, at=box[:2])
         blend(canvas, contour(part, width), fill, outline, at=box[:2])
+
+
+def name_masks(
+    canvas: Image.Image,
+    masks: Sequence[Runs],
+    labels: Sequence[str],
+    scores: Sequence[float] | None,
+    colours: Sequence[Colour],
+) -> None:
+    """Writes the label of each mask, with its score where there are any, in this order.
+
+    It stands where the mask is widest, or beside one that it would hide.
+
+    Args:
+        canvas: RGB.
+        masks: as `lay_over` takes them; empty ones get no label.
+        labels: of each, untrusted.
+        scores: of each, or None.
+        colours: of each.
+    """
+    tags, size = Tags(canvas), (canvas.height, canvas.width)
+    for i, lengths in enumerate(masks):
+        anchor = widest(lengths, size)
+        if anchor is not None:
+            box = box_of(lengths, size)
+            low = box[3] - box[1] < 2 * tags.height_px
+            tags.add(box if low else (*anchor, *anchor), labels[i], None if scores is None else scores[i], colours[i])
+    tags.draw()
 
 
 def widest(lengths: Runs, size: tuple[int, int]) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""Masks of objects, without names."""
+"""Masks of objects, with names where texts asked for them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.drawing import to_rgb
 from sensorium.results.exporting.coco import read_masks
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
-from sensorium.results.mask_drawing import lay_over
+from sensorium.results.mask_arrays import checked_arrays
+from sensorium.results.mask_drawing import lay_over, name_masks
 from sensorium.results.mask_rows import MaskRows, read_runs
 from sensorium.results.palette import colour
-from sensorium.results.run_boxes import box_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Runs = NDArray[np.int64]
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 _NAME = "object"  # what a mask's class is called where a name is needed
+_OPTIONAL = ("labels", "pred_boxes")
 
 
 class Masks(MaskRows):
@@ -37,11 +39,24 @@ class Masks(MaskRows):
         areas: `(N,)` int64, px.
         objects: `(N,)` int64, the position, among the call's points or boxes, of the object that each mask belongs to;
             there may be several masks for one. 0 to N - 1 where the call named no objects.
+        labels: `(N,)` str, the text that each mask was asked for by; None where the call had no texts.
+        pred_boxes: `(N, 4)` float32, xyxy px, the boxes that the model itself gives; None where it gives none.
         size: (height, width) of the picture, px.
         index: the position of the input among the call's inputs.
     """
 
-    __slots__ = ("_runs", "_unpacked", "areas", "boxes", "index", "objects", "scores", "size", "stability")
+    __slots__ = (
+        "_runs", "_unpacked", "areas", "boxes", "index", "labels", "objects", "pred_boxes", "scores", "size",
+        "stability",
+    )  # fmt: skip
+
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.int64]
+    stability: NDArray[np.float32]
+    areas: NDArray[np.int64]
+    objects: NDArray[np.int64]
+    labels: NDArray[np.str_] | None
+    pred_boxes: NDArray[np.float32] | None
 
     columns = (
         Structs(
@@ -51,7 +66,9 @@ class Masks(MaskRows):
             Field("stability", FLOAT32, "stability"),
             Field("area", INT64, "areas"),
             Field("object", INT64, "objects"),
-            *(Field(side, INT64, "boxes", part) for part, side in enumerate(("xmin", "ymin", "xmax", "ymax"))),
+            *(Field(side, INT64, "boxes", part) for part, side in enumerate(SIDES)),
+            Field("label", TEXT, "labels", optional=True),
+            *(Field(f"pred_{side}", FLOAT32, "pred_boxes", part, optional=True) for part, side in enumerate(SIDES)),
         ),
         Scalar("height", INT64),
         Scalar("width", INT64),
@@ -65,6 +82,8 @@ class Masks(MaskRows):
         boxes: ArrayLike | None = None,
         stability: ArrayLike | None = None,
         objects: ArrayLike | None = None,
+        labels: Sequence[str] | None = None,
+        pred_boxes: ArrayLike | None = None,
         size: tuple[int, int] | None = None,
         index: int = 0,
     ) -> None:
@@ -76,6 +95,8 @@ class Masks(MaskRows):
             boxes: `(N, 4)`; made from the masks unless given.
             stability: `(N,)`; ones unless given.
             objects: `(N,)`; 0 to N - 1 unless given.
+            labels: N texts, or None.
+            pred_boxes: `(N, 4)`, or None.
             size: (height, width); needed only where there are no masks.
             index: the position of the input.
 
@@ -87,8 +108,8 @@ class Masks(MaskRows):
             sizes.add((int(size[0]), int(size[1])))
         if len(sizes) != 1:
             raise ValueError(f"masks must be of one size, and have one where there are none; got {sorted(sizes)}")
-        self.index = index
-        self._fill(runs, sizes.pop(), scores, boxes=boxes, stability=stability, objects=objects)
+        told = {"boxes": boxes, "stability": stability, "objects": objects, "labels": labels, "pred_boxes": pred_boxes}
+        self._fill(runs, sizes.pop(), index, {"scores": scores, **told})
 
     @classmethod
     def from_runs(
@@ -100,6 +121,8 @@ class Masks(MaskRows):
         boxes: ArrayLike | None = None,
         stability: ArrayLike | None = None,
         objects: ArrayLike | None = None,
+        labels: Sequence[str] | None = None,
+        pred_boxes: ArrayLike | None = None,
         index: int = 0,
     ) -> Self:
         """Takes masks that are runs already, as `results.rle.runs` gives them.
@@ -110,30 +133,15 @@ class Masks(MaskRows):
         self = cls.__new__(cls)
         for lengths in runs:
             rle.check_runs(lengths, size)
-        self.index = index
-        self._fill(list(runs), size, scores, boxes=boxes, stability=stability, objects=objects)
+        told = {"boxes": boxes, "stability": stability, "objects": objects, "labels": labels, "pred_boxes": pred_boxes}
+        self._fill(list(runs), size, index, {"scores": scores, **told})
         return self
 
-    def _fill(
-        self, runs: list[Runs], size: tuple[int, int], scores: Any, *, boxes: Any, stability: Any, objects: Any
-    ) -> None:
-        count = len(runs)
-        self._runs, self.size = runs, size
+    def _fill(self, runs: list[Runs], size: tuple[int, int], index: int, told: Mapping[str, Any]) -> None:
+        self._runs, self.size, self.index = runs, size, index
         self._unpacked: NDArray[np.bool_] | None = None
-        self.scores: NDArray[np.float32] = np.array(scores, np.float32)
-        self.boxes: NDArray[np.int64] = (
-            np.array([_inner(box_of(lengths, size)) for lengths in runs], np.int64).reshape(-1, 4)
-            if boxes is None
-            else np.array(boxes, np.int64).reshape(-1, 4)
-        )
-        self.stability: NDArray[np.float32] = np.array(np.ones(count) if stability is None else stability, np.float32)
-        self.objects: NDArray[np.int64] = np.arange(count) if objects is None else np.array(objects, np.int64)
-        self.areas: NDArray[np.int64] = np.array([lengths[1::2].sum() for lengths in runs], np.int64)
-        shapes = [self.scores.shape, self.boxes.shape, self.stability.shape, self.objects.shape]
-        if shapes != [(count,), (count, 4), (count,), (count,)]:
-            raise ValueError(
-                f"{count} masks need as many scores, boxes, stability and objects, got the shapes {shapes}"
-            )
+        for name, array in checked_arrays(runs, size, **told).items():
+            setattr(self, name, array)
 
     @property
     def masks(self) -> NDArray[np.bool_]:
@@ -157,7 +165,9 @@ class Masks(MaskRows):
         return self._runs
 
     def _named(self) -> tuple[list[str], NDArray[np.int64], NDArray[np.float32]]:
-        return [_NAME] * len(self), np.zeros(len(self), np.int64), self.scores
+        if self.labels is None:
+            return [_NAME] * len(self), np.zeros(len(self), np.int64), self.scores
+        return self.labels.tolist(), self.objects, self.scores
 
     def _more(self) -> dict[str, NDArray[Any]]:
         return {"stability": self.stability, "object": self.objects}
@@ -189,7 +199,7 @@ class Masks(MaskRows):
         return self[order[first]]
 
     def _held(self) -> dict[str, Any]:
-        held = {name: getattr(self, name) for name in ("scores", "stability", "areas", "objects", "boxes")}
+        held = {name: getattr(self, name) for name in ("scores", "stability", "areas", "objects", "boxes", *_OPTIONAL)}
         rles = [rle.compress(lengths) for lengths in self._runs]
         return held | {"rles": rles, "height": self.size[0], "width": self.size[1]}
 
@@ -203,19 +213,14 @@ class Masks(MaskRows):
         return len(self._runs)
 
     def _row(self, at: int) -> dict[str, Any]:
-        return {"mask": self.mask(at), "score": float(self.scores[at])}
+        named = {} if self.labels is None else {"label": str(self.labels[at])}
+        return {"mask": self.mask(at), "score": float(self.scores[at]), **named}
 
     def _take(self, key: Any) -> Masks:
         kept = np.arange(len(self))[key]
-        return Masks.from_runs(
-            [self._runs[i] for i in kept],
-            self.size,
-            self.scores[kept],
-            boxes=self.boxes[kept],
-            stability=self.stability[kept],
-            objects=self.objects[kept],
-            index=self.index,
-        )
+        told = {name: getattr(self, name) for name in ("boxes", "stability", "objects", *_OPTIONAL)}
+        left = {name: None if array is None else array[kept] for name, array in told.items()}
+        return Masks.from_runs([self._runs[i] for i in kept], self.size, self.scores[kept], index=self.index, **left)
 
     def _entry(self, key: str) -> Any:
         if key == "masks":
@@ -227,7 +232,8 @@ class Masks(MaskRows):
         return self.scores if key == "scores" else self.boxes
 
     def _keys(self) -> list[str]:
-        return ["masks", "scores", "bounding_boxes", "stability_scores", "areas", "objects"]
+        more = [name for name in _OPTIONAL if getattr(self, name) is not None]
+        return ["masks", "scores", "bounding_boxes", "stability_scores", "areas", "objects", *more]
 
     def __contains__(self, key: object) -> bool:
         return key == "rle_mask" or super().__contains__(key)
@@ -238,7 +244,7 @@ class Masks(MaskRows):
     __hash__ = None  # type: ignore[assignment]  # compares by value and holds arrays
 
     def __reduce__(self) -> tuple[Any, ...]:  # without the unpacked masks
-        rest = {name: getattr(self, name) for name in ("boxes", "stability", "objects", "index")}
+        rest = {name: getattr(self, name) for name in ("boxes", "stability", "objects", *_OPTIONAL, "index")}
         make = functools.partial(Masks.from_runs, **rest)
         return make, (self._runs, self.size, self.scores), (None, {"_source": self.source, "_time_s": self.time_s})
 
@@ -247,22 +253,28 @@ class Masks(MaskRows):
         return f"Masks({len(self)} of {width}x{height} px, index={self.index})"
 
     def lines(self) -> list[str]:
-        """Short texts for a terminal: a mask each, its score, area and box."""
-        rows = zip(self.scores.tolist(), self.areas.tolist(), self.boxes.tolist(), strict=True)
-        lines = [f"mask {score:.4f}, {area} px, {x0},{y0} to {x1},{y1}" for score, area, (x0, y0, x1, y1) in rows]
+        """Short texts for a terminal: a mask each, its label, score, area and box."""
+        names = ["mask"] * len(self) if self.labels is None else self.labels.tolist()
+        rows = zip(names, self.scores.tolist(), self.areas.tolist(), self.boxes.tolist(), strict=True)
+        lines = [
+            f"{name} {score:.4f}, {area} px, {x0},{y0} to {x1},{y1}" for name, score, area, (x0, y0, x1, y1) in rows
+        ]
         return lines or ["no masks"]
 
     def records(self) -> list[dict[str, Any]]:
         """One flat dict for each mask: its score, its box, and so on; the mask is COCO's compressed RLE."""
-        columns: dict[str, NDArray[Any]] = {"score": self.scores, "stability": self.stability}
-        columns |= {"area": self.areas, "object": self.objects}
-        columns |= dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes.T, strict=True))
+        columns: dict[str, NDArray[Any]] = {} if self.labels is None else {"label": self.labels}
+        columns |= {"score": self.scores, "stability": self.stability, "area": self.areas, "object": self.objects}
+        columns |= dict(zip(SIDES, self.boxes.T, strict=True))
+        if self.pred_boxes is not None:
+            columns |= dict(zip((f"pred_{side}" for side in SIDES), self.pred_boxes.T, strict=True))
         values = zip(*(column.tolist() for column in columns.values()), strict=True)
         rows = zip(values, self.rle, strict=True)
         return [dict(zip(columns, row, strict=True)) | {"rle": encoded["counts"]} for row, encoded in rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON: masks in COCO's compressed RLE, and a list for each other attribute."""
+        """Plain JSON: masks in COCO's compressed RLE, and a list for each other attribute that is not None."""
+        more = {name: getattr(self, name) for name in _OPTIONAL}
         return {
             "masks": self.rle,
             "scores": self.scores.tolist(),
@@ -270,10 +282,11 @@ class Masks(MaskRows):
             "stability_scores": self.stability.tolist(),
             "areas": self.areas.tolist(),
             "objects": self.objects.tolist(),
+            **{name: array.tolist() for name, array in more.items() if array is not None},
         }
 
     def plot(self, image: Any, *, alpha: float = 0.5) -> Image.Image:
-        """Lays each mask over the picture in a colour of its own, the largest first, with its contour.
+        """Lays each mask over the picture in a colour of its own, the largest first, with its contour and its label.
 
         Args:
             image: the picture, in any form that the pipeline takes.
@@ -289,11 +302,8 @@ class Masks(MaskRows):
         if canvas.size != self.size[::-1]:
             raise ValueError(f"the masks are of {self.size[1]}x{self.size[0]} px, got a picture of {canvas.size}")
         order = np.argsort(-self.areas, kind="stable").tolist()
-        lay_over(canvas, ((self._runs[i], colour(i)) for i in order), alpha=alpha)
+        runs, colours = [self._runs[i] for i in order], [colour(i) for i in order]
+        lay_over(canvas, zip(runs, colours, strict=True), alpha=alpha)
+        if self.labels is not None:
+            name_masks(canvas, runs, self.labels[order].tolist(), self.scores[order].tolist(), colours)
         return canvas
-
-
-def _inner(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """A box whose edges lie within the mask; zeros for none."""
-    left, top, right, bottom = box
-    return left, top, max(0, right - 1), max(0, bottom - 1)

@@ -79,7 +79,9 @@ def _(result: Poses, place: PartPlace) -> Poses:
 def _(result: Masks, place: PartPlace) -> Masks:
     runs = [rle.runs(_on_image(result.mask(i), place, False)) for i in range(len(result))]
     boxes = result.boxes + np.where(result.areas > 0, 1, 0)[:, None] * _offset(place, 4).astype(np.int64)
-    rest = {"boxes": boxes, "stability": result.stability, "objects": result.objects}
+    rest = {"boxes": boxes, "stability": result.stability, "objects": result.objects, "labels": result.labels}
+    if result.pred_boxes is not None:
+        rest["pred_boxes"] = result.pred_boxes + _offset(place, 4)
     return Masks.from_runs(runs, place.size, result.scores, **rest)
 
 

@@ -14,13 +14,12 @@ from sensorium.results.drawing import to_rgb
 from sensorium.results.exporting.categories import Given
 from sensorium.results.exporting.coco import read_masks
 from sensorium.results.kinds import FLOAT32, INT64, TEXT, numbers_of
-from sensorium.results.mask_drawing import lay_over, widest
+from sensorium.results.mask_drawing import lay_over, name_masks
 from sensorium.results.mask_rows import MaskRows
 from sensorium.results.palette import colour
 from sensorium.results.rle import checked_runs, checked_size, compress, decompress, encode, fill, runs, runs_by_value
 from sensorium.results.saving import suffix_of, write_png
 from sensorium.results.segment_map import SegmentMap
-from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -283,13 +282,10 @@ class Segments(MaskRows):
         numbers = range(len(self)) if self.scores is not None else self.ids.tolist()
         colours, runs = [colour(number) for number in numbers], self._mask_runs()
         lay_over(canvas, zip(runs, colours, strict=True), alpha=_ALPHA, outline=_OUTLINE)
-        tags = Tags(canvas)
-        for i in np.argsort(-self.areas, kind="stable").tolist():
-            anchor = widest(runs[i], self.size)
-            if anchor is not None:
-                score = None if self.scores is None else float(self.scores[i])
-                tags.add((*anchor, *anchor), str(self.labels[i]), score, colours[i])
-        tags.draw()
+        order = np.argsort(-self.areas, kind="stable").tolist()
+        scores = None if self.scores is None else self.scores[order].tolist()
+        largest_first = [runs[i] for i in order], self.labels[order].tolist(), scores, [colours[i] for i in order]
+        name_masks(canvas, *largest_first)
         return canvas
 
     def save(self, path: str | os.PathLike[str]) -> None:

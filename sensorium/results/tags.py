@@ -28,6 +28,10 @@ class Tags:
 
     Their size grows with the picture. Each keeps clear of those before it. One that has no room is left out, and so are
     those that would cover more than a quarter of the picture between them.
+
+    Attributes:
+        size_px: of the text.
+        height_px: of a tag.
     """
 
     def __init__(self, canvas: Image.Image) -> None:
@@ -36,6 +40,7 @@ class Tags:
         self._placed: list[_Tag] = []
         self._left = _HIDDEN * canvas.width * canvas.height  # px
         self.size_px = text_size(canvas)
+        self.height_px = round(self.size_px * 1.3)
 
     def add(self, box: tuple[float, float, float, float], label: str, score: float | None, fill: Colour) -> None:
         """Puts a tag on a box's upper left corner, above it if there is room, else within; or elsewhere at the box.
@@ -48,7 +53,7 @@ class Tags:
         """
         text = self._text(label, score)
         margin = max(1, round(self.size_px / 4))
-        width, height = width_of(text, self.size_px) + 2 * margin, round(self.size_px * 1.3)
+        width, height = width_of(text, self.size_px) + 2 * margin, self.height_px
         if not text or width * height > self._left:
             return
         for x, y in _corners(box, width, height):

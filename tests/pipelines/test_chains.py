@@ -170,6 +170,10 @@ def test_each_kind_of_result_is_brought_back():
     assert crop.bring_back(overlapping).mask(1).sum() == 600
     masks = Masks(np.stack([np.ones((20, 30), bool), np.zeros((20, 30), bool)]), [1, 0])
     assert crop.bring_back(masks).boxes.tolist() == [[5, 7, 34, 26], [0, 0, 0, 0]]
+    named = Masks(masks.masks, [1, 0], labels=["owl", "owl"], pred_boxes=[[0, 1, 9.5, 9], [0, 0, 1, 1]])
+    back = crop.bring_back(named)
+    assert back.labels.tolist() == ["owl", "owl"]
+    assert back.pred_boxes[0].tolist() == [5, 8, 14.5, 16]
 
 
 def test_what_is_cut_out():

@@ -107,6 +107,9 @@ MAKERS = {
     "labels, none": lambda: Labels([], []),
     "labels, many": lambda: Labels(numbered(2000), floats(2000)),
     "masks": lambda: Masks(floats(3, 9, 7) > 0.5, floats(3), stability=floats(3), objects=[5, 5, 2]),
+    "masks, named": lambda: Masks(
+        floats(3, 9, 7) > 0.5, floats(3), objects=[0, 0, 1], labels=["a", "a", "猫"], pred_boxes=floats(3, 4)
+    ),
     "masks, empty": lambda: Masks(np.zeros((2, 4, 5), bool), [1.1, -0.1]),
     "masks, none": lambda: Masks([], [], size=(4, 5)),
     "masks, many": lambda: Masks(floats(2000, 9, 7) > 0.5, floats(2000)),
@@ -256,6 +259,7 @@ def test_values_are_readable_as_they_are(tmp_path):
     assert len(table) == 3
     row = table.to_pylist()[0]
     told = {"rle": results[0].rle[0]["counts"], "score": pytest.approx(0.1), "stability": 1.0, "area": 6, "object": 0}
+    told |= dict.fromkeys(["label", "pred_xmin", "pred_ymin", "pred_xmax", "pred_ymax"])
     assert row["masks"] == [told | {"xmin": 2, "ymin": 1, "xmax": 4, "ymax": 2}]
     assert (row["height"], row["width"]) == (4, 6)
     row = Transcript("a b", ["a", "b"], [0, 1], [1, None]).to_row()

@@ -66,6 +66,35 @@ def test_one_item_and_the_dict_of_the_pipeline():
         result[3]
 
 
+def named():
+    return made(objects=[0, 0, 1], labels=["dog", "dog", "yellow taxi"], pred_boxes=[[3, 2, 8.5, 8]] * 3)
+
+
+def test_masks_that_texts_asked_for_have_names():
+    result = named()
+    assert set(result[1]) == {"mask", "score", "label"}
+    assert [row["label"] for row in result] == ["dog", "dog", "yellow taxi"]
+    assert result.to_dict()["labels"] == result["labels"] == ["dog", "dog", "yellow taxi"]
+    assert result["pred_boxes"][0] == [3, 2, 8.5, 8]
+    assert not {"labels", "pred_boxes"} & set(made().to_dict())
+    part = result[result.labels == "dog"]
+    assert part.labels.tolist() == ["dog", "dog"]
+    assert part.pred_boxes.shape == (2, 4)
+    assert result.best().labels.tolist() == ["dog", "yellow taxi"]
+    assert pickle.loads(pickle.dumps(result)) == result
+    assert result.lines()[0] == "dog 0.5000, 36 px, 3,2 to 8,7"
+    assert result.records()[0]["label"] == "dog"
+    assert result.records()[2]["pred_xmax"] == 8.5
+    assert result != made(objects=[0, 0, 1])
+
+
+def test_names_go_where_people_go_on():
+    result = named()
+    assert [row["category_id"] for row in result.to_coco()] == [0, 0, 1]
+    assert result.to_yolo(categories={4: "dog", 7: "yellow taxi"}).split()[0] == "4"
+    assert result.to_label_studio("x.jpg")["predictions"][0]["result"][0]["value"]["polygonlabels"] == ["dog"]
+
+
 def test_selection():
     result = made(stability=[0.1, 0.2, 0.3])
     for key in (result.areas > 40, [1], slice(1, 2), np.array([1])):
@@ -118,6 +147,8 @@ def test_a_result_keeps_its_own_numbers():
         ({"masks": squares(), "scores": [1, 1]}, "3 masks need as many scores"),
         ({"masks": squares(), "scores": [1, 1, 1], "boxes": [[0, 0, 1, 1]]}, "3 masks need as many scores"),
         ({"masks": squares(), "scores": [1, 1, 1], "objects": [0]}, "3 masks need as many scores"),
+        ({"masks": squares(), "scores": [1, 1, 1], "labels": ["dog"]}, "3 masks need as many scores"),
+        ({"masks": squares(), "scores": [1, 1, 1], "pred_boxes": [[0, 0, 1, 1]]}, "3 masks need as many scores"),
         ({"masks": [{"size": [2, 2], "counts": [3]}], "scores": [1]}, "do not fill"),
     ],
 )
@@ -144,3 +175,23 @@ def test_plot_colours_the_masks_alone():
     with pytest.raises(ValueError, match="30x20 px"):
         result.plot(Image.new("RGB", (20, 30)))
     assert Masks([], [], size=(20, 30)).plot(np.zeros((20, 30, 3), np.uint8)).size == (30, 20)
+
+
+def test_a_name_does_not_hide_a_low_mask():
+    canvas, masks = Image.new("RGB", (300, 200), (100, 100, 100)), np.zeros((1, 200, 300), bool)
+    masks[0, 90:110, 30:270] = True
+    plain, told = (Masks(masks, [0.9], labels=labels).plot(canvas) for labels in (None, ["dog"]))
+    changed = (np.asarray(plain) != np.asarray(told)).any(-1)
+    assert changed.any()
+    assert not (changed & masks[0]).any()
+
+
+def test_plot_names_them():
+    canvas = Image.new("RGB", (300, 200), (100, 100, 100))
+    masks = np.zeros((1, 200, 300), bool)
+    masks[0, 20:180, 30:270] = True
+    plain, told = (Masks(masks, [0.9], labels=labels).plot(canvas) for labels in (None, ["dog"]))
+    changed = (np.asarray(plain) != np.asarray(told)).any(-1)
+    y, x = np.nonzero(changed)
+    assert changed.any()
+    assert masks[0, y.min() : y.max(), x.min() : x.max()].all(), "in the middle of the mask"
