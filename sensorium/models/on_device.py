@@ -64,12 +64,15 @@ def numbers_sent(device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext() if device.type == "cpu" or torch.compiler.is_compiling() else _NumbersSent()
 
 
+_MAKERS = (torch.tensor, torch.as_tensor)
+
+
 class _NumbersSent(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = dict(kwargs or {})
-        if func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor):
+        if func in _MAKERS and not isinstance(args[0], Tensor):
             device = torch.device(named.pop("device", None) or "cpu")
             return sent(func(*args, **named, device="cpu"), device)
         if func is torch.Tensor.__setitem__ and isinstance(args[2], (int, float)) and _names_one(args[1]):
