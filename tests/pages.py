@@ -338,6 +338,13 @@ def _sam(folder: Path) -> None:
     SamImageProcessor().save_pretrained(folder)
 
 
+@stand_in("facebook/sam3")
+def _sam3(folder: Path) -> None:
+    from tests import tiny_sam
+
+    shutil.copytree(tiny_sam.folder("sam3_video"), folder, dirs_exist_ok=True)
+
+
 @stand_in("magic-leap-community/superpoint")
 def _superpoint(folder: Path) -> None:
     from transformers import SuperPointConfig, SuperPointForKeypointDetection, SuperPointImageProcessor

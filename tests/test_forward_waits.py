@@ -59,6 +59,7 @@ FAMILIES = [
     ("image-segmentation", tiny_segmentation.folder, "segformer", {}),
     ("keypoint-matching", lambda _: tiny_keypoints.efficientloftr(), "efficientloftr", {}),
     ("mask-generation", tiny_sam.folder, "sam2", {}),
+    ("mask-generation", tiny_sam.folder, "sam3_video", {}),
     ("object-detection", tiny_detection.folder, "deformable_detr", {}),
     ("object-detection", tiny_detection.folder, "d_fine", {}),
     ("object-detection", tiny_detection.folder, "pp_doclayout_v2", {}),

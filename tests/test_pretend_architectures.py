@@ -64,6 +64,7 @@ CASES = {
     ("retrieval-qa", "bart"): (partial(tiny_reading.seq2seq, "bart"), SHORT),
     ("mask-generation", "sam2"): (partial(tiny_sam.folder, "sam2"), MASKS),
     ("keypoint-matching", "efficientloftr"): (tiny_keypoints.efficientloftr, {}),
+    ("mask-generation", "sam3_video"): (partial(tiny_sam.folder, "sam3_video"), MASKS),
     ("keypoint-matching", "superglue"): (tiny_keypoints.superglue, {}),
     ("keypoint-matching", "lightglue"): (partial(tiny_keypoints.lightglue, depth_confidence=0.2), {}),
     ("automatic-speech-recognition", "whisper, greedily"): (tiny_speech.whisper, GREEDY),

@@ -6,8 +6,10 @@ import functools
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.passing import passing_folder
+from tests.tiny_text import clip_pairs
 
 SIZE = 64
 _DECODER = {"hidden_size": 32, "mlp_dim": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -26,7 +28,16 @@ def folder(model_type: str) -> Path:
     place = passing_folder(f"sensorium-{model_type}-")
     model.eval().save_pretrained(place)
     processor.save_pretrained(place)
+    if model_type == "sam3_video":
+        _name_as_published(place / "model.safetensors")
     return place
+
+
+def _name_as_published(path: Path) -> None:
+    """Transformers (5.17 to 5.23) saves `tracker_model.…` under that name twice, and then finds it as itself alone."""
+    weights = load_file(path)
+    once = {name.replace("tracker_model.tracker_model.", "tracker_model."): value for name, value in weights.items()}
+    save_file(once, path, metadata={"format": "pt"})
 
 
 _VISION = {"hidden_size": 32, "output_channels": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -129,34 +140,83 @@ def _sam3_tracker():
     return Sam3TrackerModel(config), Sam3ImageProcessor(size=size, mask_size={"height": 32, "width": 32})
 
 
+_DETR = {"hidden_size": 32, "num_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+
+
+def _sam3():
+    """What of SAM 3 finds what texts name; its neck gives a map at half the resolution that nothing reads."""
+    from transformers import Sam3Config, Sam3Model, Sam3Processor
+
+    tracker, images = _sam3_tracker()
+    vision = tracker.config.vision_config.to_dict()
+    read = {"model_type": "clip_text_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "projection_dim": 16, "max_position_embeddings": 32,
+            "vocab_size": len(clip_pairs())}  # fmt: skip
+    config = Sam3Config(
+        vision_config=vision, text_config=read, geometry_encoder_config={**_DETR, "roi_size": 3},
+        detr_encoder_config=_DETR, detr_decoder_config={**_DETR, "num_queries": 12},
+        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 4},
+    )  # fmt: skip
+    return Sam3Model(config), Sam3Processor(images, clip_pairs())
+
+
+def _sam3_video():
+    """SAM 3 as it is published: the model of videos, which holds both halves, with its processor."""
+    from transformers import Sam2VideoVideoProcessor, Sam3VideoConfig, Sam3VideoModel, Sam3VideoProcessor
+
+    model, processor = _sam3()
+    tracker = {**_parts(_sam3_tracker()[0]), **_MEMORY}
+    config = Sam3VideoConfig(detector_config=model.config.to_dict(), tracker_config={
+        name: value if name in _MEMORY else value.to_dict() for name, value in tracker.items()
+    }, low_res_mask_size=32)  # fmt: skip
+    video = Sam2VideoVideoProcessor(size={"height": SIZE, "width": SIZE})
+    return Sam3VideoModel(config), Sam3VideoProcessor(processor.image_processor, video, processor.tokenizer)
+
+
 BUILDERS = {
     "edgetam": _edgetam,
     "edgetam_video": _edgetam_video,
     "sam": _sam,
     "sam2": _sam2,
     "sam2_video": _sam2_video,
+    "sam3": _sam3,
     "sam3_tracker": _sam3_tracker,
+    "sam3_video": _sam3_video,
     "sam_hq": _sam_hq,
 }
 
 
 def as_published(model):
-    """A loaded SamHQModel, changed in place to draw masks from the picture that the prompts have looked at.
+    """A loaded model of Transformers, changed in place to give what its authors' code gives.
 
-    SAM-HQ's own decoder does (SysCV/sam-hq, mask_decoder_hq.py). That of Transformers, from 5.17 to 5.23 at least,
-    draws from the embedding as it was before, with its rows for columns.
+    SAM-HQ's own decoder draws masks from the picture that the prompts have looked at (SysCV/sam-hq,
+    mask_decoder_hq.py). That of Transformers, from 5.17 to 5.23 at least, draws from the embedding as it was before,
+    with its rows for columns. SAM 3's tracker adds that no frame is remembered to the coarsest map that it takes
+    (facebookresearch/sam3, sam1_task_predictor.py); Transformers adds it to one beyond, which it leaves out.
     """
-    transformer = model.mask_decoder.transformer
-    attend = transformer.forward
-
-    def forward(*, image_embeddings, **arguments):
-        queries, keys = attend(image_embeddings=image_embeddings, **arguments)
-        seen = keys.transpose(2, 3).reshape(image_embeddings.shape)
-        image_embeddings.copy_(seen.transpose(2, 3))  # which is transposed once more
-        return queries, keys
-
     if type(model).__name__ == "SamHQModel":
+        transformer = model.mask_decoder.transformer
+        attend = transformer.forward
+
+        def forward(*, image_embeddings, **arguments):
+            queries, keys = attend(image_embeddings=image_embeddings, **arguments)
+            seen = keys.transpose(2, 3).reshape(image_embeddings.shape)
+            image_embeddings.copy_(seen.transpose(2, 3))  # which is transposed once more
+            return queries, keys
+
         transformer.forward = forward
+    if type(model).__name__ == "Sam3TrackerModel":
+        encode = model.vision_encoder.forward
+
+        def three(*arguments, **named):
+            seen = encode(*arguments, **named)
+            seen.fpn_hidden_states, seen.fpn_position_encoding = (
+                seen.fpn_hidden_states[:3],
+                seen.fpn_position_encoding[:3],
+            )
+            return seen
+
+        model.vision_encoder.forward = three
     return model
 
 
@@ -174,10 +234,37 @@ def _spread(model) -> None:
         for tensor in [*model.parameters(), *model.buffers()]:
             if tensor.is_floating_point() and tensor.ndim > 0:
                 tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
-        for name, tensor in model.mask_decoder.named_parameters():
-            if name.endswith("weight") and tensor.ndim >= 2:
-                wide = tensor.shape[0] if "upscale" in name else tensor[0].numel()
-                tensor.copy_(1.5 * torch.randn(tensor.shape, generator=generator) / wide**0.5)
-        for head in model.mask_decoder.output_hypernetworks_mlps:
-            head.proj_out.weight.mul_(5)  # logits of trained size, beside which the stability offset of 1 is small
-        model.mask_decoder.iou_prediction_head.proj_out.bias.add_(0.7)
+    detector = getattr(model, "detector_model", model if hasattr(model, "detr_decoder") else None)
+    tracker = getattr(model, "tracker_model", model if detector is None else None)
+    if tracker is not None:
+        _spread_prompted(tracker.mask_decoder, generator)
+    if detector is not None:
+        _spread_named(detector)
+
+
+@torch.no_grad()
+def _spread_prompted(decoder, generator) -> None:
+    for name, tensor in decoder.named_parameters():
+        if name.endswith("weight") and tensor.ndim >= 2:
+            wide = tensor.shape[0] if "upscale" in name else tensor[0].numel()
+            tensor.copy_(1.5 * torch.randn(tensor.shape, generator=generator) / wide**0.5)
+    for head in decoder.output_hypernetworks_mlps:
+        head.proj_out.weight.mul_(5)  # logits of trained size, beside which the stability offset of 1 is small
+    decoder.iou_prediction_head.proj_out.bias.add_(0.7)
+
+
+@torch.no_grad()
+def _spread_named(detector) -> None:
+    """Scores of queries and of texts that lie apart, and masks with contours."""
+    detector.text_projection.weight.mul_(3)
+    detector.geometry_encoder.label_embed.weight.mul_(20)
+    for module in (detector.detr_encoder, detector.detr_decoder, detector.mask_decoder):
+        for name, tensor in module.named_parameters():
+            if name.endswith("weight") and tensor.ndim == 2:
+                tensor.mul_(1.5)
+    decoder = detector.detr_decoder
+    decoder.query_embed.weight.mul_(10)
+    decoder.reference_points.weight.mul_(15)
+    decoder.presence_head.layer3.bias.fill_(2.0)
+    detector.dot_product_scoring.query_proj.weight.mul_(15)
+    detector.mask_decoder.mask_embedder.layers[-1].weight.mul_(15)

@@ -1,4 +1,4 @@
-"""Pixels of SAM's and SAM 2's recipes against Transformers' processors, run in the same test."""
+"""Pixels of the recipes of SAM, SAM 2 and SAM 3 against Transformers' processors, run in the same test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import Sam2ImageProcessor, SamImageProcessor
+from transformers import Sam2ImageProcessor, Sam3ImageProcessor, SamImageProcessor
 
 from sensorium.errors import InputError
 from sensorium.processors.image import ImageProcessor
@@ -67,6 +67,12 @@ def test_sam_2(options):
     reference = Sam2ImageProcessor(**options)
     for width, height in [(300, 200), (97, 131), (1, 200)]:
         assert_same(reference, image(width, height))
+
+
+@pytest.mark.parametrize("options", [{}, {"size": {"height": 96, "width": 96}}], ids=str)
+def test_sam_3(options):
+    for width, height in [(300, 200), (97, 131), (1, 200)]:
+        assert_same(Sam3ImageProcessor(**options), image(width, height))
 
 
 def test_a_thread_of_a_picture_is_told_apart_from_a_failure():

@@ -55,7 +55,7 @@ def read_prompts(raw: Mapping[str, Any], height: int, width: int) -> Prompts | N
     Raises:
         InputError: wrong shapes, numbers or labels ("bad-prompt"), or a prompt off the picture ("prompt-outside").
     """
-    points, given_labels, boxes = (None if raw.get(name) is None else _array(name, raw[name]) for name in NAMES)
+    points, given_labels, boxes = (None if raw.get(name) is None else read_array(name, raw[name]) for name in NAMES)
     if points is None and given_labels is not None:
         raise InputError("point_labels came without points; give both, or leave the labels out", code="bad-prompt")
     if points is None and boxes is None:
@@ -64,17 +64,18 @@ def read_prompts(raw: Mapping[str, Any], height: int, width: int) -> Prompts | N
     if points is not None:
         points, labels = _points(points, given_labels)
     if boxes is not None:
-        boxes = _boxes(boxes)
+        boxes = read_boxes("boxes", boxes)
     if points is not None and boxes is not None and len(points) != len(boxes):
         raise InputError(
             f"points for {len(points)} objects came with {len(boxes)} boxes; give each object its points and its box",
             code="bad-prompt",
         )
-    _check_inside(points, boxes, height, width)
+    check_inside(points, boxes, height, width)
     return Prompts(points, labels, boxes)
 
 
-def _array(name: str, value: Any) -> NDArray[np.float64]:
+def read_array(name: str, value: Any) -> NDArray[np.float64]:
+    """Numbers that a caller gives, in whatever form."""
     try:
         array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -103,19 +104,23 @@ def _points(
             f"point_labels has shape {labels.shape}, points {points.shape}; give one label for each point",
             code="bad-prompt",
         )
-    if not np.isin(labels, (0, 1)).all():
-        raise InputError(
-            f"a point's label is 1 (on the object) or 0 (off it), got {_short(np.unique(labels).tolist())}",
-            code="bad-prompt",
-        )
     count = points.shape[-2]
-    return points.reshape(-1, count, 2), labels.reshape(-1, count).astype(np.int64)
+    marks = read_labels(labels, "a point's label is 1 (on the object) or 0 (off it)")
+    return points.reshape(-1, count, 2), marks.reshape(-1, count)
 
 
-def _boxes(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def read_labels(labels: NDArray[np.float64], rule: str) -> NDArray[np.int64]:
+    """Labels, which are 0 or 1, as the rule says."""
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError(f"{rule}, got {_short(np.unique(labels).tolist())}", code="bad-prompt")
+    return labels.astype(np.int64)
+
+
+def read_boxes(name: str, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`(4,)` or `(N, 4)` as `(N, 4)`, which have corners in order."""
     if boxes.ndim not in (1, 2) or boxes.shape[-1] != 4 or not boxes.size:
         raise InputError(
-            f"boxes are (4,) for one object, [x0, y0, x1, y1], or (N, 4) for N objects, got shape {boxes.shape}",
+            f"{name} are (4,) for one object, [x0, y0, x1, y1], or (N, 4) for N objects, got shape {boxes.shape}",
             code="bad-prompt",
         )
     boxes = boxes.reshape(-1, 4)
@@ -126,9 +131,10 @@ def _boxes(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return boxes
 
 
-def _check_inside(
+def check_inside(
     points: NDArray[np.float64] | None, boxes: NDArray[np.float64] | None, height: int, width: int
 ) -> None:
+    """Refuses points off the picture, and boxes that do not touch it."""
     size = np.array([width, height])
     if points is not None and ((points < 0) | (points > size)).any():
         bad = points[((points < 0) | (points > size)).any(-1)][0]

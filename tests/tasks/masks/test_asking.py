@@ -7,8 +7,8 @@ import torch
 
 import sensorium
 from sensorium.models.sam.decoding import ImageState
-from sensorium.tasks import mask_generation
 from sensorium.tasks.base import Runtime
+from sensorium.tasks.masks import object_search
 from sensorium.tasks.masks.asking import CPU_PROMPTS, PROMPTS, ROOM, asked, at_once
 from sensorium.tasks.masks.prompts import Prompts, read_prompts
 from tests import tiny_sam
@@ -59,8 +59,8 @@ def test_prompts_come_in_order_and_complete():
 def test_free_memory_is_asked_for_only_where_it_bounds(monkeypatch):
     questions, told = [], []
     monkeypatch.setattr(Runtime, "free_bytes", lambda runtime: questions.append(1) or 123)
-    real = mask_generation.at_once
-    monkeypatch.setattr(mask_generation, "at_once", lambda *args: told.append(args[-1]) or real(*args))
+    real = object_search.at_once
+    monkeypatch.setattr(object_search, "at_once", lambda *args: told.append(args[-1]) or real(*args))
     settings = {"device": "cpu", "dtype": "float32", "compile": False}
     with sensorium.pipeline("mask-generation", tiny_sam.folder("sam"), **settings) as pipe:
         for wanted in (4, None):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sensorium
-from sensorium.tasks import mask_generation
+from sensorium.tasks.masks import object_search
 from sensorium.tasks.masks.mask_batch import MaskBatch
 from tests import tiny_sam
 from tests.media import make_image
@@ -46,9 +46,9 @@ def test_what_is_left_out_is_what_the_cpu_leaves_out(model, options):
 
 def test_everything_on_a_picture_takes_four_waits(monkeypatch):
     asked = []
-    ask = mask_generation.ask
+    ask = object_search.ask
     monkeypatch.setattr(
-        mask_generation, "ask", lambda *args, **kwargs: asked.append(len(args[2])) or ask(*args, **kwargs)
+        object_search, "ask", lambda *args, **kwargs: asked.append(len(args[2])) or ask(*args, **kwargs)
     )
     image = make_image(64, 48)
     with PretendCuda() as cuda, ours("sam", "cuda") as pipe:
@@ -87,3 +87,17 @@ def test_a_mask_that_is_left_out_suppresses_none():
     assert left.objects.tolist() == [1, 2] and left.changes.tolist() == [5, 7, 11] and left.lengths.tolist() == [1, 2]
     masks.kept[:] = True
     assert masks.download(masks.suppressed(0.7)).objects.tolist() == [0, 2]
+
+
+def test_what_texts_and_exemplars_name_is_what_the_cpu_finds():
+    image = make_image(64, 48)
+    asked = {"texts": ["dog", "an owl", "yellow taxi"], "exemplars": [None, [3, 4, 20, 20], None], "threshold": 0}
+    with ours("sam3", "cpu") as pipe:
+        want = pipe(image, **asked)
+    with PretendCuda() as cuda, ours("sam3", "cuda") as pipe:
+        pipe(image, **asked)
+        cuda.waits.clear()
+        assert_same(pipe(image, **asked), want)
+        # those with exemplars and those without: scores and boxes, where masks begin and end; then all of them
+        assert sum(cuda.waits.values()) == 5, cuda.waits_text()
+    cuda.check()
