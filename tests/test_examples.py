@@ -271,6 +271,15 @@ def test_find_by_words(run, tmp_path):
     assert sorted(path.stem for path in (tmp_path / "found").glob("*.png")) == names
 
 
+def test_count_by_words(run, tmp_path):
+    from tests import tiny_sam
+
+    said = run("count_by_words.py", "an owl", "a boat", "--model", str(tiny_sam.folder("sam3")), "--threshold", "0")
+    names = [name for name in NAMES if name.startswith("c")]
+    assert re.findall(r"^(\w+)\.jpg: 12 × an owl, 12 × a boat$", said, re.MULTILINE) == names
+    assert sorted(path.stem for path in (tmp_path / "counted").glob("*.png")) == names
+
+
 def test_measure_depth(run, tmp_path):
     from tests import tiny_depth
 
