@@ -11,6 +11,7 @@ import transformers
 
 import sensorium
 from sensorium.errors import CheckpointError, OptionError, TaskMismatchError
+from sensorium.tasks.texts import label_texts
 from sensorium.tasks.texts.label_texts import KEPT, TOGETHER
 from sensorium.tasks.zero_shot_image_classification import ZeroShotImageClassificationOptions
 from tests import tiny, tiny_text
@@ -114,10 +115,21 @@ def test_labels_are_encoded_once_and_the_latest_sets_are_kept(monkeypatch):
         assert len(encoded) == 2, "another template makes other texts"
         for i in range(KEPT):
             pipe(make_image(), candidate_labels=[f"cat {i}", "owl"])
-        pipe(make_image(), candidate_labels=[f"cat {KEPT - 1}", "owl"])
-        assert len(encoded) == 2 + KEPT
+        assert encoded[2:] == [1] * KEPT, "a text that another set had is known"
         assert pipe(make_images(), candidate_labels=LABELS) == first
-        assert len(encoded) == 3 + KEPT, "the oldest set made room"
+        assert len(encoded) == 2 + KEPT, "the set had to make room, its texts did not"
+
+
+def test_only_so_many_texts_are_kept(monkeypatch):
+    monkeypatch.setattr(label_texts, "KEPT_TEXTS", 3)
+    with ours(tiny_text.matcher("clip")) as pipe:
+        asked = [[f"cat {i}", f"owl {i}"] for i in range(KEPT + 2)]
+        want = [pipe(make_image(), candidate_labels=labels) for labels in asked]
+        assert len(pipe.task._texts._rows) == 3
+        assert [pipe(make_image(), candidate_labels=labels) for labels in asked] == want
+        assert pipe(make_image(), candidate_labels=["cat 0", "cat 1", "cat 2", "cat 3", "cat 4"]).scores.sum() == (
+            pytest.approx(1)
+        )
 
 
 @pytest.mark.parametrize(
