@@ -52,13 +52,15 @@ def as_list(values: Any) -> Any:
 def of_row(task: Task, raw: Any) -> Any:
     """The input in a row of a table, `{"image": …, "label": …}`: what stands under its name; its neighbours stay there.
 
+    Where the row has options of its own that the task reads, `{"image": …, "candidate_labels": […]}`, it is these two.
     Tasks with several or optional inputs read their rows themselves, and refuse a name that they do not know.
     """
     if len(task.inputs) > 1 or task.optional_inputs or not isinstance(raw, Mapping):
         return raw
     (name,) = task.inputs
     if name in raw:
-        return raw[name]
+        own = {option: raw[option] for option in task.own_options if raw.get(option) is not None}
+        return {name: raw[name], **own} if own else raw[name]
     if media_kind(name) in ("image", "video") and raw.keys() == {"bytes", "path"}:  # of `datasets`, not decoded
         return raw["path"] if raw["bytes"] is None else raw["bytes"]
     if media_kind(name) == "image":

@@ -9,6 +9,7 @@ from PIL import Image
 
 from sensorium import pipeline
 from sensorium.errors import InputError
+from sensorium.pipelines.tables import of_row
 from tests import tiny
 
 
@@ -113,6 +114,18 @@ def test_a_folder_and_a_glob_are_their_pictures(pipe, paths, tmp_path):
         pipe(tmp_path / "empty")
     assert failed.value.code == "is-a-directory"
     assert "expected a folder with files of the kind 'image', found none" in str(failed.value)
+
+
+def test_a_row_keeps_the_options_of_its_own_that_the_task_reads(pipe):
+    class WithLabels(type(pipe.task)):
+        own_options = ("candidate_labels",)
+
+    row = {"image": "a.png", "label": 3, "candidate_labels": ["cat"]}
+    assert of_row(pipe.task, row) == "a.png"
+    kept = of_row(object.__new__(WithLabels), row)
+    assert kept == {"image": "a.png", "candidate_labels": ["cat"]}
+    assert of_row(object.__new__(WithLabels), kept) == kept
+    assert of_row(object.__new__(WithLabels), {"image": "a.png", "candidate_labels": None}) == "a.png"
 
 
 def test_a_row_without_the_input_says_so(pipe):

@@ -36,6 +36,8 @@ class Task(ABC):
         optional_inputs: the names of inputs that may be left out. If a task has one input and none of these is
             given, a raw input is that input itself; otherwise it is a mapping with these keys.
         options: the class of its options.
+        own_options: the names of options that an input may bring for itself, `{"image": …, "candidate_labels": […]}`:
+            they go before the call's, and `split` reads them.
         models: the models of Transformers that it takes; its own `fits` covers any others.
         default: the checkpoint that serves it where none is named, pinned to a revision; None if there is none.
         takes: the names of further arguments of `pipeline()` that it needs, such as an index to search.
@@ -55,6 +57,7 @@ class Task(ABC):
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     optional_inputs: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[type[Options]] = Options
+    own_options: ClassVar[tuple[str, ...]] = ()
     models: ClassVar[tuple[Models, ...]] = ()
     default: ClassVar[str | None] = None
     takes: ClassVar[tuple[str, ...]] = ()
