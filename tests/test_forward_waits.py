@@ -117,6 +117,7 @@ def test_forward_asks_for_nothing(name):
     with contract.build(compile=False) as pipe:
         for options in ({}, *contract.options):
             parsed = pipe.task.options.parse(options)
+            pipe.task.check(parsed)
             outputs = forward_without_values(pipe.task, contract.inputs(), parsed)
             if options.get("mode") != "lexical":  # which looks for words, and runs no model
                 assert_all_on_meta(outputs)

@@ -70,11 +70,21 @@ def _build(**settings):
     return pipe
 
 
+def _inputs():
+    """Pictures, of which one brings its own labels."""
+    *images, last = make_images()
+    return [*images, {"image": last, "candidate_labels": ["stone", "an owl", "cat"]}]
+
+
 CONTRACT = Contract(
     build=_build,
-    inputs=make_images,
-    bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture"],
-    options=[{"candidate_labels": ["owl", "cat"]}, {"threshold": 0.0, "top_k": 5}],
+    inputs=_inputs,
+    bad=["nowhere.jpg", None, np.zeros((0, 3, 3), np.uint8), b"no picture", {"image": "x.jpg", "candidate_labels": []}],
+    options=[
+        {"candidate_labels": ["owl", "cat"]},
+        {"threshold": 0.0, "top_k": 5},
+        {"candidate_labels": None, "query_images": [make_image(40, 30, 8)], "threshold": 0.3},
+    ],
     close=close,
 )
 
@@ -208,7 +218,6 @@ def test_thousands_of_labels():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "candidate_labels="),
         ({"candidate_labels": []}, "candidate_labels="),
         ({"candidate_labels": "cat, dog"}, "list of labels"),
         ({"candidate_labels": ["cat", ""]}, "not blank"),
@@ -216,6 +225,10 @@ def test_thousands_of_labels():
         ({"candidate_labels": ["cat", "\ud83d"]}, "surrogate"),
         ({"candidate_labels": ["cat", tiny_text.words(40)]}, "the model takes 16"),
         ({"candidate_labels": ["cat"], "threshold": 2}, "threshold"),
+        ({"candidate_labels": ["cat"], "nms_threshold": 0.5}, "nms_threshold is for query_images"),
+        ({"candidate_labels": ["cat"], "query_images": ["cat.jpg"]}, "pass one of them"),
+        ({"query_images": []}, "at least one picture"),
+        ({"query_images": ["nowhere.jpg"]}, "the picture at 0 in query_images: nowhere.jpg"),
         ({"candidate_labels": ["cat"], "top_k": 0}, "top_k"),
     ],
 )
@@ -224,6 +237,15 @@ def test_bad_options_fail_before_any_work(options, message):
         with pytest.raises(OptionError, match=message):
             pipe("nowhere.jpg", **options)
         assert pipe.stats()["inputs"] == 0
+
+
+def test_very_long_pictures_that_shrink_to_nothing_cost_no_other():
+    inputs = [make_image(1, 60), make_image(), make_image(1, 20_000), make_image(20_000, 2)]
+    with ours("grounding-dino", batch_size=4) as pipe:
+        narrow, good, *failed = pipe(inputs, candidate_labels=LABELS, threshold=0.0, on_error="return")
+        assert good == pipe(inputs[1], candidate_labels=LABELS, threshold=0.0)
+    assert narrow.size == (60, 1)
+    assert [error.code for error in failed] == ["too-elongated"] * 2
 
 
 def test_very_long_pictures():

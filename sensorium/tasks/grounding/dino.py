@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,14 @@ from sensorium.models.attention_masks import unread_masks
 from sensorium.models.float_sampling import float32_sampling
 from sensorium.models.on_device import numbers_sent, sent
 from sensorium.processors.text import Encoded, TextProcessor
-from sensorium.tasks.grounding.box_scores import BoxScores
+from sensorium.tasks.base import Batch
+from sensorium.tasks.grounding.box_scores import BoxScores, without_others
+from sensorium.tasks.grounding.queries import Queries
 from sensorium.tasks.loading import check_fast
-from sensorium.tasks.texts.label_texts import KEPT
-from sensorium.tasks.texts.lengths import checked_processor
+from sensorium.tasks.texts.lengths import checked_processor, within
+
+KEPT = 256
+"""Sets of labels whose tokens are kept."""
 
 Labels = tuple[str, ...]
 
@@ -36,9 +40,8 @@ class _Text:
     encoded: Encoded
     spans: list[list[int]]
 
-    def places(self, most: int) -> Tensor:
-        """`(most, longest span)` int64: each label's tokens, with repetitions; the first token's for what is none."""
-        longest = max(map(len, self.spans))
+    def places(self, most: int, longest: int) -> Tensor:
+        """`(most, longest)` int64: each label's tokens, with repetitions; the first token's for what is none."""
         rows = [[*span, *span[:1] * (longest - len(span))] for span in self.spans]
         return torch.tensor([*rows, *[[0] * longest] * (most - len(rows))])
 
@@ -50,6 +53,8 @@ class GroundingDino:
         model: Transformers' GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection.
         text_processor: its tokenizer.
     """
+
+    takes_images = False
 
     def __init__(self, model: Any, text_processor: TextProcessor) -> None:
         check_fast(text_processor, type(model).__name__)
@@ -64,32 +69,61 @@ class GroundingDino:
         """Refuses labels that the model cannot read; safe in several threads."""
         self._texts(labels)
 
-    def firsts(self, labels: Labels) -> list[int]:
-        """The number of the first label of each text."""
-        counts = [len(text.spans) for text in self._texts(labels)]
-        return [sum(counts[:at]) for at in range(len(counts))]
+    def cost(self, queries: Queries) -> float:
+        """A pass for each text."""
+        return float(len(self._texts(queries.labels)))
 
-    def found(self, run: Callable[..., dict[str, Tensor]], labels: Labels, device: torch.device) -> BoxScores:
-        """Runs the model once for each text; most sets of labels make one."""
-        texts = self._texts(labels)
-        most = max(len(text.spans) for text in texts)
+    def suppression(self, queries: Queries) -> float | None:
+        """Boxes are as the model gives them."""
+        return None
+
+    def found(
+        self,
+        run: Callable[..., Batch],
+        wanted: Sequence[Queries],
+        device: torch.device,
+        finish: Callable[[Batch], Batch],
+    ) -> Batch:
+        """`(B, T, N, Q)` logits and `(B, T, Q, 4)` boxes: a pass for each text; most sets of labels make one."""
+        texts = [self._texts(queries.labels) for queries in (wanted[:1] if len(set(wanted)) == 1 else wanted)]
+        most = max(len(text.spans) for each in texts for text in each)
         logits, boxes = [], []
-        for text in texts:
-            tokens = {name: sent(tensor, device) for name, tensor in text.encoded.tensors().items()}
-            output = run(tokens)
-            scores = output["logits"].float()[..., sent(text.places(most), device)].amax(-1).transpose(1, 2)
-            scores[:, len(text.spans) :] = -torch.inf
-            logits.append(scores)
+        for number in range(max(map(len, texts))):
+            rows = [each[min(number, len(each) - 1)] for each in texts]  # one that has no more reads its last again
+            output = run({name: sent(tensor, device) for name, tensor in self._stacked(rows).items()})
+            longest = max(len(span) for text in rows for span in text.spans)
+            places = sent(torch.stack([text.places(most, longest) for text in rows]), device)
+            by_token = output["logits"].float().transpose(1, 2)
+            images = torch.arange(len(by_token), device=device)[:, None, None]
+            counts = [len(row.spans) if number < len(each) else 0 for row, each in zip(rows, texts, strict=True)]
+            scores = by_token[images, places].amax(2)
+            logits.append(without_others(scores, counts if len(rows) == len(scores) else counts * len(scores)))
             boxes.append(output["boxes"].float())
-        return BoxScores(torch.stack(logits, dim=1), torch.stack(boxes, dim=1))
+        return {"logits": torch.stack(logits, dim=1), "boxes": torch.stack(boxes, dim=1)}
 
-    def compute(self, inputs: dict[str, Tensor], tokens: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`logits`, `(B, Q, tokens)`, and `boxes`, `(B, Q, 4)` cxcywh in shares."""
+    def scores(self, outputs: Batch, wanted: Sequence[Queries]) -> Iterator[BoxScores]:
+        """All at once: there are as many logits as labels and queries of the model."""
+        firsts = []
+        for queries in wanted:
+            counts = [len(text.spans) for text in self._texts(queries.labels)]
+            firsts.append([sum(counts[:at]) for at in range(outputs["logits"].shape[1])])
+        yield BoxScores(outputs["logits"], outputs["boxes"], firsts)
+
+    def compute(self, inputs: Batch, tokens: Batch) -> Batch:
+        """`logits`, `(B, Q, tokens)`, and `boxes`, `(B, Q, 4)` cxcywh in shares; tokens are `(B, L)`, or `(1, L)`."""
         pixels = inputs["pixel_values"]
         texts = {name: tensor.expand(len(pixels), -1) for name, tensor in tokens.items()}
         with float32_sampling(pixels.dtype), numbers_sent(pixels.device), unread_masks(pixels.device):
             output = self._model(**inputs, **texts)
         return {"logits": output.logits, "boxes": output.pred_boxes}
+
+    def _stacked(self, texts: Sequence[_Text]) -> Batch:
+        """The tokens of texts, `(len(texts), L)` int64 each; a single text is not padded."""
+        tensors = [text.encoded.tensors() for text in texts]
+        if len(texts) == 1:
+            return {name: tensor[None] for name, tensor in tensors[0].items()}
+        padding = within(self._processor.padding, self._most)
+        return {name: padding[name].stack([row[name] for row in tensors]) for name in tensors[0]}
 
     def _texts(self, labels: Labels) -> list[_Text]:
         with self._lock:

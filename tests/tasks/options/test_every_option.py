@@ -20,9 +20,10 @@ from sensorium.tasks.options import Range
 NOT_NUMBERS = [True, False, "3", math.nan, math.inf, -math.inf, [1], object(), np.bool_(True)]
 FREE = {"where", "reranker"}  # anything may be given: the index checks them
 OF_THEIR_OWN = {  # options of other types, which their task's own __post_init__ checks
-    "candidate_labels": ["cat", 3, None, [""], [1]],
+    "candidate_labels": ["cat", 3, b"cat", [""], [1]],
     "feature_maps": ["x", 3, None, [1.5], [True], b"x"],
     "generate_kwargs": [3, "x", [1], {"num_beams": True}, {"max_new_tokens": 0}, {"top_p": 2}],
+    "query_images": [3, "", [], ["a.jpg", None], [["a.jpg"]], {"image": "a.jpg"}],
     "stride_length_s": [True, "3", math.nan, math.inf, -1, (1, 2, 3), (1, "2"), ()],
 }
 DEFAULTS = {LexicalSettings: LexicalSettings(1.2, 0.75, "lucene", ()), Splitting: Splitting()}
