@@ -177,7 +177,6 @@ REFUSED = {
     "PPOCRV5ServerDetForObjectDetection": _LINES,
     "PPOCRV6MediumDetForObjectDetection": _LINES,
     "PPOCRV6SmallDetForObjectDetection": _LINES,
-    "OmDetTurboForObjectDetection": "not held to its reference yet",
     "VideomtForUniversalSegmentation": "takes films",
 }
 """The classes that no task takes, and why. It may only become shorter."""

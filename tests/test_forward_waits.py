@@ -76,6 +76,7 @@ FAMILIES = [
     ("video-classification", tiny_video.folder, "vjepa2", {}),
     ("zero-shot-image-classification", tiny_text.matcher, "siglip", {"candidate_labels": ("a cat", "an owl")}),
     ("zero-shot-object-detection", tiny_grounding.folder, "grounding-dino", {"candidate_labels": ("a cat", "an owl")}),
+    ("zero-shot-object-detection", tiny_grounding.folder, "omdet-turbo", {"candidate_labels": ("a cat", "an owl")}),
     ("zero-shot-object-detection", tiny_grounding.folder, "owlv2", {"candidate_labels": ("a cat", "an owl")}),
 ]
 """Further families of models: the task, what makes the checkpoint, of what, and options."""

@@ -42,7 +42,40 @@ _DINO = {
     "num_feature_levels": 3,
     "max_text_len": 64,
 }
+_ENDS = {"bos_token_id": 1, "eos_token_id": 2}
+_OMDET = {
+    "text_config": {**_SMALL, "model_type": "clip_text_model", "max_position_embeddings": 77, **_ENDS},
+    "backbone_config": {"model_type": "timm_backbone", "backbone": "test_resnet", "out_indices": [1, 2, 3]},
+    "apply_layernorm_after_vision_backbone": False,
+    "image_size": SIZE,
+    "text_projection_in_dim": _SMALL["hidden_size"],
+    "text_projection_out_dim": _SMALL["hidden_size"],
+    "class_embed_dim": _SMALL["hidden_size"],
+    "task_encoder_hidden_dim": 32,
+    "num_queries": 12,
+    "encoder_hidden_dim": 32,
+    "encoder_in_channels": (32, 48, 192),
+    "encoder_dim_feedforward": 32,
+    "encoder_attention_heads": 4,
+    "vision_features_channels": (32, 32, 32),
+    "decoder_hidden_dim": 32,
+    "decoder_num_heads": 4,
+    "decoder_num_layers": 2,
+    "decoder_dim_feedforward": 32,
+}
 _KEPT = {"size": {"shortest_edge": 64, "longest_edge": 96}}
+
+
+@functools.cache
+def clip_pairs():
+    """CLIP's own kind: 77 tokens, of which the end's has the highest number."""
+    from transformers import CLIPTokenizer
+
+    parts = _trained_pairs(["<pad>", "<|startoftext|>", "<|endoftext|>"], suffix="</w>")
+    vocab = parts["vocab"]
+    last = max(vocab, key=vocab.__getitem__)
+    vocab[last], vocab["<|endoftext|>"] = vocab["<|endoftext|>"], vocab[last]
+    return CLIPTokenizer(**parts, pad_token="<pad>", model_max_length=77)
 
 
 @functools.cache
@@ -64,6 +97,14 @@ ARCHITECTURES = {
         _KEPT,
         wordpiece,
         "GroundingDinoProcessor",
+    ),
+    "omdet-turbo": (
+        _OMDET,
+        "OmDetTurboForObjectDetection",
+        "DetrImageProcessor",
+        {**_SQUARE, "do_pad": False},
+        clip_pairs,
+        "OmDetTurboProcessor",
     ),
     "mm-grounding-dino": (
         _DINO,
@@ -93,6 +134,8 @@ def folder(model_type: str) -> Path:
         generator = torch.Generator().manual_seed(2)
         for weight in (weight for weight in built.parameters() if weight.ndim > 1):  # so that inputs tell in outputs
             weight.normal_(0, 1.2 / weight[0].numel() ** 0.5, generator=generator)
+        if model_type == "omdet-turbo":  # so that what fills up labels would tell, too
+            built.decoder.encoder_class_head.bias.normal_(0, 1, generator=generator)
         if hasattr(built, "class_embed"):  # scores between 0 and 1
             built.model.decoder.layer_norm.weight.mul_(0.3)
             for name, each in built.named_parameters():

@@ -22,6 +22,7 @@ from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Call, Models, Unit
 from sensorium.tasks.grounding.box_scores import BoxScores
 from sensorium.tasks.grounding.dino import GroundingDino
+from sensorium.tasks.grounding.omdet import OmDetTurbo
 from sensorium.tasks.grounding.owl import Owl
 from sensorium.tasks.grounding.queries import Queries, queries_of, read_queries
 from sensorium.tasks.grounding.suppression import shares_of_best, suppressed
@@ -31,9 +32,10 @@ from sensorium.tasks.slicing.boxes import WindowBoxes, best_of, joined
 from sensorium.tasks.slicing.sliced_image_task import SlicedImageTask
 from sensorium.tasks.slicing.windows import ImageWindow, SlicedOptions
 
-FAMILIES: dict[str, type[GroundingDino | Owl]] = {
+FAMILIES: dict[str, type[GroundingDino | OmDetTurbo | Owl]] = {
     "grounding-dino": GroundingDino,
     "mm-grounding-dino": GroundingDino,
+    "omdet-turbo": OmDetTurbo,
     "owlv2": Owl,
     "owlvit": Owl,
 }
@@ -52,7 +54,7 @@ class ZeroShotObjectDetectionOptions(SlicedOptions):
         query_images: pictures of what to look for, one or several, instead of labels; for OWL-ViT and OWLv2.
         threshold: the score in [0, 1] above which an object is given.
         nms_threshold: of two boxes that overlap by a higher IoU, in [0, 1], only the better one is given; for
-            query_images. None for what Transformers has, 0.3.
+            query_images and OmDet-Turbo. None for what Transformers has: 0.3 for query_images, 0.5 for OmDet-Turbo.
         top_k: how many objects to give at most, those with the best scores; None for all above the threshold.
     """
 
@@ -224,7 +226,7 @@ class ZeroShotObjectDetection(SlicedImageTask):
     def _check_suppression(self, queries: Queries | None, options: ZeroShotObjectDetectionOptions) -> None:
         suppresses = self._finder.takes_images if queries is None else self._finder.suppression(queries) is not None
         if options.nms_threshold is not None and not suppresses:
-            raise OptionError("nms_threshold is for query_images; leave it out")
+            raise OptionError("nms_threshold is for query_images and for OmDet-Turbo; leave it out")
 
     def _above(
         self, scored: BoxScores, sides: NDArray[np.float32], threshold: float
@@ -242,11 +244,16 @@ class ZeroShotObjectDetection(SlicedImageTask):
 
     def _part(self, found: WindowBoxes, queries: Queries, options: ZeroShotObjectDetectionOptions) -> WindowFinds:
         """What stays of the boxes of a window, best first."""
+        if self._finder.most is not None:
+            found = best_of(found, self._finder.most)
         iou = self._finder.suppression(queries)
         if iou is not None:
             iou = iou if options.nms_threshold is None else options.nms_threshold
             stay = suppressed(found.xyxy, found.ids, iou)
             found = WindowBoxes(found.window, found.xyxy[stay], found.scores[stay], found.ids[stay])
+        if self._finder.clips:
+            height, width = found.window.size
+            found = found._replace(xyxy=found.xyxy.clip(0, np.array([width, height] * 2, np.float32)))
         return WindowFinds(found, queries.names, bool(queries.images))
 
 

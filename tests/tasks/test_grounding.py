@@ -1,4 +1,4 @@
-"""zero-shot-object-detection: pictures as queries, and labels of a picture's own, against Transformers."""
+"""zero-shot-object-detection: OmDet-Turbo, pictures as queries, and labels of a picture's own, against Transformers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETS = [("cat", "an old river"), ("a dog near the old bridge",), ("stone", "cat"
 @pytest.fixture(scope="module")
 def families():
     """A pipeline by the name of its family, built once; its batches hold four."""
-    with pytest.MonkeyPatch.context(), _Pipelines() as pipelines:
+    with _Pipelines() as pipelines:
         yield pipelines.of
 
 
@@ -63,6 +63,51 @@ def assert_same(result, scores, boxes, ids):
         assert score == pytest.approx(want_score, abs=PARITY)
         np.testing.assert_allclose(box, want_box, atol=PX)
     assert (np.diff(result.scores) <= 0).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 0.0}, {"threshold": 0.6}, {"threshold": 0.0, "nms_threshold": 0.05}]
+)
+def test_omdet_turbo_equals_transformers(families, options):
+    images, (model, processor) = [*make_images()[:4], make_image(9, 30)], theirs("omdet-turbo")
+    results = families("omdet-turbo")(images, candidate_labels=LABELS, **options)
+    for image, result in zip(images, results, strict=True):
+        inputs = processor(images=image, text=LABELS, return_tensors="pt")
+        with torch.no_grad():
+            outputs = model(**inputs)
+        want = processor.post_process_grounded_object_detection(
+            outputs, text_labels=[LABELS], target_sizes=[image.size[::-1]], **options
+        )[0]
+        assert_same(result, want["scores"], want["boxes"], want["labels"])
+        assert result.labels.tolist() == [LABELS[at] for at in result.ids]
+    assert len({tuple(result.scores) for result in results}) == len(images), "the model has to tell them apart"
+
+
+def test_omdet_turbo_suppresses_boxes_of_one_label(families):
+    asked = {"candidate_labels": LABELS, "threshold": 0.0}
+    counts = [len(families("omdet-turbo")(make_image(), **asked, nms_threshold=iou)) for iou in (0.0, 0.5, 1.0)]
+    assert counts[0] < counts[1] <= counts[2] == 12
+
+
+def test_omdet_turbo_drifts_little_in_bfloat16(families):
+    asked = {"candidate_labels": LABELS, "threshold": 0.0, "nms_threshold": 1.0}
+    folder = tiny_grounding.folder("omdet-turbo")
+    with sensorium.pipeline(TASK, folder, device="cpu", dtype="bfloat16", compile=False) as fast:
+        drifted = fast(make_image(), **asked)
+    np.testing.assert_allclose(drifted.scores, families("omdet-turbo")(make_image(), **asked).scores, atol=0.1)
+
+
+def test_texts_of_omdet_turbo_are_encoded_once(families, monkeypatch):
+    pipe, seen = families("omdet-turbo"), []
+    texts = pipe.model.language_backbone.model
+    monkeypatch.setattr(texts, "forward", lambda ids, run=texts.forward: seen.append(tuple(ids.shape)) or run(ids))
+    labels = ["owl", "an owl", "stone"]
+    pipe(make_images(), candidate_labels=labels)
+    assert [len_ for len_, _ in seen] == [3, 1], "the labels, and the sentence that tells the task"
+    pipe(make_images(), candidate_labels=labels)
+    assert len(seen) == 2
+    pipe(make_image(), candidate_labels=["owl", "stone"])
+    assert [len_ for len_, _ in seen[2:]] == [1], "labels are known, the sentence is another"
 
 
 @pytest.mark.parametrize("name", ["owlvit", "owlv2"])
@@ -110,7 +155,7 @@ def test_windows_tell_scores_beside_the_picture_s_best(families):
     assert (found.scores > 0.999).sum() == 1, "not one in each window"
 
 
-@pytest.mark.parametrize("name", ["grounding-dino"])
+@pytest.mark.parametrize("name", ["grounding-dino", "omdet-turbo"])
 def test_models_that_take_no_query_images_say_so(families, name):
     pipe = families(name)
     with pytest.raises(OptionError, match="takes no query_images"):
@@ -123,7 +168,7 @@ def test_models_that_take_no_query_images_say_so(families, name):
     assert result.labels.tolist() == ["owl"] * len(result)
 
 
-@pytest.mark.parametrize("name", ["owlvit", "owlv2", "grounding-dino", "mm-grounding-dino"])
+@pytest.mark.parametrize("name", ["owlvit", "owlv2", "grounding-dino", "mm-grounding-dino", "omdet-turbo"])
 def test_each_picture_may_bring_its_labels(families, name):
     pipe, images = families(name), [make_image(50, 40, i) for i in range(7)]
     many = tuple(f"{word} {i}" for i in range(3) for word in tiny_text.WORDS[:12])  # two texts for Grounding DINO
@@ -202,7 +247,7 @@ def test_scores_of_many_labels_are_made_piece_by_piece(families, monkeypatch):
     assert max(made) == piece
 
 
-@pytest.mark.parametrize("name", ["grounding-dino"])
+@pytest.mark.parametrize("name", ["grounding-dino", "omdet-turbo"])
 def test_very_many_labels_make_smaller_batches(families, name):
     task = families(name).task
     unit, other = (
@@ -212,6 +257,13 @@ def test_very_many_labels_make_smaller_batches(families, name):
     assert task.cost(unit) == 1
     assert task.cost(other) > 4
     assert task.bucket(unit) != task.bucket(other)
+
+
+def test_thousands_of_labels_for_omdet_turbo(families):
+    pipe, labels = families("omdet-turbo"), [f"{tiny_text.WORDS[i % 50]} {i}" for i in range(5000)]
+    result = pipe(make_image(), candidate_labels=labels, threshold=0.0)
+    assert 0 < len(result) <= 12
+    assert [labels[i] for i in result.ids] == result.labels.tolist()
 
 
 def test_queries_are_equal_by_what_they_name():

@@ -239,13 +239,24 @@ def test_bad_options_fail_before_any_work(options, message):
         assert pipe.stats()["inputs"] == 0
 
 
+def test_very_narrow_and_very_long_pictures():
+    inputs = [make_image(1, 60), make_image(), make_image(1, 20_000), make_image(20_000, 2)]
+    with ours("omdet-turbo", batch_size=4) as pipe:
+        results = pipe(inputs, candidate_labels=LABELS, threshold=0.0)
+    assert [result.size for result in results] == [image.size[::-1] for image in inputs]
+    for result, image in zip(results, inputs, strict=True):
+        assert 0 <= result.xyxy.min() < result.xyxy.max() <= max(image.size), "boxes are px of the picture"
+        assert (result.xyxy[:, 2] <= image.width).all()
+        assert np.ptp(result.xyxy) > max(image.size) / 4
+
+
 def test_very_long_pictures_that_shrink_to_nothing_cost_no_other():
     inputs = [make_image(1, 60), make_image(), make_image(1, 20_000), make_image(20_000, 2)]
     with ours("grounding-dino", batch_size=4) as pipe:
         narrow, good, *failed = pipe(inputs, candidate_labels=LABELS, threshold=0.0, on_error="return")
         assert good == pipe(inputs[1], candidate_labels=LABELS, threshold=0.0)
     assert narrow.size == (60, 1)
-    assert [error.code for error in failed] == ["too-elongated"] * 2
+    assert [error.code for error in failed] == ["too-narrow"] * 2
 
 
 def test_very_long_pictures():

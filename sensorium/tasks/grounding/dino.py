@@ -54,7 +54,9 @@ class GroundingDino:
         text_processor: its tokenizer.
     """
 
+    clips = False
     takes_images = False
+    most: int | None = None
 
     def __init__(self, model: Any, text_processor: TextProcessor) -> None:
         check_fast(text_processor, type(model).__name__)

@@ -35,7 +35,9 @@ class Owl:
         text_processor: its tokenizer.
     """
 
+    clips = False
     takes_images = True
+    most: int | None = None
 
     def __init__(self, model: Any, text_processor: TextProcessor) -> None:
         self._model = model
