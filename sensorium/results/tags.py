@@ -76,7 +76,7 @@ class Tags:
             write(draw, (left + margin, (top + bottom) / 2), text, readable_on(fill), self.size_px)
 
     def _text(self, label: str, score: float | None) -> str:
-        kept = "" if score is None else f" {score:.2f}"
+        kept = "" if score is None else f"  {score:.2f}"
         room = _WIDEST * self._canvas.width - width_of(kept, self.size_px)
         return (fitting(clean(label), self.size_px, room) + kept).strip()
 
