@@ -269,6 +269,9 @@ def test_find_by_words(run, tmp_path):
     names = [name for name in NAMES if name.startswith("c")]
     assert re.findall(r"^(\w+)\.jpg: \d+ objects; best: (?:an owl|a boat) 0\.\d{4} at", said, re.MULTILINE) == names
     assert sorted(path.stem for path in (tmp_path / "found").glob("*.png")) == names
+    like = str(ROOT / "examples" / "pictures" / "owl.jpg")
+    said = run("find_by_words.py", "--like", like, "--model", str(tiny_grounding.folder("owlvit")))
+    assert re.findall(r"^(\w+)\.jpg: \d+ objects; best: query 0 1\.0000 at", said, re.MULTILINE) == names
 
 
 def test_count_by_words(run, tmp_path):

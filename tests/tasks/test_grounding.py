@@ -65,9 +65,7 @@ def assert_same(result, scores, boxes, ids):
     assert (np.diff(result.scores) <= 0).all()
 
 
-@pytest.mark.parametrize(
-    "options", [{"threshold": 0.0}, {"threshold": 0.6}, {"threshold": 0.0, "nms_threshold": 0.05}]
-)
+@pytest.mark.parametrize("options", [{"threshold": 0.0}, {"threshold": 0.6}, {"threshold": 0.0, "nms_threshold": 0.05}])
 def test_omdet_turbo_equals_transformers(families, options):
     images, (model, processor) = [*make_images()[:4], make_image(9, 30)], theirs("omdet-turbo")
     results = families("omdet-turbo")(images, candidate_labels=LABELS, **options)
