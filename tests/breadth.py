@@ -170,7 +170,6 @@ REFUSED = {
     "ShieldGemma2ForImageClassification": "writes whether a picture breaks a rule that it is told as a text",
     "CLIPSegModel": "is trained to segment what a text names",
     "Siglip2Model": "takes patches in a number that depends on the picture",
-    "Tipsv2Model": "not held to its reference yet",
     "VideoPrismClipModel": "takes films",
     "PPDocLayoutV4ForObjectDetection": "gives boxes with four free corners, and reads their order off a graph",
     "PPOCRV5MobileDetForObjectDetection": _LINES,

@@ -173,6 +173,16 @@ MATCHERS = {
         _SQUARE,
         pieces,
     ),
+    "tipsv2": (
+        {
+            "text_config": {**_SMALL, "max_position_embeddings": 64},
+            "vision_config": {**_VISION, "mlp_ratio": 2},
+        },
+        "Tipsv2Model",
+        "Tipsv2ImageProcessor",
+        _SQUARE,
+        wordpiece,
+    ),
     "align": (
         {
             "text_config": _SMALL,

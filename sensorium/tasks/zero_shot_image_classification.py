@@ -23,7 +23,7 @@ from sensorium.tasks.media.images import ImageTask, image_features
 from sensorium.tasks.texts.label_names import checked_labels
 from sensorium.tasks.texts.label_texts import LabelTexts
 
-MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip"])
+MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "tipsv2"])
 """Model types that compare one vector of a picture with one of a text."""
 
 SIGLIP_LENGTH = 64

@@ -17,7 +17,7 @@ from sensorium.tasks.loading import describe_module, load_transformers
 from sensorium.tasks.texts.lengths import most_positions, takes_padding
 
 SHARED = frozenset(
-    ["align", "altclip", "chinese_clip", "clap", "clip", "metaclip_2", "siglip", "siglip2"]
+    ["align", "altclip", "chinese_clip", "clap", "clip", "metaclip_2", "siglip", "siglip2", "tipsv2"]
 )  # fmt: skip
 """Model types that give texts and pictures, or texts and sounds, vectors of one space."""
 
