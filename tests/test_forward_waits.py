@@ -74,6 +74,7 @@ FAMILIES = [
     ("video-classification", tiny_video.folder, "timesformer", {}),
     ("video-classification", tiny_video.folder, "vivit", {}),
     ("video-classification", tiny_video.folder, "vjepa2", {}),
+    ("zero-shot-image-classification", lambda _: tiny_embedding.siglip2(), "siglip2", {"candidate_labels": ("owl",)}),
     ("zero-shot-image-classification", tiny_text.matcher, "siglip", {"candidate_labels": ("a cat", "an owl")}),
     ("zero-shot-object-detection", tiny_grounding.folder, "grounding-dino", {"candidate_labels": ("a cat", "an owl")}),
     ("zero-shot-object-detection", tiny_grounding.folder, "omdet-turbo", {"candidate_labels": ("a cat", "an owl")}),
@@ -124,6 +125,7 @@ def test_forward_asks_for_nothing(name):
                 assert_all_on_meta(outputs)
 
 
+@pytest.mark.filterwarnings("ignore:Sensorium does not read the recipe of Siglip2ImageProcessor")
 @pytest.mark.parametrize(("name", "folder", "kind", "options"), FAMILIES)
 def test_other_families_ask_for_nothing_either(name, folder, kind, options):
     settings = {"device": "cpu", "dtype": "float32", "compile": False}

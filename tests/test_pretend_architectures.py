@@ -75,6 +75,7 @@ CASES = {
     ("automatic-speech-recognition", "whisper, beams"): (partial(tiny_speech.whisper, 13), {"num_beams": 4}),
     ("feature-extraction", "dpr"): (partial(tiny_embedding.dpr, "ctx_encoder"), {}),
     ("feature-extraction", "siglip2"): (tiny_embedding.siglip2, {"truncation": True}),
+    ("zero-shot-image-classification", "siglip2"): (tiny_embedding.siglip2, LABELS),
     ("feature-extraction", "clap"): (tiny_embedding.clap, {"truncation": True}),
 }
 OPTIONS = {"zero-shot-image-classification": LABELS, "zero-shot-object-detection": LABELS}

@@ -23,7 +23,7 @@ from sensorium.tasks.media.images import ImageTask, image_features
 from sensorium.tasks.texts.label_names import checked_labels
 from sensorium.tasks.texts.label_texts import LabelTexts
 
-MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "tipsv2"])
+MODELS = frozenset(["align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2", "tipsv2"])
 """Model types that compare one vector of a picture with one of a text."""
 
 SIGLIP_LENGTH = 64
@@ -73,6 +73,7 @@ class ZeroShotImageClassification(ImageTask):
     def __init__(self, model: nn.Module, processor: ImageProcessor, text_processor: TextProcessor) -> None:
         super().__init__(model, processor)
         self.text_processor = text_processor
+        self.on_host = frozenset(["spatial_shapes"])  # of SigLIP 2, which asks how many patches a picture has
         self._sigmoid = "siglip" in self.model.config.model_type
         self._texts = LabelTexts(model, text_processor, length=SIGLIP_LENGTH if self._sigmoid else None)
 

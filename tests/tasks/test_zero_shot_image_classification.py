@@ -14,7 +14,7 @@ from sensorium.errors import CheckpointError, OptionError, TaskMismatchError
 from sensorium.tasks.texts import label_texts
 from sensorium.tasks.texts.label_texts import KEPT, TOGETHER
 from sensorium.tasks.zero_shot_image_classification import ZeroShotImageClassificationOptions
-from tests import tiny, tiny_text
+from tests import tiny, tiny_embedding, tiny_text
 from tests.contract import Contract
 from tests.media import make_image, make_images
 
@@ -39,9 +39,13 @@ def assert_same(mine, expected, tolerance=PARITY):
         assert a["score"] == pytest.approx(b["score"], abs=tolerance)
 
 
-@pytest.mark.parametrize("architecture", tiny_text.MATCHERS)
+ALL = {**{name: tiny_text.matcher for name in tiny_text.MATCHERS}, "siglip2": lambda _: tiny_embedding.siglip2()}
+
+
+@pytest.mark.filterwarnings("ignore:Sensorium does not read the recipe of Siglip2ImageProcessor")
+@pytest.mark.parametrize("architecture", ALL)
 def test_same_answers_as_transformers(architecture):
-    folder = tiny_text.matcher(architecture)
+    folder = ALL[architecture](architecture)
     inputs = make_images()
     reference = theirs(folder)
     expected = [reference(image, candidate_labels=LABELS) for image in inputs]

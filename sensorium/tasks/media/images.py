@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sensorium.models.attention_masks import unread_masks
 from sensorium.models.relative_places import keep_relative_places
 from sensorium.processors.image import ImageProcessor
 from sensorium.processors.media import MediaLimits, load_image
@@ -72,7 +73,8 @@ def image_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         inputs: what its image processor gives.
     """
     takes = inspect.signature(model.get_image_features).parameters
-    features = model.get_image_features(**{name: tensor for name, tensor in inputs.items() if name in takes})
+    with unread_masks(inputs["pixel_values"].device):
+        features = model.get_image_features(**{name: tensor for name, tensor in inputs.items() if name in takes})
     return features if isinstance(features, Tensor) else features.pooler_output
 
 
