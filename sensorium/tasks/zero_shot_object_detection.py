@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -22,6 +22,7 @@ from sensorium.results import Detections
 from sensorium.tasks.base import Batch, Call, Models, Unit
 from sensorium.tasks.grounding.box_scores import BoxScores
 from sensorium.tasks.grounding.dino import GroundingDino
+from sensorium.tasks.grounding.finder import Finder
 from sensorium.tasks.grounding.omdet import OmDetTurbo
 from sensorium.tasks.grounding.owl import Owl
 from sensorium.tasks.grounding.queries import Queries, queries_of, read_queries
@@ -32,7 +33,7 @@ from sensorium.tasks.slicing.boxes import WindowBoxes, best_of, joined
 from sensorium.tasks.slicing.sliced_image_task import SlicedImageTask
 from sensorium.tasks.slicing.windows import ImageWindow, SlicedOptions
 
-FAMILIES: dict[str, type[GroundingDino | OmDetTurbo | Owl]] = {
+FAMILIES: dict[str, Callable[[Any, TextProcessor], Finder]] = {
     "grounding-dino": GroundingDino,
     "mm-grounding-dino": GroundingDino,
     "omdet-turbo": OmDetTurbo,
@@ -151,7 +152,7 @@ class ZeroShotObjectDetection(SlicedImageTask):
         return self._finder.cost(unit.meta.queries)
 
     def forward(self, batch: Batch, options: ZeroShotObjectDetectionOptions, call: Call) -> Batch:
-        """What the family's `scores` makes scores of; labels' texts, and pictures of things, are encoded once."""
+        """What the finder's `scores` makes scores of; labels' texts, and pictures of things, are encoded once."""
         images = {name: tensor for name, tensor in batch.items() if name != QUERIES}
         finish = functools.partial(self.processor.finish, dtype=self.dtype)
         return self._finder.found(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ import transformers
 import sensorium
 from sensorium.errors import InputError, OptionError
 from sensorium.tasks.grounding import owl
-from sensorium.tasks.grounding.queries import QueryImage, read_queries
+from sensorium.tasks.grounding.queries import QueryImage, queries_of, read_queries
 from tests import tiny_grounding, tiny_text
 from tests.media import make_image, make_images
 
@@ -257,9 +259,10 @@ def test_very_many_labels_make_smaller_batches(families, name):
     assert task.bucket(unit) != task.bucket(other)
 
 
-def test_thousands_of_labels_for_omdet_turbo(families):
-    pipe, labels = families("omdet-turbo"), [f"{tiny_text.WORDS[i % 50]} {i}" for i in range(5000)]
-    result = pipe(make_image(), candidate_labels=labels, threshold=0.0)
+@pytest.mark.parametrize("name", ["omdet-turbo", pytest.param("grounding-dino", marks=pytest.mark.slow)])
+def test_thousands_of_labels(families, name):
+    pipe, labels = families(name), [f"{tiny_text.WORDS[i % 50]} {i}" for i in range(5000)]
+    result = pipe(make_image(), candidate_labels=labels, threshold=0.0, top_k=12)
     assert 0 < len(result) <= 12
     assert [labels[i] for i in result.ids] == result.labels.tolist()
 
@@ -270,3 +273,7 @@ def test_queries_are_equal_by_what_they_name():
     picture = make_image()
     assert QueryImage(picture) == QueryImage(picture) != QueryImage(make_image())
     assert hash(QueryImage("a.jpg")) == hash(QueryImage("a.jpg"))
+    queries = read_queries(None, ["a.jpg"])
+    copied = pickle.loads(pickle.dumps(queries))
+    assert copied == queries
+    assert queries_of(torch.tensor([copied.number, queries.number]))[0] is copied

@@ -39,7 +39,7 @@ def assert_same(mine, expected, tolerance=PARITY):
         assert a["score"] == pytest.approx(b["score"], abs=tolerance)
 
 
-ALL = {**{name: tiny_text.matcher for name in tiny_text.MATCHERS}, "siglip2": lambda _: tiny_embedding.siglip2()}
+ALL = {**dict.fromkeys(tiny_text.MATCHERS, tiny_text.matcher), "siglip2": lambda _: tiny_embedding.siglip2()}
 
 
 @pytest.mark.filterwarnings("ignore:Sensorium does not read the recipe of Siglip2ImageProcessor")

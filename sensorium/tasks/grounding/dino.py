@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from sensorium.models.on_device import numbers_sent, sent
 from sensorium.processors.text import Encoded, TextProcessor
 from sensorium.tasks.base import Batch
 from sensorium.tasks.grounding.box_scores import BoxScores, without_others
+from sensorium.tasks.grounding.finder import Finder
 from sensorium.tasks.grounding.queries import Queries
 from sensorium.tasks.loading import check_fast
 from sensorium.tasks.texts.lengths import checked_processor, within
@@ -46,7 +47,7 @@ class _Text:
         return torch.tensor([*rows, *[[0] * longest] * (most - len(rows))])
 
 
-class GroundingDino:
+class GroundingDino(Finder):
     """Boxes of queries, and how well each label's tokens fit each of them.
 
     Args:
@@ -56,7 +57,7 @@ class GroundingDino:
 
     clips = False
     takes_images = False
-    most: int | None = None
+    most = None
 
     def __init__(self, model: Any, text_processor: TextProcessor) -> None:
         check_fast(text_processor, type(model).__name__)
@@ -111,12 +112,13 @@ class GroundingDino:
             firsts.append([sum(counts[:at]) for at in range(outputs["logits"].shape[1])])
         yield BoxScores(outputs["logits"], outputs["boxes"], firsts)
 
-    def compute(self, inputs: Batch, tokens: Batch) -> Batch:
-        """`logits`, `(B, Q, tokens)`, and `boxes`, `(B, Q, 4)` cxcywh in shares; tokens are `(B, L)`, or `(1, L)`."""
+    def compute(self, inputs: Batch, *texts: Batch) -> Batch:
+        """`logits` `(B, Q, tokens)` and `boxes` `(B, Q, 4)` cxcywh, shares; tokens are `(B, L)`, for all `(1, L)`."""
         pixels = inputs["pixel_values"]
-        texts = {name: tensor.expand(len(pixels), -1) for name, tensor in tokens.items()}
+        (given,) = texts
+        tokens = {name: tensor.expand(len(pixels), -1) for name, tensor in given.items()}
         with float32_sampling(pixels.dtype), numbers_sent(pixels.device), unread_masks(pixels.device):
-            output = self._model(**inputs, **texts)
+            output = self._model(**inputs, **tokens)
         return {"logits": output.logits, "boxes": output.pred_boxes}
 
     def _stacked(self, texts: Sequence[_Text]) -> Batch:
@@ -124,8 +126,8 @@ class GroundingDino:
         tensors = [text.encoded.tensors() for text in texts]
         if len(texts) == 1:
             return {name: tensor[None] for name, tensor in tensors[0].items()}
-        padding = within(self._processor.padding, self._most)
-        return {name: padding[name].stack([row[name] for row in tensors]) for name in tensors[0]}
+        padding = within(self._processor.padding, self._most)  # behind the tokens, so that these keep their places
+        return {n: replace(padding[n], side="right").stack([row[n] for row in tensors]) for n in tensors[0]}
 
     def _texts(self, labels: Labels) -> list[_Text]:
         with self._lock:

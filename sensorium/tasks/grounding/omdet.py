@@ -20,6 +20,7 @@ from sensorium.processors.padding import round_up
 from sensorium.processors.text import Encoded, TextProcessor
 from sensorium.tasks.base import Batch
 from sensorium.tasks.grounding.box_scores import BoxScores, without_others
+from sensorium.tasks.grounding.finder import Finder
 from sensorium.tasks.grounding.queries import Queries
 from sensorium.tasks.texts.label_texts import LabelTexts
 from sensorium.tasks.texts.lengths import checked_processor
@@ -34,7 +35,7 @@ USUAL_LABELS = 256
 """Up to so many a picture costs the same; the model scores each place of its maps for each label."""
 
 
-class OmDetTurbo:
+class OmDetTurbo(Finder):
     """Boxes of queries, and how well each label's vector fits each of them.
 
     Args:
@@ -51,7 +52,7 @@ class OmDetTurbo:
         self._labels = LabelTexts(_LabelReader(self._language), text_processor, unit=False)
         self._processor = checked_processor(text_processor, self._language.model)
         self._sentences: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
-        self.most: int | None = int(model.config.num_queries)
+        self.most = int(model.config.num_queries)
 
     def check(self, labels: tuple[str, ...]) -> None:
         """Refuses labels that the model cannot read; safe in several threads."""
@@ -73,9 +74,7 @@ class OmDetTurbo:
         finish: Callable[[Batch], Batch],
     ) -> Batch:
         """`(B, N, Q)` logits and `(B, Q, 4)` boxes, for all labels at once; texts are encoded once."""
-        same = len(set(wanted)) == 1
-        some = wanted[:1] if same else wanted
-        output = run(self._texts(some, device))
+        output = run(self._texts(wanted[:1] if len(set(wanted)) == 1 else wanted, device))
         counts = [len(queries) for queries in wanted]
         return {
             "logits": without_others(output["logits"].float().transpose(1, 2), counts),
@@ -86,13 +85,14 @@ class OmDetTurbo:
         """All at once: the model has made them so."""
         yield BoxScores(outputs["logits"][:, None], outputs["boxes"][:, None], [[0]] * len(wanted))
 
-    def compute(self, inputs: Batch, texts: Batch) -> Batch:
-        """`logits`, `(B, Q, N)`, and `boxes`, `(B, Q, 4)` cxcywh in shares; texts are for each picture, or for all."""
+    def compute(self, inputs: Batch, *texts: Batch) -> Batch:
+        """`logits`, `(B, Q, N)`, and `boxes`, `(B, Q, 4)` cxcywh in shares; a text is for each picture, or for all."""
         pixels = inputs["pixel_values"]
         there = nullcontext() if torch.compiler.is_compiling() else torch.device(pixels.device)
-        labels = texts["labels"].to(pixels.dtype).expand(-1, len(pixels), -1)
-        sentence = texts["sentence"].to(pixels.dtype).expand(-1, len(pixels), -1)
-        mask = texts["mask"].expand(len(pixels), -1)
+        (text,) = texts
+        labels = text["labels"].to(pixels.dtype).expand(-1, len(pixels), -1)
+        sentence = text["sentence"].to(pixels.dtype).expand(-1, len(pixels), -1)
+        mask = text["mask"].expand(len(pixels), -1)
         with there, float32_sampling(pixels.dtype), numbers_sent(pixels.device), unread_masks(pixels.device):
             maps = self._model.encoder(self._model.vision_backbone(pixels), return_dict=True).extracted_states
             output = self._model.decoder(maps, labels, sentence, mask, return_dict=True)

@@ -14,6 +14,7 @@ from sensorium.models.on_device import sent
 from sensorium.processors.text import TextProcessor
 from sensorium.tasks.base import Batch
 from sensorium.tasks.grounding.box_scores import BoxScores, without_others
+from sensorium.tasks.grounding.finder import Finder
 from sensorium.tasks.grounding.queries import Queries, QueryImage
 from sensorium.tasks.texts.label_texts import LabelTexts
 
@@ -27,7 +28,7 @@ MOST_SCORES = 2**24
 """Scores that are made at once: 64 MiB of float32."""
 
 
-class Owl:
+class Owl(Finder):
     """Boxes of patches, and how well each query fits each of them.
 
     Args:
@@ -37,7 +38,7 @@ class Owl:
 
     clips = False
     takes_images = True
-    most: int | None = None
+    most = None
 
     def __init__(self, model: Any, text_processor: TextProcessor) -> None:
         self._model = model
@@ -88,7 +89,7 @@ class Owl:
             logits = without_others(logits, [max(0, len(each) - start) for each in wanted])
             yield BoxScores(logits[:, None], outputs["boxes"][:, None], [[start]] * len(wanted))
 
-    def compute(self, inputs: Batch) -> Batch:
+    def compute(self, inputs: Batch, *texts: Batch) -> Batch:
         """What depends on the picture alone: a vector, a shift, a scale and a box for each patch."""
         features = self._model.image_embedder(pixel_values=inputs["pixel_values"])[0].flatten(1, 2)
         head = self._model.class_head

@@ -73,6 +73,9 @@ class Queries:
     def __post_init__(self) -> None:
         _IN_USE[self.number] = self
 
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy is another one, with a number of its own
+        return Queries, (self.labels, self.images)
+
     def __len__(self) -> int:
         return len(self.labels) or len(self.images)
 
