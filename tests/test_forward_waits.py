@@ -125,7 +125,6 @@ def test_forward_asks_for_nothing(name):
                 assert_all_on_meta(outputs)
 
 
-@pytest.mark.filterwarnings("ignore:Sensorium does not read the recipe of Siglip2ImageProcessor")
 @pytest.mark.parametrize(("name", "folder", "kind", "options"), FAMILIES)
 def test_other_families_ask_for_nothing_either(name, folder, kind, options):
     settings = {"device": "cpu", "dtype": "float32", "compile": False}

@@ -48,7 +48,8 @@ class ImageProcessor:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.input_names = ("pixel_values", "pixel_mask") if recipe.pixel_mask else ("pixel_values",)
+        masks = ("pixel_attention_mask", "spatial_shapes") if recipe.patches else ("pixel_mask",) * recipe.pixel_mask
+        self.input_names = ("pixel_values", *masks)
         self.timm_config = None
         self._reference: Any = None  # the Transformers processor that it was read from, and that runs if delegated
 
@@ -128,8 +129,9 @@ class ImageProcessor:
 
         Returns:
             `pixel_values`, `(3, h, w)` on the CPU, uint8 for uint8 (float32 where the recipe resizes in floats), mostly
-            with the strides of `image`; it may be a view of `image` or of something larger. From a delegated processor:
-            its final tensors without the batch axis, float32 or integer.
+            with the strides of `image`; it may be a view of `image` or of something larger. From a recipe of patches
+            what `Patches.cut` gives. From a delegated processor: its final tensors without the batch axis, float32 or
+            integer.
 
         Raises:
             InputError: not such a tensor, or a shape that this recipe cannot handle.
@@ -145,7 +147,7 @@ class ImageProcessor:
         fitted = self.recipe.fit(image)
         if fitted.device.type != "cpu":  # laid out as what the CPU decodes
             fitted = fitted.permute(1, 2, 0).contiguous().cpu().permute(2, 0, 1)
-        return {"pixel_values": fitted}
+        return {"pixel_values": fitted} if self.recipe.patches is None else self.recipe.patches.cut(fitted)
 
     def pieces(self, fitted: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """What the model sees of a picture that was fitted: all of it at once, or its squares, of the same size each.
@@ -173,6 +175,9 @@ class ImageProcessor:
         if self.recipe is None:
             return {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.items()}
         pixels = batch["pixel_values"]
+        if self.recipe.patches is not None:  # what fills a row is 0 after the arithmetic
+            patches = self.recipe.finish(pixels) * batch["pixel_attention_mask"][..., None]
+            return {**batch, "pixel_values": patches.to(dtype)}
         mask = {"pixel_mask": self.recipe.mask(pixels)} if self.recipe.pixel_mask else {}
         return {**batch, "pixel_values": self.recipe.finish(pixels).to(dtype), **mask}
 

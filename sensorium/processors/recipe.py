@@ -21,6 +21,7 @@ from sensorium.errors import CheckpointError, InputError
 from sensorium.processors.borders import MOST_MULTIPLE, PadBelow
 from sensorium.processors.geometry import MOST_PIXELS, STEPS, Step
 from sensorium.processors.image_resampling import luma
+from sensorium.processors.patches import Patches
 from sensorium.processors.squares import squares_of
 
 _OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -66,6 +67,7 @@ class Recipe:
         pixel_mask: the model is told which pixels are the picture's and which are padding; see `mask`.
         grey: after the arithmetic, pictures with colours become their luma, in three equal channels.
         squares: the model sees a picture square by square, along its longer side; see `pieces`.
+        patches: how pictures are cut into patches after the geometry; None where they are not.
     """
 
     geometry: tuple[Step, ...] = ()
@@ -76,6 +78,7 @@ class Recipe:
     grey: bool = False
     squares: bool = False
     pad_multiple: int = 1
+    patches: Patches | None = None
     _constants: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -111,11 +114,11 @@ class Recipe:
 
     def __reduce__(self) -> tuple[Any, ...]:  # without the tensors kept for this process's devices
         settings = (self.geometry, self.arithmetic, self.pad_to, self.pad_batch, self.pixel_mask, self.grey)
-        return Recipe, (*settings, self.squares, self.pad_multiple)
+        return Recipe, (*settings, self.squares, self.pad_multiple, self.patches)
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(height, width) in px of every output, or None where it depends on the picture."""
+        """(height, width) in px of every output, or None where it depends on the picture, or is cut into patches."""
         fitted = _size_after(self.geometry)
         return self.pad_to or (None if fitted is None else self._padded(fitted))
 
@@ -134,6 +137,8 @@ class Recipe:
         """
         for step in self.geometry:
             image = step(image)
+        if self.patches is not None:
+            image = self.patches.resized(image)
         if self.pad_to is not None and (image.shape[1] > self.pad_to[0] or image.shape[2] > self.pad_to[1]):
             raise InputError(
                 f"after resizing the picture is {image.shape[2]}x{image.shape[1]} px, and this checkpoint pads to "
@@ -165,11 +170,14 @@ class Recipe:
         """Run the arithmetic on a batch; `pixels` itself stays as it is.
 
         Args:
-            pixels: `(B, 3, h, w)` as `fit` gave them, on any device, contiguous or channels-last.
+            pixels: `(B, 3, h, w)` as `fit` gave them, on any device, contiguous or channels-last; or patches,
+                `(B, n, D)`.
 
         Returns:
-            `(B, 3, h, w)` float32 in the same memory format.
+            `(B, 3, h, w)` float32 in the same memory format; or `(B, n, D)`.
         """
+        if self.patches is not None:
+            return self._finish_patches(pixels, self.patches.side**2)
         wide = _is_channels_last(pixels) and not torch.compiler.is_compiling()
         # (B, h, w·3) keeps the inner loop long: five times as fast as broadcasting over three channels on the CPU.
         view = pixels.permute(0, 2, 3, 1).flatten(2) if wide else pixels
@@ -186,6 +194,16 @@ class Recipe:
             coloured = (view != view[:, :1]).flatten(1).any(dim=1).view(-1, 1, 1, 1)
             view = torch.where(coloured, luma(view), view[:, :1]).expand_as(view)
         return self._pad(view)
+
+    def _finish_patches(self, pixels: Tensor, repeats: int) -> Tensor:
+        view = pixels.to(torch.float32)
+        for operation in self.arithmetic:
+            view = _OPERATORS[operation.operator][0](view, self._constant_along(operation.values, view, repeats))
+        return view
+
+    def _constant_along(self, values: tuple[float, ...], pixels: Tensor, repeats: int) -> Tensor | float:
+        constant = self._constant(values, pixels.device, repeats=0)
+        return constant.view(-1).repeat(repeats) if isinstance(constant, Tensor) else constant
 
     def mask(self, pixels: Tensor) -> Tensor:
         """Which pixels of `finish`'s result are the picture's.
@@ -237,6 +255,7 @@ class Recipe:
             "grey": self.grey,
             "squares": self.squares,
             "pad_multiple": self.pad_multiple,
+            "patches": None if self.patches is None else asdict(self.patches),
         }
 
     @classmethod
@@ -259,6 +278,7 @@ class Recipe:
                 grey=bool(data.get("grey", False)),
                 squares=bool(data.get("squares", False)),
                 pad_multiple=data.get("pad_multiple", 1),
+                patches=None if data.get("patches") is None else Patches(**data["patches"]),
             )
         except CheckpointError:
             raise

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from sensorium.processors.geometry import CenterCrop, CropToRatio, FlipChannels, Step, ToFloat
+from sensorium.processors.patches import Patches
 from sensorium.processors.recipe import Operation, Recipe
 from sensorium.processors.recipe_settings import (
     UnreadRecipe,
@@ -148,3 +149,10 @@ def read_vivit(processor: Any) -> Recipe:
     normalize = normalized(processor) if processor.do_normalize else ()
     arithmetic = (*(rescale if processor.do_rescale else ()), *normalize)
     return replace(read_unpadded(processor), arithmetic=arithmetic)
+
+
+def read_siglip2(processor: Any) -> Recipe:
+    """Of SigLIP 2 with pictures in their own proportions."""
+    mode = resize_to(processor, "shortest", 1).mode
+    patches = Patches(int(processor.patch_size), int(processor.max_num_patches), mode, bool(processor.do_resize))
+    return Recipe((), arithmetic_of(processor), patches=patches)

@@ -29,8 +29,8 @@ from sensorium.processors.image_resampling import torch_resamples
 # Float32 rounding of values up to 3; most are equal to the bit, DINOv3's resize and rescale are in the other order.
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
 
-# Not read: they quantise colours, cut patches to a token budget, align documents, or cut crops of their own.
-DELEGATED = {"DonutImageProcessor", "Gemma3ImageProcessor", "ImageGPTImageProcessor", "Siglip2ImageProcessor"}
+# Not read: they quantise colours, align documents, or cut crops of their own.
+DELEGATED = {"DonutImageProcessor", "Gemma3ImageProcessor", "ImageGPTImageProcessor"}
 
 # Before Transformers 5.21 this one made transparent pictures RGB in a way of its own, and is not read there.
 if "convert_to_rgb" in vars(ChameleonImageProcessor):
@@ -94,6 +94,10 @@ OWN_VARIANTS = {
         {"size": {"height": 60, "width": 80}, "crop_pct": 0.8},
     ],
     "Sapiens2ImageProcessor": [{"size": {"height": 60, "width": 90}, "do_pad": True}],
+    "Siglip2ImageProcessor": [
+        {"patch_size": 8, "max_num_patches": 40, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]},
+        {"patch_size": 16, "max_num_patches": 1},
+    ],
     "TextNetImageProcessor": [{"size": {"shortest_edge": 40}, "size_divisor": 16}],
 }
 

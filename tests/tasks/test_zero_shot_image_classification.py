@@ -42,7 +42,6 @@ def assert_same(mine, expected, tolerance=PARITY):
 ALL = {**dict.fromkeys(tiny_text.MATCHERS, tiny_text.matcher), "siglip2": lambda _: tiny_embedding.siglip2()}
 
 
-@pytest.mark.filterwarnings("ignore:Sensorium does not read the recipe of Siglip2ImageProcessor")
 @pytest.mark.parametrize("architecture", ALL)
 def test_same_answers_as_transformers(architecture):
     folder = ALL[architecture](architecture)

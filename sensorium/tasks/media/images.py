@@ -62,7 +62,8 @@ def fitted_unit(image: Tensor, processor: ImageProcessor, meta: Any) -> Unit:
 
 def is_unpadded(processor: ImageProcessor) -> bool:
     """Whether no picture of a batch has padding: those of one shape share it. False where that is not known."""
-    return processor.recipe is not None and processor.recipe.pad_to is None
+    recipe = processor.recipe
+    return recipe is not None and recipe.pad_to is None and recipe.patches is None
 
 
 def image_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:

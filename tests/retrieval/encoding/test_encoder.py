@@ -297,7 +297,6 @@ def test_the_query_task_makes_the_same_vectors(minilm):
     np.testing.assert_allclose(result.vector, minilm.encode_queries(QUESTIONS[:1])[0], atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:Sensorium does not read the recipe of Siglip2ImageProcessor")
 @pytest.mark.parametrize("name", [*tiny_text.MATCHERS, "siglip2"])
 def test_pictures_and_texts_share_a_space(name):
     folder = tiny_embedding.siglip2() if name == "siglip2" else tiny_text.matcher(name)
