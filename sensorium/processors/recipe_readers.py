@@ -84,6 +84,7 @@ OVERRIDES: dict[str, tuple[Callable[[Any], Recipe], set[str]]] = {
     "RTDetrImageProcessor": (read_detr, _DETR),
     "RfDetrImageProcessor": (read_rf_detr, _DETR),
     "Sam2ImageProcessor": (read_base, {*_MAPS, "_standardize_kwargs"}),
+    "Sam2VideoVideoProcessor": (read_unpadded, {"_preprocess"}),
     "Sam3ImageProcessor": (read_base, {*_MAPS, "_standardize_kwargs"}),
     "SamImageProcessor": (read_sam, {*_MAPS, "_standardize_kwargs", "resize"}),
     "Sapiens2ImageProcessor": (read_sapiens2, _MAPS),
