@@ -368,6 +368,13 @@ def _lightglue(folder: Path) -> None:
     LightGlueImageProcessor().save_pretrained(folder)
 
 
+@stand_in("facebook/sam2.1-hiera-tiny")
+def _sam2_video(folder: Path) -> None:
+    from tests import tiny_tracking
+
+    shutil.copytree(tiny_tracking.folder("sam2_video"), folder, dirs_exist_ok=True)
+
+
 @stand_in("MCG-NJU/videomae-base-finetuned-kinetics@488eb9a")
 def _videomae(folder: Path) -> None:
     from tests import tiny_video

@@ -25,6 +25,7 @@ PUBLIC = {
     "DeviceError",
     "DownloadError",
     "Embedding",
+    "FrameMasks",
     "Hits",
     "ImageProcessor",
     "IndexFileError",
@@ -55,6 +56,7 @@ PUBLIC = {
     "Unit",
     "UnknownNameError",
     "UnsafeCheckpointError",
+    "VideoMasks",
     "build_head",
     "frames",
     "pipeline",
@@ -98,6 +100,7 @@ RESULTS = {
     "DepthMap",
     "Detections",
     "Embedding",
+    "FrameMasks",
     "Hits",
     "Keypoints",
     "Labels",
@@ -112,6 +115,7 @@ RESULTS = {
     "SearchResults",
     "Segments",
     "Transcript",
+    "VideoMasks",
     "result_type",
     "similarity",
     "to_pandas",
@@ -179,7 +183,7 @@ def test_the_factory():
 
 def test_the_pipeline():
     members = {name for name in dir(sensorium.Pipeline) if not name.startswith("_")}
-    calls = {"acall", "crop", "image", "stream", "submit"}
+    calls = {"acall", "crop", "image", "stream", "submit", "video"}
     assert members == {
         *calls,
         "checkpoint",

@@ -34,6 +34,7 @@ WAITS = {
     "surface-normals": 1.0,
     "text-ranking": 1.0,
     "video-classification": 1.0,
+    "video-mask-generation": 2.38,
     "visual-question-answering": 1.0,
     "zero-shot-image-classification": 1.22,
     "zero-shot-object-detection": 2.22,

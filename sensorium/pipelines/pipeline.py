@@ -249,6 +249,32 @@ class Pipeline:
         with self._engine.sessions.open(image, timeout_s=timeout_s) as opened:
             yield opened
 
+    @contextmanager
+    def video(self, video: Any, /, *, timeout_s: float | None = None) -> Iterator[Any]:
+        """Opens one film, for tasks that go through it frame by frame while they are told what to look for.
+
+            with pipe.video("x.mp4") as film:
+                film.add("ball", points=[[450, 600]])
+                for masks in film.stream():
+                    print(masks.lines())
+
+        Args:
+            video: one film, as a call takes it, or the number of a camera.
+            timeout_s: seconds without use after which it is closed, and a further use refused; None for never.
+
+        Yields:
+            A `Session` with the task's own methods; the film, and what is remembered of it, is let go on leaving, or at
+            `close()`.
+
+        Raises:
+            OptionError: the task keeps nothing of a film, or the timeout is not a number above 0.
+            InputError: the film cannot be opened.
+        """
+        if "video" not in self.task.inputs:
+            raise OptionError(f"{self.task.name} takes no films; give it the frames of one: pipe.stream(frames(film))")
+        with self._engine.sessions.open(video, timeout_s=timeout_s) as opened:
+            yield opened
+
     def warmup(self, *, batch_sizes: Iterable[int] | None = None, **options: Any) -> Self:
         """Runs an example through the model, on each device, so that the first real call is as fast as later ones.
 
@@ -299,8 +325,8 @@ class Pipeline:
             that was ever compiled the seconds, and whether it is a CUDA graph; `batch_size`, the size in use, the
             largest of several devices'; `devices`, for each its name, batches, units, seconds, batch_size,
             out_of_memory, and whether it is lost;
-            `sessions`, of pictures that are kept and texts that are streamed: opened, open at the moment, timed_out,
-            and the steps that they took.
+            `sessions`, of pictures and films that are kept and texts that are streamed: opened, open at the moment,
+            timed_out, and the steps that they took.
             `upstream` holds the same of the task whose results this one's inputs are made from, where there is one.
         """
         return self._engine.stats()

@@ -13,6 +13,7 @@ from sensorium.results.crop import Crop
 from sensorium.results.depth_map import DepthMap
 from sensorium.results.detections import Detections
 from sensorium.results.embedding import Embedding, similarity
+from sensorium.results.frame_masks import FrameMasks
 from sensorium.results.hits import Hits, SearchResults
 from sensorium.results.keypoints import Keypoints
 from sensorium.results.labels import Labels
@@ -28,6 +29,7 @@ from sensorium.results.segments import Segments
 from sensorium.results.tables import to_pandas, to_polars, to_records, to_table
 from sensorium.results.transcript import Transcript
 from sensorium.results.types import result_type
+from sensorium.results.video_masks import VideoMasks
 
 __all__ = [
     "AlphaMatte",
@@ -38,6 +40,7 @@ __all__ = [
     "DepthMap",
     "Detections",
     "Embedding",
+    "FrameMasks",
     "Hits",
     "Keypoints",
     "Labels",
@@ -52,6 +55,7 @@ __all__ = [
     "SearchResults",
     "Segments",
     "Transcript",
+    "VideoMasks",
     "result_type",
     "similarity",
     "to_pandas",

@@ -19,6 +19,7 @@ from sensorium.results import (
     DepthMap,
     Detections,
     Embedding,
+    FrameMasks,
     Hits,
     Keypoints,
     Labels,
@@ -31,6 +32,7 @@ from sensorium.results import (
     SearchResults,
     Segments,
     Transcript,
+    VideoMasks,
     to_pandas,
     to_polars,
     to_records,
@@ -47,6 +49,7 @@ MAKERS = {
     "depth": lambda: DepthMap(np.array([[1, 2.5], [0, 4]]), True, 50.5, 2.25),
     "detections": lambda: Detections([[1, 2, 3, 4.5], [0, 0, 5, 5]], [0.5, 0.25], ["cat", "dog"]),
     "embedding": lambda: Embedding(np.arange(3, dtype=np.float32)),
+    "frame masks": lambda: FrameMasks([np.array([0, 1])], (1, 1), ["cat"], [0.5], [0.25], frame=3),
     "hits": lambda: Hits([3], [0.5], [PASSAGE], query="who?"),
     "keypoints": lambda: Keypoints([[1, 2]], [0.5], ["nose"]),
     "labels": lambda: Labels(["cat", "dog"], [0.75, 0.25]),
@@ -61,9 +64,10 @@ MAKERS = {
     "segments": lambda: Segments(np.eye(3, dtype=int), [1], ["cat"], [0.5]),
     "timed": lambda: Transcript("a b", ["a", "b"], [0, 1], [1, None]),
     "transcript": lambda: Transcript("a b"),
+    "video masks": lambda: VideoMasks([FrameMasks([np.array([0, 1])], (1, 1), ["cat"], [0.5], [0.25], frame=3)]),
 }
-ROWS = sorted(set(MAKERS) - {"depth", "embedding", "matte", "normals", "output image", "transcript"})
-DICTS = ["answer", "cited", "masks", "ranked", "timed", "transcript"]
+ROWS = sorted(set(MAKERS) - {"depth", "embedding", "matte", "normals", "output image", "transcript", "video masks"})
+DICTS = ["answer", "cited", "frame masks", "masks", "ranked", "timed", "transcript"]
 every = pytest.mark.parametrize("name", sorted(MAKERS))
 
 

@@ -26,6 +26,7 @@ from sensorium.results import (
     DepthMap,
     Detections,
     Embedding,
+    FrameMasks,
     Hits,
     Keypoints,
     Labels,
@@ -38,6 +39,7 @@ from sensorium.results import (
     Result,
     Segments,
     Transcript,
+    VideoMasks,
     result_type,
     to_table,
 )
@@ -68,6 +70,8 @@ def numbered(count):
     return [f"{text}{i}" for i, text in zip(range(count), STRANGE * count, strict=False)]
 
 
+RUNS = [np.array([3, 4, 13]), np.array([20])]
+FEW = range(500)
 MAKERS = {
     "answer": lambda: Answers(["a"], [0.1], [1], [3], single=True),
     "answers": lambda: Answers(STRANGE),
@@ -80,6 +84,11 @@ MAKERS = {
     "cited, none scored": lambda: CitedAnswers(scores=[], span_scores=[], starts=[], ends=[]),
     "cited, refused": lambda: CitedAnswers(passages=[PASSAGE, {"text": STRANGE[3]}, {}], refused=True),
     "cited, many": lambda: CitedAnswers(numbered(2000), [[1, 2]] * 2000, [PASSAGE] * 2, relevance_scores=floats(2000)),
+    "frame masks": lambda: FrameMasks(RUNS, (4, 5), STRANGE[2:4], floats(2), [1.1, -0.1], frame=7, colours=[3, 1]),
+    "frame masks, none": lambda: FrameMasks([], (4, 5), [], [], [], frame=0),
+    "frame masks, many": lambda: FrameMasks(RUNS * 999, (4, 5), numbered(1998), floats(1998), floats(1998), frame=2),
+    "video masks": lambda: VideoMasks([FrameMasks(RUNS, (4, 5), ["a", "b"], floats(2), floats(2), frame=7)]),
+    "video masks, many": lambda: VideoMasks([FrameMasks(RUNS, (4, 5), "ab", floats(2), [1, 1], frame=i) for i in FEW]),
     "depth": lambda: DepthMap(floats(9, 7)),
     "depth, metric": lambda: DepthMap(floats(9, 7) * 80, True, 54.1, 1034.7),
     "depth, no picture": lambda: DepthMap(floats(0, 7), True),

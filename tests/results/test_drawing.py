@@ -17,6 +17,7 @@ from sensorium.results import (
     DepthMap,
     Detections,
     Embedding,
+    FrameMasks,
     Keypoints,
     Labels,
     Masks,
@@ -26,6 +27,7 @@ from sensorium.results import (
     Poses,
     Segments,
     lettering,
+    rle,
 )
 from sensorium.results.drawing import contour
 from sensorium.results.lettering import clean, fitting, width_of, write
@@ -57,6 +59,7 @@ def results():
         "depth": DepthMap(mask + np.linspace(0, 1, WIDE)),
         "detections": Detections([[30, 5, 50, 20]], [0.9], ["cat"]),
         "masks": Masks(mask[None], [0.9]),
+        "frame masks": FrameMasks([rle.runs(mask)], mask.shape, ["cat"], [0.9], [0.9], frame=3),
         "segments": Segments(mask.astype(int), [1], ["cat"], [0.9]),
         "poses": Poses([[[30, 5], [50, 20]]], [[0.5, 0.9]], [[20, 2, 60, 30]], ["nose", "eye"], [[0, 1]]),
         "keypoints": Keypoints([[30, 5], [50, 20]], [0.5, 0.9], ["nose", "eye"]),

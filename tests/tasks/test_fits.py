@@ -79,7 +79,11 @@ ONE, THREE = ({"id2label": {str(i): "a" for i in range(n)}} for n in (1, 3))
         (named("SamHQModel", "sam_hq"), {"mask-generation": "native", **FEATURES}),
         (named("Sam3Model", "sam3"), {"mask-generation": "native"}),
         (named("Sam3VideoModel", "sam3_video"), {"mask-generation": "native"}),
-        (named("EdgeTamVideoModel", "edgetam_video"), {"mask-generation": "native"}),
+        (
+            named("EdgeTamVideoModel", "edgetam_video"),
+            {"mask-generation": "native", "video-mask-generation": "possible"},
+        ),
+        (named("Sam3TrackerVideoModel", "sam3_tracker_video"), {"video-mask-generation": "possible"}),
         (named("SuperPointForKeypointDetection", "superpoint"), {"keypoint-detection": "native", **FEATURES}),
         (bare("superpoint"), {"keypoint-detection": "possible", **FEATURES}),
         (named("LightGlueForKeypointMatching", "lightglue"), {"keypoint-matching": "native", **FEATURES}),

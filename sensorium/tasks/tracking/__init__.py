@@ -1,0 +1,1 @@
+"""What `video-mask-generation` is made of."""
