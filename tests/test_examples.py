@@ -206,6 +206,19 @@ def test_name_films(run):
     assert len(windows.splitlines()) == 3
 
 
+def test_follow_objects(run, tmp_path):
+    from tests import tiny_tracking
+
+    model = str(tiny_tracking.folder("sam2_video"))
+    assert run("follow_objects.py", "--model", model, "--output", "drawn").strip() == "drawn: owl, disc"
+    drawn = sorted((tmp_path / "drawn").glob("*.png"))
+    assert len(drawn) == 20
+    with Image.open(drawn[0]) as first:
+        assert first.size == (320, 240)
+    run("follow_objects.py", "--model", model, "--film", "flight.mp4", "--box", "it=10,60,74,124")
+    assert (tmp_path / "followed.mp4").stat().st_size > 1000
+
+
 def test_keypoints_of_your_own(run, tmp_path):
     said = run("keypoints_of_your_own.py", "--pictures", "32", "--steps", "51")
     before, after = (float(px) for px in re.findall(r": ([\d.]+) px off", said))
