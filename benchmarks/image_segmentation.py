@@ -1,4 +1,4 @@
-"""A folder of 640×480 JPEGs through SegFormer-B0 and Mask2Former (random weights), against Transformers' pipeline.
+"""A folder of 640×480 JPEGs through SegFormer-B0, Mask2Former or EoMT (random weights), against Transformers' pipeline.
 
     python -m benchmarks.image_segmentation --models segformer --images 48
     python -m benchmarks.image_segmentation --drift
@@ -46,7 +46,19 @@ def _mask2former():
     )
 
 
-MODELS = {"segformer": (_segformer, {}), "mask2former": (_mask2former, {"threshold": 0.02, "subtask": "instance"})}
+def _eomt():
+    from transformers import EomtConfig, EomtForUniversalSegmentation, EomtImageProcessor
+
+    config = EomtConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=6)
+    config.num_labels = 80
+    return EomtForUniversalSegmentation(config), EomtImageProcessor(do_pad=True)
+
+
+MODELS = {
+    "segformer": (_segformer, {}),
+    "mask2former": (_mask2former, {"threshold": 0.02, "subtask": "instance"}),
+    "eomt": (_eomt, {"threshold": 0.02, "subtask": "instance"}),
+}
 
 
 def checkpoint(name: str, folder: Path, images: list[str]) -> Path:

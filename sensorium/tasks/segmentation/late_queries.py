@@ -6,7 +6,7 @@ The masks of all candidates at that size would take a float a px each; they are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor
 from sensorium.models.on_device import brought, sent
 from sensorium.tasks.segmentation.maps import upsampled
 from sensorium.tasks.segmentation.queries import FoundSegments, SegmentThresholds, counted
+
+MOST_KEPT = 1 << 26
+"""Pixels of masks, a byte each, that are kept between two looks at a picture."""
 
 Size = tuple[int, int]
 Bring = Callable[[Tensor, Size], Tensor]
@@ -136,11 +139,13 @@ def late_instances(
         own, chosen = sent(queries[row, keep].long(), masks.device), sent(keep, masks.device)
         logits, confident = masks[row, own], candidates.scores[row, chosen]
         logits = logits if bring is None else bring(logits, size)
-        seen = torch.ones_like(confident, dtype=torch.bool)
+        seen, inside = torch.ones_like(confident, dtype=torch.bool), None
         if rule.weighted and len(keep):  # a mean probability makes no score larger
-            confident = confident * _confidence(logits, size, bar)
+            means, inside = _confidence(logits, size, bar)
+            confident = confident * means
             seen = confident >= at_least.score
-        drawn.append(_drawn(logits, size, bar, seen, ranked=rule.ranked, overlapping=overlapping))
+        slabs = (slab > bar for slab in upsampled(logits, size)) if inside is None else inside
+        drawn.append(_drawn(slabs, size, seen, ranked=rule.ranked, overlapping=overlapping))
         found.append(confident)
         kept.append(ids[row, keep].long())
     rows = zip(drawn, kept, brought(found), strict=True)
@@ -153,33 +158,40 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def _confidence(logits: Tensor, size: Size, bar: float) -> Tensor:
-    """`(K,)` the mean probability within each of `(K, h, w)` masks at a size; 0 for one without pixels."""
+def _confidence(logits: Tensor, size: Size, bar: float) -> tuple[Tensor, list[Tensor] | None]:
+    """`(K,)` the mean probability within each of `(K, h, w)` masks at a size, 0 for one without pixels.
+
+    And which pixels are within, in slabs of rows; None where they are too many to be kept.
+    """
+    kept: list[Tensor] | None = [] if len(logits) * size[0] * size[1] <= MOST_KEPT else None
     total, count = torch.zeros((2, len(logits)), device=logits.device)
     for slab in upsampled(logits, size):
         inside = slab > bar
         count += inside.flatten(1).sum(1)
-        total += torch.where(inside, slab.sigmoid(), 0).flatten(1).sum(1)
-    mean: Tensor = total / (count + 1e-6)
-    return mean
+        total += slab.sigmoid_().mul_(inside).flatten(1).sum(1)
+        if kept is not None:
+            kept.append(inside)
+    return total / (count + 1e-6), kept
 
 
 def _drawn(
-    logits: Tensor, size: Size, bar: float, seen: Tensor, *, ranked: bool, overlapping: bool
+    slabs: Iterable[Tensor], size: Size, seen: Tensor, *, ranked: bool, overlapping: bool
 ) -> tuple[Tensor, Tensor]:
     """The map, `(H, W)` int16, or `(K, H, W)` bool where masks may overlap, and which masks have pixels in it."""
-    count, device = len(logits), logits.device
+    count, device = len(seen), seen.device
     if not count:
         blank = torch.zeros((0, *size) if overlapping else size, dtype=torch.int16, device=device)
         return (blank.bool() if overlapping else blank), seen
     numbers = torch.arange(1, count + 1, dtype=torch.int16, device=device)
-    layers = (numbers.flip(0) if ranked else numbers).view(-1, 1, 1)
+    layers = torch.where(seen, numbers.flip(0) if ranked else numbers, 0).view(-1, 1, 1)
     rows, any_px = [], torch.zeros(count, dtype=torch.int64, device=device)
-    for slab in upsampled(logits, size):
-        inside = (slab > bar) & seen.view(-1, 1, 1)
+    for inside in slabs:
+        if overlapping:
+            rows.append(inside & seen.view(-1, 1, 1))
+            any_px += rows[-1].flatten(1).sum(1)
+            continue
         top = (inside * layers).amax(0)
-        top = torch.where(top > 0, count + 1 - top, 0) if ranked else top
-        rows.append(inside if overlapping else top)
-        one_by_one = ranked and not overlapping
-        any_px += counted(top, torch.arange(count + 1, device=device))[1:] if one_by_one else inside.flatten(1).sum(1)
-    return torch.cat(rows, dim=-2), any_px > 0
+        rows.append(torch.where(top > 0, count + 1 - top, 0) if ranked else top)
+        own = counted(rows[-1], torch.arange(count + 1, device=device))[1:] if ranked else inside.flatten(1).sum(1)
+        any_px += own
+    return torch.cat(rows, dim=-2), (any_px > 0) & seen

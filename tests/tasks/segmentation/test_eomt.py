@@ -60,6 +60,15 @@ def test_objects_keep_their_whole_masks():
     assert float((result.masks != expected).mean()) <= BORDER
 
 
+def test_masks_that_are_too_many_to_be_kept_are_made_again(monkeypatch):
+    with ours(tiny_segmentation.folder("eomt")) as pipe:
+        kept = pipe(make_image(), subtask="instance", threshold=0.3)
+        monkeypatch.setattr("sensorium.tasks.segmentation.late_queries.MOST_KEPT", 0)
+        again = pipe(make_image(), subtask="instance", threshold=0.3)
+    assert len(kept) > 3
+    assert again.to_dict() == kept.to_dict()
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 32])
 def test_classes_of_squares_equal_transformers(batch_size):
     model, processor = reference_of("eomt-squares")
