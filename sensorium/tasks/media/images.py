@@ -17,6 +17,9 @@ from sensorium.processors.media import MediaLimits, load_image
 from sensorium.tasks.base import Batch, Call, Task, Unit
 
 
+_USUAL_PX = 512 * 512
+
+
 class ImageTask(Task):
     """One picture, one unit: decoded and fitted on a thread, rescaled and normalised with the model's own pass."""
 
@@ -27,6 +30,11 @@ class ImageTask(Task):
     def split(self, raw: Any, options: Any) -> Iterable[Unit]:
         """Decodes the picture and brings it to the size that the model takes; `meta` is (height, width) before."""
         return [image_unit(raw, self.processor, self.limits)]
+
+    def cost(self, unit: Unit) -> float:
+        """Of more than 512 by 512 px more than one: several of them only fall out of a CPU's caches together."""
+        sides = [tensor.shape[-2:] for tensor in unit.inputs.values() if tensor.ndim >= 3]
+        return max(1.0, *(height * width / _USUAL_PX for height, width in sides)) if sides else 1.0
 
     def forward(self, batch: Batch, options: Any, call: Call) -> Any:
         """Runs `compute` in one call."""
