@@ -255,7 +255,7 @@ def test_columns_are_typed_and_the_same_for_none_and_some():
             groups.setdefault(type(make()), []).append((name, make().schema()))
     for several in groups.values():
         assert all(schema == several[0][1] for _, schema in several), several
-    assert len(groups) == 16, "every type but one is here"
+    assert len(groups) == 18, "every type but one is here"
 
 
 def test_values_are_readable_as_they_are(tmp_path):

@@ -16,7 +16,6 @@ from sensorium.processors.image import ImageProcessor
 from sensorium.processors.media import MediaLimits, load_image
 from sensorium.tasks.base import Batch, Call, Task, Unit
 
-
 _USUAL_PX = 512 * 512
 
 
