@@ -26,6 +26,7 @@ _PREFERRED = (  # what is in the names of fonts that have many letters and are e
     "notosans",
 )  # fmt: skip
 _MAX_FONTS = 400
+_LAST_RESORT = "lastresort"  # in the name of fonts that show each letter as a box with the name of its script
 _ABSENT = "\U0010ffff"  # no letter, of which no font has a picture
 _JOINERS = "\u200b\u200c\u200d\ufeff"  # invisible
 
@@ -122,7 +123,7 @@ def _files() -> tuple[str, ...]:
         for folder in _folders()
         if folder.is_dir()
         for path in folder.rglob("*")
-        if path.suffix.lower() in (".ttf", ".otf", ".ttc")
+        if path.suffix.lower() in (".ttf", ".otf", ".ttc") and _LAST_RESORT not in path.name.lower()
     )
 
     def rank(path: Path) -> tuple[int, bool]:

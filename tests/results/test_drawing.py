@@ -260,6 +260,14 @@ def test_letters_that_no_font_has_are_escaped_and_never_boxes(monkeypatch):
         lettering._font_of.cache_clear()
 
 
+def test_a_font_of_last_resort_is_not_taken_for_one_that_has_a_letter(monkeypatch, tmp_path):
+    """matplotlib and macOS bring one: it shows every letter as a box with the name of its script."""
+    for name in ("LastResortHE-Regular.ttf", "LastResort.otf", "Other.ttf"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(lettering, "_folders", lambda: [tmp_path])
+    assert lettering._files.__wrapped__() == (str(tmp_path / "Other.ttf"),)
+
+
 def test_a_font_that_is_found_draws_what_others_lack(monkeypatch):
     """The fonts of the machine are tried in turn; damaged ones are passed over."""
     found = next((path for path in lettering._files() if "DejaVuSans.ttf" in path), None)
