@@ -133,7 +133,7 @@ class AlphaMatte(Result):
         canvas = to_rgb(image)
         cut = self.cutout(canvas)
         height, width = self.size
-        square = max(4, max(height, width) // 60)
+        square = max(4, min(height, width) // 45)
         odd = (np.arange(height)[:, None] // square + np.arange(width) // square) % 2
         board = Image.fromarray(np.where(odd, np.uint8(_DARK), np.uint8(_LIGHT))).convert("RGB")
         board.paste(cut, mask=cut)

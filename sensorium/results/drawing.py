@@ -88,7 +88,7 @@ def side_by_side(image: Image.Image, other: Image.Image) -> Image.Image:
     from PIL import Image
 
     width, height = image.size
-    gap = max(2, max(width, height) // 200)
+    gap = max(2, min(width, height) // 150)
     across = width <= 2 * height
     canvas = Image.new("RGB", (2 * width + gap, height) if across else (width, 2 * height + gap), "white")
     canvas.paste(image, (0, 0))
@@ -108,7 +108,7 @@ def beside(image: Image.Image, drawn: Image.Image, ends: tuple[str, str]) -> Ima
 
     both = side_by_side(image, drawn)
     wide, high = both.size
-    size_px = max(11, round(max(wide, high) / 60))
+    size_px = max(11, round(min(max(wide, high), 4 * min(image.size)) / 60))
     foot = 2 * size_px
     canvas = Image.new("RGB", (max(wide, 240), high + foot), "white")
     canvas.paste(both, ((canvas.width - wide) // 2, 0))
@@ -127,7 +127,7 @@ def draw_bars(image: Any, labels: Sequence[str], scores: Sequence[float]) -> Ima
     from PIL import Image, ImageDraw
 
     rgb = to_rgb(image)
-    width, row = max(rgb.width, 240), max(18, rgb.width // 28)
+    width, row = max(rgb.width, 240), _row_height(rgb)
     canvas = Image.new("RGB", (width, rgb.height + row * len(labels) + 8), "white")
     canvas.paste(rgb, ((width - rgb.width) // 2, 0))
     draw, size_px, side = ImageDraw.Draw(canvas), round(row * 0.62), row // 3
@@ -153,7 +153,7 @@ def draw_lines(image: Any, texts: Sequence[str]) -> Image.Image:
     from PIL import Image, ImageDraw
 
     rgb = to_rgb(image)
-    width, row = max(rgb.width, 240), max(18, rgb.width // 28)
+    width, row = max(rgb.width, 240), _row_height(rgb)
     size_px = round(row * 0.62)
     lines = [line for text in texts for line in _wrapped(clean(text, max_length=2000), size_px, width - 20)]
     canvas = Image.new("RGB", (width, rgb.height + row * len(lines) + 8), "white")
@@ -162,6 +162,11 @@ def draw_lines(image: Any, texts: Sequence[str]) -> Image.Image:
     for i, line in enumerate(lines):
         write(draw, (10, rgb.height + 4 + (i + 0.5) * row), line, _INK, size_px)
     return canvas
+
+
+def _row_height(image: Image.Image) -> int:
+    """Of a line of text under a picture, px; that under a long one is not taller than the picture."""
+    return max(18, min(image.width, 2 * image.height) // 28)
 
 
 def _wrapped(text: str, size_px: int, width_px: int) -> list[str]:

@@ -15,7 +15,7 @@ from sensorium.results.kinds import FLOAT32, TEXT
 from sensorium.results.palette import Colour, colour
 from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of, written_whole
-from sensorium.results.tags import Tags
+from sensorium.results.tags import Tags, dot, dot_radius
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -137,12 +137,12 @@ class Keypoints(Rows):
         from PIL import ImageDraw
 
         canvas = to_rgb(image)
-        draw, radius = ImageDraw.Draw(canvas), max(2.0, max(canvas.size) / 260)
+        draw, radius = ImageDraw.Draw(canvas), dot_radius(canvas)
         best = float(self.scores.max(initial=0.0)) or 1.0
         for i in np.argsort(self.scores, kind="stable"):  # the best are drawn on top
             x, y = (float(value) for value in self.xy[i])
             fill = heat(float(self.scores[i]) / best) if self.labels is None else colour(_first(self.labels, i))
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=(255, 255, 255))
+            dot(draw, (x, y), radius, fill)
         if tags and self.labels is not None:
             named = Tags(canvas)
             for i in np.argsort(-self.scores, kind="stable").tolist():

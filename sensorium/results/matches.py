@@ -14,6 +14,7 @@ from sensorium.results.keypoints import Keypoints, heat
 from sensorium.results.kinds import FLOAT32
 from sensorium.results.rows import Rows
 from sensorium.results.saving import suffix_of, written_whole
+from sensorium.results.tags import dot, dot_radius
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,15 +121,15 @@ class Matches(Rows):
         canvas = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), (24, 24, 28))
         canvas.paste(left, (0, 0))
         canvas.paste(right, (left.width, 0))
-        draw, radius = ImageDraw.Draw(canvas), max(2.0, max(canvas.size) / 400)
-        width = max(1, round(max(canvas.size) / 800))
+        draw, radius = ImageDraw.Draw(canvas), dot_radius(canvas)
+        width = max(1, round(radius / 2))
         best = float(self.scores.max(initial=0.0)) or 1.0
         for i in order[::-1]:  # the surest ones lie on top
             (x0, y0), (x1, y1) = self.xy0[i].tolist(), self.xy1[i].tolist()
             ends, fill = ((x0, y0), (x1 + left.width, y1)), heat(float(self.scores[i]) / best)
             draw.line(ends, fill=fill, width=width)
-            for x, y in ends:
-                draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=(255, 255, 255))
+            for xy in ends:
+                dot(draw, xy, radius, fill)
         return canvas
 
     def save(self, path: str | os.PathLike[str]) -> None:

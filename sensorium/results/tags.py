@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sensorium.results.lettering import Colour, clean, fitting, width_of, write
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
 _HIDDEN = 0.25  # how much of a picture tags may cover; further ones are left out
 _WIDEST = 0.6  # of the picture's width that one tag may take
@@ -41,6 +41,7 @@ class Tags:
         self._left = _HIDDEN * canvas.width * canvas.height  # px
         self.size_px = text_size(canvas)
         self.height_px = round(self.size_px * 1.3)
+        self._margin = max(1, round(self.size_px / 4))
 
     def add(self, box: tuple[float, float, float, float], label: str, score: float | None, fill: Colour) -> None:
         """Puts a tag on a box's upper left corner, above it if there is room, else within; or elsewhere at the box.
@@ -52,8 +53,7 @@ class Tags:
             fill: the tag's colour; the text is black or white, whichever can be read on it.
         """
         text = self._text(label, score)
-        margin = max(1, round(self.size_px / 4))
-        width, height = width_of(text, self.size_px) + 2 * margin, self.height_px
+        width, height = self._width(text), self.height_px
         if not text or width * height > self._left:
             return
         for x, y in _corners(box, width, height):
@@ -70,10 +70,12 @@ class Tags:
         from PIL import ImageDraw
 
         draw = ImageDraw.Draw(self._canvas)
-        margin = max(1, round(self.size_px / 4))
         for (left, top, right, bottom), text, fill in reversed(self._placed):
             draw.rectangle((left, top, right, bottom), fill=fill)
-            write(draw, (left + margin, (top + bottom) / 2), text, readable_on(fill), self.size_px)
+            write(draw, (left + self._margin, (top + bottom) / 2), text, readable_on(fill), self.size_px)
+
+    def _width(self, text: str) -> float:
+        return width_of(text, self.size_px) + 2 * self._margin
 
     def _text(self, label: str, score: float | None) -> str:
         kept = "" if score is None else f"  {score:.2f}"
@@ -91,6 +93,18 @@ def line_width(image: Image.Image) -> int:
     """A width of lines, px, that suits this picture."""
     side = math.sqrt(image.width * image.height)
     return max(1 if min(image.size) < 128 else 2, round(side / 300))
+
+
+def dot_radius(image: Image.Image) -> float:
+    """The radius of a point, px, that suits this picture."""
+    return max(2.0, math.sqrt(image.width * image.height) / 225)
+
+
+def dot(draw: ImageDraw.ImageDraw, xy: tuple[float, float], radius: float, fill: Colour) -> None:
+    """Draws a point with a white rim."""
+    x, y = xy
+    around, rim = (x - radius, y - radius, x + radius, y + radius), max(1, round(radius / 4))
+    draw.ellipse(around, fill=fill, outline=(255, 255, 255), width=rim)
 
 
 def readable_on(fill: Colour) -> Colour:

@@ -189,6 +189,34 @@ def test_a_segment_s_label_is_in_the_middle_of_its_widest_part(monkeypatch):
     assert 100 < (top + bottom) / 2 < 200
 
 
+LONG = [(20_000, 20), (20, 20_000)]
+
+
+@pytest.mark.parametrize("size", LONG)
+def test_points_on_a_long_picture_do_not_fill_it(size):
+    middle = [size[0] / 2, size[1] / 2]
+    for drawn in (Keypoints([middle], [0.5]).plot(flat(*size)), Matches([middle], [middle], [0.5]).plot(flat(*size))):
+        assert (np.asarray(drawn) != 90).any(-1).sum() < 100
+    pair = Matches([middle], [[5, 5]], [0.5]).plot(flat(*size), flat(40, 40))
+    assert (np.asarray(pair)[:, : size[0]] != (90, 90, 90)).any(-1)[: size[1]].mean() < 0.5
+
+
+def test_points_on_a_large_picture_have_a_rim_that_is_seen():
+    drawn = np.asarray(Keypoints([[2000, 1500]], [0.5]).plot(flat(4000, 3000)))
+    white = (drawn[1500] == 255).all(-1).sum()
+    assert white >= 6, "3 px on either side"
+
+
+@pytest.mark.parametrize("size", LONG)
+def test_what_stands_beside_or_under_a_long_picture_is_not_larger_than_it_needs_to_be(size):
+    ramp = np.linspace(0, 1, size[0] * size[1]).reshape(size[::-1])
+    narrow = min(size)
+    for drawn in (DepthMap(ramp).plot(flat(*size)), AlphaMatte(ramp).plot(flat(*size))):
+        assert drawn.height <= (2 * narrow + 30 if size[0] > size[1] else size[1] + 30)
+        assert drawn.width <= max(size[0], 240, 2 * narrow + 10)
+    assert Labels(["cat"], [0.9]).plot(flat(*size)).height <= size[1] + 30
+
+
 def test_a_small_picture_with_two_objects_is_still_seen():
     drawn = np.asarray(boxes(64, 64, 2).plot(flat(64, 64)))
     assert drawn.shape == (64, 64, 3)
