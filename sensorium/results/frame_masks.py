@@ -12,11 +12,10 @@ from sensorium.results import rle
 from sensorium.results.columns import Field, Scalar, Structs
 from sensorium.results.drawing import to_rgb
 from sensorium.results.kinds import FLOAT32, INT64, TEXT
-from sensorium.results.mask_drawing import lay_over, widest
+from sensorium.results.mask_drawing import lay_over, name_masks
 from sensorium.results.mask_rows import MaskRows
 from sensorium.results.palette import colour
 from sensorium.results.run_boxes import box_of
-from sensorium.results.tags import Tags
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -219,11 +218,7 @@ class FrameMasks(MaskRows):
             raise ValueError(f"the masks are of {self.size[1]}x{self.size[0]} px, got a picture of {canvas.size}")
         order = np.argsort(-self.areas, kind="stable").tolist()
         colours = [colour(number) for number in self.colours.tolist()]
-        lay_over(canvas, ((self._runs[i], colours[i]) for i in order), alpha=alpha)
-        tags = Tags(canvas)
-        for i in order:
-            anchor = widest(self._runs[i], self.size)
-            if anchor is not None:
-                tags.add((*anchor, *anchor), self.object_ids[i], None, colours[i])
-        tags.draw()
+        runs, colours = [self._runs[i] for i in order], [colours[i] for i in order]
+        lay_over(canvas, zip(runs, colours, strict=True), alpha=alpha)
+        name_masks(canvas, runs, [self.object_ids[i] for i in order], None, colours)
         return canvas

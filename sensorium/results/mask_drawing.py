@@ -50,7 +50,7 @@ def name_masks(
 ) -> None:
     """Writes the label of each mask, with its score where there are any, in this order.
 
-    It stands where the mask is widest, or beside one that it would hide.
+    It stands where the mask is widest, or beside one that is narrower or hardly higher than itself.
 
     Args:
         canvas: RGB.
@@ -64,8 +64,9 @@ def name_masks(
         anchor = widest(lengths, size)
         if anchor is not None:
             box = box_of(lengths, size)
-            low = box[3] - box[1] < 2 * tags.height_px
-            tags.add(box if low else (*anchor, *anchor), labels[i], None if scores is None else scores[i], colours[i])
+            score = None if scores is None else scores[i]
+            small = box[3] - box[1] < 2 * tags.height_px or box[2] - box[0] < tags.width_px(labels[i], score)
+            tags.add(box if small else (*anchor, *anchor), labels[i], score, colours[i])
     tags.draw()
 
 

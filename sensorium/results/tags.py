@@ -65,6 +65,10 @@ class Tags:
                 self._placed.append(_Tag(place, text, fill))
                 return
 
+    def width_px(self, label: str, score: float | None) -> float:
+        """How wide the tag of a label is, px."""
+        return self._width(self._text(label, score))
+
     def draw(self) -> None:
         """Draws them all."""
         from PIL import ImageDraw

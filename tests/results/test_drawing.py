@@ -189,6 +189,20 @@ def test_a_segment_s_label_is_in_the_middle_of_its_widest_part(monkeypatch):
     assert 100 < (top + bottom) / 2 < 200
 
 
+@pytest.mark.parametrize("name", ["masks", "frame masks", "segments"])
+def test_the_label_of_an_object_narrower_than_itself_does_not_hide_it(name):
+    mask = np.zeros((300, 400), bool)
+    mask[100:200, 190:210] = True
+    drawn = {
+        "masks": Masks(mask[None], [0.9], labels=["traffic light"]),
+        "frame masks": FrameMasks([rle.runs(mask)], mask.shape, ["traffic light"], [0.9], [0.9], frame=0),
+        "segments": Segments(mask.astype(int), [1], ["traffic light"], [0.9]),
+    }[name].plot(flat(400, 300))
+    within = np.asarray(drawn)[105:195, 195:205].reshape(-1, 3)
+    assert len(np.unique(within, axis=0)) == 1, "its colour alone"
+    assert (np.asarray(drawn) != 90).any(-1).sum() > mask.sum() + 500, "the label lies beside"
+
+
 LONG = [(20_000, 20), (20, 20_000)]
 
 
