@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,7 +38,18 @@ def words(count: int, seed: int = 0) -> str:
     return "".join(ends).strip()
 
 
-@functools.cache
+def _copied(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a tokenizer once, and gives a copy each time: a processor that is saved with one leaves its name in it."""
+    made = functools.cache(make)
+
+    @functools.wraps(make)
+    def copied(**settings: Any) -> Any:
+        return copy.deepcopy(made(**settings))
+
+    return copied
+
+
+@_copied
 def wordpiece(*, cased: bool = False):
     """BERT's kind of tokenizer."""
     from tokenizers import BertWordPieceTokenizer
@@ -53,7 +67,7 @@ def wordpiece(*, cased: bool = False):
     return BertTokenizer(vocab=vocab, do_lower_case=not cased, model_max_length=512)
 
 
-@functools.cache
+@_copied
 def byte_pairs():
     """RoBERTa's kind of tokenizer."""
     from transformers import RobertaTokenizer
@@ -61,7 +75,7 @@ def byte_pairs():
     return RobertaTokenizer(**_trained_pairs(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]), model_max_length=512)
 
 
-@functools.cache
+@_copied
 def clip_pairs():
     """CLIP's kind of tokenizer."""
     from transformers import CLIPTokenizer
@@ -70,7 +84,7 @@ def clip_pairs():
     return CLIPTokenizer(**parts, model_max_length=77)
 
 
-@functools.cache
+@_copied
 def pieces(*, most: int = 64):
     """SigLIP's kind of tokenizer: pieces, then `</s>`, and no attention mask."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers

@@ -212,8 +212,8 @@ def _fed_with_boxes(model: Any) -> nn.Module:
 
 
 def _in_own_dtype(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """The inputs of a module, floating-point ones in the dtype of its weights."""
-    dtype = next(module.parameters()).dtype
+    """The inputs of a module, floating-point ones in the dtype of its linear layers."""
+    dtype = next(layer for layer in module.modules() if isinstance(layer, nn.Linear)).weight.dtype
 
     def cast(value: Any) -> Any:
         return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
