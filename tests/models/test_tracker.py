@@ -14,9 +14,9 @@ from tests import tiny_tracking
 from tests.reference_tracking import HEIGHT, WIDTH, Theirs, moving
 from tests.versions import older
 
-EDGETAM = (
-    [] if older("transformers", "5.20") else ["edgetam_video"]
-)  # it asked the Hub for a timm backbone's config then
+OLD = older("transformers", "5.20")
+"""It took SAM 2's settings for others, and asked the Hub for those of EdgeTAM's backbone."""
+KINDS = [*([] if OLD else ["sam2_video", "edgetam_video"]), "sam3_tracker_video"]
 FRAMES = 12
 X, Y = tiny_tracking.SIZE / WIDTH, tiny_tracking.SIZE / HEIGHT
 
@@ -48,7 +48,7 @@ def assert_same(mine, reference):
     torch.testing.assert_close(mine, reference, atol=5e-4, rtol=1e-4)
 
 
-@pytest.fixture(params=["sam2_video", *EDGETAM, "sam3_tracker_video"])
+@pytest.fixture(params=KINDS)
 def both(request, monkeypatch):
     """Both sides on one film. Memories are bfloat16 in both: here float32, so that no rounding goes either way."""
     theirs = Theirs(tiny_tracking.folder(request.param), moving(FRAMES))
