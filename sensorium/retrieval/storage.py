@@ -144,8 +144,9 @@ def read_folder(folder: Path, *, verify: bool = True) -> tuple[dict[str, Any], d
     paths = {}
     for key, listed in content.pop("files").items():
         path = folder / listed["name"]
-        if not path.is_file():
-            raise IndexFileError(f"{folder} lacks {path.name}, which its {NAME} names. Copy the whole folder again.")
+        if not _is_there(path):
+            named = f"{path.name:.100}, which its {NAME} names"
+            raise IndexFileError(f"{folder} lacks {named}. Copy the whole folder again.")
         actual = _measure(path) if verify else {"bytes": path.stat().st_size, "sha256": listed["sha256"]}
         if actual != {"bytes": listed["bytes"], "sha256": listed["sha256"]}:
             raise IndexFileError(
@@ -154,6 +155,14 @@ def read_folder(folder: Path, *, verify: bool = True) -> tuple[dict[str, Any], d
             )
         paths[key] = path
     return content, paths
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it is a file; False for a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
