@@ -19,10 +19,14 @@ from sensorium.tasks.pose.skeletons import skeleton_of
 from tests import tiny_detection, tiny_pose
 from tests.contract import Contract
 from tests.media import make_image
+from tests.versions import older
 
 # The maps of tiny random models are rough: where the parabola through a peak is almost flat, its top is far away, and
 # float32's rounding is as much larger; so points are compared to how far away they are. Trained peaks are round.
 TOLERANCE = 2e-3
+
+FLAT = older("transformers", "5.18")
+"""It draws other random weights, with which the parabola through one of Sapiens' joints is almost flat."""
 
 BOXES = [[3, 4, 40, 44], [-10, 2, 20.5, 47.25], [30, 10, 31, 60]]
 
@@ -122,7 +126,7 @@ def test_same_joints_as_transformers(name):
         results = pipe(inputs)
         for given, result in zip(inputs, results, strict=True):
             expected = theirs(name, given["image"], given["boxes"])
-            swayed = theirs(name, given["image"], given["boxes"], swayed=1e-6)
+            swayed = theirs(name, given["image"], given["boxes"], swayed=1e-6) if FLAT else expected
             assert isinstance(result, Poses)
             assert len(result) == len(expected)
             for xy, scores, one, other in zip(result.xy, result.scores, expected, swayed, strict=True):
